@@ -1,0 +1,122 @@
+# `make` alone says what there is. Every target builds the environment it needs, once.
+
+PYTHON ?= python3
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+DEMO_METHODS ?= full,random-permutation,greedy,infobatch,emp,emp:pool=2
+DEMO ?= compare digits --methods $(DEMO_METHODS) --keep 0.3 --seeds 3 --jobs 2 --out runs/demo
+OLDEST_TESTS ?= tests/unit tests/property
+
+VENV := .venv
+CORE := .venv-core
+OLDEST := .venv-oldest
+BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format types pytest oldest no-extras bench clean
+
+stage = @printf '\n==> %s\n' "$(1)"
+# The workers are processes that share the cores: one thread each.
+run_pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS)
+# $(call make_venv,FOLDER): an existing folder is completed, not wiped.
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "emprune needs Python 3.11 or newer: got '$(PYTHON)' = $$($(PYTHON) --version 2>&1 || true)." \
+			"Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(1) || { \
+		echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu it needs the package python3-venv." >&2; exit 1; }
+endef
+pip_install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+
+help:
+	@echo "emprune: what make can do (environments are made on first use, with PYTHON=$(PYTHON))"
+	@echo
+	@echo "  make demo       compare the methods on a small real data set; results in runs/demo"
+	@echo "  make test       everything CI checks: lint, format, types, then all tests and doctests"
+	@echo "  make lint       ruff and its formatter, without changing anything"
+	@echo "  make format     let ruff repair and format the code"
+	@echo "  make types      mypy, strict"
+	@echo "  make pytest     the tests alone; PYTEST_ARGS='-k plan -x' is passed on"
+	@echo "  make no-extras  the library with torch and numpy alone"
+	@echo "  make oldest     the unit tests on the oldest supported versions (5.3 GB: torch 2.6 brings CUDA)"
+	@echo "  make bench      what the engine costs; BENCH_ARGS=--help says more"
+	@echo "  make clean      remove the environments and caches; runs/ and .data/ stay"
+	@echo
+	@echo "  make PYTHON=python3.12 ...   takes another Python, >= 3.11 (make clean first)"
+
+$(VENV)/.created:
+	$(call stage,$(VENV): a new environment)
+	$(call make_venv,$(VENV))
+	@touch $@
+
+$(VENV)/.lab: pyproject.toml constraints.txt | $(VENV)/.created
+	$(call stage,$(VENV): installing emprune[lab]; about a minute)
+	$(call pip_install,$(VENV)) -c constraints.txt -e '.[lab]'
+	@touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/.created
+	$(call stage,$(VENV): installing emprune[all]; about a minute)
+	$(call pip_install,$(VENV)) -c constraints.txt -e '.[all]'
+	@touch $(VENV)/.lab $@
+
+$(CORE)/.core: pyproject.toml constraints.txt
+	$(call stage,$(CORE): installing emprune without extras)
+	@rm -rf $(CORE)
+	$(call make_venv,$(CORE))
+	$(call pip_install,$(CORE)) -c constraints.txt -e .
+	@touch $@
+
+$(OLDEST)/.oldest: pyproject.toml constraints-oldest.txt
+	$(call stage,$(OLDEST): installing the oldest supported versions; about two minutes and 5.3 GB)
+	$(call make_venv,$(OLDEST))
+	$(call pip_install,$(OLDEST)) -c constraints-oldest.txt -e '.[lab,test]'
+	@touch $@
+
+demo: $(VENV)/.lab
+	$(call stage,emprune $(DEMO))
+	@$(VENV)/bin/emprune $(DEMO)
+
+# pytest comes last, so that its closing line closes the log.
+test: lint types pytest
+
+lint: $(VENV)/.all
+	$(call stage,ruff check)
+	@$(VENV)/bin/ruff check .
+	$(call stage,ruff format --check)
+	@$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.all
+	$(call stage,ruff: repair and format)
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+types: $(VENV)/.all
+	$(call stage,mypy --strict)
+	@$(VENV)/bin/mypy src tests $(wildcard benchmarks conftest.py)
+
+pytest: $(VENV)/.all
+	$(call stage,pytest)
+	@$(call run_pytest,$(VENV)) $(PYTEST_ARGS)
+
+# Old packages warn about things of their own time: there warnings are shown, not raised.
+oldest: $(OLDEST)/.oldest
+	$(call stage,pytest on the oldest supported versions)
+	@$(call run_pytest,$(OLDEST)) -W default $(OLDEST_TESTS) $(PYTEST_ARGS)
+
+no-extras: $(CORE)/.core
+	$(call stage,the library with torch and numpy alone)
+	@$(CORE)/bin/python tests/test_no_extras.py
+
+bench: $(VENV)/.lab
+	@test -n "$(BENCHMARKS)" || { echo "There is no benchmarks/*.py to run." >&2; exit 1; }
+	@for file in $(BENCHMARKS); do printf '\n==> %s\n' "$$file"; $(VENV)/bin/python "$$file" $(BENCH_ARGS); done
+
+clean:
+	rm -rf $(VENV) $(CORE) $(OLDEST) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

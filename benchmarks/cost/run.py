@@ -1,0 +1,55 @@
+"""A run without a model: made-up losses and logits, observed in batches as a training loop would."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from emprune import DataPruner, EpochPlan, make_method
+
+__all__ = ["BATCH_SIZE", "KEEP", "NUM_CLASSES", "Run"]
+
+BATCH_SIZE, NUM_CLASSES, KEEP = 256, 10, 0.3
+_NUM_EPOCHS = 1000
+_BANK = 64
+
+
+class Run:
+    """A pruner whose every sample is observed in every epoch it is planned for.
+
+    Args:
+        method: A method and its options, such as "emp:pool=2".
+        num_samples: N.
+        keep: The pruner's `keep`.
+    """
+
+    def __init__(self, method: str, num_samples: int, *, keep: float = KEEP) -> None:
+        name, *options = method.split(":")
+        values = {key: float(value) if "." in value else int(value) for key, value in (o.split("=") for o in options)}
+        self.pruner = DataPruner(
+            make_method(name, **values), num_samples=num_samples, num_epochs=_NUM_EPOCHS, keep=keep, tail_fraction=0.0
+        )
+        self._generator = torch.Generator().manual_seed(0)
+        self._bank = torch.randn(_BANK, BATCH_SIZE, NUM_CLASSES, generator=self._generator) * 3
+
+    def plan(self) -> EpochPlan:
+        """Plan the next epoch, the fold of the last one's observations included."""
+        return self.pruner.begin_epoch(self.pruner.epoch + 1, multiple_of=BATCH_SIZE)
+
+    def observe(self) -> None:
+        """Observe the whole of the planned epoch."""
+        for index, losses, logits in self._batches(self.pruner.plan):
+            self.pruner.observe(index, losses, logits)
+
+    def warm_up(self) -> None:
+        """Go on until every sample has been observed: from then on an epoch is like any other."""
+        while not bool(self.pruner.stats.seen.all()):
+            self.plan()
+            self.observe()
+            if self.pruner.epoch >= 1 / KEEP:
+                self.pruner.sync()
+
+    def _batches(self, plan: EpochPlan) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for number, index in enumerate(plan.index.split(BATCH_SIZE)):
+            losses = torch.empty(len(index)).exponential_(generator=self._generator)
+            yield index, losses, self._bank[number % _BANK, : len(index)]

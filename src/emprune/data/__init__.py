@@ -1,0 +1,6 @@
+"""Delivery: exactly the plan, and each sample's index with it."""
+
+from emprune.data.arrays import ArrayLoader
+from emprune.data.loader import PrunedLoader
+
+__all__ = ["ArrayLoader", "PrunedLoader"]

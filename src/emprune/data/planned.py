@@ -1,0 +1,257 @@
+"""What every loader does the same way: follow the plan, count batches, keep its place."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emprune.data.place import Place
+from emprune.errors import ConfigError, EpochError, StateError
+from emprune.plan import EpochPlan
+from emprune.pruner import DataPruner
+
+__all__ = ["PlannedLoader"]
+
+_STATE = {"epoch", "plan", "num_delivered", "ahead"}
+_ADVICE = (
+    "Is the loader iterated twice at the same time (persistent workers serve one iteration at a time), or do both "
+    "emprune and a framework skip batches on resuming?"
+)
+_NOWHERE = Place(torch.empty(0, dtype=torch.int64))
+
+
+class PlannedLoader(ABC):
+    """Delivers this rank's share of the pruner's plan in batches, each with its index.
+
+    Every `for` over it delivers the whole epoch; only after `load_state_dict` does it start at the saved place, until
+    one `for` has run to the end. Looking at a batch with ``next(iter(loader))`` changes nothing.
+
+    Args:
+        pruner: The pruner, which must be for a dataset of this length.
+        num_samples: The dataset's length.
+        batch_size: Samples per batch and rank.
+        accumulation: Batches per optimizer step.
+        drop_last: No batch is ever short: full epochs, too, are multiples of the quantum.
+
+    Raises:
+        ConfigError: If a value is out of range, or the dataset is not the pruner's.
+    """
+
+    _in_order = True
+    """Whether `_deliver` yields its batches in the order of what it is given."""
+    _resumes_itself = False
+    """Whether what `_deliver` returns may start later, because a framework resumed it."""
+
+    def __init__(
+        self, pruner: DataPruner, *, num_samples: int, batch_size: int, accumulation: int, drop_last: bool
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("accumulation", accumulation)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"`{name}` must be an integer of at least 1: got {name}={value!r}.")
+        if drop_last and pruner.keep is None:
+            raise ConfigError(
+                "drop_last=True cannot be honoured with keep=None: the epochs' sizes follow from the losses. "
+                "Use drop_last=False, or give `keep`."
+            )
+        self.pruner = pruner
+        self.batch_size = batch_size
+        self.accumulation = accumulation
+        self.drop_last = drop_last
+        self._plan: EpochPlan | None = None
+        self._start = self._place = _NOWHERE
+        self._check_length(num_samples)
+        self._sizing: dict[str, Any] = {
+            "multiple_of": pruner.num_ranks * batch_size * accumulation,
+            "num_ranks": pruner.num_ranks,
+            "drop_last": drop_last,
+        }
+        if pruner.keep is not None:
+            pruner.schedule.num_kept_per_epoch(**self._sizing)  # refuses now what it would refuse in mid-run
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run, for a learning-rate schedule.
+
+        Raises:
+            ConfigError: With `keep=None`, whose cost is not planned.
+        """
+        sizes = self.pruner.schedule.num_kept_per_epoch(**self._sizing)
+        return sum(-(-self._num_batches(size) // self.accumulation) for size in sizes)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan an epoch: the next one, or the current one again.
+
+        Raises:
+            EpochError: If it is neither, or a method that scores saw no observation in the last epoch.
+            ConfigError: If the dataset's length changed.
+        """
+        self._check_length(self._dataset_length())
+        plan = self.pruner.begin_epoch(epoch, multiple_of=self._sizing["multiple_of"], drop_last=self.drop_last)
+        if plan is not self._plan:
+            self._start = self._place = Place(self._share(plan))
+            self._plan = plan
+
+    def __len__(self) -> int:
+        """Batches of the current epoch on this rank; before the first `set_epoch`, epoch 0's."""
+        if self.pruner.epoch >= 0:
+            return self._num_batches(len(self.pruner.plan))
+        return self._num_batches(self.pruner.schedule.num_kept(0, spent=0, **self._sizing) or self.pruner.num_samples)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        if self._plan is None or self._plan is not self.pruner.plan:
+            here = "no epoch yet" if self._plan is None else f"epoch {self._plan.epoch}"
+            raise EpochError(
+                f"Call loader.set_epoch(epoch) before iterating: got {here} here and epoch {self.pruner.epoch} in the "
+                "pruner, or another plan for it."
+            )
+        return _Pass(self, self._plan, Place(self._start.share, self._start.rest))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place within the epoch, as plain values.
+
+        A batch counts as delivered once it was handed out, but for a peek: an iterator that was dropped after a single
+        batch, none of which was observed.
+
+        Returns:
+            "epoch"; "plan", its fingerprint; "num_delivered", how many of the plan's samples were delivered without a
+            gap, on all ranks together; "ahead", the dataset positions that were delivered beyond that on this rank
+            (`in_order=False`, or a batch lost to an exception).
+        """
+        num_delivered, ahead = self._place.saved()
+        return {
+            "epoch": -1 if self._plan is None else self._plan.epoch,
+            "plan": None if self._plan is None else self._plan.fingerprint,
+            "num_delivered": num_delivered * self.pruner.num_ranks,
+            "ahead": ahead,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved place: the next `for` in that epoch starts there.
+
+        Load the pruner's state first, and let nothing else skip batches.
+
+        Raises:
+            StateError: If it is not a loader's state, or its place is not in the pruner's current plan.
+        """
+        if not isinstance(state, Mapping) or set(state) != _STATE:
+            found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+            raise StateError(f"This is not a loader's state: got {found}. Pass what loader.state_dict() returned.")
+        if state["epoch"] != self.pruner.epoch:
+            raise StateError(
+                f"The loader's place is in epoch {state['epoch']}, the pruner is in epoch {self.pruner.epoch}. "
+                "Load the pruner's state first, and the two that were saved together."
+            )
+        if state["epoch"] < 0:
+            self._plan, self._start, self._place = None, _NOWHERE, _NOWHERE
+            return
+        plan = self.pruner.plan
+        if state["plan"] != plan.fingerprint:
+            raise StateError(
+                f"The loader's place is in another plan of epoch {plan.epoch} than the pruner's. "
+                "Load the pruner's state first, and the two that were saved together."
+            )
+        num_delivered, num_ranks = state["num_delivered"], self.pruner.num_ranks
+        if not 0 <= num_delivered <= len(plan) or num_delivered % num_ranks:
+            raise StateError(
+                f"The loader's place, {num_delivered} samples, is not in this epoch's plan of {len(plan)} samples "
+                f"on {num_ranks} rank(s)."
+            )
+        share = self._share(plan)
+        strange = set(state["ahead"]) - set(share.tolist()) if state["ahead"] else ()
+        if strange:
+            raise StateError(
+                f"The loader's place holds sample {min(strange)}, which is not in this epoch's plan for this rank. "
+                "A place is loaded by the rank that saved it."
+            )
+        self._start = self._place = Place.resumed(share, num_delivered // num_ranks, state["ahead"])
+        self._plan = plan
+
+    def _share(self, plan: EpochPlan) -> Tensor:
+        return plan.shard(self.pruner.rank, self.pruner.num_ranks).index
+
+    def _num_batches(self, size: int) -> int:
+        return -(-size // (self.pruner.num_ranks * self.batch_size))
+
+    def _check_length(self, num_samples: int) -> None:
+        if num_samples != self.pruner.num_samples:
+            raise ConfigError(
+                f"The dataset has {num_samples} samples, the pruner was made for "
+                f"num_samples={self.pruner.num_samples}. Use num_samples=len(dataset); a dataset must not change its "
+                "length during a run."
+            )
+
+    @abstractmethod
+    def _dataset_length(self) -> int:
+        """Return how many samples there are now."""
+
+    @abstractmethod
+    def _deliver(self, index: Tensor) -> Iterator[tuple[Tensor, Any]]:
+        """Return an iterator over the batches of (K,) int64 dataset positions, each with its index."""
+
+
+class _Pass(Iterator[tuple[Tensor, Any]]):
+    """One pass over the epoch: hands out the batches, sees that they follow the plan, keeps the loader's place.
+
+    Like a DataLoader's iterator it can go on after an exception; the batch that was lost stays undelivered.
+    """
+
+    def __init__(self, loader: PlannedLoader, plan: EpochPlan, place: Place) -> None:
+        self._loader, self._plan, self._place = loader, plan, place
+        self._num_batches = 0
+        self._failed = self._ended = False
+        self._batches = loader._deliver(place.rest)
+
+    def __next__(self) -> tuple[Tensor, Any]:
+        try:
+            index, batch = next(self._batches)
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException:
+            self._failed = True
+            raise
+        if self._loader.pruner.plan is not self._plan:
+            raise EpochError(
+                f"This iteration is of epoch {self._plan.epoch}, and the pruner has planned anew since. Start another "
+                "one after loader.set_epoch(epoch)."
+            )
+        self._check_turn(index)
+        self._place.add(index)
+        if self._num_batches == 0:
+            self._before, self._first = self._loader._place, index
+        self._num_batches += 1
+        self._loader._place = self._place
+        return index, batch
+
+    def __del__(self) -> None:
+        """Forget a peek."""
+        if self._num_batches == 1 and not self._ended and self._loader._place is self._place:
+            is_old = len(self._before.remaining) <= len(self._place.remaining)
+            if is_old or not _is_observed(self._loader.pruner, self._first):
+                self._loader._place = self._before
+
+    def _check_turn(self, index: Tensor) -> None:
+        if self._place.is_next(index) or self._failed or not self._loader._in_order:
+            return
+        if self._num_batches == 0 and self._loader._resumes_itself and self._place.skip_to(index):
+            return
+        raise EpochError(f"The batches do not follow the plan. {_ADVICE}")
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        missing = len(self._place.remaining)
+        was_over = self._num_batches == 0 and self._loader._resumes_itself and self._place.is_whole
+        if missing and not self._failed and not was_over:
+            raise EpochError(f"The batches ended {missing} samples before the end of the plan. {_ADVICE}") from None
+        if self._loader._plan is self._plan:
+            self._loader._start = Place(self._place.share)
+
+
+def _is_observed(pruner: DataPruner, index: Tensor) -> bool:
+    """Whether any of a batch of the current plan was observed in this epoch."""
+    pending = pruner.visits[index] > pruner.stats["visits"][index]
+    return bool((pending | (pruner.stats["last_visit"][index] == pruner.epoch)).any())

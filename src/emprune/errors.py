@@ -1,0 +1,23 @@
+"""The errors emprune raises. Each says which parameter, which rule, what was found and what to do."""
+
+__all__ = ["ConfigError", "EmpruneError", "EpochError", "ObservationError", "StateError"]
+
+
+class EmpruneError(Exception):
+    """Base of every error raised on purpose by this library."""
+
+
+class ConfigError(EmpruneError, ValueError):
+    """An argument is outside its range, or a combination of arguments cannot be met."""
+
+
+class ObservationError(EmpruneError, ValueError):
+    """Observed losses or indices are malformed; nothing was recorded."""
+
+
+class EpochError(EmpruneError, RuntimeError):
+    """A call came in the wrong epoch, or before the first one."""
+
+
+class StateError(EmpruneError, ValueError):
+    """A saved state does not belong to this pruner or loader; nothing was loaded."""

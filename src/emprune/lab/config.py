@@ -1,0 +1,156 @@
+"""Everything that decides what a run computes, in one frozen value."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from emprune.errors import ConfigError
+from emprune.lab.device import DEVICES, PRECISIONS
+from emprune.lab.errors import unknown_name
+from emprune.lab.models import MODELS
+from emprune.lab.specs import MethodSpec
+from emprune.lab.tasks import get_task
+
+__all__ = ["RunConfig"]
+
+DEFAULT_KEEP = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run's settings. Two runs with equal settings on the same machine and software give equal results.
+
+    `RunConfig.for_task` fills what is not given from the task's recipe.
+
+    Args:
+        task: Name of the task.
+        method: The method and its options, `emp:beta=3:pool=2`.
+        keep: Mean fraction of the training data visited per epoch, in (0, 1]; None for InfoBatch's paper form only.
+        epochs: Length of the run, >= 1.
+        model: Name of the model.
+        batch_size: Samples per optimizer step, >= 1.
+        max_lr: Peak learning rate, > 0.
+        momentum: Nesterov momentum, in (0, 1).
+        weight_decay: L2 penalty, >= 0.
+        label_smoothing: Of the loss that is optimised, never of the one that is scored, in [0, 1).
+        seed: Decides the initial weights, the plans and the augmentation; runs of one seed are paired.
+        warmup_fraction: Share of the visits spent on full-data epochs at the start.
+        tail_fraction: Share of the visits spent on full-data epochs at the end; None leaves it to the method.
+        train_size: Training samples to use, a fixed class-balanced subset; None for all.
+        validation: Share of those that is split off for validation, in [0, 1).
+        device: auto, cpu or cuda.
+        precision: auto, fp32 or bf16.
+        threads: CPU threads of torch.
+        compile: Train through torch.compile, with whole batches only; needs a C++ compiler on the CPU.
+
+    Raises:
+        ConfigError: If a value is out of range; the message says which.
+    """
+
+    task: str
+    method: str
+    keep: float | None
+    epochs: int
+    model: str
+    batch_size: int
+    max_lr: float
+    momentum: float
+    weight_decay: float
+    label_smoothing: float
+    seed: int = 0
+    warmup_fraction: float = 0.0
+    tail_fraction: float | None = None
+    train_size: int | None = None
+    validation: float = 0.0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 1
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        get_task(self.task)
+        spec = MethodSpec.parse(self.method)
+        spec.make()
+        object.__setattr__(self, "method", str(spec))
+        if self.model not in MODELS:
+            raise unknown_name("model", self.model, MODELS)
+        self._check_choices()
+        self._check_numbers()
+
+    @classmethod
+    def for_task(cls, task: str, method: str, **settings: Any) -> Self:
+        """Return the settings for a task and method: those given, the rest from the task's recipe.
+
+        `keep`, where not given, is what the method needs: 1 for `full`, None for InfoBatch's paper form, else 0.3.
+        """
+        spec = MethodSpec.parse(method)
+        recipe = dataclasses.asdict(get_task(task).recipe)
+        given = {name: value for name, value in settings.items() if value is not None}
+        return cls(task=task, method=method, **{"keep": _default_keep(spec), **recipe, **given})
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the settings that `to_json` wrote.
+
+        Raises:
+            ConfigError: If a setting is missing or unknown, as in a file of another version.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)}
+        strange = sorted(fields ^ values.keys())
+        if strange:
+            raise ConfigError(f"The settings are of another version of emprune: {', '.join(strange)} differ.")
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return the settings with some of them changed."""
+        return dataclasses.replace(self, **changes)
+
+    def differences(self, other: "RunConfig") -> list[str]:
+        """Return `name: this value, other value` for each setting in which two configurations differ."""
+        mine, theirs = self.to_json(), other.to_json()
+        return [f"{name}: {mine[name]!r} and {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
+
+    @property
+    def folder_name(self) -> str:
+        """The method as a folder name, with a short hash of all settings but the seed."""
+        settings = {name: value for name, value in self.to_json().items() if name != "seed"}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return f"{MethodSpec.parse(self.method).slug}-{digest[:8]}"
+
+    def _check_choices(self) -> None:
+        for name, choices in (("device", DEVICES), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(f"`{name}` must be one of {', '.join(choices)}: got {name}={value!r}.")
+
+    def _check_numbers(self) -> None:
+        for name in ("epochs", "batch_size", "threads"):
+            _check(name, getattr(self, name), int, getattr(self, name) >= 1, "an integer of at least 1")
+        _check("seed", self.seed, int, 0 <= self.seed < 2**63, "an integer in [0, 2^63)")
+        if self.train_size is not None:
+            _check("train_size", self.train_size, int, self.train_size >= 1, "an integer of at least 1")
+        _check("max_lr", self.max_lr, float, 0 < self.max_lr < math.inf, "a positive number")
+        _check("momentum", self.momentum, float, 0 < self.momentum < 1, "in (0, 1)")
+        _check("weight_decay", self.weight_decay, float, 0 <= self.weight_decay < math.inf, "0 or a positive number")
+        _check("label_smoothing", self.label_smoothing, float, 0 <= self.label_smoothing < 1, "in [0, 1)")
+        _check("validation", self.validation, float, 0 <= self.validation < 1, "in [0, 1), a share")
+
+
+def _default_keep(spec: MethodSpec) -> float | None:
+    if spec.name == "full":
+        return 1.0
+    return None if spec.options.get("prune_ratio") is not None else DEFAULT_KEEP
+
+
+def _check(name: str, value: float, kind: type, holds: bool, rule: str) -> None:
+    right_kind = isinstance(value, int | kind) and not isinstance(value, bool)
+    if not right_kind or not holds:
+        raise ConfigError(f"`{name}` must be {rule}: got {name}={value!r}.")

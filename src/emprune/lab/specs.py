@@ -1,0 +1,138 @@
+"""Methods as they are written on a command line: `emp:beta=3:pool=2`."""
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emprune.errors import ConfigError
+from emprune.lab.errors import unknown_name
+from emprune.methods import Method, make_method, method_class
+
+__all__ = ["MethodSpec", "method_options", "usable_as_text"]
+
+Value = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method's name and those of its options that differ from their defaults, in the order they are declared.
+
+    Args:
+        name: As registered.
+        options: Values by option name.
+
+    Example:
+        >>> str(MethodSpec.parse("emp:pool=2:beta=10"))
+        'emp:beta=10:pool=2'
+        >>> MethodSpec.parse("greedy").make()
+        Greedy()
+    """
+
+    name: str
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> "MethodSpec":
+        """Return the specification that `name:option=value:...` spells.
+
+        Raises:
+            ConfigError: If the method or an option does not exist, or a value is not of the option's type.
+        """
+        name, *parts = text.strip().split(":")
+        declared = method_options(name)
+        given: dict[str, Value] = {}
+        for part in parts:
+            option, equals, value = part.partition("=")
+            if not equals:
+                raise ConfigError(f"A method's options are written `name:option=value:...`: got {text!r}.")
+            if option not in declared:
+                raise unknown_name(f"option of `{name}`", option, declared)
+            if option in given:
+                raise ConfigError(f"`{option}` is given twice: got {text!r}.")
+            given[option] = _parse_value(f"{name}:{option}", value, declared[option].type)
+        return cls(name, {o: given[o] for o in declared if o in given and given[o] != declared[o].default})
+
+    def make(self) -> Method:
+        """Return the method itself.
+
+        Raises:
+            ConfigError: If a value is outside what the method allows, or it needs something that cannot be written.
+        """
+        missing = [o for o, option in _declared(self.name).items() if option.required and o not in self.options]
+        if missing:
+            where = "" if usable_as_text(self.name) else " cannot be used from the command line: it"
+            raise ConfigError(f"`{self.name}`{where} needs {', '.join(missing)}.")
+        return make_method(self.name, **self.options)
+
+    def __str__(self) -> str:
+        return ":".join([self.name, *(f"{option}={_text(value)}" for option, value in self.options.items())])
+
+    @property
+    def slug(self) -> str:
+        """The specification as a folder name."""
+        return re.sub(r"[^A-Za-z0-9.]+", "-", str(self))
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a method's option may be: its types and its default."""
+
+    type: tuple[type, ...]
+    default: object
+    required: bool
+
+
+def method_options(name: str) -> dict[str, Option]:
+    """Return the options of a method that can be written as text, by name, in the order they are declared."""
+    return {option: value for option, value in _declared(name).items() if value.type}
+
+
+def usable_as_text(name: str) -> bool:
+    """Return whether all that a method needs can be written as text."""
+    return all(option.type for option in _declared(name).values() if option.required)
+
+
+def _declared(name: str) -> dict[str, Option]:
+    cls = method_class(name)
+    hints = typing.get_type_hints(cls)
+    return {
+        entry.name: Option(
+            _plain_types(hints[entry.name]),
+            entry.default,
+            entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING,
+        )
+        for entry in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if entry.init
+    }
+
+
+def _plain_types(hint: object) -> tuple[type, ...]:
+    """The types among a hint's alternatives that can be written as text; None counts only beside another."""
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    choices = typing.get_args(hint) if union else (hint,)
+    plain = tuple(choice for choice in choices if choice in (bool, int, float, str, types.NoneType))
+    return plain if set(plain) - {types.NoneType} else ()
+
+
+def _text(value: Value) -> str:
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()
+
+
+def _parse_value(name: str, text: str, allowed: tuple[type, ...]) -> Value:
+    if types.NoneType in allowed and text.lower() == "none":
+        return None
+    if bool in allowed and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        if number in allowed:
+            try:
+                return number(text)
+            except ValueError:
+                continue
+    if str in allowed:
+        return text
+    kinds = " or ".join("none" if kind is types.NoneType else kind.__name__ for kind in allowed)
+    raise ConfigError(f"`{name}` must be {kinds}: got {text!r}.")

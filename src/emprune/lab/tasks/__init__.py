@@ -1,0 +1,27 @@
+"""The tasks, one file each, and their registry. A new task is one file and one line below."""
+
+from emprune.lab.errors import unknown_name
+from emprune.lab.tasks.base import Recipe, Split, Splits, Task
+from emprune.lab.tasks.cache import DataSet
+from emprune.lab.tasks.digits import DIGITS
+from emprune.lab.tasks.fashion_mnist import DATA as FASHION_MNIST_DATA
+from emprune.lab.tasks.fashion_mnist import FASHION_MNIST
+from emprune.lab.tasks.split import divide
+
+__all__ = ["DATA_SETS", "TASKS", "Recipe", "Split", "Splits", "Task", "divide", "get_task"]
+
+TASKS: dict[str, Task] = {task.name: task for task in (DIGITS, FASHION_MNIST)}
+
+DATA_SETS: dict[str, DataSet] = {data.name: data for data in (FASHION_MNIST_DATA,)}
+"""What `emprune data` fetches; a task without an entry brings its data along."""
+
+
+def get_task(name: str) -> Task:
+    """Return the task of that name.
+
+    Raises:
+        ConfigError: If there is none; the message lists those there are.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name]

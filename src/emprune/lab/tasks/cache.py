@@ -1,0 +1,132 @@
+"""Data sets on disk: collected from the first source that has them, verified, put in place at once, never again."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emprune.lab.errors import DataError
+
+__all__ = ["DataSet", "Source", "SourceError", "data_folder"]
+
+
+class SourceError(Exception):
+    """A source does not have the data; the text says why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Somewhere a data set may come from.
+
+    Args:
+        name: What it is called in messages.
+        collect: Writes the files into the folder it is given, or raises SourceError.
+    """
+
+    name: str
+    collect: Callable[[Path], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Files with known contents, and where to get them.
+
+    Args:
+        name: Of the data set, and of its folder in the cache.
+        sha256: The SHA-256 of each file, as hexadecimal digits, by file name.
+        sources: Tried in order.
+    """
+
+    name: str
+    sha256: Mapping[str, str]
+    sources: Sequence[Source]
+
+    def folder(self, data_dir: Path | None = None) -> Path:
+        """Return where the files are, or would be, under `data_dir` (None: the user's cache)."""
+        return (data_folder() if data_dir is None else data_dir) / self.name
+
+    def ensure(self, data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> Path:
+        """Return the folder of the verified files, fetching them first if they are not there.
+
+        The files are collected and verified in a temporary folder beside the final one, which a rename then puts in
+        place whole: a fetch that was cut short leaves nothing that could be mistaken for data.
+
+        Args:
+            data_dir: Where data sets are cached; None is the user's cache.
+            say: Told what happens, a line at a time.
+
+        Raises:
+            DataError: If no source has the data, or what lies in the cache is damaged.
+        """
+        folder = self.folder(data_dir)
+        if not folder.exists():
+            self._fetch(folder, say)
+        damaged = self._damaged(folder)
+        if damaged:
+            raise DataError(
+                f"The cached {self.name} is damaged: {', '.join(damaged)} in {folder}. "
+                f"Delete that folder and run `emprune data {self.name}` again."
+            )
+        return folder
+
+    def _fetch(self, folder: Path, say: Callable[[str], None]) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        failures = []
+        for source in self.sources:
+            say(f"{self.name}: trying {source.name}")
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{self.name}-") as temporary:
+                try:
+                    self._collect(source, Path(temporary) / self.name)
+                except SourceError as error:
+                    failures.append(f"{source.name}: {error}")
+                    say(f"{self.name}: {error}")
+                    continue
+                _put_in_place(Path(temporary) / self.name, folder)
+                return
+        raise DataError(
+            f"{self.name} could not be fetched. Tried "
+            + "; ".join(failures)
+            + f". Get {', '.join(self.sha256)} by other means, uncompressed, into {folder}."
+        )
+
+    def _collect(self, source: Source, folder: Path) -> None:
+        folder.mkdir()
+        source.collect(folder)
+        damaged = self._damaged(folder)
+        if damaged:
+            raise SourceError(f"{', '.join(damaged)} missing or with another checksum; refused")
+        note = {"source": source.name, "sha256": dict(self.sha256)}
+        (folder / "source.json").write_text(json.dumps(note, indent=1) + "\n")
+
+    def _damaged(self, folder: Path) -> list[str]:
+        return [name for name, digest in self.sha256.items() if _sha256(folder / name) != digest]
+
+
+def data_folder() -> Path:
+    """Return the folder data sets are cached in unless `--data-dir` names another: the user's cache."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("emprune")
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _put_in_place(complete: Path, folder: Path) -> None:
+    for path in complete.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    try:
+        complete.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(complete)  # another process was faster, and its files are verified like ours

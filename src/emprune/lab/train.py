@@ -1,0 +1,204 @@
+"""One run, from its settings to its result, stoppable after any batch and resumable from there."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from emprune.lab.environment import machine, versions
+from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.losses import smoothed_and_plain
+from emprune.lab.session import Session, planned_visits
+from emprune.lab.store import RunFolder
+
+__all__ = ["Reporter", "Tally", "test_epochs", "train"]
+
+FORMAT = 1
+
+
+class Reporter(Protocol):
+    """Is told how a run goes."""
+
+    def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
+        """Training starts, or goes on after `visits_done`."""
+
+    def step(self, num_visits: int) -> None:
+        """A batch of `num_visits` samples was trained on."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch ended; `record` is its line in the log."""
+
+
+@dataclass
+class Tally:
+    """Where a run stands and what it has cost. `batch` batches of `epoch` are done, with a loss of `loss_sum`."""
+
+    epoch: int = 0
+    batch: int = 0
+    steps: int = 0
+    visits: int = 0
+    loss_sum: float = 0.0
+    learning_rate: float = 0.0
+    epoch_seconds: float = 0.0
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    log_bytes: int = 0
+    test_accuracy: dict[int, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def test_epochs(num_epochs: int) -> set[int]:
+    """Return the epochs after which the test set is scored: at a quarter, half, three quarters, and the last."""
+    return {math.ceil(num_epochs * quarter / 4) - 1 for quarter in (1, 2, 3, 4)}
+
+
+def train(
+    session: Session, folder: RunFolder, *, report: Reporter, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Run to the end, from the folder's checkpoint if it has one, and return the result.
+
+    Args:
+        session: Freshly built.
+        folder: Opened for these settings.
+        report: Told about every batch and epoch.
+        stop: Asked after every batch; once it says yes the run writes a checkpoint and stops.
+
+    Raises:
+        StoppedError: If `stop` said yes.
+        RunError: If the losses diverge, or the checkpoint cannot be used.
+    """
+    tally = _restore(session, folder)
+    num_epochs = session.config.epochs
+    planned = planned_visits(session.config, len(session.splits.train))
+    report.begin(num_epochs=num_epochs, planned_visits=planned, visits_done=tally.visits)
+    while tally.epoch < num_epochs:
+        if _train_epoch(session, tally, report, stop):
+            record = _close_epoch(session, tally)
+            tally.log_bytes = folder.append_log(record)
+            report.epoch(record)
+        _save(session, tally, folder)
+        if stop() and tally.epoch < num_epochs:
+            raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
+    result = _result(session, tally)
+    folder.finish(result, session.pruner.visits)
+    return result
+
+
+def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callable[[], bool]) -> bool:
+    """Train on the rest of the epoch, or until a stop is asked for; return whether the epoch is complete."""
+    started = time.perf_counter()
+    session.loader.set_epoch(tally.epoch)
+    num_batches = len(session.loader)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=session.compute.device)
+    for index, (x, y) in session.loader:
+        done = (tally.epoch + tally.batch / num_batches) / session.config.epochs
+        tally.learning_rate = session.set_learning_rate(steps=tally.steps, epoch_fraction=done)
+        logits = session.forward(x)
+        losses, plain = smoothed_and_plain(logits, y, label_smoothing=session.config.label_smoothing)
+        loss = session.pruner.reduce(index, losses, logits, score_losses=plain)
+        loss.backward()
+        session.optimizer.step()
+        session.optimizer.zero_grad()
+        loss_sum += plain.sum()
+        tally.batch += 1
+        tally.steps += 1
+        tally.visits += len(index)
+        report.step(len(index))
+        if stop():
+            break
+    tally.loss_sum += loss_sum.item()
+    tally.epoch_seconds += time.perf_counter() - started
+    return tally.batch == num_batches
+
+
+def _close_epoch(session: Session, tally: Tally) -> dict[str, Any]:
+    """Score the model if it is time, move the tally to the next epoch and return the log's record of this one."""
+    summary = session.pruner.summary()
+    mean_loss = tally.loss_sum / summary.num_kept
+    if not math.isfinite(mean_loss):
+        raise RunError(f"The loss became {mean_loss} in epoch {tally.epoch + 1}: the run diverged. Lower `max_lr`.")
+    started = time.perf_counter()
+    tally.scores = _score(session, tally)
+    tally.evaluation_seconds += time.perf_counter() - started
+    record = {
+        "epoch": tally.epoch,
+        "num_kept": summary.num_kept,
+        "visits": tally.visits,
+        "steps": tally.steps,
+        "loss": mean_loss,
+        "learning_rate": tally.learning_rate,
+        "seconds": tally.epoch_seconds,
+        "planning_seconds": summary.planning_seconds,
+        **tally.scores,
+        "summary": _plain(dataclasses.asdict(summary)),
+    }
+    tally.train_seconds += tally.epoch_seconds
+    tally.epoch += 1
+    tally.batch, tally.loss_sum, tally.epoch_seconds = 0, 0.0, 0.0
+    return record
+
+
+def _score(session: Session, tally: Tally) -> dict[str, float]:
+    """Score on validation after every epoch, on test after a few."""
+    scores = {}
+    if session.splits.validation is not None:
+        scores["validation_accuracy"], scores["validation_loss"] = session.evaluate(session.splits.validation)
+    if tally.epoch in test_epochs(session.config.epochs):
+        scores["test_accuracy"], scores["test_loss"] = session.evaluate(session.splits.test)
+        tally.test_accuracy[tally.epoch] = scores["test_accuracy"]
+    return scores
+
+
+def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
+    folder.save_checkpoint({"format": FORMAT, "tally": dataclasses.asdict(tally), "session": session.state_dict()})
+
+
+def _restore(session: Session, folder: RunFolder) -> Tally:
+    state = folder.load_checkpoint()
+    if state is None:
+        folder.cut_log(0)
+        return Tally()
+    if state.get("format") != FORMAT:
+        raise RunError(f"The checkpoint in {folder.path} is of another emprune. Start anew with --overwrite.")
+    session.load_state_dict(state["session"])
+    tally = Tally(**state["tally"])
+    folder.cut_log(tally.log_bytes)
+    return tally
+
+
+def _result(session: Session, tally: Tally) -> dict[str, Any]:
+    num_train = len(session.splits.train)
+    scores = dict(tally.scores)
+    return {
+        "format": FORMAT,
+        "accuracy": scores.pop("test_accuracy"),
+        "loss": scores.pop("test_loss"),
+        **scores,
+        "test_accuracy_by_epoch": {str(epoch + 1): accuracy for epoch, accuracy in tally.test_accuracy.items()},
+        "visits": tally.visits,
+        "visits_fraction": tally.visits / (num_train * session.config.epochs),
+        "optimizer_steps": tally.steps,
+        "final_learning_rate": tally.learning_rate,
+        "train_seconds": tally.train_seconds,
+        "evaluation_seconds": tally.evaluation_seconds,
+        "planning_seconds": session.pruner.summary().planning_seconds,
+        "num_train": num_train,
+        "num_validation": 0 if session.splits.validation is None else len(session.splits.validation),
+        "num_test": len(session.splits.test),
+        "versions": versions(),
+        "machine": machine(session.compute),
+        "config": session.config.to_json(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: lists, dictionaries, finite numbers or null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,105 @@
+"""Runs in processes of their own, which show their progress, and are asked to stop, in shared memory without locks."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from ctypes import Array, c_bool, c_longlong
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.sharedctypes import RawArray, RawValue
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emprune.lab.config import RunConfig
+from emprune.lab.session import Session
+from emprune.lab.store import RunFolder
+from emprune.lab.tasks import Splits, divide, get_task
+from emprune.lab.train import train
+
+__all__ = ["Board", "Job", "load_splits", "run_job", "start_worker"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a comparison: its place on the board, its settings, its folder, where the data is."""
+
+    place: int
+    config: RunConfig
+    folder: Path
+    data_dir: Path | None
+
+
+class Board:
+    """What workers and their parent show each other. Free of locks, so a worker that is killed leaves none held."""
+
+    def __init__(self, num_jobs: int) -> None:
+        self.visits: Array[c_longlong] = RawArray(c_longlong, num_jobs)
+        self._stop: c_bool = RawValue(c_bool, False)
+
+    @property
+    def stop(self) -> bool:
+        """Whether the runs are to stop."""
+        return self._stop.value
+
+    def ask_to_stop(self) -> None:
+        """Let every run write a checkpoint and stop."""
+        self._stop.value = True
+
+
+@dataclass(frozen=True)
+class BoardReporter:
+    """Writes one run's visits on the board."""
+
+    board: Board
+    place: int
+
+    def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
+        """Start from what a checkpoint had done."""
+        self.board.visits[self.place] = visits_done
+
+    def step(self, num_visits: int) -> None:
+        """Add a batch."""
+        self.board.visits[self.place] += num_visits
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Nothing to add."""
+
+
+@lru_cache(maxsize=1)
+def load_splits(task: str, train_size: int | None, validation: float, data_dir: Path | None) -> Splits:
+    """Return a task's splits, loaded once for all the runs of a process."""
+    return divide(get_task(task).load(data_dir), train_size=train_size, validation=validation)
+
+
+def start_worker(board: Board) -> None:
+    """Prepare a worker process: Ctrl-C is the parent's to handle, and a worker does not outlive its parent."""
+    global _board
+    _board = board
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def run_job(job: Job) -> None:
+    """Run a job from where it stands to its end, in a process that `start_worker` prepared."""
+    assert _board is not None, "start_worker is the pool's initializer"
+    board = _board
+    torch.set_num_threads(job.config.threads)
+    config = job.config
+    folder = RunFolder.open(job.folder, config, resume=True)
+    splits = load_splits(config.task, config.train_size, config.validation, job.data_dir)
+    session = Session.build(config, splits)
+    train(session, folder, report=BoardReporter(board, job.place), stop=lambda: board.stop)
+
+
+_board: Board | None = None
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,128 @@
+"""What a method is: what it remembers, how a sample is scored, and which samples an epoch visits."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from emprune.errors import ConfigError
+from emprune.randomness import derive_generator
+from emprune.stats import Column, SampleStats
+
+__all__ = ["Method", "Selection", "SelectionContext"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a method chose.
+
+    Args:
+        index: (K,) int64 positions in the dataset, each at most once, in any order.
+        weight: (K,) float, what each one's loss is multiplied by; None where all are 1.
+    """
+
+    index: Tensor
+    weight: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionContext:
+    """What a method may know when it selects.
+
+    Args:
+        stats: The columns.
+        scores: (N,) float32; meaningful where `seen`.
+        seen: (N,) bool, the samples to choose from: all for a method that does not score, otherwise those observed at
+            least once (the engine places the others first).
+        num_seen: How many those are.
+        num_kept: How many to choose, at most `num_seen`; None where the method decides (`keep=None`).
+        epoch: The epoch being planned, 0-based.
+        seed: The run's seed.
+        previous: (K',) int64, what this method selected for the epoch before, or None where that epoch was full, had
+            unseen samples in it, or there was none.
+    """
+
+    stats: SampleStats
+    scores: Tensor
+    seen: Tensor
+    num_seen: int
+    num_kept: int | None
+    epoch: int
+    seed: int
+    previous: Tensor | None
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return self.stats.num_samples
+
+    @property
+    def size(self) -> int:
+        """`num_kept`, for a method that needs it given."""
+        assert self.num_kept is not None, "DataPruner lets only methods with `decides_cost` run with keep=None"
+        return self.num_kept
+
+    def generator(self, purpose: str, epoch: int | None = None) -> torch.Generator:
+        """Return fresh randomness for a purpose; without `epoch` the same in every epoch of the run."""
+        return derive_generator(self.seed, purpose, *([] if epoch is None else [epoch]))
+
+
+class Method(ABC):
+    """A way to choose the samples of an epoch. Pure: no I/O, no ranks, no loaders.
+
+    Subclasses are frozen dataclasses whose fields are the method's options. Greedy is ``score = loss``,
+    ``select = top-k``; every other method changes one or two of the five parts below.
+    """
+
+    name: ClassVar[str]
+    columns: ClassVar[tuple[Column, ...]] = ()
+    """What is remembered per sample, besides visits, last visit and last loss."""
+    scores: ClassVar[bool] = True
+    """Whether the method ranks samples by observations; if so unseen samples are visited first."""
+    needs_outputs: ClassVar[bool] = False
+    """Whether `measure` needs the model's outputs."""
+    decides_cost: ClassVar[bool] = False
+    """Whether the method can run with `keep=None` and choose the epochs' sizes itself."""
+
+    def check(self, *, num_samples: int, keep: float | None) -> None:
+        """Raise ConfigError if the method cannot serve this dataset or cost; by default `keep` must be given."""
+        if keep is None and not self.decides_cost:
+            raise ConfigError(
+                f"{self.name} needs `keep` in (0, 1]: got keep=None, which only InfoBatch's paper form has."
+            )
+
+    def default_tail_epochs(self, *, num_epochs: int, keep: float | None) -> int:
+        """Return the full-data epochs at the end that this method has unless `tail_fraction` is given."""
+        return 0
+
+    def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
+        """Return (B,) of each further quantity to remember, from (B,) losses and the model's outputs, without grad."""
+        return {}
+
+    def fold(
+        self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Return the columns' new values; by default what was measured replaces what was there.
+
+        Args:
+            old: (M,) of each column, before.
+            new: (M,) of "loss" and of each measured quantity.
+            first: (M,) bool, samples observed for the first time.
+        """
+        return new
+
+    def score(self, stats: SampleStats) -> Tensor:
+        """Return (N,) float32 scores, higher means keep; finite where seen."""
+        return stats["loss"]
+
+    @abstractmethod
+    def select(self, context: SelectionContext) -> Selection:
+        """Choose `context.num_kept` of `context.seen`."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options as plain values, as they are saved and compared on load."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]

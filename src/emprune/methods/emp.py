@@ -1,0 +1,97 @@
+"""EMP: the loss plus a memory term."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from emprune.errors import ConfigError
+from emprune.memory import MemoryTerm, memory_name, memory_term, prediction_entropy
+from emprune.methods.base import Method, Selection, SelectionContext
+from emprune.selection import sample, top_k
+from emprune.stats import Column, SampleStats
+
+__all__ = ["EMP", "TWO_CLASS_BETA"]
+
+TWO_CLASS_BETA = 3.591
+"""On two classes L + beta · H ranks exactly as L below this: 1 / max_p p log((1 - p) / p), at p = 0.2178."""
+
+
+@dataclass(frozen=True)
+class EMP(Method):
+    """Keep the highest loss + beta · memory.
+
+    The loss alone prefers what is not yet stored in the weights and visits it so thinly that little is remembered
+    (low-frequency learning); the memory term gives stored information its due.
+
+    Args:
+        beta: Weight of the memory term, finite and at least 0; 0 is greedy.
+        memory: The term, by name or as a function from the model's outputs to (B,).
+        pool: None is the paper's hard top-K over all. Otherwise the K best of min(pool · K, seen) samples drawn
+            uniformly; 1 is random, and past the number of seen samples it is hard top-K again.
+
+    Raises:
+        ConfigError: If a value is out of range.
+
+    References:
+        EMP (arXiv 2408.16031), which has no code. Certain: the score is the loss plus beta times a memory term, and is
+        dynamic. Ours: that the term is the prediction's entropy, entering with a plus; beta = 3; scores are from the
+        last visit (stale); no warm-up and no tail; `pool`.
+    """
+
+    beta: float = 3.0
+    memory: str | MemoryTerm = "prediction_entropy"
+    pool: float | None = None
+    name: ClassVar[str] = "emp"
+    columns: ClassVar[tuple[Column, ...]] = (Column("memory", "the memory term at the last visit"),)
+    needs_outputs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.beta) and self.beta >= 0):
+            raise ConfigError(
+                f"`beta` must be finite and at least 0, the memory term's weight: got beta={self.beta}. 0 is greedy."
+            )
+        if self.pool is not None and not self.pool >= 1:
+            raise ConfigError(
+                "`pool` must be at least 1, candidates per kept sample, or None for top-K over all: "
+                f"got pool={self.pool}."
+            )
+        memory_term(self.memory)
+
+    def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
+        """Return the memory term of the model's outputs."""
+        term = memory_term(self.memory)
+        memory = term(outputs)
+        if term is prediction_entropy and self.beta < TWO_CLASS_BETA and outputs.ndim == 2 and outputs.shape[1] == 2:
+            warnings.warn(
+                f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
+                f"cannot change the order. Raise beta, or use Greedy.",
+                stacklevel=4,
+            )
+        return {"memory": memory}
+
+    def score(self, stats: SampleStats) -> Tensor:
+        """Return loss + beta · memory."""
+        return torch.add(stats["loss"], stats["memory"], alpha=self.beta)
+
+    def select(self, context: SelectionContext) -> Selection:
+        """Choose the top k of the pool."""
+        candidates = context.seen
+        if self.pool is not None and self.pool * context.size < context.num_seen:
+            pool = sample(
+                context.num_samples,
+                round(self.pool * context.size),
+                generator=context.generator("pool", context.epoch),
+                among=context.seen,
+            )
+            candidates = torch.zeros_like(context.seen).index_fill_(0, pool, True)
+        generator = context.generator("ties", context.epoch)
+        return Selection(top_k(context.scores, context.size, generator=generator, among=candidates))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options, the memory term by name."""
+        return {"beta": self.beta, "memory": memory_name(self.memory), "pool": self.pool}

@@ -1,0 +1,78 @@
+"""UCB: an upper confidence bound on the loss."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from emprune.errors import ConfigError
+from emprune.methods.base import Method, Selection, SelectionContext
+from emprune.methods.replan import check_replan_every, held_selection
+from emprune.selection import top_k
+from emprune.stats import Column, SampleStats
+
+__all__ = ["UCB"]
+
+
+@dataclass(frozen=True)
+class UCB(Method):
+    """Keep the highest running mean of the loss plus c times its running variance.
+
+    On a visit with loss L: v <- (1 - alpha) v + alpha (L - m)^2 with the *old* mean m, then
+    m <- (1 - alpha) m + alpha L. The first visit sets m = L and v = 0.
+
+    Args:
+        c: Weight of the variance, finite and at least 0.
+        alpha: Weight of the newest observation, in (0, 1].
+        replan_every: Epochs for which a selection is held, once all samples have been seen.
+
+    Raises:
+        ConfigError: If a value is out of range.
+
+    References:
+        Raju et al. 2021 (arXiv 2111.12621); constants as the authors of InfoBatch re-implemented it. Theirs starts the
+        variance at alpha L^2, which inflates newly seen samples; ours starts it at 0.
+    """
+
+    c: float = 1.0
+    alpha: float = 0.8
+    replan_every: int = 10
+    name: ClassVar[str] = "ucb"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("mean", "running mean of the loss"),
+        Column("variance", "running variance of the loss"),
+    )
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.c) and self.c >= 0):
+            raise ConfigError(f"`c` must be finite and at least 0, the variance's weight: got c={self.c}.")
+        if not 0 < self.alpha <= 1:
+            raise ConfigError(f"`alpha` must be in (0, 1], the newest loss's weight: got alpha={self.alpha}.")
+        check_replan_every(self.replan_every)
+
+    def fold(
+        self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Update the variance from the old mean, then the mean."""
+        loss = new["loss"]
+        mean = torch.lerp(old["mean"], loss, self.alpha)
+        variance = torch.lerp(old["variance"], (loss - old["mean"]).square(), self.alpha)
+        return {
+            "mean": torch.where(first, loss, mean),
+            "variance": torch.where(first, torch.zeros_like(variance), variance),
+        }
+
+    def score(self, stats: SampleStats) -> Tensor:
+        """Return mean + c · variance."""
+        return torch.add(stats["mean"], stats["variance"], alpha=self.c)
+
+    def select(self, context: SelectionContext) -> Selection:
+        """Hold the last selection, or choose the top k."""
+        held = held_selection(context, self.replan_every)
+        if held is not None:
+            return Selection(held)
+        generator = context.generator("ties", context.epoch)
+        return Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))

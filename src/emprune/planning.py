@@ -1,0 +1,110 @@
+"""How an epoch's plan is made: full epochs, unseen samples first, then the method's choice, in random order."""
+
+import torch
+from torch import Tensor
+
+from emprune.errors import EmpruneError
+from emprune.methods.base import Method, Selection, SelectionContext
+from emprune.plan import EpochPlan
+from emprune.randomness import derive_generator
+from emprune.selection import sample
+from emprune.stats import SampleStats, all_finite
+
+__all__ = ["full_plan", "pruned_plan"]
+
+
+def full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPlan:
+    """Plan an epoch over all the data but the few that make the ranks unequal: drawn at random, and rotating."""
+    num_left_out = num_samples - size
+    index = torch.randperm(num_samples, generator=derive_generator(seed, "order", epoch))
+    if num_left_out:
+        rotation = torch.randperm(num_samples, generator=derive_generator(seed, "left out"))
+        left_out = torch.zeros(num_samples, dtype=torch.bool)
+        left_out[rotation[torch.arange(epoch * num_left_out, (epoch + 1) * num_left_out) % num_samples]] = True
+        index = index[~left_out[index]]
+    return EpochPlan(epoch, index, None, num_samples)
+
+
+def pruned_plan(
+    method: Method, stats: SampleStats, size: int | None, *, epoch: int, seed: int, previous: Tensor | None
+) -> tuple[EpochPlan, bool]:
+    """Plan a pruned epoch.
+
+    For a method that scores, unseen samples come first: U = min(size, unseen) of them at weight 1, drawn at random;
+    the method chooses the rest from the seen.
+
+    Args:
+        method: The method.
+        stats: What is remembered.
+        size: K, or None where the method decides.
+        epoch: The epoch.
+        seed: The run's seed.
+        previous: What the method alone selected for the epoch before, if it did.
+
+    Returns:
+        The plan, and whether the method alone chose it.
+    """
+    num_samples = stats.num_samples
+    seen = stats.seen if method.scores else torch.ones(num_samples, dtype=torch.bool)
+    num_seen = int(seen.count_nonzero())
+    num_first = num_samples - num_seen if size is None else min(size, num_samples - num_seen)
+    rest = None if size is None else size - num_first
+    parts: list[Selection] = []
+    if num_first:
+        generator = derive_generator(seed, "unseen", epoch)
+        parts.append(Selection(sample(num_samples, num_first, generator=generator, among=~seen)))
+    if num_seen and rest != 0:
+        context = SelectionContext(
+            stats=stats,
+            scores=_checked_scores(method, stats, seen, num_seen) if method.scores else torch.empty(0),
+            seen=seen,
+            num_seen=num_seen,
+            num_kept=rest,
+            epoch=epoch,
+            seed=seed,
+            previous=previous if num_first == 0 else None,
+        )
+        parts.append(_checked_selection(method, method.select(context), context))
+    index, weight = _joined(parts)
+    order = torch.randperm(len(index), generator=derive_generator(seed, "order", epoch))
+    weight = None if weight is None else weight.index_select(0, order)
+    return EpochPlan(epoch, index.index_select(0, order), weight, num_samples), num_first == 0
+
+
+def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:
+    if len(parts) == 1:
+        return parts[0].index, parts[0].weight
+    index = torch.cat([part.index for part in parts])
+    if all(part.weight is None for part in parts):
+        return index, None
+    return index, torch.cat([torch.ones(len(p.index)) if p.weight is None else p.weight for p in parts])
+
+
+def _checked_scores(method: Method, stats: SampleStats, seen: Tensor, num_seen: int) -> Tensor:
+    scores = method.score(stats)
+    if scores.shape != seen.shape or scores.dtype != torch.float32:
+        raise EmpruneError(
+            f"{type(method).__name__}.score must return (N,) = {tuple(seen.shape)} float32: "
+            f"got {tuple(scores.shape)} {scores.dtype}."
+        )
+    if not all_finite(scores if num_seen == len(scores) else scores.where(seen, 0)):
+        raise EmpruneError(f"{type(method).__name__}.score must be finite for every seen sample: got NaN or infinity.")
+    return scores
+
+
+def _checked_selection(method: Method, selection: Selection, context: SelectionContext) -> Selection:
+    index, weight = selection.index, selection.weight
+    name = f"{type(method).__name__}.select"
+    if index.dtype != torch.int64 or index.ndim != 1:
+        raise EmpruneError(f"{name} must return a (K,) int64 index: got {tuple(index.shape)} {index.dtype}.")
+    if context.num_kept is not None and len(index) != context.num_kept:
+        raise EmpruneError(f"{name} must choose exactly {context.num_kept} samples: got {len(index)}.")
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
+        raise EmpruneError(f"{name} must choose positions in [0, {context.num_samples}): got {index.min()} to {index.max()}.")
+    chosen = torch.zeros_like(context.seen).index_fill_(0, index, True)
+    all_seen = context.num_seen == context.num_samples or not bool((chosen & ~context.seen).any())
+    if int(chosen.count_nonzero()) != len(index) or not all_seen:
+        raise EmpruneError(f"{name} must choose each sample at most once, and only among `context.seen`.")
+    if weight is not None and (weight.shape != index.shape or not bool(weight.isfinite().all())):
+        raise EmpruneError(f"{name} must give one finite weight per chosen sample: got {tuple(weight.shape)}.")
+    return selection if weight is None else Selection(index, weight.float())

@@ -1,0 +1,388 @@
+"""DataPruner: plan an epoch, observe it, remember."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emprune.distributed import ProcessGroup, Ranks
+from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError
+from emprune.methods.base import Method
+from emprune.observations import PendingObservations, check_observation, check_planned, last_of_each
+from emprune.plan import EpochPlan
+from emprune.planning import full_plan, pruned_plan
+from emprune.schedule import Schedule
+from emprune.state import FORMAT_VERSION, check_state
+from emprune.stats import SampleStats, all_finite
+from emprune.summary import PrunerSummary, summarise
+
+__all__ = ["DataPruner"]
+
+_POLICIES = ("error", "skip", "revisit")
+
+
+class DataPruner:
+    """Chooses the samples of each epoch, and remembers what they cost.
+
+    A small state machine that knows no loader, model or framework: `begin_epoch` plans, `reduce` or `observe` records,
+    the next `begin_epoch` folds what was recorded into the columns and plans again. The run visits
+    `keep` · N · `num_epochs` samples, whatever the method.
+
+    Args:
+        method: How samples are chosen, such as `EMP()`.
+        num_samples: Samples in the dataset, N.
+        num_epochs: Epochs in the run, E.
+        keep: Mean fraction of the dataset visited per epoch, in (0, 1]; the papers' pruning rate is 1 - keep. None only
+            for InfoBatch's paper form.
+        warmup_fraction: Share of the run's visits spent on full-data epochs at the start, in [0, 1).
+        tail_fraction: Share of the run's visits spent on full-data epochs at the end, in [0, 1); None for the method's
+            own default (none, except for InfoBatch).
+        seed: Seed of all the pruner's draws; the global generators are not touched.
+        nonfinite: What happens to a sample whose loss or memory term was NaN or infinite, at the next fold: "error"
+            raises, "skip" keeps what was remembered before, "revisit" forgets the sample so that it comes first.
+        process_group: The ranks that share the data; None for the default group, or one process.
+
+    Raises:
+        ConfigError: If a value is out of range, or the cost cannot be met.
+
+    Example:
+        >>> import emprune
+        >>> pruner = DataPruner(emprune.Greedy(), num_samples=10, num_epochs=4, keep=0.5)
+        >>> plan = pruner.begin_epoch(0)
+        >>> loss = pruner.reduce(plan.index, torch.rand(5))
+        >>> len(pruner.begin_epoch(1))
+        5
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        num_samples: int,
+        num_epochs: int,
+        keep: float | None,
+        warmup_fraction: float = 0.0,
+        tail_fraction: float | None = None,
+        seed: int = 0,
+        nonfinite: str = "error",
+        process_group: "ProcessGroup | None" = None,
+    ) -> None:
+        if not isinstance(method, Method):
+            raise ConfigError(f"`method` must be a Method such as emprune.EMP(): got {method!r}. Did you forget the ()?")
+        if nonfinite not in _POLICIES:
+            raise ConfigError(f"`nonfinite` must be one of {', '.join(_POLICIES)}: got {nonfinite=}.")
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ConfigError(f"`seed` must be an integer: got {seed=}.")
+        self.method, self.seed, self.nonfinite = method, seed, nonfinite
+        method.check(num_samples=num_samples, keep=keep)
+        self.schedule = Schedule.from_fractions(
+            num_samples=num_samples,
+            num_epochs=num_epochs,
+            keep=keep,
+            warmup_fraction=warmup_fraction,
+            tail_fraction=tail_fraction,
+            default_tail_epochs=method.default_tail_epochs,
+        )
+        self.stats = SampleStats(num_samples, method.columns)
+        self.planning_seconds = 0.0
+        self._ranks = Ranks(process_group)
+        self._pending = PendingObservations()
+        self._plan: EpochPlan | None = None
+        self._planned: Tensor | None = None
+        self._weights: Tensor | None = None
+        self._chosen = False
+        self._churn: float | None = None
+        self._observed = False
+        self._spent = 0
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return self.schedule.num_samples
+
+    @property
+    def num_epochs(self) -> int:
+        """E."""
+        return self.schedule.num_epochs
+
+    @property
+    def keep(self) -> float | None:
+        """Mean fraction of the dataset visited per epoch."""
+        return self.schedule.keep
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, -1 before the first."""
+        return -1 if self._plan is None else self._plan.epoch
+
+    @property
+    def plan(self) -> EpochPlan:
+        """The current epoch's plan."""
+        if self._plan is None:
+            raise EpochError("No epoch has begun: call loader.set_epoch(epoch), or pruner.begin_epoch(epoch), first.")
+        return self._plan
+
+    @property
+    def rank(self) -> int:
+        """This process's rank among those that share the data."""
+        return self._ranks.rank
+
+    @property
+    def num_ranks(self) -> int:
+        """How many ranks share the data."""
+        return self._ranks.size
+
+    @property
+    def visits(self) -> Tensor:
+        """(N,) int32: in how many epochs each sample was observed, this rank's pending observations included."""
+        visits = self.stats["visits"].clone()
+        index = self._pending.gather()[0].unique()
+        visits.index_add_(0, index, (self.stats["last_visit"][index] != self.epoch).int())
+        return visits
+
+    def begin_epoch(self, epoch: int, *, multiple_of: int = 1, drop_last: bool = False) -> EpochPlan:
+        """Plan an epoch: fold what the last one observed, and select.
+
+        Args:
+            epoch: The current epoch again (the same plan object), or the next one.
+            multiple_of: The quantum, world size · batch size · accumulation, of which pruned epochs are multiples.
+            drop_last: Make full epochs multiples of it too.
+
+        Returns:
+            The global plan; `plan.shard(rank, world_size)` is one rank's share.
+
+        Raises:
+            EpochError: If epochs are out of order or beyond the last, or a method that scores saw no observation.
+            ObservationError: If the last epoch's observations are not finite and `nonfinite="error"`.
+            ConfigError: If `multiple_of` is not a positive multiple of the number of ranks, or cannot be met.
+        """
+        if self._plan is not None and epoch == self._plan.epoch:
+            return self._plan
+        self._check_next(epoch)
+        if not isinstance(multiple_of, int) or multiple_of < 1 or multiple_of % self.num_ranks:
+            raise ConfigError(
+                f"`multiple_of` must be a positive multiple of the {self.num_ranks} rank(s): got {multiple_of=}."
+            )
+        start = time.perf_counter()
+        size = self.schedule.num_kept(
+            epoch, spent=self._spent, multiple_of=multiple_of, num_ranks=self.num_ranks, drop_last=drop_last
+        )
+        self.sync()
+        if self.schedule.is_full(epoch):
+            assert size is not None
+            plan, chosen = full_plan(self.num_samples, size, epoch=epoch, seed=self.seed), False
+        else:
+            previous = self._plan.index if self._plan is not None and self._chosen else None
+            plan, chosen = pruned_plan(
+                self.method, self.stats, size, epoch=epoch, seed=self.seed, previous=previous
+            )
+        self._adopt(plan, chosen)
+        self.planning_seconds += time.perf_counter() - start
+        return plan
+
+    def observe(
+        self, index: Tensor, losses: Tensor, outputs: Any = None, *, score_losses: Tensor | None = None
+    ) -> None:
+        """Record what a batch cost. Copies; never synchronises with a device or another rank.
+
+        Args:
+            index: (B,) int64 positions in the dataset, as delivered by the loader.
+            losses: (B,) float, unreduced and unweighted.
+            outputs: The model's outputs, such as (B, C) logits, for a method that needs them.
+            score_losses: (B,) float, what the score sees where the optimised loss is smoothed, mixed or regularised.
+
+        Raises:
+            EpochError: If no epoch has begun.
+            ObservationError: If shapes, lengths or dtypes are wrong, or an index is not in this epoch's plan.
+                Nothing is recorded then.
+        """
+        check_observation(index, losses, self._planned)
+        if score_losses is not None:
+            check_observation(index, score_losses, self._planned, "score_losses")
+            losses = score_losses
+        if outputs is None and self.method.needs_outputs:
+            raise ObservationError(
+                f"{type(self.method).__name__} needs the model's outputs: "
+                "call pruner.reduce(index, losses, logits) with the logits."
+            )
+        with torch.no_grad():
+            measured = self.method.measure(losses, outputs)
+            for name, values in measured.items():
+                if values.shape != losses.shape:
+                    raise ObservationError(
+                        f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "
+                        "Are `outputs` those of this batch?"
+                    )
+            self._pending.append(index, {"loss": losses, **measured})
+        self._observed = True
+
+    def reduce(
+        self, index: Tensor, losses: Tensor, outputs: Any = None, *, score_losses: Tensor | None = None
+    ) -> Tensor:
+        """Observe a batch and return its loss, the mean of weight · losses, to call `backward` on.
+
+        Takes and raises what `observe` does; `losses` is not changed.
+
+        Returns:
+            A scalar with the graph of `losses`.
+        """
+        self.observe(index, losses, outputs, score_losses=score_losses)
+        if self._weights is None:
+            return losses.mean()
+        return (self.weights(index).to(losses.device, non_blocking=True) * losses).mean()
+
+    def weights(self, index: Tensor) -> Tensor:
+        """Return (B,) float32, what this epoch multiplies each sample's loss by, on the device of `index`.
+
+        Raises:
+            EpochError: If no epoch has begun.
+        """
+        if self.plan.weight is None or self._weights is None:
+            return torch.ones(len(index), device=index.device)
+        if self._weights.device != index.device:
+            self._weights = self._weights.to(index.device)  # once per epoch, not per batch
+        return self._weights[index]
+
+    def sync(self) -> None:
+        """Fold pending observations into the columns, and unite them across ranks.
+
+        Collective on several ranks. Legal in mid-epoch, where it never alters the frozen plan.
+
+        Raises:
+            ObservationError: If device indices turn out to be out of the plan, or values are not finite and
+                `nonfinite="error"`; nothing is folded then.
+        """
+        index, measured = self._pending.gather()
+        # Observed in full and in the plan's order, there is nothing to check and no sample twice.
+        if len(index) and self._planned is not None and not index.equal(self.plan.index):
+            check_planned(index, self._planned)
+            last = last_of_each(index, self.num_samples)
+            if last is not None:
+                index, measured = index[last], {name: values[last] for name, values in measured.items()}
+        self._fold(index, measured)
+        self._pending.clear()
+
+    def summary(self) -> PrunerSummary:
+        """Describe the current epoch's plan and the columns behind it.
+
+        Raises:
+            EpochError: If no epoch has begun.
+        """
+        return summarise(
+            self.method, self.plan, self.stats, visits=self.visits, churn=self._churn, seed=self.seed,
+            planning_seconds=self.planning_seconds,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on exactly: plain values and CPU tensors, loadable with `weights_only=True`.
+
+        Raises:
+            EmpruneError: On several ranks with observations that were not united; call `sync()` on all ranks first.
+        """
+        if self.num_ranks > 1 and len(self._pending):
+            raise EmpruneError(
+                f"{len(self._pending)} observations of this rank are not united with the others': "
+                "call pruner.sync() on every rank before state_dict()."
+            )
+        index, measured = self._pending.gather()
+        plan = self._plan and {"epoch": self._plan.epoch, "index": self._plan.index, "weight": self._plan.weight}
+        return {
+            "format_version": FORMAT_VERSION,
+            "run": self._run_settings(),
+            "plan": plan,
+            "columns": self.stats.state_dict(),
+            "pending": {"index": index.clone(), "measured": {name: values.clone() for name, values in measured.items()}},
+            "chosen": self._chosen,
+            "churn": self._churn,
+            "observed": self._observed,
+            "spent": self._spent,
+            "planning_seconds": self.planning_seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved state; the current epoch's plan is then the saved one.
+
+        Raises:
+            StateError: If the state's format, method, options, dataset size or run differ; nothing is loaded then.
+        """
+        check_state(state, self._run_settings())
+        self.stats.load_state_dict(state["columns"])
+        self._pending.load(state["pending"]["index"], state["pending"]["measured"])
+        self._plan, self._planned, self._weights = None, None, None
+        if state["plan"] is not None:
+            epoch, index, weight = (state["plan"][name] for name in ("epoch", "index", "weight"))
+            weight = None if weight is None else weight.cpu()  # torch.load may have put it elsewhere
+            self._adopt(EpochPlan(epoch, index.cpu(), weight, self.num_samples), state["chosen"])
+        self._churn, self._observed, self._spent = state["churn"], state["observed"], state["spent"]
+        self.planning_seconds = state["planning_seconds"]
+
+    def _run_settings(self) -> dict[str, Any]:
+        schedule = self.schedule
+        return {
+            "method": self.method.name,
+            "options": self.method.settings(),
+            "num_samples": schedule.num_samples,
+            "num_epochs": schedule.num_epochs,
+            "keep": schedule.keep,
+            "warmup_epochs": schedule.warmup_epochs,
+            "tail_epochs": schedule.tail_epochs,
+            "seed": self.seed,
+        }
+
+    def _check_next(self, epoch: int) -> None:
+        if not isinstance(epoch, int) or epoch != self.epoch + 1 or epoch >= self.num_epochs:
+            allowed = "no epoch is left" if self.epoch + 1 >= self.num_epochs else f"next is epoch {self.epoch + 1}"
+            again = "" if self._plan is None else f", or the current one, {self.epoch}, again"
+            raise EpochError(
+                f"Epochs come in order, 0 to {self.num_epochs - 1}, each planned once: got {epoch=}; {allowed}{again}. "
+                "A resumed run loads the pruner's state before its first set_epoch."
+            )
+        if self._plan is not None and self.method.scores and not self._observed:
+            raise EpochError(
+                f"{type(self.method).__name__} saw no observation in the whole of epoch {self.epoch}: did you call "
+                "pruner.reduce(index, losses, logits) in the training loop?"
+            )
+
+    def _fold(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
+        valid = torch.ones(len(index))
+        if not all(map(all_finite, measured.values())):
+            for values in measured.values():
+                valid *= values.isfinite()
+            measured = {name: values.where(valid > 0, 0) for name, values in measured.items()}
+        index, merged = self._ranks.merge(self.num_samples, index, {**measured, "valid": valid})
+        good = merged.pop("valid") > 0
+        if not bool(good.all()):
+            self._refuse_or_count(index[~good])
+            index, merged = index[good], {name: values[good] for name, values in merged.items()}
+        if len(index):
+            replaces = type(self.method).fold is Method.fold
+            self.stats.fold(self.epoch, index, merged, None if replaces else self.method.fold)
+
+    def _refuse_or_count(self, bad: Tensor) -> None:
+        if self.nonfinite == "error":
+            shown = ", ".join(str(int(i)) for i in bad[:5])
+            raise ObservationError(
+                f"{len(bad)} samples of epoch {self.epoch} were observed with a NaN or infinite loss or memory term "
+                f"(dataset positions {shown}{', ...' if len(bad) > 5 else ''}). Lower the learning rate or mend the "
+                f"data; or use nonfinite='skip' or nonfinite='revisit' to go on without them."
+            )
+        self.stats.count_visit(bad)
+        if self.nonfinite == "revisit":
+            self.stats.forget(bad)
+
+    def _adopt(self, plan: EpochPlan, chosen: bool) -> None:
+        """Make a plan the current one."""
+        planned = torch.zeros(self.num_samples, dtype=torch.bool).index_fill_(0, plan.index, True)
+        churn = None
+        if self._planned is not None:
+            churn = 1 - int((planned & self._planned).count_nonzero()) / max(1, len(plan))
+        self._weights = None
+        if plan.weight is not None:
+            self._weights = torch.ones(self.num_samples).index_copy_(0, plan.index, plan.weight)
+        self._plan, self._planned, self._chosen, self._churn = plan, planned, chosen, churn
+        self._observed = False
+        self._spent += len(plan)
+        self._pending.expect(len(plan) // self.num_ranks)
+

@@ -1,0 +1,90 @@
+"""Exact-size selections in O(N): the highest by score, and uniform ones. Ties are broken at random."""
+
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["sample", "top_k"]
+
+FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+
+
+def top_k(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
+    """Return the k highest scores' positions, ties at the cut broken at random.
+
+    A partition finds the k-th highest score (introselect, O(N)), two comparisons find what is above it and what equals
+    it; the latter are drawn from at random, never by position.
+
+    Args:
+        scores: (N,) float, without NaN.
+        k: How many, at most the number of candidates.
+        generator: Breaks the ties.
+        among: (N,) bool, the candidates; None for all.
+
+    Returns:
+        (k,) int64 positions, in no particular order.
+
+    Example:
+        >>> top_k(torch.tensor([0.1, 0.9, 0.5]), 2, generator=torch.Generator()).tolist()
+        [1, 2]
+    """
+    if k == 0:
+        return torch.empty(0, dtype=torch.int64)
+    if among is not None and not bool(among.all()):
+        scores = scores.where(among, -torch.inf)
+    values = scores.numpy()
+    threshold = _kth_highest(values, k)
+    above = np.flatnonzero(values > threshold)
+    if threshold == -np.inf:
+        # All candidates lie above the cut, or candidates themselves score -inf: only those may fill up.
+        level = (values == threshold) if among is None else (values == threshold) & among.numpy()
+    else:
+        level = values == threshold
+    ties = torch.from_numpy(np.flatnonzero(level))
+    num_ties = k - len(above)
+    if num_ties < len(ties):
+        ties = ties[torch.randperm(len(ties), generator=generator)[:num_ties]]
+    return torch.cat([torch.from_numpy(above), ties])
+
+
+def sample(num_samples: int, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
+    """Return k positions drawn uniformly and without replacement, in no particular order.
+
+    Args:
+        num_samples: N.
+        k: How many, at most the number of candidates.
+        generator: Draws them.
+        among: (N,) bool, the candidates; None for all.
+
+    Returns:
+        (k,) int64 positions.
+
+    Example:
+        >>> sample(3, 3, generator=torch.Generator()).sort().values.tolist()
+        [0, 1, 2]
+    """
+    return top_k(torch.rand(num_samples, generator=generator), k, generator=generator, among=among)
+
+
+def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:
+    """Return the k-th highest of (N,) values, in O(N).
+
+    NumPy's partition is the fastest where values differ, and twenty times slower where most of them are equal: masked
+    out, or losses of exactly 0. A value that dominates a glance of some thousand is therefore set aside first.
+    """
+    while True:
+        glance, counts = np.unique(values[:: len(values) // 1024 + 1], return_counts=True)
+        if 4 * counts.max() < counts.sum() or len(values) < 100_000:
+            return cast("np.floating[Any]", np.partition(values, len(values) - k)[len(values) - k])
+        common = glance[counts.argmax()]
+        above = values[values > common]
+        if k <= len(above):
+            values = above
+            continue
+        below = values[values < common]
+        if k <= len(values) - len(below):
+            return cast("np.floating[Any]", common)
+        values, k = below, k - (len(values) - len(below))

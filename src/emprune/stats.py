@@ -1,0 +1,145 @@
+"""What is remembered per sample between epochs: (N,) columns, and how a set of observations enters them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emprune.errors import ConfigError, StateError
+
+__all__ = ["BASE_COLUMNS", "Column", "Fold", "SampleStats", "all_finite"]
+
+Fold = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number per sample that a method remembers.
+
+    Args:
+        name: Its name, the key in `SampleStats`.
+        meaning: What it holds, in a few words.
+        dtype: How it is stored.
+        initial: Its value before the first visit.
+    """
+
+    name: str
+    meaning: str
+    dtype: torch.dtype = torch.float32
+    initial: float = 0.0
+
+
+BASE_COLUMNS = (
+    Column("visits", "epochs in which the sample was observed", torch.int32),
+    Column("last_visit", "epoch of the last valid observation, -1 before it", torch.int32, -1),
+    Column("loss", "the last observed loss", torch.float32, torch.nan),
+)
+"""Remembered for every method: 12 bytes per sample."""
+
+
+class SampleStats:
+    """The (N,) columns of a run, on the CPU.
+
+    Every method has `visits`, `last_visit` and `loss`; its own columns come on top. Columns hold what has been folded
+    in; observations of the running epoch are folded when the next one is planned, or by `DataPruner.sync`.
+
+    Args:
+        num_samples: N.
+        columns: The method's own columns.
+
+    Raises:
+        ConfigError: If two columns share a name.
+
+    Example:
+        >>> stats = SampleStats(3, ())
+        >>> stats["visits"]
+        tensor([0, 0, 0], dtype=torch.int32)
+    """
+
+    def __init__(self, num_samples: int, columns: Sequence[Column]) -> None:
+        self.columns = (*BASE_COLUMNS, *columns)
+        names = [column.name for column in self.columns]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"Column names must be unique and differ from the built-in ones: got {names}.")
+        self.num_samples = num_samples
+        self._values = {c.name: torch.full((num_samples,), c.initial, dtype=c.dtype) for c in self.columns}
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a column, (N,); read it, do not write to it."""
+        try:
+            return self._values[name]
+        except KeyError:
+            raise KeyError(f"No column {name!r}; there are {', '.join(self._values)}.") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    @property
+    def seen(self) -> Tensor:
+        """(N,) bool: samples with at least one valid observation."""
+        return self._values["last_visit"] >= 0
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """What the columns cost in memory."""
+        return sum(column.dtype.itemsize for column in self.columns)
+
+    def fold(self, epoch: int, index: Tensor, measured: Mapping[str, Tensor], method_fold: Fold | None) -> None:
+        """Enter one epoch's observations.
+
+        Args:
+            epoch: The epoch they were made in.
+            index: (M,) int64, each sample at most once.
+            measured: (M,) for "loss" and each quantity the method measures.
+            method_fold: The method's rule, `Method.fold`; None where what was measured replaces what was there.
+        """
+        visits, last_visit = self._values["visits"], self._values["last_visit"]
+        own = [column.name for column in self.columns[len(BASE_COLUMNS) :]]
+        entered = measured
+        if own and method_fold is not None:
+            old = {name: self._values[name].index_select(0, index) for name in own}
+            entered = method_fold(old, measured, last_visit.index_select(0, index) < 0)
+        for name in own:
+            self._values[name].index_copy_(0, index, entered[name].to(self._values[name].dtype))
+        self._values["loss"].index_copy_(0, index, measured["loss"])
+        # One scattered write, into a mask of a byte per sample; the rest in order, which costs less than by index.
+        observed = torch.zeros(self.num_samples, dtype=torch.bool).index_fill_(0, index, True)
+        np.add(visits.numpy(), (observed & (last_visit != epoch)).numpy(), out=visits.numpy())
+        last_visit.masked_fill_(observed, epoch)
+
+    def count_visit(self, index: Tensor) -> None:
+        """Count a visit whose observation was not valid: (M,) int64, each sample at most once."""
+        self._values["visits"].index_add_(0, index, torch.ones_like(index, dtype=torch.int32))
+
+    def forget(self, index: Tensor) -> None:
+        """Treat samples as never seen, so that they are visited first."""
+        self._values["last_visit"].index_fill_(0, index, -1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the columns by name, copied."""
+        return {name: values.clone() for name, values in self._values.items()}
+
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """Raise StateError unless `state` has exactly these columns, shapes and dtypes."""
+        if set(state) != set(self._values):
+            raise StateError(f"The saved columns are {sorted(state)}, this method remembers {sorted(self._values)}.")
+        for name, mine in self._values.items():
+            saved = state[name]
+            if saved.shape != mine.shape or saved.dtype != mine.dtype:
+                raise StateError(
+                    f"The saved column {name!r} is {tuple(saved.shape)} {saved.dtype}, "
+                    f"this run's is {tuple(mine.shape)} {mine.dtype}."
+                )
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state that `check_state` accepts."""
+        self.check_state(state)
+        self._values = {name: state[name].detach().cpu().clone() for name in self._values}
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite: either would be among the extremes, so no mask of all values is made."""
+    return len(values) == 0 or all(math.isfinite(end) for end in torch.aminmax(values))

@@ -1,0 +1,263 @@
+"""The contract of a loader that follows a pruner's plan, as a class of pytest tests."""
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from emprune.errors import EpochError, StateError
+from emprune.methods.greedy import Greedy
+from emprune.pruner import DataPruner
+from emprune.testing.states import assert_same_state, through_disk
+
+__all__ = ["Loader", "LoaderContract"]
+
+
+class Loader(Protocol):
+    """What training loops use of a loader, and what `LoaderContract` tests."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan an epoch."""
+
+    def __len__(self) -> int:
+        """Batches of the current epoch."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        """Deliver the current epoch: (index, batch)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place within the epoch."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved place."""
+
+
+class LoaderContract:
+    """What every loader must keep to. Subclass it, say how the loader is made, and let pytest collect it.
+
+    The loader is made over a dataset of `num_samples` samples each of which tells its own position.
+
+    Attributes:
+        num_samples: The size of the dataset, N; not divisible by the batch size, so that full epochs end short.
+        batch_size: Samples per batch, B.
+        num_epochs: The length of the runs, the last epoch of which is full.
+
+    Example:
+        >>> import emprune
+        >>> class TestArrayLoader(LoaderContract):
+        ...     def make_loader(self, pruner: DataPruner, *, accumulation: int = 1) -> Loader:
+        ...         arrays = (torch.arange(pruner.num_samples),)
+        ...         return emprune.ArrayLoader(
+        ...             arrays, pruner, batch_size=self.batch_size, accumulation=accumulation
+        ...         )
+        ...
+        ...     def positions(self, batch: tuple[Tensor]) -> Tensor:
+        ...         return batch[0]
+    """
+
+    num_samples: int = 22
+    batch_size: int = 4
+    num_epochs: int = 5
+
+    def make_loader(self, pruner: DataPruner, *, accumulation: int = 1) -> Loader:
+        """Return a fresh loader around `pruner`, with `self.batch_size`."""
+        raise NotImplementedError("Subclass LoaderContract and return your loader here.")
+
+    def positions(self, batch: Any) -> Tensor:
+        """Return the (B,) positions that the samples of a delivered batch say they have."""
+        raise NotImplementedError("Subclass LoaderContract and read the positions from your batch here.")
+
+    def make_pruner(self, *, seed: int = 0) -> DataPruner:
+        """Return a fresh pruner: half of the data in each epoch, all of it in the last."""
+        return DataPruner(
+            Greedy(),
+            num_samples=self.num_samples,
+            num_epochs=self.num_epochs,
+            keep=0.5,
+            tail_fraction=0.4,
+            seed=seed,
+        )
+
+    def train(self, pruner: DataPruner, loader: Loader) -> list[int]:
+        """Observe what is left of the epoch; return the indices of each sample in the order of delivery."""
+        delivered: list[int] = []
+        for index, batch in loader:
+            pruner.reduce(index, _loss_of(self.positions(batch), pruner.epoch))
+            delivered += index.tolist()
+        return delivered
+
+    def test_the_index_of_a_batch_says_which_samples_it_holds(self) -> None:
+        for pruner, loader in self._epochs():
+            for index, batch in loader:
+                assert index.dtype == torch.int64
+                assert index.cpu().equal(self.positions(batch).cpu())
+                pruner.observe(index, _loss_of(index, pruner.epoch))
+
+    def test_an_epoch_is_the_plan_in_its_order_and_the_length_says_how_many_batches(self) -> None:
+        expected = len(self.make_loader(self.make_pruner()))
+        for pruner, loader in self._epochs():
+            share = pruner.plan.shard(pruner.rank, pruner.num_ranks).index
+            assert pruner.epoch > 0 or len(loader) == expected
+            batches = [index.tolist() for index, _ in loader]
+            assert batches == [part.tolist() for part in share.split(self.batch_size)]
+            assert len(batches) == len(loader)
+            assert self.train(pruner, loader) == share.tolist()
+
+    @pytest.mark.parametrize("accumulation", [1, 3])
+    def test_total_steps_are_those_the_loop_makes(self, accumulation: int) -> None:
+        steps, total_steps = 0, 0
+        for pruner, loader in self._epochs(accumulation=accumulation):
+            for num_batches, (index, _) in enumerate(loader, start=1):
+                pruner.observe(index, _loss_of(index, pruner.epoch))
+                steps += num_batches % accumulation == 0 or num_batches == len(loader)
+            total_steps = loader.total_steps
+        assert steps == total_steps
+
+    def test_losses_are_remembered_for_the_samples_they_belong_to(self) -> None:
+        pruner = self.make_pruner()
+        for _, loader in self._epochs(pruner):
+            self.train(pruner, loader)
+        pruner.sync()
+        assert bool(pruner.stats.seen.all())
+        expected = _loss_of(torch.arange(self.num_samples), self.num_epochs - 1)
+        assert pruner.stats["loss"].equal(expected)
+
+    def test_a_second_pass_delivers_all_again(self) -> None:
+        for pruner, loader in self._epochs():
+            assert self.train(pruner, loader) == self.train(pruner, loader) == pruner.plan.index.tolist()
+
+    def test_a_peek_changes_nothing(self) -> None:
+        for pruner, loader in self._epochs():
+            plan, before, place = pruner.plan, pruner.state_dict(), loader.state_dict()
+            next(iter(loader))
+            assert pruner.plan is plan
+            assert loader.state_dict() == place
+            assert_same_state(pruner.state_dict(), before)
+            assert self.train(pruner, loader) == plan.index.tolist()
+            place = loader.state_dict()
+            next(iter(loader))
+            assert loader.state_dict() == place
+
+    def test_setting_the_epoch_twice_is_setting_it_once(self) -> None:
+        for pruner, loader in self._epochs():
+            plan = pruner.plan
+            loader.set_epoch(pruner.epoch)
+            assert pruner.plan is plan
+            assert self.train(pruner, loader) == plan.index.tolist()
+            loader.set_epoch(pruner.epoch)
+            assert pruner.plan is plan
+
+    def test_an_early_break_leaves_the_next_epoch_whole(self) -> None:
+        for pruner, loader in self._epochs():
+            for index, batch in loader:
+                pruner.observe(index, _loss_of(self.positions(batch), pruner.epoch))
+                break
+            assert self.train(pruner, loader) == pruner.plan.index.tolist()
+            for index, batch in loader:
+                pruner.observe(index, _loss_of(self.positions(batch), pruner.epoch))
+                break
+
+    def test_it_does_not_iterate_before_set_epoch_nor_after_the_pruner_moved_on(self) -> None:
+        pruner = self.make_pruner()
+        loader = self.make_loader(pruner)
+        with pytest.raises(EpochError, match="set_epoch"):
+            next(iter(loader))
+        loader.set_epoch(0)
+        self.train(pruner, loader)
+        running = iter(loader)
+        next(running)
+        pruner.begin_epoch(1, multiple_of=self.batch_size)
+        with pytest.raises(EpochError, match="set_epoch"):
+            next(running)
+        with pytest.raises(EpochError, match="set_epoch"):
+            next(iter(loader))
+
+    def test_it_resumes_exactly_after_every_batch(self) -> None:
+        pruner = self.make_pruner()
+        whole: list[int] = []
+        saves: list[tuple[int, Any]] = []
+        for _, loader in self._epochs(pruner):
+            saves.append((len(whole), through_disk((pruner.state_dict(), loader.state_dict()))))
+            for index, batch in loader:
+                pruner.reduce(index, _loss_of(self.positions(batch), pruner.epoch))
+                whole += index.tolist()
+                saves.append((len(whole), through_disk((pruner.state_dict(), loader.state_dict()))))
+        for num_done, (state, place) in saves:
+            resumed = self.make_pruner()
+            loader = self.make_loader(resumed)
+            resumed.load_state_dict(state)
+            loader.load_state_dict(place)
+            delivered = []
+            for _ in self._epochs(resumed, loader):
+                delivered += self.train(resumed, loader)
+            assert delivered == whole[num_done:]
+            assert_same_state(resumed.state_dict(), pruner.state_dict())
+
+    def test_after_resuming_a_peek_changes_nothing_and_a_second_pass_delivers_all(self) -> None:
+        pruner = self.make_pruner()
+        loader = self.make_loader(pruner)
+        loader.set_epoch(0)
+        index, _ = next(running := iter(loader))
+        pruner.observe(index, _loss_of(index, 0))
+        place = loader.state_dict()
+        del running
+        assert loader.state_dict() == place
+        resumed = self.make_pruner()
+        resumed.load_state_dict(pruner.state_dict())
+        loader = self.make_loader(resumed)
+        loader.load_state_dict(place)
+        loader.set_epoch(0)
+        next(iter(loader))
+        assert loader.state_dict() == place
+        share = resumed.plan.shard(resumed.rank, resumed.num_ranks).index.tolist()
+        assert self.train(resumed, loader) == share[len(index) :]
+        assert self.train(resumed, loader) == share
+
+    def test_the_place_of_another_plan_is_refused(self) -> None:
+        pruner, other = self.make_pruner(), self.make_pruner(seed=1)
+        loader, another = self.make_loader(pruner), self.make_loader(other)
+        loader.set_epoch(0)
+        with pytest.raises(StateError):
+            another.load_state_dict(loader.state_dict())
+        another.set_epoch(0)
+        with pytest.raises(StateError):
+            another.load_state_dict(loader.state_dict())
+        assert self.train(other, another) == other.plan.index.tolist()
+
+    def test_the_global_generators_are_neither_read_nor_seeded(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            pruner = self.make_pruner()
+            loader = self.make_loader(pruner)
+            before = _global_randomness()
+            for _ in self._epochs(pruner, loader):
+                self.train(pruner, loader)
+            assert _global_randomness() == before
+
+    def _epochs(
+        self, pruner: DataPruner | None = None, loader: Loader | None = None, *, accumulation: int = 1
+    ) -> Iterator[tuple[DataPruner, Loader]]:
+        """Set every epoch that is left of a run, the current one included."""
+        pruner = pruner or self.make_pruner()
+        loader = loader or self.make_loader(pruner, accumulation=accumulation)
+        for epoch in range(max(0, pruner.epoch), self.num_epochs):
+            loader.set_epoch(epoch)
+            yield pruner, loader
+
+
+def _loss_of(position: Tensor, epoch: int) -> Tensor:
+    """A (B,) loss that says which sample it belongs to, and in which epoch it was made."""
+    return (position.double() * 0.7 + epoch).sin().float()
+
+
+def _global_randomness() -> tuple[bytes, str, object]:
+    """The states of the global generators of torch, NumPy and Python."""
+    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002

@@ -1,0 +1,90 @@
+"""A made-up training run: what a sample costs depends on the sample and the epoch, and on nothing else."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emprune.plan import EpochPlan
+from emprune.pruner import DataPruner
+from emprune.randomness import derive_generator
+
+__all__ = ["SyntheticTask", "run_epochs", "train_epoch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticTask:
+    """Random logits, drawn anew each epoch, and the cross-entropy they have with fixed random labels.
+
+    Args:
+        num_samples: N.
+        num_classes: C.
+        constant: The same logits for every sample and epoch, so that all losses are equal.
+        seed: Another seed, other numbers.
+
+    Example:
+        >>> task = SyntheticTask(num_samples=4)
+        >>> losses, logits = task.batch(torch.tensor([3, 1]), epoch=0)
+        >>> losses.shape, logits.shape
+        (torch.Size([2]), torch.Size([2, 5]))
+    """
+
+    num_samples: int
+    num_classes: int = 5
+    constant: bool = False
+    seed: int = 0
+
+    def batch(self, index: Tensor, *, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return the (B,) losses and (B, C) logits of the samples at (B,) `index` in an epoch."""
+        losses, logits = _whole_epoch(self, 0 if self.constant else epoch)
+        return losses[index], logits[index]
+
+
+@functools.lru_cache(maxsize=64)
+def _whole_epoch(task: SyntheticTask, epoch: int) -> tuple[Tensor, Tensor]:
+    """The losses and logits of all samples."""
+    labels = torch.randint(
+        task.num_classes, (task.num_samples,), generator=derive_generator(task.seed, "labels")
+    )
+    rows = 1 if task.constant else task.num_samples
+    logits = 2 * torch.randn(rows, task.num_classes, generator=derive_generator(task.seed, "logits", epoch))
+    if task.constant:
+        labels, logits = torch.zeros_like(labels), logits.expand(task.num_samples, -1)
+    return F.cross_entropy(logits, labels, reduction="none"), logits
+
+
+def train_epoch(
+    pruner: DataPruner, task: SyntheticTask, *, batch_size: int = 8, start: int = 0, stop: int | None = None
+) -> None:
+    """Observe the current epoch's plan in batches, from place `start` to place `stop` of it."""
+    plan = pruner.plan
+    for place in range(start, len(plan) if stop is None else stop, batch_size):
+        index = plan.index[place : place + batch_size]
+        losses, logits = task.batch(index, epoch=plan.epoch)
+        pruner.observe(index, losses, logits)
+
+
+def run_epochs(
+    pruner: DataPruner,
+    task: SyntheticTask,
+    *,
+    batch_size: int = 8,
+    multiple_of: int | None = None,
+    stop: int | None = None,
+) -> list[EpochPlan]:
+    """Plan and observe every epoch from the current one's end to `stop`, the run's end by default; return the plans.
+
+    Args:
+        pruner: The pruner; its current epoch, if any, counts as done.
+        task: What the samples cost.
+        batch_size: Samples per observation.
+        multiple_of: The quantum; None for `batch_size`.
+        stop: The first epoch that is not planned any more.
+    """
+    plans = []
+    for epoch in range(pruner.epoch + 1, pruner.num_epochs if stop is None else stop):
+        plans.append(pruner.begin_epoch(epoch, multiple_of=multiple_of or batch_size))
+        train_epoch(pruner, task, batch_size=batch_size)
+    return plans

@@ -1,0 +1,58 @@
+"""Tiny datasets that know their positions; at module level, so that spawned workers find them."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class Positions(Dataset[Tensor]):
+    """Sample i is tensor(i); it may be slow or fail at some positions."""
+
+    def __init__(
+        self, size: int, *, slow: Sequence[int] = (), failing: Sequence[int] = (), seconds: float = 0.2
+    ) -> None:
+        self.size, self.slow, self.failing, self.seconds = size, set(slow), set(failing), seconds
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Tensor:
+        if index in self.slow:
+            time.sleep(self.seconds)
+        if index in self.failing:
+            raise ValueError(f"sample {index} is broken")
+        return torch.tensor(index)
+
+
+class Vectorised(Dataset[Any]):
+    """Fetched by the batch or not at all; counts the calls, and loses samples on demand."""
+
+    def __init__(self, size: int, *, lost: int = 0) -> None:
+        self.size, self.lost, self.calls = size, lost, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Tensor:
+        raise AssertionError("fetched sample by sample")
+
+    def __getitems__(self, index: list[int]) -> list[Tensor]:
+        self.calls += 1
+        return [torch.tensor(i) for i in index[self.lost :]]
+
+
+class Draws(Dataset[Tensor]):
+    """Sample i is (i, a number from torch's global generator), as an augmentation would draw it."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.tensor([index, int(torch.randint(1 << 20, ()))])

@@ -1,0 +1,135 @@
+"""ArrayLoader: batches straight from tensors."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import emprune
+from tests.data.helpers import assert_every_loss_is_its_own, loss_of, make_pruner, train
+
+ARRAYS = (torch.arange(22), torch.arange(22.0)[:, None].expand(22, 3), torch.arange(22) % 5 == 0)
+
+
+def _jitter(generator: torch.Generator, position: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return position, x + torch.rand(x.shape, generator=generator, device=x.device), y
+
+
+def _batches(seed: int = 0, *, stop: int = 99) -> list[list[Any]]:
+    """All batches of a run with a random transform; after `stop` of them in a resumed loader."""
+    pruner = make_pruner(seed=seed)
+    loader = emprune.ArrayLoader(ARRAYS, pruner, batch_size=4, transform=_jitter)
+    batches: list[list[Any]] = []
+    while pruner.epoch < pruner.num_epochs - 1 or not batches:
+        loader.set_epoch(pruner.epoch + 1)
+        while loader.state_dict()["num_delivered"] < len(pruner.plan):
+            for index, arrays in loader:
+                pruner.observe(index, loss_of(index))
+                batches.append([index.tolist(), *(array.tolist() for array in arrays)])
+                if len(batches) == stop:
+                    break
+            if len(batches) == stop:
+                stop = 99
+                state, place = pruner.state_dict(), loader.state_dict()
+                pruner = make_pruner(seed=seed)
+                pruner.load_state_dict(state)
+                loader = emprune.ArrayLoader(ARRAYS, pruner, batch_size=4, transform=_jitter)
+                loader.load_state_dict(place)
+    return batches
+
+
+def test_a_batch_is_the_arrays_at_its_index() -> None:
+    pruner = make_pruner()
+    loader = emprune.ArrayLoader(ARRAYS, pruner, batch_size=4)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        for index, arrays in loader:
+            assert type(arrays) is tuple
+            for whole, part in zip(ARRAYS, arrays, strict=True):
+                assert part.equal(whole[index])
+                assert part.dtype == whole.dtype
+        train(pruner, loader)
+    assert_every_loss_is_its_own(pruner)
+
+
+def test_a_transform_draws_by_seed_epoch_and_batch() -> None:
+    assert _batches(0) == _batches(0)
+    assert _batches(0) != _batches(1)
+    noise = [np.subtract(x, np.array(position)[:, None]).tolist() for _, position, x, _ in _batches(0)]
+    flat = [value for batch in noise for row in batch for value in row]
+    assert len(set(flat)) == len(flat)
+
+
+@pytest.mark.parametrize("stop", range(1, 10))
+def test_a_transform_resumes_bit_equal(stop: int) -> None:
+    assert _batches(stop=stop) == _batches()
+
+
+def test_a_transform_that_failed_once() -> None:
+    pruner = make_pruner()
+    failures = [True]
+
+    def fail_once(generator: torch.Generator, position: Tensor) -> tuple[Tensor]:
+        if failures and failures.pop():
+            raise ValueError("broken")
+        return (position,)
+
+    loader = emprune.ArrayLoader((torch.arange(22),), pruner, batch_size=4, transform=fail_once)
+    loader.set_epoch(0)
+    iterator = iter(loader)
+    with pytest.raises(ValueError, match="broken"):
+        next(iterator)
+    assert [int(i) for index, _ in iterator for i in index] == pruner.plan.index[4:].tolist()
+    assert loader.state_dict()["num_delivered"] == 0
+    assert train(pruner, loader) == pruner.plan.index.tolist()
+
+
+def test_no_python_per_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch costs a handful of tensor operations, however large it is."""
+    calls = 0
+    select = Tensor.index_select
+
+    def counting(self: Tensor, dim: int, index: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return select(self, dim, index)
+
+    monkeypatch.setattr(Tensor, "index_select", counting)
+    pruner = emprune.DataPruner(emprune.Random(), num_samples=5000, num_epochs=1, keep=1.0)
+    loader = emprune.ArrayLoader((torch.arange(5000), torch.zeros(5000)), pruner, batch_size=1000)
+    loader.set_epoch(0)
+    assert sum(len(index) for index, _ in loader) == 5000
+    assert calls == 2 * len(loader) == 10
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ((), r"`arrays` must be a non-empty tuple of tensors"),
+        (torch.arange(22), r"`arrays` must be a non-empty tuple of tensors"),
+        ((np.arange(22),), r"use torch\.from_numpy for NumPy's"),
+        ((torch.arange(22), torch.tensor(3)), r"`arrays` must be a non-empty tuple of tensors, \(N, \.\.\.\) each"),
+        ((torch.arange(22), torch.arange(21)), r"one length and one device: got 22 on cpu, 21 on cpu\."),
+        ((torch.arange(22), torch.empty(22, device="meta")), r"one length and one device: got 22 on cpu, 22 on meta\."),
+        ((torch.arange(21),), r"The dataset has 21 samples, the pruner was made for num_samples=22"),
+    ],
+)
+def test_arrays_that_are_refused(arrays: Any, message: str) -> None:
+    with pytest.raises(emprune.ConfigError, match=message):
+        emprune.ArrayLoader(arrays, make_pruner(), batch_size=4)
+
+
+@pytest.mark.parametrize("batch_size", [0, -4, 2.0, True])
+def test_batch_size_is_a_positive_integer(batch_size: Any) -> None:
+    with pytest.raises(emprune.ConfigError, match=r"`batch_size` must be an integer of at least 1: got batch_size="):
+        emprune.ArrayLoader(ARRAYS, make_pruner(), batch_size=batch_size)
+
+
+def test_a_transform_must_return_a_tuple() -> None:
+    pruner = make_pruner()
+    loader = emprune.ArrayLoader((torch.arange(22),), pruner, batch_size=4, transform=lambda generator, x: x)
+    loader.set_epoch(0)
+    with pytest.raises(emprune.ConfigError, match=r"`transform` must return a tuple of arrays, .* got Tensor"):
+        next(iter(loader))

@@ -1,0 +1,253 @@
+"""What arrives is the plan, and each loss is credited to its own sample, however the batches travel."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import emprune
+from tests.data.datasets import Positions
+from tests.data.helpers import assert_every_loss_is_its_own, loss_of, make_loader, make_pruner, train
+
+IN_PROCESS = [{}, {"drop_last": True}, {"shuffle": True}, {"generator": torch.Generator()}]
+WORKERS = [
+    {"num_workers": 2},
+    {"num_workers": 2, "persistent_workers": True, "prefetch_factor": 4},
+    {"num_workers": 2, "persistent_workers": True, "drop_last": True, "timeout": 60},
+    {"num_workers": 3, "persistent_workers": True, "prefetch_factor": 1, "multiprocessing_context": "fork"},
+]
+
+
+def _name(options: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in options.items() if name != "generator") or "plain"
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("options", IN_PROCESS + WORKERS, ids=_name)
+def test_the_plan_arrives_in_order_and_every_loss_is_its_own(options: dict[str, Any]) -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, **options)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        assert train(pruner, loader) == pruner.plan.index.tolist()
+        assert len(pruner.plan) % 4 == 0 or not options.get("drop_last")
+    assert_every_loss_is_its_own(pruner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_that_are_not_forked(method: str) -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, num_workers=1, persistent_workers=True, multiprocessing_context=method)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        assert train(pruner, loader) == pruner.plan.index.tolist()
+    assert_every_loss_is_its_own(pruner)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_slow_sample_overtaken_by_others(in_order: bool) -> None:
+    pruner = make_pruner(num_epochs=3)
+    slow = int(pruner.begin_epoch(0, multiple_of=4).index[0])
+    dataset = Positions(pruner.num_samples, slow=[slow], seconds=0.3)
+    loader = make_loader(pruner, dataset, num_workers=2, persistent_workers=True, in_order=in_order)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        delivered = train(pruner, loader)
+        assert sorted(delivered) == sorted(pruner.plan.index.tolist())
+        assert (delivered == pruner.plan.index.tolist()) is (in_order or slow not in pruner.plan.index[:-4])
+    assert_every_loss_is_its_own(pruner)
+
+
+def test_overtaking_batches_do_not_confuse_the_saved_place() -> None:
+    pruner = make_pruner()
+    plan = pruner.begin_epoch(0, multiple_of=4)
+    dataset = Positions(pruner.num_samples, slow=[int(plan.index[0])], seconds=0.5)
+    loader = make_loader(pruner, dataset, num_workers=2, in_order=False)
+    loader.set_epoch(0)
+    index, _ = next(iter_ := iter(loader))
+    pruner.observe(index, loss_of(index))
+    state, place = pruner.state_dict(), loader.state_dict()
+    del iter_
+    assert place["num_delivered"] == 0
+    assert place["ahead"] == index.tolist() == plan.index[4:8].tolist()
+
+    resumed = make_pruner()
+    resumed.load_state_dict(state)
+    loader = make_loader(resumed)
+    loader.load_state_dict(place)
+    loader.set_epoch(0)
+    assert train(resumed, loader) == plan.index[:4].tolist() + plan.index[8:].tolist()
+    assert loader.state_dict()["num_delivered"] == len(plan)
+    assert train(resumed, loader) == plan.index.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}], ids=_name)
+def test_a_broken_sample_costs_its_batch_alone(options: dict[str, Any]) -> None:
+    pruner = make_pruner()
+    broken = int(pruner.begin_epoch(0, multiple_of=4).index[1])
+    loader = make_loader(pruner, Positions(pruner.num_samples, failing=[broken]), **options)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        batches = [part.tolist() for part in pruner.plan.index.split(4)]
+        good = [batch for batch in batches if broken not in batch]
+        delivered, iterator = [], iter(loader)
+        while True:
+            try:
+                index, position = next(iterator)
+            except StopIteration:
+                break
+            except ValueError as error:
+                assert f"sample {broken} is broken" in str(error)  # noqa: PT017 - the iterator goes on after it
+                continue
+            assert index.equal(position)
+            pruner.reduce(index, loss_of(position))
+            delivered.append(index.tolist())
+        assert delivered == good
+        undelivered = set(pruner.plan.index.tolist()) - {i for batch in good for i in batch}
+        place = loader.state_dict()
+        assert len(pruner.plan) - place["num_delivered"] - len(place["ahead"]) == len(undelivered)
+    assert_every_loss_is_its_own(pruner)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}], ids=_name)
+def test_breaking_off_and_starting_over(options: dict[str, Any]) -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, **options)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        for num_batches, (index, position) in enumerate(loader, start=1):
+            pruner.reduce(index, loss_of(position))
+            if num_batches == 2:
+                break
+        if epoch % 2:
+            assert train(pruner, loader) == pruner.plan.index.tolist()
+    assert_every_loss_is_its_own(pruner)
+
+
+def test_persistent_workers_serve_one_iteration_at_a_time() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, num_workers=2, persistent_workers=True)
+    loader.set_epoch(0)
+    running = iter(loader)
+    next(running)
+    next(running)
+    next(iter(loader))
+    with pytest.raises(emprune.EpochError, match=r"iterated twice at the same time"):
+        list(running)
+
+
+def test_a_peek_in_the_midst_of_an_epoch() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, num_workers=2)
+    loader.set_epoch(0)
+    delivered = []
+    for index, position in loader:
+        pruner.reduce(index, loss_of(position))
+        delivered += index.tolist()
+        place = loader.state_dict()
+        next(iter(loader))
+        assert loader.state_dict() == place
+        assert place["num_delivered"] == len(delivered)
+    assert delivered == pruner.plan.index.tolist()
+
+
+def test_a_first_batch_that_was_observed_or_is_still_held_is_no_peek() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner)
+    loader.set_epoch(0)
+    index, _ = next(held := iter(loader))
+    assert loader.state_dict()["num_delivered"] == 4
+    del held
+    assert loader.state_dict()["num_delivered"] == 0
+    for index, position in loader:
+        pruner.reduce(index, loss_of(position))
+        pruner.sync()
+        break
+    assert loader.state_dict()["num_delivered"] == 4
+
+
+def test_the_loader_inside_follows_the_epoch_for_a_framework() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner)
+    with pytest.raises(emprune.EpochError, match="set_epoch"):
+        next(iter(loader.loader))
+    with pytest.raises(emprune.EpochError, match="set_epoch"):
+        len(loader.loader)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        assert len(loader.loader) == len(loader)
+        delivered = [int(i) for index, _ in loader.loader for i in index]
+        assert delivered == pruner.plan.index.tolist()
+        pruner.observe(pruner.plan.index, loss_of(pruner.plan.index))
+
+
+def test_mixed_inputs_are_observed_under_each_samples_own_index() -> None:
+    """Mixup: the optimised loss is of mixed inputs, the score is the sample's part of it."""
+    x, y = torch.randn(22, 3), torch.arange(22) % 2
+    pruner = make_pruner()
+    dataset = list(zip(x, y, strict=True))
+    loader = make_loader(pruner, dataset)
+    model = torch.nn.Linear(3, 2)
+    clean = torch.full((22,), torch.nan)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        for index, (inputs, target) in loader:
+            partner, share = torch.randperm(len(index)), 0.7
+            logits = model(share * inputs + (1 - share) * inputs[partner])
+            own = F.cross_entropy(logits, target, reduction="none")
+            other = F.cross_entropy(logits, target[partner], reduction="none")
+            loss = pruner.reduce(index, share * own + (1 - share) * other, logits, score_losses=own)
+            loss.backward()
+            clean[index] = own.detach()
+    pruner.sync()
+    seen = pruner.stats.seen
+    assert pruner.stats["loss"][seen].equal(clean[seen])
+
+
+def test_pin_memory_reaches_the_index_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, pin_memory=True)
+    assert loader.loader.pin_memory is True
+    loader.set_epoch(0)
+    if torch.accelerator.is_available():
+        index, batch = next(iter(loader))
+        assert index.device.type == "cpu"
+        assert index.is_pinned()
+        assert batch.is_pinned()
+
+
+def test_a_dataloader_of_a_part_of_the_data() -> None:
+    whole = Positions(30)
+    part = torch.utils.data.Subset(whole, range(10, 22))
+    pruner = make_pruner(12)
+    loader = emprune.PrunedLoader(DataLoader(part, batch_size=4), pruner)
+    loader.set_epoch(0)
+    positions = [(index, batch) for index, batch in loader]
+    assert all(batch.equal(index + 10) for index, batch in positions)
+
+
+@pytest.mark.parametrize("kind", ["tensors", "subset", "joined", "dicts", "list"])
+def test_kinds_of_datasets(kind: str) -> None:
+    position = torch.arange(22)
+    dataset: Any = {
+        "tensors": torch.utils.data.TensorDataset(position, position.float()),
+        "subset": torch.utils.data.Subset(Positions(40), range(22)),
+        "joined": torch.utils.data.ConcatDataset([Positions(9), torch.utils.data.Subset(Positions(40), range(9, 22))]),
+        "dicts": [{"position": i, "text": str(i)} for i in range(22)],
+        "list": list(range(22)),
+    }[kind]
+    pruner = make_pruner()
+    loader = make_loader(pruner, dataset)
+    for epoch in range(pruner.num_epochs):
+        loader.set_epoch(epoch)
+        for index, batch in loader:
+            found: Tensor = batch["position"] if kind == "dicts" else batch[0] if kind == "tensors" else batch
+            assert found.equal(index)
+            if kind == "dicts":
+                assert batch["text"] == [str(int(i)) for i in index]
+            pruner.reduce(index, loss_of(found))
+    assert_every_loss_is_its_own(pruner)

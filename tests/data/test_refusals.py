@@ -1,0 +1,221 @@
+"""What cannot be delivered is refused, with what to do instead."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+import emprune
+from tests.data.datasets import Positions, Vectorised
+from tests.data.helpers import loss_of, make_loader, make_pruner, train
+
+
+class Stream(IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(22))
+
+
+class Endless(Dataset[int]):
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+class FirstHalfLast(RandomSampler):
+    """A random sampler with an order of its own."""
+
+
+def _keep_valid(samples: list[Tensor]) -> Tensor:
+    return torch.stack([s for s in samples if int(s) % 5])
+
+
+def _keep_valid_columns(samples: list[Tensor]) -> tuple[Any, ...]:
+    return tuple(zip(*[(s.expand(3, 8, 8), str(int(s))) for s in samples if int(s) % 5], strict=True))
+
+
+DATA = Positions(22)
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        ([1, 2], r"`loader` must be a torch DataLoader: got list\. Without one, use pruner\.begin_epoch\(epoch\)"),
+        (DataLoader(Stream(), batch_size=4), r"An IterableDataset cannot be pruned: .* Use a map-style dataset\."),
+        (DataLoader(Endless(), batch_size=4), r"A dataset without `__len__` cannot be pruned"),
+        (
+            DataLoader(DATA, batch_size=None),
+            r"has `batch_size=None`: .* Give the DataLoader batch_size=\.\.\. instead\.",
+        ),
+        (
+            DataLoader(DATA, batch_sampler=BatchSampler(SequentialSampler(DATA), 4, False)),
+            r"has a custom `batch_sampler`: .* Give the DataLoader batch_size=\.\.\. instead\.",
+        ),
+        (DataLoader(DATA, sampler=WeightedRandomSampler([1.0] * 22, 22)), r"sampler, WeightedRandomSampler, chooses"),
+        (
+            DataLoader(DATA, sampler=SubsetRandomSampler(range(22))),
+            r"sampler, SubsetRandomSampler, .* Use shuffle=True",
+        ),
+        (DataLoader(DATA, sampler=RandomSampler(DATA, replacement=True)), r"sampler, RandomSampler, chooses"),
+        (DataLoader(DATA, sampler=RandomSampler(DATA, num_samples=7)), r"sampler, RandomSampler, chooses"),
+        (DataLoader(DATA, sampler=RandomSampler(range(7))), r"sampler, RandomSampler, chooses"),
+        (DataLoader(DATA, sampler=SequentialSampler(range(7))), r"sampler, SequentialSampler, chooses"),
+        (DataLoader(DATA, sampler=FirstHalfLast(DATA)), r"sampler, FirstHalfLast, chooses"),
+        (DataLoader(DATA, sampler=list(range(22))), r"sampler, list, chooses"),
+        (
+            DataLoader(DATA, sampler=DistributedSampler(DATA, num_replicas=2, rank=0)),
+            r"DistributedSampler is for 2 ranks, the pruner for 1\. Make the pruner after",
+        ),
+        (
+            DataLoader(Positions(21), batch_size=4),
+            r"The dataset has 21 samples, the pruner was made for num_samples=22\.",
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, str) else type(value).__name__,
+)
+def test_a_loader_that_cannot_be_pruned(loader: Any, message: str) -> None:
+    with pytest.raises(emprune.ConfigError, match=message):
+        emprune.PrunedLoader(loader, make_pruner())
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        SequentialSampler(DATA),
+        RandomSampler(DATA),
+        RandomSampler(DATA, num_samples=22),
+        DistributedSampler(DATA, num_replicas=1, rank=0),
+    ],
+)
+def test_samplers_that_are_replaced_by_the_plan(sampler: Any) -> None:
+    pruner = make_pruner()
+    loader = emprune.PrunedLoader(DataLoader(DATA, batch_size=4, sampler=sampler), pruner)
+    loader.set_epoch(0)
+    assert train(pruner, loader) == pruner.plan.index.tolist()
+
+
+@pytest.mark.parametrize("accumulation", [0, -1, 1.5, True, None])
+def test_accumulation_is_a_positive_integer(accumulation: Any) -> None:
+    with pytest.raises(
+        emprune.ConfigError, match=r"`accumulation` must be an integer of at least 1: got accumulation="
+    ):
+        emprune.PrunedLoader(DataLoader(DATA, batch_size=4), make_pruner(), accumulation=accumulation)
+
+
+def test_a_cost_that_cannot_be_met_is_refused_at_once() -> None:
+    pruner = make_pruner(keep=0.1, tail_fraction=0)
+    with pytest.raises(emprune.ConfigError, match=r"Each must visit at least 4; lower the batch size or raise `keep`"):
+        make_loader(pruner, drop_last=True)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("collate_fn", [_keep_valid, _keep_valid_columns])
+def test_a_collate_function_that_drops_samples(collate_fn: Any, num_workers: int) -> None:
+    pruner = make_pruner(num_epochs=1, keep=1.0, tail_fraction=0)
+    loader = make_loader(pruner, collate_fn=collate_fn, batch_size=11, num_workers=num_workers)
+    loader.set_epoch(0)
+    with pytest.raises(emprune.ConfigError, match=r"`collate_fn` must keep all samples: got a batch of \d+ for 11"):
+        list(loader)
+
+
+def test_a_drop_that_the_loader_cannot_see_is_refused_when_observed() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, collate_fn=lambda samples: {"one": samples[0], "odd": torch.zeros(1)})
+    loader.set_epoch(0)
+    index, _ = next(iter(loader))
+    with pytest.raises(emprune.ObservationError, match=r"got 4 indices and 1 losses. Does the collate_fn drop samples"):
+        pruner.reduce(index, torch.ones(1))
+
+
+def test_getitems_that_drops_samples() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, Vectorised(22, lost=1))
+    loader.set_epoch(0)
+    with pytest.raises(emprune.ConfigError, match=r"must return one sample per index: got 3 for 4 indices"):
+        list(loader)
+
+
+def test_a_dataset_that_changes_its_length() -> None:
+    pruner, dataset = make_pruner(), Positions(22)
+    loader = make_loader(pruner, dataset)
+    loader.set_epoch(0)
+    train(pruner, loader)
+    before = pruner.state_dict()
+    dataset.size = 23
+    with pytest.raises(emprune.ConfigError, match=r"has 23 samples, .* must not change its length during a run"):
+        loader.set_epoch(1)
+    assert pruner.epoch == before["plan"]["epoch"] == 0
+    dataset.size = 22
+    loader.set_epoch(1)
+
+
+def test_iterating_before_set_epoch_says_what_to_do() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner)
+    with pytest.raises(
+        emprune.EpochError, match=r"^Call loader\.set_epoch\(epoch\) before iterating: got no epoch yet"
+    ):
+        iter(loader)
+    pruner.begin_epoch(0, multiple_of=4)
+    with pytest.raises(emprune.EpochError, match=r"got no epoch yet here and epoch 0 in the pruner"):
+        iter(loader)
+    loader.set_epoch(0)
+    train(pruner, loader)
+
+
+def test_a_loader_left_behind_by_its_pruner() -> None:
+    pruner = make_pruner()
+    loader, other = make_loader(pruner), make_loader(pruner)
+    loader.set_epoch(0)
+    saved = pruner.state_dict()
+    train(pruner, loader)
+    running = iter(loader)
+    other.set_epoch(1)
+    with pytest.raises(emprune.EpochError, match=r"got epoch 0 here and epoch 1 in the pruner"):
+        iter(loader)
+    with pytest.raises(
+        emprune.EpochError, match=r"This iteration is of epoch 0, and the pruner has planned anew since"
+    ):
+        next(running)
+    pruner.load_state_dict(saved)
+    with pytest.raises(emprune.EpochError, match=r"or another plan for it"):
+        iter(loader)
+    loader.set_epoch(0)
+    assert train(pruner, loader) == pruner.plan.index.tolist()
+
+
+def test_moving_on_during_the_last_batch_is_allowed() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner)
+    loader.set_epoch(0)
+    for index, position in loader:
+        pruner.reduce(index, loss_of(position))
+        if loader.state_dict()["num_delivered"] == len(pruner.plan):
+            loader.set_epoch(1)
+    assert loader.state_dict()["num_delivered"] == 0
+    assert train(pruner, loader) == pruner.plan.index.tolist()
+
+
+def test_without_a_planned_cost_there_are_no_planned_steps() -> None:
+    pruner = emprune.DataPruner(emprune.InfoBatch(prune_ratio=0.5), num_samples=22, num_epochs=4, keep=None)
+    with pytest.raises(emprune.ConfigError, match=r"drop_last=True cannot be honoured with keep=None"):
+        make_loader(pruner, drop_last=True)
+    loader = make_loader(pruner)
+    with pytest.raises(emprune.ConfigError, match=r"`keep=None` .* has no planned cost"):
+        _ = loader.total_steps
+    assert len(loader) == 6
+    for epoch in range(4):
+        loader.set_epoch(epoch)
+        assert len(loader) == -(-len(pruner.plan) // 4)
+        assert train(pruner, loader) == pruner.plan.index.tolist()

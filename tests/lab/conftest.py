@@ -1,0 +1,13 @@
+from pathlib import Path
+
+import pytest
+
+from tests.lab.runs import run_small, small_config
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of `small_config()`."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    run_small(small_config(), path)
+    return path

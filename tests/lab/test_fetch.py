@@ -1,0 +1,215 @@
+import gzip
+import hashlib
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from emprune.lab.errors import DataError
+from emprune.lab.tasks import fashion_mnist
+from emprune.lab.tasks.cache import DataSet, Source, SourceError
+from emprune.lab.tasks.idx import read_idx
+from emprune.lab.tasks.sources import debian_package, local_folder, web_address
+
+CONTENT = {"images": b"what is in the file", "labels": b"and in the other"}
+
+
+def data_set(*sources: Source) -> DataSet:
+    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+    return DataSet(name="made-up", sha256=sha256, sources=sources)
+
+
+def source(name: str, collect: Callable[[Path], None], calls: list[str]) -> Source:
+    def counted(folder: Path) -> None:
+        calls.append(name)
+        collect(folder)
+
+    return Source(name, counted)
+
+
+def write_all(folder: Path) -> None:
+    for name, content in CONTENT.items():
+        (folder / name).write_bytes(content)
+
+
+def write_packed(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name, content in CONTENT.items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+
+
+def absent(folder: Path) -> None:
+    raise SourceError("not there")
+
+
+def test_the_first_source_that_has_the_data_is_taken_and_never_asked_again(tmp_path: Path) -> None:
+    calls: list[str] = []
+    said: list[str] = []
+    data = data_set(source("a", absent, calls), source("b", write_all, calls), source("c", write_all, calls))
+    folder = data.ensure(tmp_path, say=said.append)
+    assert {path.name for path in folder.iterdir()} == {*CONTENT, "source.json"}
+    data.ensure(tmp_path)
+    assert calls == ["a", "b"]
+    assert said == ["made-up: trying a", "made-up: not there", "made-up: trying b"]
+    assert os.listdir(tmp_path) == ["made-up"]
+
+
+def test_a_wrong_checksum_or_a_missing_file_is_refused_and_the_next_source_tried(tmp_path: Path) -> None:
+    def damaged(folder: Path) -> None:
+        write_all(folder)
+        (folder / "labels").write_bytes(b"something else")
+
+    def incomplete(folder: Path) -> None:
+        write_all(folder)
+        (folder / "images").unlink()
+
+    calls: list[str] = []
+    sources = [source(f.__name__, f, calls) for f in (damaged, incomplete, write_all)]
+    assert (data_set(*sources).ensure(tmp_path) / "labels").read_bytes() == CONTENT["labels"]
+    assert calls == ["damaged", "incomplete", "write_all"]
+
+
+def test_when_all_sources_fail_the_message_names_them_and_where_the_files_belong(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"could not be fetched\. Tried a: not there; b: not there\. Get images, labels"
+    ) as caught:
+        data_set(Source("a", absent), Source("b", absent)).ensure(tmp_path)
+    assert str(tmp_path / "made-up") in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
+def test_a_fetch_that_is_cut_short_leaves_nothing_behind(tmp_path: Path, interruption: type[BaseException]) -> None:
+    def half(folder: Path) -> None:
+        (folder / "images").write_bytes(CONTENT["images"])
+        raise interruption
+
+    with pytest.raises(interruption):
+        data_set(Source("half", half)).ensure(tmp_path)
+    assert os.listdir(tmp_path) == []
+    data_set(Source("whole", write_all)).ensure(tmp_path)
+
+
+def test_a_temporary_folder_of_a_killed_fetch_does_not_count_as_data(tmp_path: Path) -> None:
+    (tmp_path / ".made-up-killed" / "made-up").mkdir(parents=True)
+    calls: list[str] = []
+    data_set(source("a", write_all, calls)).ensure(tmp_path)
+    assert calls == ["a"]
+
+
+def test_two_fetches_at_once_agree(tmp_path: Path) -> None:
+    def slow(folder: Path) -> None:
+        write_all(folder)
+        (tmp_path / "made-up").mkdir()  # meanwhile another process has finished
+        write_all(tmp_path / "made-up")
+
+    data = data_set(Source("slow", slow))
+    assert (data.ensure(tmp_path) / "images").read_bytes() == CONTENT["images"]
+    assert os.listdir(tmp_path) == ["made-up"]
+
+
+def test_damaged_data_in_the_cache_is_refused_not_used(tmp_path: Path) -> None:
+    data = data_set(Source("a", write_all))
+    (data.ensure(tmp_path) / "images").write_bytes(b"bits rot")
+    with pytest.raises(
+        DataError, match=r"damaged: images in .*Delete that folder and run `emprune data made-up` again"
+    ):
+        data.ensure(tmp_path)
+
+
+def test_a_folder_and_an_address_are_unpacked(tmp_path: Path) -> None:
+    write_packed(tmp_path / "there")
+    for place, found in enumerate(
+        [
+            local_folder(str(tmp_path / "there"), list(CONTENT)),
+            web_address((tmp_path / "there").as_uri(), list(CONTENT)),
+        ]
+    ):
+        data_set(found).ensure(tmp_path / str(place))
+    with pytest.raises(SourceError, match=r"images\.gz, labels\.gz not there"):
+        local_folder(str(tmp_path), list(CONTENT)).collect(tmp_path)
+    with pytest.raises(SourceError, match="no answer"):
+        web_address((tmp_path / "nowhere").as_uri(), list(CONTENT)).collect(tmp_path)
+
+
+def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
+    write_packed(tmp_path / "there")
+    whole = (tmp_path / "there" / "images.gz").read_bytes()
+    (tmp_path / "there" / "images.gz").write_bytes(whole[:-9])
+    with pytest.raises(SourceError, match=r"images\.gz is damaged"):
+        local_folder(str(tmp_path / "there"), list(CONTENT)).collect(tmp_path)
+
+
+def fake_program(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_debian_package_is_downloaded_and_unpacked_without_installing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_packed(tmp_path / "content" / "usr" / "share" / "made-up")
+    fake_program(tmp_path / "bin", "apt-get", 'test "$1 $2" = "download dataset-made-up" && touch x.deb')
+    fake_program(tmp_path / "bin", "dpkg-deb", f'cp -r {tmp_path}/content "$3"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    found = debian_package("dataset-made-up", "/usr/share/made-up", list(CONTENT))
+    data_set(found).ensure(tmp_path / "cache")
+
+
+def test_a_debian_package_that_cannot_be_had_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = debian_package("dataset-made-up", "/usr/share/made-up", list(CONTENT))
+    fake_program(tmp_path / "bin", "dpkg-deb", "exit 0")
+    fake_program(tmp_path / "bin", "apt-get", "echo 'E: Unable to locate package' >&2; exit 100")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(SourceError, match=r"Unable to locate package \(`apt-get update` may help\)"):
+        found.collect(tmp_path)
+    fake_program(tmp_path / "bin", "apt-get", "exit 0")
+    with pytest.raises(SourceError, match="0 packages instead of one"):
+        found.collect(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(SourceError, match="not on this machine"):
+        found.collect(tmp_path)
+
+
+def idx(*shape: int) -> bytes:
+    count = 1
+    for size in shape:
+        count *= size
+    return struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape) + bytes(i % 10 for i in range(count))
+
+
+def test_idx_files_are_read_and_damaged_ones_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(idx(2, 3, 4))
+    assert read_idx(path).equal(torch.arange(24, dtype=torch.uint8).remainder(10).reshape(2, 3, 4))
+    for content in (b"", b"\x00\x00\x0d\x01", b"\x00\x00\x08\x03\x00", idx(4)[:-1], idx(4) + b"\x00"):
+        path.write_bytes(content)
+        with pytest.raises(DataError):
+            read_idx(path)
+
+
+def test_fashion_mnist_reads_its_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {
+        "train-images-idx3-ubyte": idx(20, 28, 28),
+        "train-labels-idx1-ubyte": idx(20),
+        "t10k-images-idx3-ubyte": idx(10, 28, 28),
+        "t10k-labels-idx1-ubyte": idx(10),
+    }
+    (tmp_path / "there").mkdir()
+    for name, data in content.items():
+        (tmp_path / "there" / f"{name}.gz").write_bytes(gzip.compress(data))
+    made_up = DataSet(
+        name="fashion-mnist",
+        sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
+        sources=(local_folder(str(tmp_path / "there"), list(content)),),
+    )
+    monkeypatch.setattr(fashion_mnist, "DATA", made_up)
+    splits = fashion_mnist.load(tmp_path / "cache")
+    assert splits.train.x.shape == (20, 1, 28, 28)
+    assert splits.test.y.tolist() == list(range(10))
+    augmented = fashion_mnist.augment(torch.Generator().manual_seed(0), splits.train.x)
+    assert augmented.shape == splits.train.x.shape

@@ -1,0 +1,67 @@
+import re
+
+import pytest
+
+import emprune
+from emprune.errors import ConfigError
+from emprune.lab.specs import MethodSpec, method_options
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "canonical"),
+    [
+        ("emp", emprune.EMP(), "emp"),
+        ("emp:pool=2:beta=10", emprune.EMP(beta=10, pool=2), "emp:beta=10:pool=2"),
+        ("emp:beta=3", emprune.EMP(), "emp"),
+        ("emp:beta=0.5:pool=none", emprune.EMP(beta=0.5), "emp:beta=0.5"),
+        ("emp:memory=prediction_entropy", emprune.EMP(), "emp"),
+        ("infobatch:normalize=true", emprune.InfoBatch(normalize=True), "infobatch:normalize=true"),
+        ("infobatch:prune_ratio=.5", emprune.InfoBatch(prune_ratio=0.5), "infobatch:prune_ratio=0.5"),
+        ("epsilon-greedy:replan_every=1", emprune.EpsilonGreedy(replan_every=1), "epsilon-greedy:replan_every=1"),
+        (" random-permutation ", emprune.RandomPermutation(), "random-permutation"),
+    ],
+)
+def test_a_method_is_written_in_one_way(text: str, method: emprune.Method, canonical: str) -> None:
+    spec = MethodSpec.parse(text)
+    assert spec.make() == method
+    assert str(spec) == canonical
+    assert MethodSpec.parse(canonical) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("emq", "'emp'"),
+        ("emp:bta=3", "Unknown option of `emp`: got 'bta'. Did you mean 'beta'? There are: beta, memory, pool."),
+        ("greedy:beta=3", "There are: none."),
+        ("emp:beta", "A method's options are written `name:option=value:...`: got 'emp:beta'."),
+        ("emp:beta=lots", "`emp:beta` must be float: got 'lots'."),
+        ("emp:pool=lots", "`emp:pool` must be float or none: got 'lots'."),
+        ("infobatch:normalize=1", "`infobatch:normalize` must be bool: got '1'."),
+        ("ucb:replan_every=1.5", "`ucb:replan_every` must be int: got '1.5'."),
+        ("emp:beta=1:beta=2", "`beta` is given twice: got 'emp:beta=1:beta=2'."),
+    ],
+)
+def test_what_cannot_be_read_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        MethodSpec.parse(text)
+
+
+def test_a_value_out_of_range_is_refused_when_the_method_is_made() -> None:
+    with pytest.raises(ConfigError, match="`beta` must be finite"):
+        MethodSpec.parse("emp:beta=-1").make()
+
+
+def test_a_method_that_needs_what_only_code_has_says_so() -> None:
+    with pytest.raises(ConfigError, match="cannot be used from the command line: it needs ranking"):
+        MethodSpec.parse("static-subset").make()
+
+
+def test_every_registered_method_shows_its_options() -> None:
+    assert list(method_options("emp")) == ["beta", "memory", "pool"]
+    for name in emprune.method_names():
+        method_options(name)
+
+
+def test_a_slug_is_a_folder_name() -> None:
+    assert MethodSpec.parse("emp:beta=0.5:pool=2").slug == "emp-beta-0.5-pool-2"

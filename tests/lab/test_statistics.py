@@ -1,0 +1,110 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from emprune.lab.comparison import summarise
+from emprune.lab.statistics import Estimate, mean_interval, paired_difference
+from emprune.lab.tables import comparison_table, markdown_table, notes
+
+
+def test_the_interval_is_the_one_worked_by_hand() -> None:
+    # 1, 2, 3: mean 2, deviation 1, error 1/sqrt(3); t(0.975, 2) = 4.302653
+    estimate = mean_interval([1.0, 2.0, 3.0])
+    assert estimate.mean == 2
+    assert estimate.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_the_interval_is_scipys(confidence: float) -> None:
+    values = np.random.default_rng(0).normal(90, 1, 7)
+    low, high = stats.t.interval(confidence, 6, values.mean(), stats.sem(values))
+    estimate = mean_interval(list(values), confidence=confidence)
+    assert estimate.mean - estimate.half_width == pytest.approx(low)
+    assert estimate.mean + estimate.half_width == pytest.approx(high)
+
+
+def test_one_seed_has_no_interval_and_none_no_mean() -> None:
+    estimate = mean_interval([3.0])
+    assert estimate.mean == 3
+    assert math.isnan(estimate.half_width)
+    assert not estimate.excludes_zero
+    with pytest.raises(ValueError, match="empty"):
+        mean_interval([])
+
+
+def test_the_paired_difference_is_the_paired_t_test() -> None:
+    random = np.random.default_rng(1)
+    one = dict(enumerate(random.normal(90, 1, 6)))
+    other = {seed: value + random.normal(0.5, 0.1) for seed, value in one.items()}
+    estimate = paired_difference(other, one)
+    assert estimate is not None
+    test = stats.ttest_rel(list(other.values()), list(one.values())).confidence_interval(0.95)
+    assert estimate.mean - estimate.half_width == pytest.approx(test.low)
+    assert estimate.mean + estimate.half_width == pytest.approx(test.high)
+    assert estimate.excludes_zero == (test.low > 0)
+
+
+def test_only_common_seeds_are_paired() -> None:
+    assert paired_difference({0: 5.0, 1: 9.0, 3: 7.0}, {3: 6.0, 0: 3.0, 7: 0.0}) == mean_interval([2.0, 1.0])
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+def test_excluding_zero() -> None:
+    assert Estimate(0.5, 0.4, 5).excludes_zero
+    assert Estimate(-0.5, 0.4, 5).excludes_zero
+    assert not Estimate(0.3, 0.4, 5).excludes_zero
+
+
+def result(method: str, seed: int, accuracy: float, seconds: float, device: str = "a cpu") -> dict[str, object]:
+    return {
+        "config": {"method": method, "seed": seed},
+        "accuracy": accuracy,
+        "visits_fraction": 0.3,
+        "optimizer_steps": 100,
+        "train_seconds": seconds,
+        "machine": {"device_name": device, "precision": "fp32"},
+    }
+
+
+RESULTS = [
+    result("full", 0, 95, 10), result("emp", 0, 93, 3), result("random", 0, 91, 4),
+    result("full", 1, 97, 30), result("emp", 1, 94, 5), result("random", 1, 93, 4),
+]  # fmt: skip
+
+
+def test_rows_come_in_order_with_paired_differences_and_relative_times() -> None:
+    full, emp, random = summarise(RESULTS, baseline="random")
+    assert [row.method for row in (full, emp, random)] == ["full", "emp", "random"]
+    assert emp.accuracy == mean_interval([93, 94])
+    assert emp.difference == mean_interval([2.0, 1.0])
+    assert random.difference is None
+    assert (full.relative_time, emp.relative_time) == (1.0, 0.2)
+
+
+def test_a_missing_baseline_or_full_leaves_its_column_empty() -> None:
+    rows = summarise([r for r in RESULTS if "full" not in str(r)], baseline="greedy")
+    assert all(row.difference is None and row.relative_time is None for row in rows)
+    assert "no differences, because greedy is not among the methods" in notes(rows, RESULTS, baseline="greedy")[0]
+    assert "seconds" in markdown_table(rows)
+
+
+def test_the_tables_say_the_same() -> None:
+    rows = summarise(RESULTS, baseline="random")
+    lines = markdown_table(rows).splitlines()
+    assert lines[0] == "| method | accuracy % | difference | visits | steps | time / full | seeds |"
+    assert lines[3] == "| emp | 93.50 ± 6.35 | +1.50 ± 6.35 | 30.0% | 100 | 0.20 | 2 |"
+    table = comparison_table(rows, title="a title")
+    assert table.row_count == 3
+    assert list(table.columns[1].cells) == ["96.00 ± 12.71", "93.50 ± 6.35", "92.00 ± 12.71"]
+
+
+def test_notes_warn_of_few_seeds_and_different_machines() -> None:
+    rows = summarise(RESULTS, baseline="random")
+    assert "Only 2 seeds, fewer than 5" in " ".join(notes(rows, RESULTS, baseline="random"))
+    assert "different places" not in " ".join(notes(rows, RESULTS, baseline="random"))
+    mixed = [*RESULTS, result("emp", 2, 90, 1, "a gpu")]
+    assert "different places, so times do not compare: a cpu (fp32), a gpu (fp32)" in " ".join(
+        notes(rows, mixed, baseline="random")
+    )

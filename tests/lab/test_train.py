@@ -1,0 +1,152 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from emprune.lab.config import RunConfig
+from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.session import Session
+from emprune.lab.train import test_epochs as epochs_tested
+from tests.lab.runs import run_small, small_config
+
+METHODS = ["emp:pool=2", "ucb:replan_every=2", "infobatch", "infobatch:prune_ratio=0.5", "random-permutation", "full"]
+CLOCKS = ("seconds", "planning_seconds")
+
+
+def log(path: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    for record in records:
+        record["summary"].pop("planning_seconds")
+    return [{name: value for name, value in record.items() if name not in CLOCKS} for record in records]
+
+
+def outcome(path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((path / "result.json").read_text())
+    return {name: value for name, value in result.items() if not name.endswith("seconds")}
+
+
+def assert_equal_runs(one: Path, other: Path, models: tuple[Session, Session]) -> None:
+    weights = [session.model.state_dict() for session in models]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
+    assert outcome(one) == outcome(other)
+    assert log(one) == log(other)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_and_resumed_run_is_bit_equal_to_the_whole_one(method: str, tmp_path: Path) -> None:
+    config = small_config(method, validation=0.2)
+    whole = run_small(config, tmp_path / "whole")
+    for stop_after in (1, 3, 4):  # in the middle of an epoch, and of the next, whatever their lengths
+        with pytest.raises(StoppedError, match="nothing is lost"):
+            run_small(config, tmp_path / "parts", stop_after=stop_after)
+    parts = run_small(config, tmp_path / "parts")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+
+
+def test_a_run_stops_at_the_end_of_an_epoch_too(tmp_path: Path) -> None:
+    config = small_config(batch_size=48)  # one batch an epoch
+    for _ in range(3):
+        with pytest.raises(StoppedError):
+            run_small(config, tmp_path, stop_after=1)
+    assert len(log(tmp_path)) == 3
+    run_small(config, tmp_path)
+
+
+def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(tmp_path: Path) -> None:
+    config = small_config()
+    whole = run_small(config, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        run_small(config, tmp_path / "parts", stop_after=4)
+    with (tmp_path / "parts" / "log.jsonl").open("a") as file:
+        file.write('{"epoch": 7, "torn')
+    parts = run_small(config, tmp_path / "parts")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+
+
+def test_runs_of_one_seed_start_from_the_same_weights(tmp_path: Path) -> None:
+    from emprune.lab.workers import load_splits
+
+    splits = load_splits("digits", 160, 0.0, None)
+    one, same, other = (
+        Session.build(config, splits).model.state_dict()
+        for config in (small_config("emp"), small_config("greedy"), small_config("emp", seed=1))
+    )
+    assert all(one[name].equal(same[name]) for name in one)
+    assert not all(one[name].equal(other[name]) for name in one)
+
+
+def test_the_result_says_what_was_done(finished_run: Path) -> None:
+    result = json.loads((finished_run / "result.json").read_text())
+    visits = np.load(finished_run / "visits.npy")
+    assert result["visits"] == visits.sum() == sum(record["num_kept"] for record in log(finished_run))
+    assert abs(result["visits"] - 0.3 * 160 * 4) <= 16
+    assert result["visits_fraction"] == result["visits"] / 640
+    assert result["optimizer_steps"] == log(finished_run)[-1]["steps"] == result["visits"] / 16
+    assert result["final_learning_rate"] == pytest.approx(0.2 / 25e4)
+    assert result["config"] == small_config().to_json()
+    assert {"emprune", "python", "torch", "numpy"} <= result["versions"].keys()
+    assert result["machine"]["device"] == "cpu"
+    assert result["num_test"] == 450
+    assert "validation_accuracy" not in result
+
+
+def test_the_log_holds_every_epoch_and_the_test_set_is_scored_at_a_few(tmp_path: Path) -> None:
+    run_small(small_config(epochs=8, validation=0.2), tmp_path)
+    records = log(tmp_path)
+    assert [record["epoch"] for record in records] == list(range(8))
+    assert [record["epoch"] for record in records if "test_accuracy" in record] == [1, 3, 5, 7]
+    assert all("validation_accuracy" in record for record in records)
+    assert all(math.isfinite(record["loss"]) for record in records)
+    assert {"churn", "never_seen", "visit_gini"} <= records[-1]["summary"].keys()
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["test_accuracy_by_epoch"].keys() == {"2", "4", "6", "8"}
+    assert result["accuracy"] == records[-1]["test_accuracy"] == result["test_accuracy_by_epoch"]["8"]
+    assert result["validation_accuracy"] == records[-1]["validation_accuracy"]
+    assert result["num_validation"] == 32
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 3, 5, 30, 60])
+def test_the_last_epoch_is_always_scored_and_few_others(num_epochs: int) -> None:
+    scored = epochs_tested(num_epochs)
+    assert max(scored) == num_epochs - 1
+    assert min(scored) >= 0
+    assert len(scored) <= 4
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    run_small(small_config("full", epochs=6, train_size=400), tmp_path)
+    assert outcome(tmp_path)["accuracy"] > 80
+
+
+def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"The loss became (nan|inf) in epoch \d+: the run diverged. Lower `max_lr`"):
+        run_small(small_config("random", max_lr=1e12, epochs=6), tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    config = small_config()
+    with pytest.raises(StoppedError):
+        run_small(config, tmp_path, stop_after=2)
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"checkpoint\.pt cannot be read .*--overwrite"):
+        run_small(config, tmp_path)
+
+
+def test_bf16_runs_too(tmp_path: Path) -> None:
+    run_small(small_config(precision="bf16", epochs=2), tmp_path)
+    assert outcome(tmp_path)["machine"]["precision"] == "bf16"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_run_stops_and_resumes(tmp_path: Path) -> None:
+    config: RunConfig = small_config("emp:pool=2", device="cuda", precision="auto")
+    with pytest.raises(StoppedError):
+        run_small(config, tmp_path, stop_after=5)
+    run_small(config, tmp_path)
+    assert outcome(tmp_path)["machine"]["device"] == "cuda"

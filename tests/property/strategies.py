@@ -1,0 +1,84 @@
+"""What the properties are tried on."""
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+import emprune
+
+
+@dataclass(frozen=True)
+class Run:
+    """The settings of a run that can be met."""
+
+    num_samples: int
+    num_epochs: int
+    keep: float
+    warmup_epochs: int = 0
+    tail_epochs: int = 0
+    multiple_of: int = 1
+    num_ranks: int = 1
+    seed: int = 0
+
+    @property
+    def schedule(self) -> emprune.Schedule:
+        return emprune.Schedule(
+            num_samples=self.num_samples,
+            num_epochs=self.num_epochs,
+            keep=self.keep,
+            warmup_epochs=self.warmup_epochs,
+            tail_epochs=self.tail_epochs,
+        )
+
+
+@st.composite
+def runs(draw: st.DrawFn, *, max_samples: int = 60, max_epochs: int = 8, max_ranks: int = 1) -> Run:
+    """Runs whose budget leaves at least one sample per rank and pruned epoch."""
+    ranks = draw(st.integers(1, max_ranks))
+    num_samples = draw(st.integers(ranks, max_samples))
+    num_epochs = draw(st.integers(1, max_epochs))
+    warmup = draw(st.integers(0, min(2, num_epochs - 1)))
+    tail = draw(st.integers(0, min(2, num_epochs - 1 - warmup)))
+    full = num_samples // ranks * ranks
+    least = (warmup + tail) * full + (num_epochs - warmup - tail) * ranks
+    budget = draw(st.integers(least, num_epochs * full))
+    return Run(
+        num_samples=num_samples,
+        num_epochs=num_epochs,
+        keep=min(1.0, budget / (num_samples * num_epochs)),
+        warmup_epochs=warmup,
+        tail_epochs=tail,
+        multiple_of=ranks * draw(st.integers(1, 20)),
+        num_ranks=ranks,
+        seed=draw(st.integers(0, 1000)),
+    )
+
+
+def untied(*, min_size: int = 2, max_size: int = 40) -> st.SearchStrategy[Tensor]:
+    """(N,) float32 losses that all differ."""
+    values = st.floats(0, 100, width=32)
+    return st.lists(values, min_size=min_size, max_size=max_size, unique=True).map(torch.tensor)
+
+
+def tied(*, min_size: int = 2, max_size: int = 40) -> st.SearchStrategy[Tensor]:
+    """(N,) float32 losses of which many are equal."""
+    values = st.sampled_from([0.0, 0.5, 1.0, 3.0000002])
+    return st.lists(values, min_size=min_size, max_size=max_size).map(torch.tensor)
+
+
+METHODS = {
+    "random": lambda n: emprune.Random(),
+    "random-permutation": lambda n: emprune.RandomPermutation(),
+    "static-random": lambda n: emprune.StaticRandom(),
+    "static-subset": lambda n: emprune.StaticSubset(torch.arange(n).float()),
+    "greedy": lambda n: emprune.Greedy(),
+    "epsilon-greedy": lambda n: emprune.EpsilonGreedy(epsilon=0.3, replan_every=2),
+    "ucb": lambda n: emprune.UCB(replan_every=3),
+    "infobatch": lambda n: emprune.InfoBatch(),
+    "infobatch-normalised": lambda n: emprune.InfoBatch(normalize=True),
+    "emp": lambda n: emprune.EMP(),
+    "emp-pool": lambda n: emprune.EMP(pool=1.7),
+}
+"""Every method that runs at any `keep`, by name, given N."""

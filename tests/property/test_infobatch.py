@@ -1,0 +1,88 @@
+"""InfoBatch's weights stand for what was pruned."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import emprune
+from tests.property.strategies import tied, untied
+from tests.unit.support import context_of
+
+any_losses = st.one_of(untied(), tied())
+
+
+@given(any_losses, st.data())
+def test_the_weights_add_up_to_the_samples_they_stand_for(losses: Tensor, data: st.DataObject) -> None:
+    num_kept = data.draw(st.integers(1, len(losses)))
+    for method, size in ((emprune.InfoBatch(), num_kept), (emprune.InfoBatch(prune_ratio=0.5), None)):
+        weight = method.select(context_of(losses, size)).weight
+        assert weight is not None
+        assert float(weight.double().sum()) == pytest.approx(len(losses), rel=1e-6)
+        assert float(weight.min()) >= 1
+        assert float(weight.max()) <= 10.0001 or len(weight.unique()) == 1
+
+
+@given(any_losses, st.data())
+def test_normalised_weights_have_mean_1_and_the_same_proportions(losses: Tensor, data: st.DataObject) -> None:
+    context = context_of(losses, data.draw(st.integers(1, len(losses))))
+    plain, normalised = (emprune.InfoBatch(normalize=n).select(context) for n in (False, True))
+    assert plain.index.equal(normalised.index)
+    assert plain.weight is not None
+    assert normalised.weight is not None
+    assert float(normalised.weight.double().mean()) == pytest.approx(1)
+    assert normalised.weight.allclose(plain.weight / plain.weight.mean())
+
+
+@given(any_losses, st.data())
+def test_only_the_lowest_are_pruned(losses: Tensor, data: st.DataObject) -> None:
+    num_kept = data.draw(st.integers(1, len(losses)))
+    selection = emprune.InfoBatch().select(context_of(losses, num_kept))
+    assert selection.weight is not None
+    light = selection.index[selection.weight == 1]
+    pruned = torch.ones(len(losses), dtype=torch.bool).index_fill_(0, selection.index, False)
+    if len(light) and bool(pruned.any()):
+        assert float(losses[pruned].max()) <= float(losses[light].max())
+
+
+@given(any_losses, st.floats(0.01, 0.99))
+def test_the_papers_form_prunes_a_share_of_what_is_below_the_mean(losses: Tensor, ratio: float) -> None:
+    selection = emprune.InfoBatch(prune_ratio=ratio).select(context_of(losses, None))
+    num_below = int((losses < losses.double().mean().float()).count_nonzero())
+    num_pruned = len(losses) - len(selection.index)
+    assert abs(num_pruned - ratio * num_below) <= 1
+    assert num_pruned < max(1, num_below)
+
+
+@pytest.mark.parametrize(
+    ("method", "num_kept"),
+    [
+        (emprune.InfoBatch(), 17),  # r = 0.25
+        (emprune.InfoBatch(), 12),
+        (emprune.InfoBatch(), 6),  # a raised threshold
+        (emprune.InfoBatch(), 1),  # uniform
+        (emprune.InfoBatch(prune_ratio=0.5), None),
+        (emprune.InfoBatch(prune_ratio=0.9), None),
+    ],
+)
+def test_the_weighted_mean_is_unbiased(method: emprune.InfoBatch, num_kept: int | None) -> None:
+    """Σ w · l over the kept, divided by N, is the full mean: not of the losses that decided, but of any values."""
+    generator = torch.Generator().manual_seed(0)
+    losses, values = (torch.rand(20, generator=generator).square() for _ in range(2))
+    estimates = []
+    for seed in range(1500):
+        selection = method.select(context_of(losses, num_kept, seed=seed))
+        assert selection.weight is not None
+        estimates.append((selection.weight * values[selection.index]).sum() / 20)
+    estimate = torch.stack(estimates)
+    error = float(estimate.std()) / len(estimates) ** 0.5
+    assert error < 0.1 * float(values.mean()) or num_kept == 1
+    assert abs(float(estimate.mean() - values.mean())) < 4 * error
+
+
+def test_plain_means_are_not() -> None:
+    """Which is why the weights are there: without them the mean is that of the hard half."""
+    losses = torch.rand(20, generator=torch.Generator().manual_seed(0)).square()
+    kept = [emprune.InfoBatch().select(context_of(losses, 12, seed=seed)).index for seed in range(200)]
+    assert float(torch.stack([losses[index].mean() for index in kept]).mean()) > 1.2 * float(losses.mean())

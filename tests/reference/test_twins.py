@@ -1,0 +1,228 @@
+"""The engine does what the slow twins do."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import emprune
+from emprune.summary import gini, greedy_overlap
+from emprune.testing import SyntheticTask, run_epochs
+from tests.reference import twins
+
+NUM_SAMPLES, NUM_EPOCHS = 40, 12
+
+
+def seeds(count: int = 5) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return pytest.mark.parametrize("seed", range(count))
+
+
+def make_pruner(method: emprune.Method, *, keep: float | None = 0.45, seed: int) -> emprune.DataPruner:
+    tail = None if keep is None else 0.0
+    return emprune.DataPruner(
+        method, num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=keep, tail_fraction=tail, seed=seed
+    )
+
+
+def follow(
+    pruner: emprune.DataPruner,
+    twin: twins.Twin,
+    check: Callable[[emprune.EpochPlan, set[int], set[int]], None],
+    *,
+    seed: int,
+    stop: int = NUM_EPOCHS,
+) -> None:
+    """Run both; `check` is called with each plan and its samples, those that were seen before and those that were not."""
+    task = SyntheticTask(num_samples=NUM_SAMPLES, seed=seed)
+    for epoch in range(stop):
+        plan = pruner.begin_epoch(epoch, multiple_of=3)
+        planned = set(plan.index.tolist())
+        seen = set(twin.samples)
+        assert len(planned - seen) == twin.first(len(plan), NUM_SAMPLES)
+        check(plan, planned & seen, planned - seen)
+        for index in plan.index.split(4):
+            losses, logits = task.batch(index, epoch=epoch)
+            pruner.observe(index, losses, logits)
+            for sample, loss, row in zip(index.tolist(), losses.tolist(), logits.tolist(), strict=True):
+                twin.observe(sample, loss, twins.entropy(row))
+    pruner.sync()
+    assert set(pruner.stats.seen.nonzero().flatten().tolist()) == set(twin.samples)
+
+
+def assert_columns_agree(pruner: emprune.DataPruner, twin: twins.Twin) -> None:
+    scores = pruner.method.score(pruner.stats)
+    for sample, remembered in twin.samples.items():
+        for name, value in remembered.items():
+            assert float(pruner.stats[name][sample]) == pytest.approx(value, rel=1e-5, abs=1e-6)
+        assert float(scores[sample]) == pytest.approx(twin.score(sample), rel=1e-5, abs=1e-6)
+
+
+TOP_K = {
+    "greedy": (emprune.Greedy(), twins.greedy),
+    "emp": (emprune.EMP(beta=3.0), lambda: twins.emp(3.0)),
+    "emp, beta 0.5": (emprune.EMP(beta=0.5), lambda: twins.emp(0.5)),
+    "ucb": (emprune.UCB(replan_every=1), lambda: twins.ucb(0.8, 1.0)),
+    "ucb, c 3": (emprune.UCB(c=3.0, alpha=0.4, replan_every=1), lambda: twins.ucb(0.4, 3.0)),
+}
+
+
+@seeds()
+@pytest.mark.parametrize("name", TOP_K)
+def test_methods_that_take_the_top(name: str, seed: int) -> None:
+    method, make_twin = TOP_K[name]
+    pruner, twin = make_pruner(method, seed=seed), make_twin()
+
+    def check(plan: emprune.EpochPlan, old: set[int], new: set[int]) -> None:
+        assert old == twin.highest(len(plan) - len(new))
+        assert plan.weight is None
+
+    follow(pruner, twin, check, seed=seed)
+    assert_columns_agree(pruner, twin)
+
+
+@seeds()
+@pytest.mark.parametrize(("epsilon", "alpha"), [(0.1, 0.8), (0.5, 0.3), (0.0, 1.0), (1.0, 0.8)])
+def test_epsilon_greedy(epsilon: float, alpha: float, seed: int) -> None:
+    method = emprune.EpsilonGreedy(epsilon=epsilon, alpha=alpha, replan_every=1)
+    pruner, twin = make_pruner(method, seed=seed), twins.epsilon_greedy(alpha)
+    explored: set[int] = set()
+
+    def check(plan: emprune.EpochPlan, old: set[int], new: set[int]) -> None:
+        rest = len(plan) - len(new)
+        best = twin.highest(rest - round(epsilon * rest))
+        assert best <= old
+        explored.update(old - best)
+
+    follow(pruner, twin, check, seed=seed)
+    assert_columns_agree(pruner, twin)
+    assert bool(explored) == (epsilon > 0)
+
+
+@seeds()
+def test_ucb_holds_its_selection(seed: int) -> None:
+    pruner, twin = make_pruner(emprune.UCB(replan_every=4), seed=seed), twins.ucb(0.8, 1.0)
+    held: list[set[int] | None] = [None]
+
+    def check(plan: emprune.EpochPlan, old: set[int], new: set[int]) -> None:
+        previous = held[-1]
+        if previous is None or plan.epoch % 4 == 0:
+            assert old == twin.highest(len(old))
+        else:
+            assert old <= previous or previous <= old
+        held.append(None if new else old)
+
+    follow(pruner, twin, check, seed=seed)
+    assert_columns_agree(pruner, twin)
+    assert None not in held[-5:]
+
+
+@seeds()
+@pytest.mark.parametrize("keep", [0.15, 0.3, 0.5, 0.6, 0.8, 0.95, None])
+def test_infobatch(keep: float | None, seed: int) -> None:
+    ratio = 0.5 if keep is None else None
+    pruner, twin = make_pruner(emprune.InfoBatch(prune_ratio=ratio), keep=keep, seed=seed), twins.greedy()
+    num_pruned_epochs = 0
+
+    def check(plan: emprune.EpochPlan, old: set[int], new: set[int]) -> None:
+        nonlocal num_pruned_epochs
+        weights = dict(zip(plan.index.tolist(), pruner.weights(plan.index).tolist(), strict=True))
+        assert all(weights[sample] == 1 for sample in new)
+        if not old or pruner.schedule.is_full(plan.epoch):
+            return
+        losses = {sample: twin.score(sample) for sample in twin.samples}
+        expected = twins.infobatch(losses, None if keep is None else len(plan) - len(new), ratio)
+        assert expected.above <= old
+        assert all(weights[sample] == 1 for sample in expected.above)
+        assert len(old & expected.below) == expected.num_stay
+        assert [weights[sample] for sample in old & expected.below] == pytest.approx([expected.weight] * expected.num_stay)
+        assert expected.weight <= 10 or not expected.above
+        num_pruned_epochs += 1
+
+    follow(pruner, twin, check, seed=seed)
+    assert num_pruned_epochs >= 4
+    assert_columns_agree(pruner, twin)
+
+
+@pytest.mark.parametrize("num_kept", range(1, 12))
+def test_infobatch_at_any_size_of_a_small_epoch(num_kept: int) -> None:
+    losses = {sample: float(sample**3) for sample in range(12)}  # most are below the mean
+    expected = twins.infobatch(losses, num_kept, None)
+    context = emprune.SelectionContext(
+        stats=emprune.SampleStats(12, ()),
+        scores=torch.tensor(list(losses.values())),
+        seen=torch.ones(12, dtype=torch.bool),
+        num_seen=12,
+        num_kept=num_kept,
+        epoch=1,
+        seed=0,
+        previous=None,
+    )
+    selection = emprune.InfoBatch().select(context)
+    assert selection.weight is not None
+    weights = dict(zip(selection.index.tolist(), selection.weight.tolist(), strict=True))
+    assert {sample for sample in weights if sample in expected.above} == expected.above
+    assert [weights[sample] for sample in expected.above] == [1] * len(expected.above)
+    stayed = [weight for sample, weight in weights.items() if sample in expected.below]
+    assert stayed == pytest.approx([expected.weight] * expected.num_stay)
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 50])
+@pytest.mark.parametrize("num_epochs", [1, 4, 9])
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.77, 1.0])
+@pytest.mark.parametrize(("quantum", "ranks"), [(1, 1), (4, 1), (6, 2), (64, 1)])
+@pytest.mark.parametrize(("warmup", "tail"), [(0, 0), (1, 0), (1, 1)])
+def test_schedule(
+    num_samples: int, num_epochs: int, keep: float, quantum: int, ranks: int, warmup: int, tail: int
+) -> None:
+    settings = {"num_samples": num_samples, "num_epochs": num_epochs, "keep": keep}
+    try:
+        schedule = emprune.Schedule(**settings, warmup_epochs=warmup, tail_epochs=tail)  # type: ignore[arg-type]
+        sizes = schedule.num_kept_per_epoch(multiple_of=quantum, num_ranks=ranks)
+    except emprune.ConfigError:
+        # Refused only where it cannot be: every pruned epoch needs a sample per rank.
+        full = num_samples // ranks * ranks
+        left = round(keep * num_samples * num_epochs) - (warmup + tail) * full
+        pruned = num_epochs - warmup - tail
+        assert full == 0 or left < pruned * ranks or num_epochs < warmup + tail
+        return
+    spent = 0
+    epochs = twins.num_kept_per_epoch(
+        num_samples=num_samples, num_epochs=num_epochs, keep=keep, warmup=warmup, tail=tail, quantum=quantum, ranks=ranks
+    )
+    for size, (due, possible) in zip(sizes, epochs, strict=True):
+        assert size in possible
+        if len(possible) > 1:
+            assert abs(due - spent - size) == min(abs(due - spent - other) for other in possible)
+        spent += size
+
+
+@seeds(20)
+def test_gini(seed: int) -> None:
+    visits = torch.randint(0, 2 + seed, (1 + 3 * seed,), generator=torch.Generator().manual_seed(seed))
+    assert gini(visits) == pytest.approx(twins.gini(visits.tolist()), abs=1e-12)
+
+
+@seeds()
+def test_greedy_overlap_and_visits(seed: int) -> None:
+    pruner = make_pruner(emprune.EMP(pool=1.5), seed=seed)
+    task = SyntheticTask(num_samples=NUM_SAMPLES, seed=seed)
+    visits, losses = dict.fromkeys(range(NUM_SAMPLES), 0), dict[int, float]()
+    for plan in run_epochs(pruner, task, stop=8):
+        for sample in plan.index.tolist():
+            visits[sample] += 1
+            losses[sample] = float(task.batch(torch.tensor([sample]), epoch=plan.epoch)[0])
+    plan = pruner.begin_epoch(8)
+    assert len(losses) == NUM_SAMPLES
+    assert pruner.visits.tolist() == list(visits.values())
+    overlap = greedy_overlap(plan, pruner.stats, seed)
+    assert overlap == pytest.approx(twins.greedy_overlap(plan.index.tolist(), losses))
+    summary = pruner.summary()
+    assert summary.greedy_overlap == overlap
+    assert summary.visit_gini == pytest.approx(twins.gini(visits.values()))
+
+
+@seeds(10)
+def test_prediction_entropy(seed: int) -> None:
+    logits = 4 * torch.randn(6, 2 + seed, generator=torch.Generator().manual_seed(seed))
+    expected = [twins.entropy(row) for row in logits.tolist()]
+    assert emprune.prediction_entropy(logits).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)

@@ -1,0 +1,221 @@
+"""The command as a stranger meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import emprune
+from emprune import cli
+from emprune.lab.app import app
+from emprune.lab.progress import LineReporter
+from emprune.lab.store import RunFolder
+from emprune.lab.tasks import fashion_mnist
+from emprune.lab.tasks.cache import DataSet, Source, SourceError
+
+SMALL = ["--epochs", "3", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    """Return the exit code, stdout and stderr."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_run_prints_a_summary_and_fills_its_folder(tmp_path: Path) -> None:
+    code, stdout, stderr = call(
+        "run", "digits", "--method", "emp:pool=2", *SMALL, "--validation", 0.2, "--out", tmp_path
+    )
+    assert code == 0, stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json", "log.jsonl", "result.json", "visits.npy", "checkpoint.pt",
+    }  # fmt: skip
+    for part in ("digits, emp:pool=2, seed 0", "accuracy on test", "accuracy on validation", "visits", "planning"):
+        assert part in stdout
+    assert stderr.splitlines()[0] == "3 epochs, 58 visits planned"
+    assert stderr.splitlines()[1].startswith("epoch 1/3  kept ")
+
+
+def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Path) -> None:
+    command = ["run", "digits", "--method", "greedy", *SMALL, "--out", tmp_path]
+    assert call(*command)[0] == 0
+    written = (tmp_path / "result.json").stat().st_mtime_ns
+    for more in ([], ["--resume"]):
+        code, stdout, stderr = call(*command, *more)
+        assert code == 0
+        assert "holds this run, finished; --overwrite runs it anew" in stderr
+        assert "accuracy on test" in stdout
+    assert call(*command, "--seed", "1")[0] == 2
+    assert call(*command, "--seed", "1", "--resume")[0] == 2
+    assert (tmp_path / "result.json").stat().st_mtime_ns == written
+    (tmp_path / "config.json").write_text("damaged")
+    assert call(*command, "--resume")[0] == 1
+    assert call(*command, "--overwrite")[0] == 0
+    assert (tmp_path / "result.json").stat().st_mtime_ns > written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            "run digit --out {out}",
+            2,
+            "Unknown task: got 'digit'. Did you mean 'digits'? There are: digits, fashion-mnist.",
+        ),
+        ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
+        ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`: got 'bta'. Did you mean 'beta'?"),
+        ("run digits --method emp:beta=nan --out {out}", 2, "`beta` must be finite"),
+        ("run digits --method static-subset --out {out}", 2, "cannot be used from the command line"),
+        ("run digits --keep 0 --out {out}", 2, "`keep` must be in (0, 1]"),
+        ("run digits --keep 30 --out {out}", 2, "A pruning rate of 70 % is keep=0.3."),
+        ("run digits --method full --keep 0.3 --out {out}", 2, "keep"),
+        ("run digits --method infobatch:prune_ratio=0.5 --keep 0.3 --out {out}", 2, "InfoBatch takes either"),
+        ("run digits --keep 0.1 --epochs 4 --tail-fraction 0.9 --out {out}", 2, "tail_fraction"),
+        ("run digits --warmup-fraction 0.6 --tail-fraction 0.6 --out {out}", 2, "tail_fraction"),
+        ("run digits --epochs 0 --out {out}", 2, "`epochs` must be an integer of at least 1: got epochs=0."),
+        ("run digits --train-size 5000 --out {out}", 2, "`train_size` must be between 1 and 1347"),
+        ("run digits --validation 0.0001 --out {out}", 2, "`validation` leaves one part empty"),
+        ("run digits --model resnet --out {out}", 2, "Unknown model: got 'resnet'."),
+        ("run digits --device tpu --out {out}", 2, "`device` must be one of auto, cpu, cuda: got device='tpu'."),
+        ("run digits --seed -1 --out {out}", 2, "`seed` must be an integer in"),
+        ("run digits --out {file}/x", 1, "Not a directory"),
+        ("run digits --out {file}", 1, "Cannot read or write"),
+        ("compare digits --methods full,nothing --out {out}", 2, "Unknown method"),
+        ("compare digits --methods emp,emp --out {out}", 2, "listed twice"),
+        ("compare digits --methods , --out {out}", 2, "needs a seed and a method"),
+        ("compare digits --seeds 0 --out {out}", 2, "needs a seed and a method: got num_seeds=0"),
+        ("compare digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1: got 0."),
+        ("compare digits --baseline nobody --out {out}", 2, "Unknown method"),
+        ("compare digits --keep 2 --methods emp --out {out}", 2, "`keep` must be in (0, 1]"),
+        ("data digit", 2, "Did you mean 'digits'?"),
+    ],
+)
+def test_wrong_usage_is_a_message_and_an_exit_code(arguments: str, code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    filled = arguments.format(out=tmp_path / "out", file=tmp_path / "file").split()
+    got, stdout, stderr = call(*filled)
+    assert (got, stdout) == (code, ""), stderr
+    assert stderr.startswith("emprune: ")
+    assert message in stderr
+    assert "Traceback" not in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_argument_is_wrong_usage() -> None:
+    code, _, stderr = call("run", "digits")
+    assert code == 2
+    assert "--out" in stderr
+
+
+def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: RunFolder, state: object) -> None:
+        raise OSError(28, "No space left on device", str(self.path / "checkpoint.pt"))
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", full)
+    code, _, stderr = call("run", "digits", *SMALL, "--out", tmp_path)
+    assert code == 1
+    place = tmp_path / "checkpoint.pt"
+    assert f"emprune: Cannot read or write {place}: No space left on device. What was finished is kept.\n" in stderr
+
+
+def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(folder: Path) -> None:
+        raise SourceError("no network")
+
+    data = DataSet(name="fashion-mnist", sha256={"file": "0"}, sources=(Source("somewhere", absent),))
+    monkeypatch.setattr(fashion_mnist, "DATA", data)
+    monkeypatch.setattr("emprune.lab.app.DATA_SETS", {"fashion-mnist": data})
+    monkeypatch.setattr("emprune.lab.command.DATA_SETS", {"fashion-mnist": data})
+    for command in (["data", "fashion-mnist"], ["run", "fashion-mnist", "--out", tmp_path / "out"]):
+        code, _, stderr = call(*command, "--data-dir", tmp_path)
+        assert code == 1
+        assert "fashion-mnist could not be fetched. Tried somewhere: no network" in stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataSet(name="fashion-mnist", sha256={}, sources=(Source("here", lambda folder: None),))
+    monkeypatch.setattr("emprune.lab.app.DATA_SETS", {"fashion-mnist": data})
+    assert call("data", "fashion-mnist", "--data-dir", tmp_path)[1] == (
+        f"fashion-mnist is in {tmp_path / 'fashion-mnist'}, verified.\n"
+    )
+    assert "nothing to fetch" in call("data", "digits")[1]
+
+
+def test_methods_and_tasks_explain_all_there_is() -> None:
+    shown = call("methods")[1]
+    assert all(name in shown for name in emprune.method_names())
+    assert "beta=3.0" in shown
+    assert "only from code" in shown
+    assert "fashion-mnist" in call("tasks")[1]
+
+
+def test_help_teaches_and_version_is_said() -> None:
+    assert "emprune run digits --method emp --keep 0.3" in call("--help")[1]
+    for command in ("run", "compare"):
+        assert "Example" in call(command, "--help")[1]
+    assert call("--version")[1] == f"emprune {emprune.__version__}\n"
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "emprune.lab.app", None)
+    with pytest.raises(ModuleNotFoundError):  # not a package of the extra: a bug, and shown as one
+        cli.main()
+    monkeypatch.delitem(sys.modules, "emprune.lab.app")
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit, match=r"needs the package 'typer': pip install 'emprune\[lab\]'"):
+        cli.main()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_a_run_that_says_how_to_go_on(
+    number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["run", "digits", *SMALL, "--out", str(tmp_path)]
+    monkeypatch.setattr(LineReporter, "epoch", lambda self, record: os.kill(os.getpid(), number))
+    got, stdout, stderr = call(*command)
+    assert (got, stdout) == (code, "")
+    advice = "nothing is lost. To go on, give the same command with --resume."
+    assert stderr.splitlines()[-1] == f"emprune: Stopped in epoch 2 of 3; {advice}"
+    monkeypatch.undo()
+    assert_resumable(command, tmp_path)
+
+
+def test_a_killed_run_can_be_resumed(tmp_path: Path) -> None:
+    command = ["run", "digits", *SMALL, "--epochs", "1000", "--out", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "emprune", *command], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "checkpoint.pt").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    state = RunFolder(tmp_path).load_checkpoint()
+    assert state is not None
+    lines = (tmp_path / "log.jsonl").read_bytes()[: state["tally"]["log_bytes"]].splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(state["tally"]["epoch"]))
+    assert "unfinished run" in call(*command)[2]
+
+
+def assert_resumable(command: list[str], out: Path) -> None:
+    """The command is refused without --resume, and finishes with it, as if it had never been stopped."""
+    code, _, stderr = call(*command)
+    assert code == 2
+    assert "unfinished run. Go on with --resume" in stderr
+    code, _, stderr = call(*command, "--resume")
+    assert code == 0
+    assert stderr.splitlines()[1].startswith("epoch 2/3")
+    assert [json.loads(line)["epoch"] for line in (out / "log.jsonl").read_text().splitlines()] == [0, 1, 2]

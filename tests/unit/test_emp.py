@@ -1,0 +1,155 @@
+"""EMP: what the memory term can and cannot do to the order."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import emprune
+from emprune.methods.emp import TWO_CLASS_BETA
+from tests.unit.support import after_full_epoch, as_memory, chosen, make_pruner
+
+THRESHOLDS = {2: 3.591, 3: 6.36, 10: 25.4, 100: 270}
+"""For C classes: the beta up to which L + beta · H ranks as L, where the wrong mass is spread evenly."""
+
+
+def threshold(num_classes: int) -> float:
+    """The largest beta for which the score falls in p, from its derivative -1/p + beta · log((1 - p) / ((C - 1) p))."""
+    p = np.linspace(1e-6, 1 - 1e-6, 2_000_001)
+    return float(1 / np.max(p * np.log((1 - p) / ((num_classes - 1) * p))))
+
+
+def scores(probabilities: Tensor, beta: float, num_classes: int) -> Tensor:
+    """L + beta · H in float64 where the label has probability p and the other classes share the rest evenly."""
+    wrong = 1 - probabilities
+    entropy = -(probabilities * probabilities.log() + wrong * (wrong / (num_classes - 1)).log())
+    return -probabilities.log() + beta * entropy
+
+
+@pytest.mark.parametrize(("num_classes", "beta"), THRESHOLDS.items())
+def test_the_published_thresholds(num_classes: int, beta: float) -> None:
+    assert threshold(num_classes) == pytest.approx(beta, rel=2e-3)
+
+
+@pytest.mark.parametrize("num_classes", THRESHOLDS)
+def test_below_the_threshold_the_order_is_that_of_the_loss_and_above_it_is_not(num_classes: int) -> None:
+    p = torch.linspace(1e-4, 1 - 1e-4, 20_001, dtype=torch.float64)
+    beta = threshold(num_classes)
+    assert bool((scores(p, 0.999 * beta, num_classes).diff() < 0).all())
+    assert bool((scores(p, 1.01 * beta, num_classes).diff() > 0).any())
+
+
+def test_the_two_class_constant() -> None:
+    assert threshold(2) - 1e-3 < TWO_CLASS_BETA <= threshold(2)
+    p = np.linspace(0.001, 0.999, 998_001)
+    assert p[np.argmax(p * np.log((1 - p) / p))] == pytest.approx(0.2178, abs=1e-4)
+
+
+def two_classes(num_samples: int = 200) -> tuple[Tensor, Tensor]:
+    """Losses and logits on two classes, dense around the p = 0.2178 where the order can change."""
+    p = torch.linspace(0.1, 0.4, num_samples, dtype=torch.float64)
+    p = p[torch.randperm(num_samples, generator=torch.Generator().manual_seed(0))]
+    logits = torch.stack([p.log(), (1 - p).log()], dim=1)
+    return F.cross_entropy(logits, torch.zeros(num_samples, dtype=torch.int64), reduction="none"), logits
+
+
+@pytest.mark.parametrize("num_kept", [1, 37, 100, 160])
+def test_on_two_classes_emp_is_greedy_below_the_constant(num_kept: int) -> None:
+    losses, logits = two_classes()
+    greedy = after_full_epoch(emprune.Greedy(), losses, num_kept=num_kept).begin_epoch(1)
+    with pytest.warns(UserWarning, match=r"beta=3\.4 below 3\.591 ranks exactly as greedy"):
+        emp = after_full_epoch(emprune.EMP(beta=3.4), losses, logits, num_kept=num_kept)
+    assert emp.begin_epoch(1) == greedy
+
+
+def test_above_the_constant_it_is_not() -> None:
+    losses, logits = two_classes()
+    differ = []
+    for num_kept in range(20, 180, 20):
+        greedy = after_full_epoch(emprune.Greedy(), losses, num_kept=num_kept).begin_epoch(1)
+        emp = after_full_epoch(emprune.EMP(beta=4.5), losses, logits, num_kept=num_kept).begin_epoch(1)
+        differ.append(chosen(greedy) != chosen(emp))
+    assert any(differ)
+
+
+def test_training_a_wrong_sample_holds_it_longer_than_its_loss_would() -> None:
+    """While p_y rises to 1/2 the entropy rises, so the score falls more slowly than the loss; afterwards faster."""
+    p = torch.linspace(0.05, 0.95, 91, dtype=torch.float64)
+    fall_of_loss = p.log().diff()
+    fall_of_score = -scores(p, 3.0, 2).diff()
+    assert bool((fall_of_score < fall_of_loss)[:45].all())
+    assert bool((fall_of_score > fall_of_loss)[45:].all())
+
+
+def test_at_equal_loss_an_undecided_prediction_beats_a_confident_mistake() -> None:
+    logits = torch.tensor([[0.2, 0.4, 0.4], [0.2, 0.79, 0.01]]).log()
+    losses = F.cross_entropy(logits, torch.tensor([0, 0]), reduction="none")
+    assert float(losses[0]) == pytest.approx(float(losses[1]))
+    pruner = after_full_epoch(emprune.EMP(), losses, logits, num_kept=1)
+    assert chosen(pruner.begin_epoch(1)) == {0}
+
+
+@pytest.mark.parametrize(
+    ("method", "shape"),
+    [
+        (emprune.EMP(beta=3.6), (5, 2)),
+        (emprune.EMP(beta=1.0), (5, 3)),
+        (emprune.EMP(beta=1.0), (5, 4, 2)),  # means over positions are not ranked as their losses
+        (emprune.EMP(beta=1.0, memory=lambda outputs: outputs.mean(1)), (5, 2)),
+    ],
+)
+def test_no_warning_where_the_entropy_can_matter(method: emprune.EMP, shape: tuple[int, ...]) -> None:
+    pruner = make_pruner(method)
+    plan = pruner.begin_epoch(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pruner.observe(plan.index, torch.rand(5), torch.randn(shape))
+
+
+def test_the_warning_points_at_the_training_loop() -> None:
+    pruner = make_pruner(emprune.EMP())
+    plan = pruner.begin_epoch(0)
+    with pytest.warns(UserWarning, match="two classes") as caught:
+        pruner.reduce(plan.index, torch.rand(5), torch.randn(5, 2))
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("pool", [1, 1.5, 2, 3.7, 10, 1e9, math.inf])
+def test_the_candidates_are_as_many_as_the_pool_says(pool: float) -> None:
+    losses = torch.randperm(100, generator=torch.Generator().manual_seed(0)).float()
+    plans = [
+        after_full_epoch(
+            emprune.EMP(memory=as_memory, pool=pool), losses, torch.zeros(100), num_kept=20, seed=seed
+        ).begin_epoch(1)
+        for seed in range(60)
+    ]
+    # The best of m candidates out of 100, drawn uniformly, has the mean rank (m + 1)⁻¹ · 101 from the top.
+    candidates = min(pool * 20, 100)
+    best = [100 - float(losses[plan.index].max()) for plan in plans]
+    expected = 101 / (candidates + 1)
+    assert abs(np.mean(best) - expected) < 4 * expected / len(plans) ** 0.5
+    if candidates == 100:
+        assert all(chosen(plan) == set(losses.argsort()[80:].tolist()) for plan in plans)
+    else:
+        assert len({frozenset(chosen(plan)) for plan in plans}) > 50
+
+
+def test_a_memory_term_of_ones_own() -> None:
+    def margin(outputs: dict[str, Tensor]) -> Tensor:
+        top = outputs["logits"].topk(2).values
+        return top[:, 1] - top[:, 0]
+
+    pruner = make_pruner(emprune.EMP(beta=1.0, memory=margin))
+    index = pruner.begin_epoch(0).index
+    pruner.observe(index, torch.zeros(5), {"logits": torch.tensor([[1.0, 3.0, 0.0]] * 5)})
+    pruner.sync()
+    assert pruner.stats["memory"][index].tolist() == [-2.0] * 5
+    assert "margin" in pruner.method.settings()["memory"]
+
+
+def test_remembering_costs_at_most_16_bytes_per_sample() -> None:
+    assert make_pruner(emprune.EMP()).stats.bytes_per_sample <= 16

@@ -1,0 +1,61 @@
+"""A third party's method in one file, as the docs show it: it is registered, and it passes the contract."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+import emprune
+from emprune.methods import registry
+from emprune.selection import top_k
+from emprune.testing import MethodContract
+
+
+@dataclass(frozen=True)
+class StaleFirst(emprune.Method):
+    """Keep the highest loss · (1 + patience · epochs since the sample was visited): nobody waits forever."""
+
+    patience: float = 1.0
+    name: ClassVar[str] = "stale-first"
+
+    def score(self, stats: emprune.SampleStats) -> Tensor:
+        """Return the loss, raised by its age."""
+        age = stats["last_visit"].max() - stats["last_visit"]
+        return stats["loss"] * (1 + self.patience * age)
+
+    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+        """Choose the top k."""
+        generator = context.generator("ties", context.epoch)
+        return emprune.Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))
+
+
+class TestStaleFirst(MethodContract):
+    def make_method(self, num_samples: int) -> emprune.Method:
+        return StaleFirst(patience=0.5)
+
+
+@pytest.fixture
+def registered() -> Iterator[type[StaleFirst]]:
+    yield emprune.register_method(StaleFirst)
+    del registry._METHODS["stale-first"]
+
+
+def test_a_registered_method_is_made_by_name(registered: type[StaleFirst]) -> None:
+    assert registered is StaleFirst  # so that it serves as a decorator
+    assert emprune.method_class("stale-first") is StaleFirst
+    assert emprune.method_names()[-1] == "stale-first"
+    assert emprune.make_method("stale-first", patience=2) == StaleFirst(patience=2)
+
+
+def test_it_does_what_it_says() -> None:
+    pruner = emprune.DataPruner(StaleFirst(patience=10.0), num_samples=4, num_epochs=4, keep=0.5)
+    losses = torch.tensor([1.0, 0.4, 0.5, 0.9])
+    first = set(pruner.begin_epoch(0).index.tolist())
+    pruner.observe(pruner.plan.index, losses[pruner.plan.index])
+    second = set(pruner.begin_epoch(1).index.tolist())
+    assert second == {0, 1, 2, 3} - first
+    pruner.observe(pruner.plan.index, losses[pruner.plan.index])
+    assert set(pruner.begin_epoch(2).index.tolist()) == first  # eleven times their loss beats any loss here

@@ -1,0 +1,234 @@
+"""Schedule: the cost of a run, fixed before anything is selected."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+import emprune
+from tests.unit.support import inf, make_pruner, nan, observe
+
+
+def fractions(**changes: Any) -> emprune.Schedule:
+    settings = {
+        "num_samples": 1000, "num_epochs": 20, "keep": 0.3, "warmup_fraction": 0.0, "tail_fraction": None,
+        "default_tail_epochs": lambda num_epochs, keep: 0,
+    }  # fmt: skip
+    return emprune.Schedule.from_fractions(**{**settings, **changes})
+
+
+def test_sizes_are_carried_forward() -> None:
+    schedule = emprune.Schedule(num_samples=1000, num_epochs=4, keep=0.3)
+    assert schedule.num_kept_per_epoch() == [300, 300, 300, 300]
+    assert schedule.num_kept_per_epoch(multiple_of=128) == [256, 384, 256, 256]
+    assert sum(schedule.num_kept_per_epoch(multiple_of=128)) == 1152  # 48 off, less than half a quantum
+
+
+def test_full_epochs_are_paid_for_by_the_pruned_ones() -> None:
+    schedule = emprune.Schedule(num_samples=100, num_epochs=10, keep=0.5, warmup_epochs=1, tail_epochs=2)
+    sizes = schedule.num_kept_per_epoch()
+    assert sizes[0] == sizes[8] == sizes[9] == 100
+    assert sum(sizes) == 500
+    assert max(sizes[1:8]) - min(sizes[1:8]) <= 1
+    assert [schedule.is_full(epoch) for epoch in range(10)] == [True] + [False] * 7 + [True] * 2
+
+
+def test_the_few_left_out_of_full_epochs_are_paid_for_too() -> None:
+    schedule = emprune.Schedule(num_samples=103, num_epochs=10, keep=0.5, tail_epochs=2)
+    sizes = schedule.num_kept_per_epoch(multiple_of=4, num_ranks=4)
+    assert sizes[8:] == [100, 100]
+    assert abs(sum(sizes) - 515) <= 4
+
+
+@pytest.mark.parametrize("multiple_of", [1, 8, 64])
+def test_everything_at_keep_1(multiple_of: int) -> None:
+    schedule = emprune.Schedule(num_samples=100, num_epochs=3, keep=1)
+    assert schedule.num_kept_per_epoch(multiple_of=multiple_of) == [100, 100, 100]
+    assert all(schedule.is_full(epoch) for epoch in range(3))
+
+
+def test_ranks_get_equally_many_and_nothing_twice() -> None:
+    schedule = emprune.Schedule(num_samples=103, num_epochs=3, keep=1)
+    assert schedule.num_kept_per_epoch(multiple_of=32, num_ranks=4) == [100, 100, 100]
+    assert schedule.num_kept_per_epoch(multiple_of=32, num_ranks=4, drop_last=True) == [96, 96, 96]
+
+
+def test_epochs_smaller_than_the_quantum_are_multiples_of_the_ranks() -> None:
+    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=0.3)
+    assert schedule.num_kept_per_epoch(multiple_of=64, num_ranks=4) == [32, 28, 32, 28]
+
+
+def test_what_was_spent_counts_not_what_was_planned() -> None:
+    schedule = emprune.Schedule(num_samples=1000, num_epochs=4, keep=0.3)
+    assert schedule.num_kept(2, spent=600) == 300
+    assert schedule.num_kept(2, spent=640) == 260
+    assert schedule.num_kept(2, spent=560) == 340
+
+
+def test_a_pruner_whose_quantum_changes_stays_on_budget() -> None:
+    pruner = make_pruner(emprune.Random(), num_samples=1000, num_epochs=6, keep=0.3)
+    spent = sum(len(pruner.begin_epoch(epoch, multiple_of=m)) for epoch, m in enumerate([100, 7, 1, 64, 250, 1]))
+    assert spent == 1800
+
+
+@pytest.mark.parametrize(
+    ("tail_fraction", "tail_epochs"), [(0.0, 0), (None, 0), (0.1, 1), (0.25, 2), (0.3, 2), (0.5, 3), (0.75, 5)]
+)
+def test_the_tail_is_a_share_of_the_visits(tail_fraction: float | None, tail_epochs: int) -> None:
+    assert fractions(tail_fraction=tail_fraction).tail_epochs == tail_epochs  # of 20 · 0.3 = 6 full epochs' worth
+
+
+def test_the_warm_up_is_a_share_of_the_visits() -> None:
+    schedule = fractions(warmup_fraction=0.3, tail_fraction=0.3)
+    assert (schedule.warmup_epochs, schedule.tail_epochs, schedule.num_pruned_epochs) == (2, 2, 16)
+    assert sum(schedule.num_kept_per_epoch()) == 6000
+
+
+@pytest.mark.parametrize(
+    ("keep", "num_epochs", "tail_epochs"), [(0.3, 200, 25), (0.3, 60, 8), (0.1, 60, 3), (0.2, 10, 1), (0.05, 20, 0), (1, 8, 1)]
+)
+def test_infobatchs_own_tail_is_an_eighth_of_the_epochs_or_half_of_the_budget(
+    keep: float, num_epochs: int, tail_epochs: int
+) -> None:
+    pruner = emprune.DataPruner(emprune.InfoBatch(), num_samples=1000, num_epochs=num_epochs, keep=keep)
+    assert pruner.schedule.tail_epochs == tail_epochs
+    given = emprune.DataPruner(
+        emprune.InfoBatch(), num_samples=1000, num_epochs=num_epochs, keep=keep, tail_fraction=0.0
+    )
+    assert given.schedule.tail_epochs == 0
+
+
+@pytest.mark.parametrize(("num_epochs", "tail_epochs"), [(30, 4), (90, 11), (100, 13), (200, 25), (300, 38)])
+@pytest.mark.parametrize("method", [emprune.InfoBatch(prune_ratio=0.5), emprune.InfoBatch()], ids=["paper", "exact"])
+def test_all_weights_are_1_through_the_whole_tail(
+    method: emprune.InfoBatch, num_epochs: int, tail_epochs: int
+) -> None:
+    keep = None if method.prune_ratio else 0.6
+    pruner = emprune.DataPruner(method, num_samples=8, num_epochs=num_epochs, keep=keep)
+    losses = emprune.SampleStats(8, ())["loss"].nan_to_num().add(1).cumsum(0)
+    pruned_weights = set()
+    for epoch in range(num_epochs):
+        plan = pruner.begin_epoch(epoch)
+        if epoch >= num_epochs - tail_epochs:
+            assert (len(plan), plan.weight) == (8, None)
+            assert pruner.weights(plan.index).tolist() == [1] * 8
+        elif epoch > 1:
+            pruned_weights.update(pruner.weights(plan.index).tolist())
+        observe(pruner, losses)
+    assert max(pruned_weights) > 1
+
+
+@pytest.mark.parametrize("keep", [0, -0.1, 1.0001, 30, nan, inf, "0.3", True])
+def test_keep_is_a_fraction(keep: Any) -> None:
+    with pytest.raises(emprune.ConfigError, match=r"`keep` must be in \(0, 1\].*: got keep=.*keep=0\.3"):
+        emprune.Schedule(num_samples=10, num_epochs=10, keep=keep)
+
+
+@pytest.mark.parametrize("name", ["num_samples", "num_epochs"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, None])
+def test_counts_are_positive_integers(name: str, value: Any) -> None:
+    settings: dict[str, Any] = {"num_samples": 10, "num_epochs": 10, "keep": 0.5, name: value}
+    with pytest.raises(emprune.ConfigError, match=f"`{name}` must be an integer of at least 1.*got {name}="):
+        emprune.Schedule(**settings)
+
+
+@pytest.mark.parametrize("name", ["warmup_epochs", "tail_epochs"])
+@pytest.mark.parametrize("value", [-1, 1.5, True])
+def test_full_epochs_are_counted(name: str, value: Any) -> None:
+    settings: dict[str, Any] = {"num_samples": 10, "num_epochs": 10, "keep": 0.5, name: value}
+    with pytest.raises(emprune.ConfigError, match=f"`{name}` must be an integer of at least 0: got {name}="):
+        emprune.Schedule(**settings)
+
+
+@pytest.mark.parametrize("name", ["warmup_fraction", "tail_fraction"])
+@pytest.mark.parametrize("value", [-0.1, 1, 1.5, nan, "0.1", True])
+def test_full_shares_are_fractions(name: str, value: Any) -> None:
+    with pytest.raises(emprune.ConfigError, match=rf"`{name}` must be in \[0, 1\), a share of the run's visits: got"):
+        fractions(**{name: value})
+
+
+def test_a_share_too_small_for_an_epoch_is_refused_with_one_that_is_not() -> None:
+    with pytest.raises(emprune.ConfigError) as caught:
+        fractions(tail_fraction=0.05)
+    assert str(caught.value) == (
+        "`tail_fraction`=0.05 of 6 full-data epochs' worth of visits is 0.3 epochs, less than half of one. "
+        "Use tail_fraction=0, or at least 0.09."
+    )
+    assert fractions(tail_fraction=0.09).tail_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_epochs", "keep", "full"),
+    [(1000, 4, 0.5, 2), (1000, 10, 0.3, 3), (100, 4, 0.625, 3), (7, 9, 0.9, 9), (1, 4, 0.5, 1)],
+)
+def test_too_many_full_epochs_are_refused_with_how_many_fit(
+    num_samples: int, num_epochs: int, keep: float, full: int
+) -> None:
+    def schedule(tail_epochs: int) -> emprune.Schedule:
+        return emprune.Schedule(
+            num_samples=num_samples, num_epochs=num_epochs, keep=keep, tail_epochs=tail_epochs
+        )
+
+    with pytest.raises(emprune.ConfigError, match="At this keep at most") as caught:
+        schedule(full)
+    most = int(str(caught.value).split("at most ")[1].split()[0])
+    assert most < full
+    with pytest.raises(emprune.ConfigError):
+        schedule(most + 1)
+    if num_samples > 1:
+        schedule(most)
+
+
+def test_more_full_epochs_than_epochs() -> None:
+    with pytest.raises(emprune.ConfigError, match=r"warm-up \(3 epochs\) and the tail \(2 epochs\) are longer"):
+        emprune.Schedule(num_samples=10, num_epochs=4, keep=0.9, warmup_epochs=3, tail_epochs=2)
+
+
+def test_less_than_a_sample_per_epoch_is_refused_with_what_would_do() -> None:
+    with pytest.raises(emprune.ConfigError, match="raise `keep` to 1/30 or more"):
+        emprune.Schedule(num_samples=30, num_epochs=100, keep=0.03)
+    assert emprune.Schedule(num_samples=30, num_epochs=100, keep=1 / 30).num_kept_per_epoch() == [1] * 100
+
+
+def test_less_than_a_batch_per_epoch_is_refused_where_no_batch_may_be_short() -> None:
+    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=0.3)
+    with pytest.raises(emprune.ConfigError, match="Each must visit at least 64; lower the batch size or raise `keep`"):
+        schedule.num_kept_per_epoch(multiple_of=64, drop_last=True)
+
+
+def test_a_quantum_larger_than_the_data_is_refused() -> None:
+    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=0.3)
+    with pytest.raises(emprune.ConfigError, match="The dataset has 100 samples, fewer than the 128"):
+        schedule.num_kept_per_epoch(multiple_of=128, drop_last=True)
+
+
+def test_a_keep_that_dropped_batches_cannot_reach_is_refused_with_one_they_can() -> None:
+    schedule = emprune.Schedule(num_samples=1000, num_epochs=20, keep=0.95)
+    with pytest.raises(emprune.ConfigError) as caught:
+        schedule.num_kept_per_epoch(multiple_of=128, drop_last=True)
+    assert str(caught.value) == (
+        "`keep`=0.95 cannot be met: a full epoch delivers 896 of the 1000 samples here, the rest would make batches or "
+        "ranks unequal. Use `keep` of at most 0.896, or drop_last=False."
+    )
+    met = dataclasses.replace(schedule, keep=0.896).num_kept_per_epoch(multiple_of=128, drop_last=True)
+    assert sum(met) == 20 * 896
+    assert abs(sum(schedule.num_kept_per_epoch(multiple_of=128)) - 19000) <= 64
+
+
+def test_a_cost_that_follows_from_the_losses_has_no_sizes() -> None:
+    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=None, tail_epochs=1)
+    assert schedule.budget is None
+    assert schedule.num_kept(0, spent=0) is None
+    assert schedule.num_kept(3, spent=200) == 100
+    with pytest.raises(emprune.ConfigError, match="`keep=None` .* has no planned cost"):
+        schedule.num_kept_per_epoch()
+    with pytest.raises(emprune.ConfigError, match=r"Use InfoBatch\(delta=\.\.\.\) for the tail"):
+        fractions(keep=None, tail_fraction=0.1)
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.7, 0.29, 1 / 3, 0.999])
+@pytest.mark.parametrize("num_samples", [50_000, 1_281_167, 100_000_000])
+def test_real_sizes_stay_on_budget(keep: float, num_samples: int) -> None:
+    sizes = emprune.Schedule(num_samples=num_samples, num_epochs=200, keep=keep).num_kept_per_epoch(multiple_of=1024)
+    assert abs(math.fsum(sizes) - keep * num_samples * 200) <= 1024

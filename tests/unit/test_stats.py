@@ -1,0 +1,91 @@
+"""Columns: what is remembered, and how observations enter."""
+
+import pytest
+import torch
+
+import emprune
+from emprune.stats import BASE_COLUMNS
+
+
+def test_every_method_remembers_visits_last_visit_and_loss() -> None:
+    stats = emprune.SampleStats(3, ())
+    assert [column.name for column in stats.columns] == ["visits", "last_visit", "loss"]
+    assert stats["visits"].tolist() == [0, 0, 0]
+    assert stats["last_visit"].tolist() == [-1, -1, -1]
+    assert bool(stats["loss"].isnan().all())
+    assert stats.bytes_per_sample == 12
+    assert not bool(stats.seen.any())
+
+
+def test_own_columns_start_at_their_initial_value() -> None:
+    stats = emprune.SampleStats(2, (emprune.Column("half", "a half", torch.float64, 0.5),))
+    assert stats["half"].tolist() == [0.5, 0.5]
+    assert stats["half"].dtype == torch.float64
+    assert stats.bytes_per_sample == 20
+    assert "half" in stats
+    assert "whole" not in stats
+
+
+def test_an_unknown_column_lists_what_exists() -> None:
+    with pytest.raises(KeyError, match="No column 'half'; there are visits, last_visit, loss"):
+        emprune.SampleStats(2, ())["half"]
+
+
+@pytest.mark.parametrize("name", ["loss", "visits", "twice"])
+def test_names_must_differ(name: str) -> None:
+    columns = (emprune.Column(name, "once"), emprune.Column("twice", "again"))
+    with pytest.raises(emprune.ConfigError, match="Column names must be unique"):
+        emprune.SampleStats(2, columns)
+
+
+def test_a_fold_touches_only_what_was_observed() -> None:
+    stats = emprune.SampleStats(4, (emprune.Column("sum", "of all losses"),))
+
+    def add(old, new, first):  # type: ignore[no-untyped-def]
+        return {"sum": old["sum"] + new["loss"]}
+
+    stats.fold(0, torch.tensor([2, 0]), {"loss": torch.tensor([1.0, 5.0])}, add)
+    stats.fold(1, torch.tensor([2, 3]), {"loss": torch.tensor([10.0, 7.0])}, add)
+    assert stats["sum"].tolist() == [5, 0, 11, 7]
+    assert stats["loss"].nan_to_num(-1).tolist() == [5, -1, 10, 7]
+    assert stats["visits"].tolist() == [1, 0, 2, 1]
+    assert stats["last_visit"].tolist() == [0, -1, 1, 1]
+    assert stats.seen.tolist() == [True, False, True, True]
+
+
+def test_a_fold_learns_which_samples_are_new() -> None:
+    stats = emprune.SampleStats(3, (emprune.Column("new", "was it the first visit"),))
+    fold = lambda old, new, first: {"new": first.float()}  # noqa: E731
+    stats.fold(0, torch.tensor([1]), {"loss": torch.ones(1)}, fold)
+    stats.fold(1, torch.tensor([0, 1]), {"loss": torch.ones(2)}, fold)
+    assert stats["new"].tolist() == [1, 0, 0]
+    stats.forget(torch.tensor([1]))
+    stats.fold(2, torch.tensor([0, 1]), {"loss": torch.ones(2)}, fold)
+    assert stats["new"].tolist() == [0, 1, 0]
+
+
+def test_two_folds_in_one_epoch_are_one_visit() -> None:
+    stats = emprune.SampleStats(2, ())
+    for _ in range(2):
+        stats.fold(0, torch.tensor([1]), {"loss": torch.ones(1)}, lambda old, new, first: {})
+    assert stats["visits"].tolist() == [0, 1]
+
+
+def test_saved_columns_are_copies() -> None:
+    stats = emprune.SampleStats(2, ())
+    state = stats.state_dict()
+    state["visits"] += 1
+    assert stats["visits"].tolist() == [0, 0]
+    stats.load_state_dict(state)
+    state["visits"] += 1
+    assert stats["visits"].tolist() == [1, 1]
+
+
+def test_what_is_remembered_is_what_the_table_says() -> None:
+    assert {column.name: column.dtype.itemsize for column in BASE_COLUMNS} == {"visits": 4, "last_visit": 4, "loss": 4}
+    own = {name: [c.name for c in emprune.method_class(name).columns] for name in emprune.method_names()}
+    assert {name: columns for name, columns in own.items() if columns} == {
+        "epsilon-greedy": ["mean"],
+        "ucb": ["mean", "variance"],
+        "emp": ["memory"],
+    }
