@@ -4,14 +4,14 @@ PYTHON ?= python3
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
-DEMO_METHODS ?= full,random-permutation,greedy,infobatch,emp,emp:pool=2
-DEMO ?= compare digits --methods $(DEMO_METHODS) --keep 0.3 --seeds 3 --jobs 2 --out runs/demo
+DEMO_METHODS ?= full,random,random-permutation,greedy,infobatch:normalize=true,emp,emp:pool=2
+DEMO ?= compare digits --train-size 500 --methods $(DEMO_METHODS) --keep 0.3 --seeds 3 --jobs 2 --out runs/demo
 OLDEST_TESTS ?= tests/unit tests/property
 
 VENV := .venv
 CORE := .venv-core
 OLDEST := .venv-oldest
-BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+BENCHMARKS := $(wildcard benchmarks/engine.py)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

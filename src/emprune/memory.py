@@ -65,10 +65,11 @@ def prediction_entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def _entropy(logits: Tensor) -> Tensor:
     # H = log Z + sum(p * (max - logit)): no term is negative, so nothing cancels, and it is half the cost of a softmax.
-    below = (logits.float() - logits.amax(-1, keepdim=True).float()).clamp_(min=-1e4)
+    values = logits.float()
+    below = values.sub(values.amax(-1, keepdim=True)).clamp_(min=-1e4)
     unnormalised = below.exp()
     total = unnormalised.sum(-1)
-    return total.log() - (unnormalised * below).sum(-1) / total
+    return total.log().sub_(below.mul_(unnormalised).sum(-1).div_(total))
 
 
 def _sequence_entropy(logits: Tensor, mask: Tensor | None) -> Tensor:

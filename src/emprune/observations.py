@@ -43,15 +43,18 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
 
 def check_planned(index: Tensor, planned: Tensor) -> None:
     """Raise ObservationError unless every CPU index is in [0, N) and in the plan."""
-    low, high = (int(end) for end in torch.aminmax(index))
-    if low < 0 or high >= len(planned):
+    positions, mask = index.numpy(), planned.numpy()  # for a batch NumPy is several times quicker than torch
+    if not positions.size:
+        return
+    low, high = int(positions.min()), int(positions.max())
+    if low < 0 or high >= len(mask):
+        found = low if low < 0 else high
+        raise ObservationError(f"`index` must be in [0, {len(mask)}), a position in the dataset: got {found}.")
+    inside = mask[positions]
+    if not inside.all():
+        stray = positions[~inside]
         raise ObservationError(
-            f"`index` must be in [0, {len(planned)}), a position in the dataset: got {low if low < 0 else high}."
-        )
-    if not bool(planned.index_select(0, index).all()):
-        stray = index[~planned[index]]
-        raise ObservationError(
-            f"`index` must be in this epoch's plan: got {int(stray[0])} and {len(stray) - 1} more that are not. "
+            f"`index` must be in this epoch's plan: got {stray[0]} and {len(stray) - 1} more that are not. "
             "Observe only batches of the loader; evaluation is never observed."
         )
 
@@ -88,7 +91,8 @@ class PendingObservations:
 
     def append(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
         """Copy one batch: no synchronisation, no device-to-host copy."""
-        batch: dict[str | None, Tensor] = {None: index, **measured}
+        batch: dict[str | None, Tensor] = {None: index}
+        batch.update(measured)
         if self._length and batch.keys() != self._buffers.keys():
             raise ObservationError(
                 f"Every batch must be measured in the same quantities: got {sorted(measured)} after others. "
@@ -98,16 +102,16 @@ class PendingObservations:
         for name, values in batch.items():
             buffer = self._buffers.get(name)
             if buffer is None or buffer.shape[0] < end or buffer.is_cpu > values.is_cpu:
-                buffer = self._buffers[name] = self._roomier(buffer, values, end)
+                dtype = torch.int64 if name is None else torch.float32
+                buffer = self._buffers[name] = self._roomier(buffer, values, end, dtype)
             buffer[start:end].copy_(values.detach())
         self._length = end
 
-    def _roomier(self, buffer: Tensor | None, values: Tensor, needed: int) -> Tensor:
+    def _roomier(self, buffer: Tensor | None, values: Tensor, needed: int, dtype: torch.dtype) -> Tensor:
         """A larger copy of a buffer, on the device of `values` unless it is on a device already."""
         device = values.device if buffer is None or buffer.is_cpu else buffer.device
         size = max(needed, self._expected, 0 if buffer is None else 2 * self._length)
         with torch.inference_mode(False):
-            dtype = torch.float32 if values.is_floating_point() else torch.int64
             larger = torch.empty(size, dtype=dtype, device=device)
         if buffer is not None:
             larger[: self._length].copy_(buffer[: self._length])

@@ -25,6 +25,7 @@ class EpochPlan:
         num_samples: Samples in the dataset, N.
 
     Example:
+        >>> import torch
         >>> plan = EpochPlan(epoch=0, index=torch.tensor([4, 1, 3, 0]), weight=None, num_samples=5)
         >>> plan.shard(rank=1, world_size=2).index
         tensor([1, 0])

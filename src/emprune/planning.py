@@ -100,7 +100,9 @@ def _checked_selection(method: Method, selection: Selection, context: SelectionC
     if context.num_kept is not None and len(index) != context.num_kept:
         raise EmpruneError(f"{name} must choose exactly {context.num_kept} samples: got {len(index)}.")
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
-        raise EmpruneError(f"{name} must choose positions in [0, {context.num_samples}): got {index.min()} to {index.max()}.")
+        raise EmpruneError(
+            f"{name} must choose positions in [0, {context.num_samples}): got {index.min()} to {index.max()}."
+        )
     chosen = torch.zeros_like(context.seen).index_fill_(0, index, True)
     all_seen = context.num_seen == context.num_samples or not bool((chosen & ~context.seen).any())
     if int(chosen.count_nonzero()) != len(index) or not all_seen:

@@ -70,7 +70,9 @@ class DataPruner:
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         if not isinstance(method, Method):
-            raise ConfigError(f"`method` must be a Method such as emprune.EMP(): got {method!r}. Did you forget the ()?")
+            raise ConfigError(
+                f"`method` must be a Method such as emprune.EMP(): got {method!r}. Did you forget the ()?"
+            )
         if nonfinite not in _POLICIES:
             raise ConfigError(f"`nonfinite` must be one of {', '.join(_POLICIES)}: got {nonfinite=}.")
         if not isinstance(seed, int) or isinstance(seed, bool):
@@ -175,9 +177,7 @@ class DataPruner:
             plan, chosen = full_plan(self.num_samples, size, epoch=epoch, seed=self.seed), False
         else:
             previous = self._plan.index if self._plan is not None and self._chosen else None
-            plan, chosen = pruned_plan(
-                self.method, self.stats, size, epoch=epoch, seed=self.seed, previous=previous
-            )
+            plan, chosen = pruned_plan(self.method, self.stats, size, epoch=epoch, seed=self.seed, previous=previous)
         self._adopt(plan, chosen)
         self.planning_seconds += time.perf_counter() - start
         return plan
@@ -271,7 +271,12 @@ class DataPruner:
             EpochError: If no epoch has begun.
         """
         return summarise(
-            self.method, self.plan, self.stats, visits=self.visits, churn=self._churn, seed=self.seed,
+            self.method,
+            self.plan,
+            self.stats,
+            visits=self.visits,
+            churn=self._churn,
+            seed=self.seed,
             planning_seconds=self.planning_seconds,
         )
 
@@ -293,7 +298,10 @@ class DataPruner:
             "run": self._run_settings(),
             "plan": plan,
             "columns": self.stats.state_dict(),
-            "pending": {"index": index.clone(), "measured": {name: values.clone() for name, values in measured.items()}},
+            "pending": {
+                "index": index.clone(),
+                "measured": {name: values.clone() for name, values in measured.items()},
+            },
             "chosen": self._chosen,
             "churn": self._churn,
             "observed": self._observed,
@@ -385,4 +393,3 @@ class DataPruner:
         self._observed = False
         self._spent += len(plan)
         self._pending.expect(len(plan) // self.num_ranks)
-

@@ -50,8 +50,8 @@ class Schedule:
                 raise ConfigError(f"`{name}` must be an integer of at least 0: got {name}={epochs!r}.")
         if self.num_pruned_epochs < 0:
             raise ConfigError(
-                f"The warm-up ({self.warmup_epochs} epochs) and the tail ({self.tail_epochs} epochs) are longer than the "
-                f"run: got num_epochs={self.num_epochs}. Shorten them."
+                f"The warm-up ({self.warmup_epochs} epochs) and the tail ({self.tail_epochs} epochs) are longer than "
+                f"the run: got num_epochs={self.num_epochs}. Shorten them."
             )
         if self.keep is not None and self.keep < 1 and self._pruned_budget(self.num_samples) < self.num_pruned_epochs:
             self._refuse()
@@ -146,9 +146,7 @@ class Schedule:
         target = self.warmup_epochs * full + budget * rank // self.num_pruned_epochs
         return _nearest_size(target - spent, grain, full)
 
-    def num_kept_per_epoch(
-        self, *, multiple_of: int = 1, num_ranks: int = 1, drop_last: bool = False
-    ) -> list[int]:
+    def num_kept_per_epoch(self, *, multiple_of: int = 1, num_ranks: int = 1, drop_last: bool = False) -> list[int]:
         """Return the size of every epoch of the run, in order.
 
         Raises:
@@ -162,9 +160,7 @@ class Schedule:
         sizes: list[int] = []
         spent = 0
         for epoch in range(self.num_epochs):
-            size = self.num_kept(
-                epoch, spent=spent, multiple_of=multiple_of, num_ranks=num_ranks, drop_last=drop_last
-            )
+            size = self.num_kept(epoch, spent=spent, multiple_of=multiple_of, num_ranks=num_ranks, drop_last=drop_last)
             assert size is not None
             sizes.append(size)
             spent += size
@@ -198,10 +194,10 @@ class Schedule:
         """Raise ConfigError where even full epochs, less what makes them unequal, fall short of the budget."""
         assert self.budget is not None
         if self.budget - self.num_epochs * full > quantum:
+            most = math.floor(1e4 * full / self.num_samples) / 1e4
             raise ConfigError(
-                f"`keep`={self.keep} cannot be met: a full epoch delivers {full} of the {self.num_samples} samples here, "
-                f"the rest would make batches or ranks unequal. Use `keep` of at most {math.floor(1e4 * full / self.num_samples) / 1e4}, or "
-                "drop_last=False."
+                f"`keep`={self.keep} cannot be met: a full epoch delivers {full} of the {self.num_samples} samples "
+                f"here, the rest would make batches or ranks unequal. Use `keep` of at most {most}, or drop_last=False."
             )
 
     def _pruned_budget(self, full: int) -> int:

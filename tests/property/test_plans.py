@@ -1,5 +1,6 @@
 """Every method, on any run: exact, unique, in range, reproducible; observing it in any way is the same."""
 
+import itertools
 import random
 
 import pytest
@@ -98,7 +99,12 @@ def test_raising_a_score_never_drops_a_sample(losses: Tensor, data: st.DataObjec
     raised = losses.clone()
     raised[sample] += rise
     seed = data.draw(st.integers(0, 10))
-    for method in (emprune.Greedy(), emprune.EMP(memory=as_memory), emprune.EMP(memory=as_memory, pool=1.5), emprune.UCB()):
+    for method in (
+        emprune.Greedy(),
+        emprune.EMP(memory=as_memory),
+        emprune.EMP(memory=as_memory, pool=1.5),
+        emprune.UCB(),
+    ):
         memory = torch.zeros_like(losses)
         plan = after_full_epoch(method, losses, memory, num_kept=num_kept, seed=seed).begin_epoch(1)
         if sample in chosen(plan):
@@ -200,7 +206,7 @@ def test_a_permutation_visits_all_before_any_again(run: Run) -> None:
 def test_static_subsets_are_nested(run: Run, name: str) -> None:
     plans = run_epochs(pruner_for(run, name), SyntheticTask(num_samples=run.num_samples), multiple_of=run.multiple_of)
     pruned = sorted((chosen(plan) for plan in plans if not run.schedule.is_full(plan.epoch)), key=len)
-    assert all(smaller <= larger for smaller, larger in zip(pruned, pruned[1:], strict=False))
+    assert all(smaller <= larger for smaller, larger in itertools.pairwise(pruned))
 
 
 @given(runs(), st.integers(1, 6))

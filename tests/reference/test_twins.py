@@ -32,7 +32,7 @@ def follow(
     seed: int,
     stop: int = NUM_EPOCHS,
 ) -> None:
-    """Run both; `check` is called with each plan and its samples, those that were seen before and those that were not."""
+    """Run both; `check` is called with each plan, its samples that were seen before and those that were not."""
     task = SyntheticTask(num_samples=NUM_SAMPLES, seed=seed)
     for epoch in range(stop):
         plan = pruner.begin_epoch(epoch, multiple_of=3)
@@ -134,7 +134,9 @@ def test_infobatch(keep: float | None, seed: int) -> None:
         assert expected.above <= old
         assert all(weights[sample] == 1 for sample in expected.above)
         assert len(old & expected.below) == expected.num_stay
-        assert [weights[sample] for sample in old & expected.below] == pytest.approx([expected.weight] * expected.num_stay)
+        assert [weights[sample] for sample in old & expected.below] == pytest.approx(
+            [expected.weight] * expected.num_stay
+        )
         assert expected.weight <= 10 or not expected.above
         num_pruned_epochs += 1
 
@@ -187,7 +189,13 @@ def test_schedule(
         return
     spent = 0
     epochs = twins.num_kept_per_epoch(
-        num_samples=num_samples, num_epochs=num_epochs, keep=keep, warmup=warmup, tail=tail, quantum=quantum, ranks=ranks
+        num_samples=num_samples,
+        num_epochs=num_epochs,
+        keep=keep,
+        warmup=warmup,
+        tail=tail,
+        quantum=quantum,
+        ranks=ranks,
     )
     for size, (due, possible) in zip(sizes, epochs, strict=True):
         assert size in possible

@@ -41,7 +41,7 @@ class HiddenState(emprune.Greedy):
         return {}
 
     def score(self, stats: emprune.SampleStats) -> Tensor:
-        return stats["loss"] * (-1) ** len(self.calls)
+        return stats["loss"] * float((-1) ** len(self.calls))
 
     def select(self, context: emprune.SelectionContext) -> emprune.Selection:
         self.calls.append(context.epoch)

@@ -56,7 +56,9 @@ def merge() -> tuple[int, int, torch.Tensor, dict[str, torch.Tensor]]:
 
 def train() -> tuple[list[str], list[list[int]], dict[str, Any]]:
     """A run of EMP whose batches are divided among the ranks, with a sync in the middle of each epoch."""
-    pruner = emprune.DataPruner(emprune.EMP(), num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=0.4, tail_fraction=0.3)
+    pruner = emprune.DataPruner(
+        emprune.EMP(), num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=0.4, tail_fraction=0.3
+    )
     fingerprints, shares = [], []
     for epoch in range(NUM_EPOCHS):
         plan = pruner.begin_epoch(epoch, multiple_of=pruner.num_ranks * BATCH_SIZE)
@@ -102,7 +104,9 @@ def test_two_ranks_plan_what_one_would(tmp_path: Path, no_group: None) -> None:
 
 def alone() -> list[emprune.EpochPlan]:
     """The same run on one rank."""
-    pruner = emprune.DataPruner(emprune.EMP(), num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=0.4, tail_fraction=0.3)
+    pruner = emprune.DataPruner(
+        emprune.EMP(), num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=0.4, tail_fraction=0.3
+    )
     return run_epochs(pruner, TASK, multiple_of=2 * BATCH_SIZE)
 
 

@@ -8,19 +8,28 @@ from emprune.testing import assert_same_state
 from tests.unit.support import after_full_epoch, chosen, make_pruner, observe
 
 SCORING = [
-    emprune.Greedy(), emprune.EpsilonGreedy(), emprune.UCB(), emprune.InfoBatch(), emprune.EMP(), emprune.RandomPermutation(),
-]  # fmt: skip
+    emprune.Greedy(),
+    emprune.EpsilonGreedy(),
+    emprune.UCB(),
+    emprune.InfoBatch(),
+    emprune.EMP(),
+    emprune.RandomPermutation(),
+]
 
 
 def test_epochs_come_in_order() -> None:
     pruner = make_pruner(emprune.Random())
     for wrong in (1, -1, 4, 0.5):
-        with pytest.raises(emprune.EpochError, match=rf"Epochs come in order, 0 to 3.*got epoch={wrong}; next is epoch 0"):
+        with pytest.raises(
+            emprune.EpochError, match=rf"Epochs come in order, 0 to 3.*got epoch={wrong}; next is epoch 0"
+        ):
             pruner.begin_epoch(wrong)  # type: ignore[arg-type]
     pruner.begin_epoch(0)
     pruner.begin_epoch(1)
     for wrong in (0, 3):
-        with pytest.raises(emprune.EpochError, match=f"got epoch={wrong}; next is epoch 2, or the current one, 1, again"):
+        with pytest.raises(
+            emprune.EpochError, match=f"got epoch={wrong}; next is epoch 2, or the current one, 1, again"
+        ):
             pruner.begin_epoch(wrong)
     assert pruner.epoch == 1
 
@@ -126,7 +135,9 @@ def test_what_full_epochs_leave_out_rotates() -> None:
     "method", [m for m in SCORING if not isinstance(m, emprune.RandomPermutation)], ids=lambda method: method.name
 )
 def test_full_epochs_visit_all_whatever_the_method(method: emprune.Method) -> None:
-    pruner = emprune.DataPruner(method, num_samples=50, num_epochs=6, keep=0.6, warmup_fraction=0.25, tail_fraction=0.25)
+    pruner = emprune.DataPruner(
+        method, num_samples=50, num_epochs=6, keep=0.6, warmup_fraction=0.25, tail_fraction=0.25
+    )
     sizes = []
     for epoch in range(6):
         plan = pruner.begin_epoch(epoch)
@@ -227,5 +238,7 @@ def test_wrong_scores_are_refused() -> None:
             return stats["loss"].double()
 
     pruner = after_full_epoch(Doubled(), torch.rand(10), num_kept=3)
-    with pytest.raises(emprune.EmpruneError, match=r"Doubled\.score must return \(N,\) = \(10,\) float32: got \(10,\) torch"):
+    with pytest.raises(
+        emprune.EmpruneError, match=r"Doubled\.score must return \(N,\) = \(10,\) float32: got \(10,\) torch"
+    ):
         pruner.begin_epoch(1)

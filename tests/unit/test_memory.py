@@ -27,7 +27,9 @@ def test_a_certain_prediction_has_none(gap: float) -> None:
     assert emprune.prediction_entropy(torch.tensor([[0.0, -gap, -gap]])).tolist() == [0.0]
 
 
-@pytest.mark.parametrize("probabilities", [[0.5, 0.25, 0.25], [0.7, 0.2, 0.1], [0.999, 0.0005, 0.0005], [0.5, 0.5, 0.0]])
+@pytest.mark.parametrize(
+    "probabilities", [[0.5, 0.25, 0.25], [0.7, 0.2, 0.1], [0.999, 0.0005, 0.0005], [0.5, 0.5, 0.0]]
+)
 @pytest.mark.parametrize("offset", [0.0, 1e4, -1e4])
 def test_known_distributions(probabilities: list[float], offset: float) -> None:
     logits = torch.tensor([probabilities], dtype=torch.float64).log() + offset

@@ -39,7 +39,7 @@ CASES = {
 
 
 class TestEveryMethod(MethodContract):
-    @pytest.fixture(autouse=True, params=CASES.values(), ids=CASES)
+    @pytest.fixture(autouse=True, params=list(CASES.values()), ids=list(CASES))
     def case(self, request: pytest.FixtureRequest) -> None:
         self._case: Case = request.param
         self.keep = self._case.keep

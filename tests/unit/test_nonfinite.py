@@ -13,7 +13,7 @@ BAD = [nan, inf, -inf]
 def spoiled(
     nonfinite: str, bad: float = nan, method: emprune.Method | None = None
 ) -> tuple[emprune.DataPruner, list[int]]:
-    """Ten samples, five of them per epoch: all are seen in epochs 0 and 1; in epoch 2 the first of the plan goes bad."""
+    """Ten samples, five of them per epoch: all are seen by epoch 1; in epoch 2 the first of the plan goes bad."""
     pruner = make_pruner(method, num_epochs=6, nonfinite=nonfinite)
     for epoch in (0, 1):
         index = pruner.begin_epoch(epoch).index
@@ -31,7 +31,7 @@ def test_it_is_an_error_at_the_next_fold_and_leaves_the_state_untouched(bad: flo
     before = through_disk(pruner.state_dict())
     for fold in (pruner.sync, lambda: pruner.begin_epoch(3), pruner.sync):
         with pytest.raises(emprune.ObservationError, match=rf"1 samples of epoch 2 .* \(dataset positions {first}\)"):
-            fold()  # type: ignore[operator]
+            fold()
         assert pruner.epoch == 2
         assert_same_state(pruner.state_dict(), before)
 
@@ -136,7 +136,9 @@ def test_the_message_names_a_few_of_many() -> None:
     pruner = make_pruner(num_samples=100, keep=0.5)
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.full((50,), nan))
-    with pytest.raises(emprune.ObservationError, match=r"50 samples of epoch 0 .* \(dataset positions (\d+, ){5}\.\.\.\)"):
+    with pytest.raises(
+        emprune.ObservationError, match=r"50 samples of epoch 0 .* \(dataset positions (\d+, ){5}\.\.\.\)"
+    ):
         pruner.sync()
 
 
@@ -149,7 +151,9 @@ def test_a_loss_too_large_for_float32_is_not_finite() -> None:
 
 
 def test_other_policies_are_refused() -> None:
-    with pytest.raises(emprune.ConfigError, match="`nonfinite` must be one of error, skip, revisit: got nonfinite='drop'"):
+    with pytest.raises(
+        emprune.ConfigError, match="`nonfinite` must be one of error, skip, revisit: got nonfinite='drop'"
+    ):
         make_pruner(nonfinite="drop")
 
 

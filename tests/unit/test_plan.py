@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import functools
+import operator
 import pickle
 
 import pytest
@@ -100,7 +102,7 @@ def test_shards_partition_the_plan_in_strides(world_size: int, weighted: bool) -
 def test_the_ranks_batches_together_are_the_global_batch() -> None:
     plan = make_plan()
     first_batches = [plan.shard(rank, 2).index[:2].tolist() for rank in range(2)]
-    assert sorted(sum(first_batches, [])) == sorted(plan.index[:4].tolist())
+    assert sorted(functools.reduce(operator.iadd, first_batches, [])) == sorted(plan.index[:4].tolist())
 
 
 @pytest.mark.parametrize("world_size", [4, 5, 7])

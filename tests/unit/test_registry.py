@@ -59,7 +59,9 @@ def test_a_taken_name_is_refused_and_leaves_the_method_in_place() -> None:
 
 @pytest.mark.parametrize("cls", [NoDataclass, Nameless])
 def test_a_method_without_a_name_or_fields_is_refused(cls: type[emprune.Method]) -> None:
-    with pytest.raises(emprune.ConfigError, match=f"frozen dataclass with a class attribute `name`: got {cls.__name__}"):
+    with pytest.raises(
+        emprune.ConfigError, match=f"frozen dataclass with a class attribute `name`: got {cls.__name__}"
+    ):
         emprune.register_method(cls)
     assert ", ".join(registry.method_names()) == ALL
 

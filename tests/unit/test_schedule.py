@@ -86,7 +86,8 @@ def test_the_warm_up_is_a_share_of_the_visits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "num_epochs", "tail_epochs"), [(0.3, 200, 25), (0.3, 60, 8), (0.1, 60, 3), (0.2, 10, 1), (0.05, 20, 0), (1, 8, 1)]
+    ("keep", "num_epochs", "tail_epochs"),
+    [(0.3, 200, 25), (0.3, 60, 8), (0.1, 60, 3), (0.2, 10, 1), (0.05, 20, 0), (1, 8, 1)],
 )
 def test_infobatchs_own_tail_is_an_eighth_of_the_epochs_or_half_of_the_budget(
     keep: float, num_epochs: int, tail_epochs: int
@@ -101,9 +102,7 @@ def test_infobatchs_own_tail_is_an_eighth_of_the_epochs_or_half_of_the_budget(
 
 @pytest.mark.parametrize(("num_epochs", "tail_epochs"), [(30, 4), (90, 11), (100, 13), (200, 25), (300, 38)])
 @pytest.mark.parametrize("method", [emprune.InfoBatch(prune_ratio=0.5), emprune.InfoBatch()], ids=["paper", "exact"])
-def test_all_weights_are_1_through_the_whole_tail(
-    method: emprune.InfoBatch, num_epochs: int, tail_epochs: int
-) -> None:
+def test_all_weights_are_1_through_the_whole_tail(method: emprune.InfoBatch, num_epochs: int, tail_epochs: int) -> None:
     keep = None if method.prune_ratio else 0.6
     pruner = emprune.DataPruner(method, num_samples=8, num_epochs=num_epochs, keep=keep)
     losses = emprune.SampleStats(8, ())["loss"].nan_to_num().add(1).cumsum(0)
@@ -166,9 +165,7 @@ def test_too_many_full_epochs_are_refused_with_how_many_fit(
     num_samples: int, num_epochs: int, keep: float, full: int
 ) -> None:
     def schedule(tail_epochs: int) -> emprune.Schedule:
-        return emprune.Schedule(
-            num_samples=num_samples, num_epochs=num_epochs, keep=keep, tail_epochs=tail_epochs
-        )
+        return emprune.Schedule(num_samples=num_samples, num_epochs=num_epochs, keep=keep, tail_epochs=tail_epochs)
 
     with pytest.raises(emprune.ConfigError, match="At this keep at most") as caught:
         schedule(full)

@@ -162,12 +162,12 @@ def with_column(name: str, values: Tensor | None) -> Callable[[State], object]:
             lambda state: {**state, "format_version": 2},
             "The state has format version 2, this emprune reads version 1. Resume with the emprune it was written by.",
         ),
-        (without("plan"), "The state is incomplete: plan missing. Was it written by pruner.state_dict()?"),
-        (without("run"), "The state is incomplete: run missing"),
+        (without("plan"), "The state lacks plan. Was it written by pruner.state_dict()?"),
+        (without("run"), "The state lacks run"),
         (with_column("memory", None), "The saved columns are ['last_visit', 'loss', 'visits'], this method remembers"),
-        (with_column("extra", torch.zeros(40)), "The saved columns are ['extra', 'last_visit', 'loss', 'memory', 'visits']"),
-        (with_column("memory", torch.zeros(41)), "The saved column 'memory' is (41,) torch.float32, this run's is (40,)"),
-        (with_column("memory", torch.zeros(40).double()), "The saved column 'memory' is (40,) torch.float64, this run's"),
+        (with_column("extra", torch.zeros(40)), "The saved columns are ['extra', 'last_visit', 'loss', 'memory'"),
+        (with_column("memory", torch.zeros(41)), "The saved column 'memory' is (41,) torch.float32, this run's is (40"),
+        (with_column("memory", torch.zeros(40).double()), "The saved column 'memory' is (40,) torch.float64, this"),
     ],
 )  # fmt: skip
 def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message: str) -> None:
@@ -185,12 +185,13 @@ def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message
     [
         (
             lambda: saved(emprune.Greedy()),
-            "The state's `method` is 'greedy', this pruner's is 'emp'. Resume with the method the run was started with.",
+            "The state's `method` is 'greedy', this pruner's is 'emp'. Resume with the method the run was started with",
         ),
         (
             lambda: saved(emprune.EMP(beta=1.0)),
             "The state's `options` is {'beta': 1.0, 'memory': 'prediction_entropy', 'pool': None}, this pruner's is "
-            "{'beta': 2.0, 'memory': 'prediction_entropy', 'pool': None}. Resume with the options the run was started with.",
+            "{'beta': 2.0, 'memory': 'prediction_entropy', 'pool': None}. Resume with the options the run was "
+            "started with.",
         ),
         (
             lambda: saved(emprune.EMP(beta=2.0, memory=first_logit)),
@@ -198,7 +199,8 @@ def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message
         ),
         (
             lambda: saved(num_samples=39),
-            "The state's `num_samples` is 39, this pruner's is 40. The dataset must be the one the run was started with.",
+            "The state's `num_samples` is 39, this pruner's is 40. The dataset must be the one the run was "
+            "started with.",
         ),
         (
             lambda: saved(num_epochs=9),
@@ -215,11 +217,13 @@ def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message
         ),
         (
             lambda: saved(warmup_fraction=0.25),
-            "The state's `warmup_epochs` is 1, this pruner's is 0. Resume with the warmup_fraction the run was started with.",
+            "The state's `warmup_epochs` is 1, this pruner's is 0. Resume with the warmup_fraction the run "
+            "was started with.",
         ),
         (
             lambda: saved(tail_fraction=0.25),
-            "The state's `tail_epochs` is 1, this pruner's is 0. Resume with the tail_fraction the run was started with.",
+            "The state's `tail_epochs` is 1, this pruner's is 0. Resume with the tail_fraction the run "
+            "was started with.",
         ),
     ],
 )  # fmt: skip

@@ -1,7 +1,12 @@
 """Columns: what is remembered, and how observations enter."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import pytest
 import torch
+from torch import Tensor
 
 import emprune
 from emprune.stats import BASE_COLUMNS
@@ -89,3 +94,32 @@ def test_what_is_remembered_is_what_the_table_says() -> None:
         "ucb": ["mean", "variance"],
         "emp": ["memory"],
     }
+
+
+@dataclass(frozen=True)
+class CountsMistakes(emprune.Greedy):
+    """Remembers whether the last prediction was wrong, and how often it was: measured as a bool and as an integer."""
+
+    columns: ClassVar[tuple[emprune.Column, ...]] = (
+        emprune.Column("wrong", "whether the last prediction was wrong", torch.bool),
+        emprune.Column("mistakes", "wrong predictions so far", torch.int32),
+    )
+
+    def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
+        return {"wrong": outputs != 0, "one": (outputs != 0).int()}
+
+    def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
+        return {"wrong": new["wrong"], "mistakes": old["mistakes"] + new["one"]}
+
+
+def test_what_is_measured_may_be_of_any_dtype() -> None:
+    pruner = emprune.DataPruner(CountsMistakes(), num_samples=3, num_epochs=2, keep=1)
+    for predictions in ([0, 1, 2], [0, 0, 3]):
+        index = pruner.begin_epoch(pruner.epoch + 1).index
+        pruner.observe(index, torch.ones(3), torch.tensor(predictions)[index])
+        measured = pruner.state_dict()["pending"]["measured"]
+        assert {values.dtype for values in measured.values()} == {torch.float32}
+    pruner.sync()
+    assert pruner.stats["wrong"].tolist() == [False, False, True]
+    assert pruner.stats["mistakes"].tolist() == [0, 1, 2]
+    assert pruner.stats["mistakes"].dtype == torch.int32

@@ -110,7 +110,7 @@ def test_it_reads_as_a_block() -> None:
     )
     fresh = make_pruner(emprune.Random())
     fresh.begin_epoch(0)
-    assert "  greedy overlap  –\n  scores          –  (min" in str(fresh.summary())  # noqa: RUF001
+    assert "  greedy overlap  –\n  scores          –  (min" in str(fresh.summary())
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,7 @@ class Method(ABC):
         """Return (B,) of each further quantity to remember, from (B,) losses and the model's outputs, without grad."""
         return {}
 
-    def fold(
-        self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor
-    ) -> Mapping[str, Tensor]:
+    def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
         """Return the columns' new values; by default what was measured replaces what was there.
 
         Args:

@@ -46,9 +46,7 @@ class EpsilonGreedy(Method):
             raise ConfigError(f"`alpha` must be in (0, 1], the newest loss's weight: got alpha={self.alpha}.")
         check_replan_every(self.replan_every)
 
-    def fold(
-        self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor
-    ) -> Mapping[str, Tensor]:
+    def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
         """Move the running mean towards the newest loss; the first loss starts it."""
         mean = torch.lerp(old["mean"], new["loss"], self.alpha)
         return {"mean": torch.where(first, new["loss"], mean)}
@@ -67,6 +65,4 @@ class EpsilonGreedy(Method):
         top = top_k(context.scores, context.size - num_random, generator=generator, among=context.seen)
         others = context.seen.clone()
         others[top] = False
-        return Selection(
-            torch.cat([top, sample(context.num_samples, num_random, generator=generator, among=others)])
-        )
+        return Selection(torch.cat([top, sample(context.num_samples, num_random, generator=generator, among=others)]))

@@ -26,7 +26,7 @@ class StaticSubset(Method):
     Example:
         >>> import torch
         >>> StaticSubset(torch.tensor([0.2, 0.9])).settings()
-        {'ranking': '4b1d60d6adc9b2bb'}
+        {'ranking': '516d6c95c7bf6cd7'}
     """
 
     ranking: Tensor

@@ -53,9 +53,7 @@ class UCB(Method):
             raise ConfigError(f"`alpha` must be in (0, 1], the newest loss's weight: got alpha={self.alpha}.")
         check_replan_every(self.replan_every)
 
-    def fold(
-        self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor
-    ) -> Mapping[str, Tensor]:
+    def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
         """Update the variance from the old mean, then the mean."""
         loss = new["loss"]
         mean = torch.lerp(old["mean"], loss, self.alpha)

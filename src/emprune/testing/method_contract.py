@@ -41,9 +41,7 @@ class MethodContract:
         """Return the method under test, for a dataset of this size."""
         raise NotImplementedError("Subclass MethodContract and return your method here.")
 
-    def make_pruner(
-        self, *, seed: int = 0, num_samples: int | None = None, keep: float | None = None
-    ) -> DataPruner:
+    def make_pruner(self, *, seed: int = 0, num_samples: int | None = None, keep: float | None = None) -> DataPruner:
         """Return a fresh pruner around the method under test, at the class's size and cost unless they are given."""
         size = num_samples or self.num_samples
         return DataPruner(

@@ -45,9 +45,7 @@ class SyntheticTask:
 @functools.lru_cache(maxsize=64)
 def _whole_epoch(task: SyntheticTask, epoch: int) -> tuple[Tensor, Tensor]:
     """The losses and logits of all samples."""
-    labels = torch.randint(
-        task.num_classes, (task.num_samples,), generator=derive_generator(task.seed, "labels")
-    )
+    labels = torch.randint(task.num_classes, (task.num_samples,), generator=derive_generator(task.seed, "labels"))
     rows = 1 if task.constant else task.num_samples
     logits = 2 * torch.randn(rows, task.num_classes, generator=derive_generator(task.seed, "logits", epoch))
     if task.constant:
