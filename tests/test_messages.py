@@ -78,6 +78,39 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: emprune.EpsilonGreedy(epsilon=1.5),
         "`epsilon` must be in [0, 1], the random share of an epoch: got epsilon=1.5.",
     ),
+    "a newest loss that weighs nothing": (
+        lambda: emprune.EpsilonGreedy(alpha=0),
+        "`alpha` must be in (0, 1], the newest loss's weight: got alpha=0.",
+    ),
+    "and the bandit's": (
+        lambda: emprune.UCB(alpha=1.1),
+        "`alpha` must be in (0, 1], the newest loss's weight: got alpha=1.1.",
+    ),
+    "a variance that counts against": (
+        lambda: emprune.UCB(c=-1),
+        "`c` must be finite and at least 0, the variance's weight: got c=-1.",
+    ),
+    "a prune ratio of everything": (
+        lambda: emprune.InfoBatch(prune_ratio=1),
+        "`prune_ratio` must be in (0, 1), the share of well-learned samples that is pruned, or None for the exact form: "
+        "got prune_ratio=1.",
+    ),
+    "a tail that is the whole run": (
+        lambda: emprune.InfoBatch(delta=0),
+        "`delta` must be in (0, 1], the share of epochs before the tail: got 0.",
+    ),
+    "a ranking of integers": (
+        lambda: emprune.StaticSubset(torch.arange(3)),
+        "`ranking` must be a float tensor of shape (N,): got (3,) torch.int64.",
+    ),
+    "a ranking that is a list": (
+        lambda: emprune.StaticSubset([0.1, 0.2]),  # type: ignore[arg-type]
+        "`ranking` must be a float tensor of shape (N,): got list.",
+    ),
+    "a ranking with holes": (
+        lambda: emprune.StaticSubset(torch.tensor([0.1, torch.nan])),
+        "`ranking` must be finite: got NaN or infinite values. Rank those samples explicitly.",
+    ),
     "no epochs between selections": (
         lambda: emprune.UCB(replan_every=0),
         "`replan_every` must be an integer of at least 1, in epochs: got replan_every=0.",

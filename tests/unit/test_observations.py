@@ -1,12 +1,15 @@
 """Observing: what is taken in, what is handed back, and what is left alone."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import emprune
-from emprune.testing import assert_same_state
+from emprune.testing import assert_same_state, through_disk
 from tests.unit.support import after_full_epoch, as_memory, make_pruner, observe
 
 LOSSES = torch.tensor([0.1, 2.0, 0.7, 1.5, 0.05, 3.0, 1.0, 0.4, 2.5, 0.9])
@@ -255,3 +258,16 @@ def test_indices_on_a_device_are_checked_when_they_are_folded(
             fold()
     assert_same_state(pruner.stats.state_dict(), before)
     assert pruner.epoch == 0
+
+
+def test_a_method_must_measure_the_same_in_every_batch() -> None:
+    class Moody(emprune.Greedy):
+        def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
+            return {outputs: losses}
+
+    pruner, index = begun(Moody())
+    pruner.observe(index[:2], LOSSES[:2], "memory")
+    before = through_disk(pruner.state_dict())
+    with pytest.raises(emprune.ObservationError, match="Every batch must be measured in the same quantities: got"):
+        pruner.observe(index[2:], LOSSES[2:5], "margin")
+    assert_same_state(pruner.state_dict(), before)
