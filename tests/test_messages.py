@@ -92,8 +92,8 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a prune ratio of everything": (
         lambda: emprune.InfoBatch(prune_ratio=1),
-        "`prune_ratio` must be in (0, 1), the share of well-learned samples that is pruned, or None for the exact form: "
-        "got prune_ratio=1.",
+        "`prune_ratio` must be in (0, 1), the share of well-learned samples that is pruned, or None for the exact "
+        "form: got prune_ratio=1.",
     ),
     "a tail that is the whole run": (
         lambda: emprune.InfoBatch(delta=0),
