@@ -35,11 +35,10 @@ def main() -> int:
     for number, (case, settings) in enumerate(cases, start=1):
         progress.print(f"{number} of {len(cases)}: {case} {settings}", highlight=False)
         records.append({"case": case, "settings": settings, "measured": _measure(case, settings)})
-    targets = list(_targets(records))
-    _print(console, records, targets)
-    if options.json is not None:
-        document = {"records": records, "targets": targets}
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+        if options.json is not None:
+            document = {"records": records, "targets": list(_targets(records))}
+            options.json.write_text(json.dumps(document, indent=1) + "\n")
+    _print(console, records, list(_targets(records)))
     return 0
 
 
@@ -54,7 +53,6 @@ def _options() -> argparse.Namespace:
 def _cases(sizes: list[int], *, huge: bool, threads: int) -> Iterator[Case]:
     yield "machine", {"threads": threads}
     planning = [(method, size, 5) for size in sizes for method in _METHODS]
-    planning += [(method, _HUGE, 1) for method in ("greedy", "emp", "emp:pool=2") if huge]
     for method, size, repeats in planning:
         yield "planning", {"threads": threads, "method": method, "num_samples": size, "repeats": repeats}
     small = [size for size in sizes if size <= _TARGETED]
@@ -67,6 +65,8 @@ def _cases(sizes: list[int], *, huge: bool, threads: int) -> Iterator[Case]:
         sizes, (("emp", False), ("emp:pool=2", False), ("infobatch", False), ("emp", True))
     ):
         yield "memory", {"threads": threads, "method": method, "num_samples": size, "full": full}
+    for method in ("greedy", "emp", "emp:pool=2") if huge else ():
+        yield "planning", {"threads": threads, "method": method, "num_samples": _HUGE, "repeats": 1}
 
 
 def _measure(case: str, settings: dict[str, Any]) -> Record:
