@@ -1,11 +1,11 @@
-"""An epoch of the loaders against a plain DataLoader over equally many samples."""
+"""An epoch of the loaders against a plain DataLoader that draws equally many samples from the same dataset."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from benchmarks.cost.run import BATCH_SIZE, KEEP
 from benchmarks.cost.timing import seconds, spread
@@ -66,11 +66,12 @@ def measure(*, dataset: str, num_samples: int, workers: int, repeats: int) -> di
     pruned, plain, by_hand = [], [], []
     for epoch in range(repeats):
         pruned.append(seconds(lambda epoch=epoch: _epoch(loader, epoch)))  # type: ignore[misc]
-        part = make(len(pruner.plan))
-        rival = _plain(part, workers)
+        part = make(num_samples)
+        rival = _plain(part, workers, num_kept=len(pruner.plan))
         plain.append(seconds(lambda rival=rival: _drain(rival)))  # type: ignore[misc]
         if isinstance(part, Pairs):
-            by_hand.append(seconds(lambda part=part: _drain(_by_hand(part))))  # type: ignore[misc]
+            num_kept = len(pruner.plan)
+            by_hand.append(seconds(lambda part=part, k=num_kept: _drain(_by_hand(part, k))))  # type: ignore[misc]
     return {
         "num_kept": len(pruner.plan),
         "pruned": spread(pruned),
@@ -79,8 +80,9 @@ def measure(*, dataset: str, num_samples: int, workers: int, repeats: int) -> di
     }
 
 
-def _plain(dataset: Dataset[Any], workers: int) -> DataLoader[Any]:
-    return DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True, num_workers=workers)
+def _plain(dataset: Dataset[Any], workers: int, *, num_kept: int | None = None) -> DataLoader[Any]:
+    sampler = RandomSampler(dataset, num_samples=num_kept)  # type: ignore[arg-type]
+    return DataLoader(dataset, batch_size=BATCH_SIZE, sampler=sampler, num_workers=workers)
 
 
 def _epoch(loader: PrunedLoader | ArrayLoader, epoch: int) -> None:
@@ -93,7 +95,7 @@ def _drain(batches: Iterable[Any]) -> None:
         pass
 
 
-def _by_hand(dataset: Pairs) -> Iterator[tuple[Tensor, Tensor]]:
+def _by_hand(dataset: Pairs, num_kept: int) -> Iterator[tuple[Tensor, Tensor]]:
     """A shuffled epoch as one would write it for arrays in memory."""
-    for chosen in torch.randperm(len(dataset)).split(BATCH_SIZE):
+    for chosen in torch.randperm(len(dataset))[:num_kept].split(BATCH_SIZE):
         yield dataset.inputs[chosen], dataset.labels[chosen]
