@@ -58,18 +58,19 @@ def prediction_entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
             "Pass the model's logits, not its predictions or its whole output object."
         )
     rows = max(1, _CHUNK_ELEMENTS // max(1, logits.shape[1]))
-    if len(logits) <= rows:
+    if logits.shape[0] <= rows:
         return _entropy(logits)
     return torch.cat([_entropy(chunk) for chunk in logits.split(rows)])
 
 
 def _entropy(logits: Tensor) -> Tensor:
     # H = log Z + sum(p * (max - logit)): no term is negative, so nothing cancels, and it is half the cost of a softmax.
+    # A class masked out gives 0 * -inf, which nansum takes for 0; a NaN logit is still in log Z.
     values = logits.float()
-    below = values.sub(values.amax(-1, keepdim=True)).clamp_(min=-1e4)
+    below = values.sub(values.amax(-1, keepdim=True))
     unnormalised = below.exp()
     total = unnormalised.sum(-1)
-    return total.log().sub_(below.mul_(unnormalised).sum(-1).div_(total))
+    return total.log().sub_(below.mul_(unnormalised).nansum(-1).div_(total))
 
 
 def _sequence_entropy(logits: Tensor, mask: Tensor | None) -> Tensor:

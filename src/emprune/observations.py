@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,12 +33,12 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
             f"`index` must be a (B,) int64 tensor of positions in the dataset: got {found}. "
             "Pass the index the loader delivers with each batch."
         )
-    if len(index) != len(losses):
+    if index.shape != losses.shape:
         raise ObservationError(
             f"`index` and `{name}` must be equally long: got {len(index)} indices and {len(losses)} losses. "
             "Does the collate_fn drop samples, or is the index that of another batch?"
         )
-    if index.device.type == "cpu" and len(index):
+    if index.is_cpu:
         check_planned(index, planned)
 
 
@@ -46,11 +47,10 @@ def check_planned(index: Tensor, planned: Tensor) -> None:
     positions, mask = index.numpy(), planned.numpy()  # for a batch NumPy is several times quicker than torch
     if not positions.size:
         return
-    low, high = int(positions.min()), int(positions.max())
-    if low < 0 or high >= len(mask):
-        found = low if low < 0 else high
-        raise ObservationError(f"`index` must be in [0, {len(mask)}), a position in the dataset: got {found}.")
-    inside = mask[positions]
+    if positions.view(np.uint64).max() >= mask.size:  # a negative position is a huge one there
+        found = positions.min() if positions.min() < 0 else positions.max()
+        raise ObservationError(f"`index` must be in [0, {mask.size}), a position in the dataset: got {found}.")
+    inside = mask.take(positions)
     if not inside.all():
         stray = positions[~inside]
         raise ObservationError(
@@ -90,7 +90,7 @@ class PendingObservations:
         self._expected = num_samples
 
     def append(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
-        """Copy one batch: no synchronisation, no device-to-host copy."""
+        """Copy one batch, under no_grad: no synchronisation, no device-to-host copy."""
         batch: dict[str | None, Tensor] = {None: index}
         batch.update(measured)
         if self._length and batch.keys() != self._buffers.keys():
@@ -104,7 +104,7 @@ class PendingObservations:
             if buffer is None or buffer.shape[0] < end or buffer.is_cpu > values.is_cpu:
                 dtype = torch.int64 if name is None else torch.float32
                 buffer = self._buffers[name] = self._roomier(buffer, values, end, dtype)
-            buffer[start:end].copy_(values.detach())
+            buffer.narrow(0, start, end - start).copy_(values)
         self._length = end
 
     def _roomier(self, buffer: Tensor | None, values: Tensor, needed: int, dtype: torch.dtype) -> Tensor:

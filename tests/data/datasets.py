@@ -1,5 +1,6 @@
 """Tiny datasets that know their positions; at module level, so that spawned workers find them."""
 
+import multiprocessing
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,22 +11,35 @@ from torch.utils.data import Dataset
 
 
 class Positions(Dataset[Tensor]):
-    """Sample i is tensor(i); it may be slow or fail at some positions."""
+    """Sample i is tensor(i); fetching it fails at some positions."""
 
-    def __init__(
-        self, size: int, *, slow: Sequence[int] = (), failing: Sequence[int] = (), seconds: float = 0.2
-    ) -> None:
-        self.size, self.slow, self.failing, self.seconds = size, set(slow), set(failing), seconds
+    def __init__(self, size: int, *, failing: Sequence[int] = ()) -> None:
+        self.size, self.failing = size, set(failing)
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> Tensor:
-        if index in self.slow:
-            time.sleep(self.seconds)
         if index in self.failing:
             raise ValueError(f"sample {index} is broken")
         return torch.tensor(index)
+
+
+class Overtaken(Positions):
+    """A sample that takes until another worker has fetched a later one: slow, but not by the clock."""
+
+    def __init__(self, size: int, *, slow: int, later: int) -> None:
+        super().__init__(size)
+        self.slow, self.later = slow, later
+        self.passed = multiprocessing.get_context("fork").Event()
+
+    def __getitem__(self, index: int) -> Tensor:
+        if index == self.later:
+            self.passed.set()
+        if index == self.slow and not self.passed.is_set():
+            assert self.passed.wait(60)
+            time.sleep(0.05)  # until what was fetched before it has left the other worker
+        return super().__getitem__(index)
 
 
 class Vectorised(Dataset[Any]):

@@ -49,8 +49,8 @@ def _run_rank(folder: Path, rank: int, work: Callable[[], Any]) -> None:
 
 def merge() -> tuple[int, int, torch.Tensor, dict[str, torch.Tensor]]:
     ranks = Ranks()
-    index = torch.tensor([[5, 1], [4, 0]])[ranks.rank]
-    measured = {"loss": torch.tensor([[0.5, 0.1], [0.4, 0.0]])[ranks.rank], "memory": index.float()}
+    index = torch.tensor([[5, 1, 2], [4, 0, 2]])[ranks.rank]
+    measured = {"loss": torch.tensor([[0.5, 0.1, 3.0], [0.4, 0.0, 1.0]])[ranks.rank], "memory": index.float()}
     return (ranks.rank, ranks.size, *ranks.merge(6, index, measured))
 
 
@@ -87,9 +87,9 @@ def test_what_ranks_observed_is_united(tmp_path: Path, no_group: None) -> None:
     results = on_two_ranks(tmp_path, merge)
     for rank, (own_rank, size, index, measured) in enumerate(results):
         assert (own_rank, size) == (rank, 2)
-        assert index.tolist() == [0, 1, 4, 5]
-        assert measured["loss"].tolist() == pytest.approx([0.0, 0.1, 0.4, 0.5])
-        assert measured["memory"].tolist() == [0, 1, 4, 5]
+        assert index.tolist() == [0, 1, 2, 4, 5]
+        assert measured["loss"].tolist() == pytest.approx([0.0, 0.1, 2.0, 0.4, 0.5])  # of 2, the mean of both
+        assert measured["memory"].tolist() == [0, 1, 2, 4, 5]
 
 
 def test_two_ranks_plan_what_one_would(tmp_path: Path, no_group: None) -> None:

@@ -242,3 +242,22 @@ def test_wrong_scores_are_refused() -> None:
         emprune.EmpruneError, match=r"Doubled\.score must return \(N,\) = \(10,\) float32: got \(10,\) torch"
     ):
         pruner.begin_epoch(1)
+
+
+def test_the_same_samples_come_in_another_order_each_epoch() -> None:
+    pruner = make_pruner(emprune.StaticRandom(), num_samples=100)
+    plans = [pruner.begin_epoch(epoch) for epoch in range(4)]
+    assert len({frozenset(chosen(plan)) for plan in plans}) == 1
+    assert len({tuple(plan.index.tolist()) for plan in plans}) == 4
+
+
+def test_nothing_is_held_where_a_sample_was_forgotten() -> None:
+    pruner = make_pruner(emprune.UCB(c=0, replan_every=100), num_epochs=6, nonfinite="revisit")
+    losses = torch.arange(10).float()
+    for epoch in range(3):
+        pruner.begin_epoch(epoch)
+        observe(pruner, losses)
+    assert chosen(pruner.begin_epoch(3)) == {5, 6, 7, 8, 9}
+    spoilt = torch.tensor([0.0] * 5 + [0.0, torch.nan, 0.0, 0.0, 0.0])
+    observe(pruner, spoilt)
+    assert chosen(pruner.begin_epoch(4)) == {6, 4, 3, 2, 9}  # 6 comes first; 9 is down to 0.2 · 9
