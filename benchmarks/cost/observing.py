@@ -1,5 +1,6 @@
 """What `reduce` costs above the bare mean of the losses."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,22 +21,24 @@ def measure(*, method: str, num_samples: int, repeats: int) -> dict[str, Any]:
     Args:
         method: A method and its options.
         num_samples: N.
-        repeats: Batches.
+        repeats: Batches, planning the next epoch where one runs out.
     """
     run = Run(method, num_samples)
-    index = run.plan().index
-    batches = [batch for batch in index.split(BATCH_SIZE) if len(batch) == BATCH_SIZE]
     logits = torch.randn(BATCH_SIZE, NUM_CLASSES, requires_grad=True) * 3
     losses = F.cross_entropy(logits, torch.randint(NUM_CLASSES, (BATCH_SIZE,)), reduction="none")
-
-    def reduce(batch: Tensor) -> None:
-        run.pruner.reduce(batch, losses, logits)
-
+    batches = _batches(run)
     above, mean = [], []
-    for number in range(_WARM_UP + repeats):
-        batch = batches[number % len(batches)]
-        with_engine = seconds(lambda batch=batch: reduce(batch))  # type: ignore[misc]
-        without = seconds(losses.mean)
-        above.append(with_engine - without)
-        mean.append(without)
+    for _ in range(_WARM_UP + repeats):
+        batch = next(batches)
+        with_engine = seconds(lambda batch=batch: run.pruner.reduce(batch, losses, logits))  # type: ignore[misc]
+        mean.append(seconds(losses.mean))
+        above.append(with_engine - mean[-1])
     return {"above": spread(above[_WARM_UP:]), "mean": spread(mean[_WARM_UP:])}
+
+
+def _batches(run: Run) -> Iterator[Tensor]:
+    """Whole batches as a loader delivers them, epoch after epoch."""
+    while True:
+        for batch in run.plan().index.split(BATCH_SIZE):
+            if len(batch) == BATCH_SIZE:
+                yield batch

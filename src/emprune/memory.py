@@ -16,6 +16,8 @@ __all__ = ["MemoryTerm", "memory_name", "memory_term", "prediction_entropy"]
 
 MemoryTerm = Callable[[Any], Tensor]
 
+_LEAST_LOG = -200.0
+"""Below the logarithm of the smallest float32."""
 _CHUNK_ELEMENTS = 1 << 24
 """Logits turned into float32 probabilities at a time: 64 MiB, whatever B · T · C is."""
 
@@ -49,28 +51,28 @@ def prediction_entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
             f"`logits` must be a float tensor, (B, C) or (B, T, C): got {type(logits).__name__}. "
             "Pass the model's logits, not its predictions or its whole output object."
         )
-    if logits.ndim == 3:
+    logits = logits.detach()  # no_grad alone leaves every kernel the cost of asking
+    num_dimensions = logits.ndim
+    if num_dimensions == 3:
         return _sequence_entropy(logits, mask)
-    if logits.ndim != 2 or mask is not None or not logits.is_floating_point():
+    if num_dimensions != 2 or mask is not None or not logits.is_floating_point():
         raise ObservationError(
             "`logits` must be a float (B, C), or (B, T, C) with an optional (B, T) mask: got shape "
             f"{tuple(logits.shape)}, {logits.dtype}, mask {None if mask is None else tuple(mask.shape)}. "
             "Pass the model's logits, not its predictions or its whole output object."
         )
-    rows = max(1, _CHUNK_ELEMENTS // max(1, logits.shape[1]))
-    if logits.shape[0] <= rows:
+    if logits.numel() <= _CHUNK_ELEMENTS:
         return _entropy(logits)
+    rows = max(1, _CHUNK_ELEMENTS // logits.shape[1])
     return torch.cat([_entropy(chunk) for chunk in logits.split(rows)])
 
 
 def _entropy(logits: Tensor) -> Tensor:
-    # H = log Z + sum(p * (max - logit)): no term is negative, so nothing cancels, and it is half the cost of a softmax.
-    # A class masked out gives 0 * -inf, which nansum takes for 0; a NaN logit is still in log Z.
-    values = logits.float()
-    below = values.sub(values.amax(-1, keepdim=True))
-    unnormalised = below.exp()
-    total = unnormalised.sum(-1)
-    return total.log().sub_(below.mul_(unnormalised).nansum(-1).div_(total))
+    # No summand of sum(p * log p) is positive, so nothing cancels. A class masked out would give 0 * -inf: its
+    # logarithm is made finite, which changes nothing where p has long been 0; a NaN stays one.
+    log_p = torch.log_softmax(logits, -1, dtype=torch.float32).clamp_(min=_LEAST_LOG)
+    entropy: Tensor = torch.linalg.vecdot(log_p.exp(), log_p).neg_()
+    return entropy
 
 
 def _sequence_entropy(logits: Tensor, mask: Tensor | None) -> Tensor:

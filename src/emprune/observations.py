@@ -8,21 +8,24 @@ from torch import Tensor
 
 from emprune.errors import EpochError, ObservationError
 
-__all__ = ["PendingObservations", "check_observation"]
+__all__ = ["PendingObservations", "check_observation", "check_planned", "last_of_each"]
+
+_SETTLED_ROWS = 1 << 14
+"""Observations that are copied behind the others at a time."""
 
 
 def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, name: str = "losses") -> None:
-    """Raise unless `index` and `losses` describe one batch of the planned epoch.
+    """Raise unless `index` and `losses` describe one batch of a planned epoch.
 
     Args:
-        index: Should be (B,) int64; a CPU index is checked against the plan, one on a device at the next fold.
+        index: Should be (B,) int64.
         losses: Should be (B,) float.
         planned: (N,) bool, the samples of this epoch; None before the first epoch.
         name: What to call the losses in a message.
 
     Raises:
         EpochError: If no epoch has begun.
-        ObservationError: If a shape, length or dtype is wrong, or an index is not in this epoch's plan.
+        ObservationError: If a shape, length or dtype is wrong.
     """
     if planned is None:
         raise EpochError("No epoch has begun: call loader.set_epoch(epoch), or pruner.begin_epoch(epoch), first.")
@@ -38,8 +41,6 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
             f"`index` and `{name}` must be equally long: got {len(index)} indices and {len(losses)} losses. "
             "Does the collate_fn drop samples, or is the index that of another batch?"
         )
-    if index.is_cpu:
-        check_planned(index, planned)
 
 
 def check_planned(index: Tensor, planned: Tensor) -> None:
@@ -75,51 +76,88 @@ def _check_losses(losses: Tensor, name: str) -> None:
 
 
 class PendingObservations:
-    """The batches observed since the last fold, copied one behind the other on the device they came from."""
+    """The batches observed since the last fold, on the device they came from.
+
+    Every now and then the latest are copied behind those before: a copy for each batch would cost several times that.
+    """
 
     def __init__(self) -> None:
-        self._expected = 0
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._planned = torch.empty(0, dtype=torch.bool)
         self._length = 0
+        self._settled = 0
+        self._latest: dict[str | None, list[Tensor]] = {}
         self._buffers: dict[str | None, Tensor] = {}
 
     def __len__(self) -> int:
         return self._length
 
-    def expect(self, num_samples: int) -> None:
-        """Make room for so many at once, where there is none: an epoch's worth is then copied once."""
-        self._expected = num_samples
+    def expect(self, order: Tensor, planned: Tensor) -> None:
+        """Tell which samples may be observed, (N,) bool, and in which order they probably are, (K,) int64."""
+        self._order, self._planned = order, planned
+
+    def checked(self, index: Tensor) -> Tensor:
+        """Return a copy of a batch's index, once it is found in the plan; on a device that is left to the next fold.
+
+        One that comes in its turn is not looked up, since reading (N,) memory at random costs most of a check, and not
+        copied either: the plan has it.
+
+        Raises:
+            ObservationError: If it is out of range or not planned.
+        """
+        if index.is_cpu:
+            end = self._length + index.shape[0]
+            if end <= len(self._order):
+                in_turn = self._order.narrow(0, self._length, index.shape[0])
+                if in_turn.equal(index):
+                    return in_turn
+            check_planned(index, self._planned)
+        return index.clone()
 
     def append(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
-        """Copy one batch, under no_grad: no synchronisation, no device-to-host copy."""
+        """Keep a copy of one batch, its index from `checked`: no synchronisation, no device-to-host copy."""
         batch: dict[str | None, Tensor] = {None: index}
         batch.update(measured)
-        if self._length and batch.keys() != self._buffers.keys():
+        if not self._length:
+            self._latest = {name: [] for name in batch}
+        elif batch.keys() != self._latest.keys():
             raise ObservationError(
                 f"Every batch must be measured in the same quantities: got {sorted(measured)} after others. "
                 "The method's `measure` returns them."
             )
-        start, end = self._length, self._length + index.shape[0]
         for name, values in batch.items():
-            buffer = self._buffers.get(name)
-            if buffer is None or buffer.shape[0] < end or buffer.is_cpu > values.is_cpu:
-                dtype = torch.int64 if name is None else torch.float32
-                buffer = self._buffers[name] = self._roomier(buffer, values, end, dtype)
-            buffer.narrow(0, start, end - start).copy_(values)
-        self._length = end
+            self._latest[name].append(values if name is None else values.clone())
+        self._length += index.shape[0]
+        if self._length - self._settled >= _SETTLED_ROWS:
+            self._settle()
 
-    def _roomier(self, buffer: Tensor | None, values: Tensor, needed: int, dtype: torch.dtype) -> Tensor:
-        """A larger copy of a buffer, on the device of `values` unless it is on a device already."""
-        device = values.device if buffer is None or buffer.is_cpu else buffer.device
-        size = max(needed, self._expected, 0 if buffer is None else 2 * self._length)
+    def _settle(self) -> None:
+        """Copy the latest batches behind those before."""
+        for name, batches in self._latest.items():
+            buffer = self._buffers.get(name)
+            device = next((b.device for b in batches if not b.is_cpu), batches[0].device)
+            if buffer is None or buffer.shape[0] < self._length or (buffer.is_cpu and device.type != "cpu"):
+                device = device if buffer is None or buffer.is_cpu else buffer.device
+                buffer = self._buffers[name] = self._roomier(
+                    buffer, device, torch.int64 if name is None else torch.float32
+                )
+            torch.cat([b.to(buffer.device) for b in batches], out=buffer[self._settled : self._length])
+            batches.clear()
+        self._settled = self._length
+
+    def _roomier(self, buffer: Tensor | None, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """A larger copy of a buffer."""
+        size = max(self._length, len(self._order), 0 if buffer is None else 2 * self._settled)
         with torch.inference_mode(False):
             larger = torch.empty(size, dtype=dtype, device=device)
         if buffer is not None:
-            larger[: self._length].copy_(buffer[: self._length])
+            larger[: self._settled].copy_(buffer[: self._settled])
         return larger
 
     def clear(self) -> None:
         """Forget them."""
-        self._length, self._buffers = 0, {}
+        self._length = self._settled = 0
+        self._latest, self._buffers = {}, {}
 
     def gather(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (M,) int64 indices and (M,) float32 of each quantity, on the CPU, in the order observed.
@@ -128,6 +166,8 @@ class PendingObservations:
         """
         if not self._length:
             return torch.empty(0, dtype=torch.int64), {}
+        if self._settled < self._length:
+            self._settle()
         index = self._buffers[None][: self._length].cpu()
         return index, {k: v[: self._length].cpu() for k, v in self._buffers.items() if k is not None}
 
@@ -135,7 +175,7 @@ class PendingObservations:
         """Take over what `gather` returned."""
         self.clear()
         if len(index):
-            self.append(index, measured)
+            self.append(index.clone(), measured)
 
 
 def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:

@@ -202,6 +202,7 @@ class DataPruner:
         if score_losses is not None:
             check_observation(index, score_losses, self._planned, "score_losses")
             losses = score_losses
+        index = self._pending.checked(index)
         if outputs is None and self.method.needs_outputs:
             raise ObservationError(
                 f"{type(self.method).__name__} needs the model's outputs: "
@@ -317,12 +318,12 @@ class DataPruner:
         """
         check_state(state, self._run_settings())
         self.stats.load_state_dict(state["columns"])
-        self._pending.load(state["pending"]["index"], state["pending"]["measured"])
         self._plan, self._planned, self._weights = None, None, None
         if state["plan"] is not None:
             epoch, index, weight = (state["plan"][name] for name in ("epoch", "index", "weight"))
             weight = None if weight is None else weight.cpu()  # torch.load may have put it elsewhere
             self._adopt(EpochPlan(epoch, index.cpu(), weight, self.num_samples), state["chosen"])
+        self._pending.load(state["pending"]["index"], state["pending"]["measured"])
         self._churn, self._observed, self._spent = state["churn"], state["observed"], state["spent"]
         self.planning_seconds = state["planning_seconds"]
 
@@ -392,4 +393,4 @@ class DataPruner:
         self._plan, self._planned, self._chosen, self._churn = plan, planned, chosen, churn
         self._observed = False
         self._spent += len(plan)
-        self._pending.expect(len(plan) // self.num_ranks)
+        self._pending.expect(plan.index[self.rank :: self.num_ranks], planned)

@@ -66,7 +66,7 @@ class EMP(Method):
         """Return the memory term of the model's outputs."""
         term = memory_term(self.memory)
         memory = term(outputs)
-        if term is prediction_entropy and self.beta < TWO_CLASS_BETA and outputs.ndim == 2 and outputs.shape[1] == 2:
+        if self.beta < TWO_CLASS_BETA and term is prediction_entropy and outputs.shape[1:] == (2,):
             warnings.warn(
                 f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
                 f"cannot change the order. Raise beta, or use Greedy.",
