@@ -78,16 +78,17 @@ def _check_losses(losses: Tensor, name: str) -> None:
 class PendingObservations:
     """The batches observed since the last fold, on the device they came from.
 
-    Every now and then the latest are copied behind those before: a copy for each batch would cost several times that.
+    As long as they come in the plan's order their index is the plan's, and not kept. Every now and then the latest
+    measurements are copied behind those before: a copy for each batch would cost several times that.
     """
 
     def __init__(self) -> None:
         self._order = torch.empty(0, dtype=torch.int64)
         self._planned = torch.empty(0, dtype=torch.bool)
-        self._length = 0
-        self._settled = 0
-        self._latest: dict[str | None, list[Tensor]] = {}
-        self._buffers: dict[str | None, Tensor] = {}
+        self._length = self._settled = self._num_in_turn = 0
+        self._out_of_turn: list[Tensor] = []
+        self._latest: dict[str, list[Tensor]] = {}
+        self._buffers: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return self._length
@@ -96,86 +97,85 @@ class PendingObservations:
         """Tell which samples may be observed, (N,) bool, and in which order they probably are, (K,) int64."""
         self._order, self._planned = order, planned
 
-    def checked(self, index: Tensor) -> Tensor:
-        """Return a copy of a batch's index, once it is found in the plan; on a device that is left to the next fold.
+    def is_in_turn(self, index: Tensor) -> bool:
+        """Return whether a batch is the plan's next; if not, check that it is planned at all.
 
-        One that comes in its turn is not looked up, since reading (N,) memory at random costs most of a check, and not
-        copied either: the plan has it.
+        Reading (N,) memory at random costs most of that check. An index on a device is left to the next fold.
 
         Raises:
-            ObservationError: If it is out of range or not planned.
+            ObservationError: If a CPU index is out of range or not planned.
         """
-        if index.is_cpu:
-            end = self._length + index.shape[0]
-            if end <= len(self._order):
-                in_turn = self._order.narrow(0, self._length, index.shape[0])
-                if in_turn.equal(index):
-                    return in_turn
-            check_planned(index, self._planned)
-        return index.clone()
+        if not index.is_cpu:
+            return False
+        size = index.shape[0]
+        can_be = self._length == self._num_in_turn and self._length + size <= len(self._order)
+        if can_be and self._order.narrow(0, self._length, size).equal(index):
+            return True
+        check_planned(index, self._planned)
+        return False
 
-    def append(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
-        """Keep a copy of one batch, its index from `checked`: no synchronisation, no device-to-host copy."""
-        batch: dict[str | None, Tensor] = {None: index}
-        batch.update(measured)
+    def append(self, index: Tensor, measured: Mapping[str, Tensor], *, in_turn: bool = False) -> None:
+        """Keep a copy of one batch: no synchronisation, no device-to-host copy."""
         if not self._length:
-            self._latest = {name: [] for name in batch}
-        elif batch.keys() != self._latest.keys():
+            self._latest = {name: [] for name in measured}
+        elif measured.keys() != self._latest.keys():
             raise ObservationError(
                 f"Every batch must be measured in the same quantities: got {sorted(measured)} after others. "
                 "The method's `measure` returns them."
             )
-        for name, values in batch.items():
-            self._latest[name].append(values if name is None else values.clone())
+        for name, values in measured.items():
+            self._latest[name].append(values.clone())
         self._length += index.shape[0]
+        if in_turn:
+            self._num_in_turn = self._length
+        else:
+            self._out_of_turn.append(index.clone())
         if self._length - self._settled >= _SETTLED_ROWS:
             self._settle()
 
     def _settle(self) -> None:
-        """Copy the latest batches behind those before."""
+        """Copy the latest measurements behind those before."""
         for name, batches in self._latest.items():
             buffer = self._buffers.get(name)
             device = next((b.device for b in batches if not b.is_cpu), batches[0].device)
             if buffer is None or buffer.shape[0] < self._length or (buffer.is_cpu and device.type != "cpu"):
                 device = device if buffer is None or buffer.is_cpu else buffer.device
-                buffer = self._buffers[name] = self._roomier(
-                    buffer, device, torch.int64 if name is None else torch.float32
-                )
+                buffer = self._buffers[name] = self._roomier(buffer, device)
             torch.cat([b.to(buffer.device) for b in batches], out=buffer[self._settled : self._length])
             batches.clear()
         self._settled = self._length
 
-    def _roomier(self, buffer: Tensor | None, device: torch.device, dtype: torch.dtype) -> Tensor:
+    def _roomier(self, buffer: Tensor | None, device: torch.device) -> Tensor:
         """A larger copy of a buffer."""
         size = max(self._length, len(self._order), 0 if buffer is None else 2 * self._settled)
         with torch.inference_mode(False):
-            larger = torch.empty(size, dtype=dtype, device=device)
+            larger = torch.empty(size, dtype=torch.float32, device=device)
         if buffer is not None:
             larger[: self._settled].copy_(buffer[: self._settled])
         return larger
 
     def clear(self) -> None:
         """Forget them."""
-        self._length = self._settled = 0
-        self._latest, self._buffers = {}, {}
+        self._length = self._settled = self._num_in_turn = 0
+        self._out_of_turn, self._latest, self._buffers = [], {}, {}
 
     def gather(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (M,) int64 indices and (M,) float32 of each quantity, on the CPU, in the order observed.
 
         They are views where they can be: valid until more is appended, not to be written to.
         """
-        if not self._length:
-            return torch.empty(0, dtype=torch.int64), {}
         if self._settled < self._length:
             self._settle()
-        index = self._buffers[None][: self._length].cpu()
-        return index, {k: v[: self._length].cpu() for k, v in self._buffers.items() if k is not None}
+        index = self._order[: self._num_in_turn]
+        if self._out_of_turn:
+            index = torch.cat([index, *(part.cpu() for part in self._out_of_turn)])
+        return index, {name: buffer[: self._length].cpu() for name, buffer in self._buffers.items()}
 
     def load(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
         """Take over what `gather` returned."""
         self.clear()
         if len(index):
-            self.append(index.clone(), measured)
+            self.append(index, measured, in_turn=self.is_in_turn(index))
 
 
 def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:

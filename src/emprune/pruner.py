@@ -172,6 +172,7 @@ class DataPruner:
             epoch, spent=self._spent, multiple_of=multiple_of, num_ranks=self.num_ranks, drop_last=drop_last
         )
         self.sync()
+        self._weights = None  # of the last plan, which has them still; planning needs the room
         if self.schedule.is_full(epoch):
             assert size is not None
             plan, chosen = full_plan(self.num_samples, size, epoch=epoch, seed=self.seed), False
@@ -202,7 +203,7 @@ class DataPruner:
         if score_losses is not None:
             check_observation(index, score_losses, self._planned, "score_losses")
             losses = score_losses
-        index = self._pending.checked(index)
+        in_turn = self._pending.is_in_turn(index)
         if outputs is None and self.method.needs_outputs:
             raise ObservationError(
                 f"{type(self.method).__name__} needs the model's outputs: "
@@ -216,7 +217,7 @@ class DataPruner:
                         f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "
                         "Are `outputs` those of this batch?"
                     )
-            self._pending.append(index, {"loss": losses, **measured})
+            self._pending.append(index, {"loss": losses, **measured}, in_turn=in_turn)
         self._observed = True
 
     def reduce(
@@ -230,7 +231,7 @@ class DataPruner:
             A scalar with the graph of `losses`.
         """
         self.observe(index, losses, outputs, score_losses=score_losses)
-        if self._weights is None:
+        if self.plan.weight is None:
             return losses.mean()
         return (self.weights(index).to(losses.device, non_blocking=True) * losses).mean()
 
@@ -240,8 +241,11 @@ class DataPruner:
         Raises:
             EpochError: If no epoch has begun.
         """
-        if self.plan.weight is None or self._weights is None:
+        plan = self.plan
+        if plan.weight is None:
             return torch.ones(len(index), device=index.device)
+        if self._weights is None:
+            self._weights = torch.ones(self.num_samples).index_copy_(0, plan.index, plan.weight)
         if self._weights.device != index.device:
             self._weights = self._weights.to(index.device)  # once per epoch, not per batch
         return self._weights[index]
@@ -387,9 +391,6 @@ class DataPruner:
         churn = None
         if self._planned is not None:
             churn = 1 - int((planned & self._planned).count_nonzero()) / max(1, len(plan))
-        self._weights = None
-        if plan.weight is not None:
-            self._weights = torch.ones(self.num_samples).index_copy_(0, plan.index, plan.weight)
         self._plan, self._planned, self._chosen, self._churn = plan, planned, chosen, churn
         self._observed = False
         self._spent += len(plan)

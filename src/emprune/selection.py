@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["sample", "top_k"]
+__all__ = ["sample", "sample_mask", "top_k", "top_k_mask"]
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -33,21 +33,21 @@ def top_k(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor |
     """
     if k == 0:
         return torch.empty(0, dtype=torch.int64)
-    if among is not None and not bool(among.all()):
-        scores = scores.where(among, -torch.inf)
-    values = scores.numpy()
-    threshold = _kth_highest(values, k)
-    above = np.flatnonzero(values > threshold)
-    if threshold == -np.inf:
-        # All candidates lie above the cut, or candidates themselves score -inf: only those may fill up.
-        level = (values == threshold) if among is None else (values == threshold) & among.numpy()
-    else:
-        level = values == threshold
-    ties = torch.from_numpy(np.flatnonzero(level))
-    num_ties = k - len(above)
-    if num_ties < len(ties):
-        ties = ties[torch.randperm(len(ties), generator=generator)[:num_ties]]
-    return torch.cat([torch.from_numpy(above), ties])
+    above, ties = _cut(scores, k, generator, among)
+    return torch.cat([torch.from_numpy(np.flatnonzero(above)), ties])
+
+
+def top_k_mask(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
+    """Return what `top_k` does as (N,) bool: a byte per sample, where k positions may cost sixteen.
+
+    Example:
+        >>> top_k_mask(torch.tensor([0.1, 0.9, 0.5]), 2, generator=torch.Generator()).tolist()
+        [False, True, True]
+    """
+    if k == 0:
+        return torch.zeros(len(scores), dtype=torch.bool)
+    above, ties = _cut(scores, k, generator, among)
+    return torch.from_numpy(above).index_fill_(0, ties, True)
 
 
 def sample(num_samples: int, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
@@ -66,7 +66,43 @@ def sample(num_samples: int, k: int, *, generator: torch.Generator, among: Tenso
         >>> sample(3, 3, generator=torch.Generator()).sort().values.tolist()
         [0, 1, 2]
     """
-    return top_k(torch.rand(num_samples, generator=generator), k, generator=generator, among=among)
+    return top_k(_draws(num_samples, generator, among), k, generator=generator)
+
+
+def sample_mask(num_samples: int, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
+    """Return what `sample` does as (N,) bool.
+
+    Example:
+        >>> sample_mask(3, 3, generator=torch.Generator()).tolist()
+        [True, True, True]
+    """
+    return top_k_mask(_draws(num_samples, generator, among), k, generator=generator)
+
+
+def _draws(num_samples: int, generator: torch.Generator, among: Tensor | None) -> Tensor:
+    draws = torch.rand(num_samples, generator=generator)
+    return draws if among is None else draws.masked_fill_(~among, -torch.inf)
+
+
+def _cut(
+    scores: Tensor, k: int, generator: torch.Generator, among: Tensor | None
+) -> tuple[npt.NDArray[np.bool_], Tensor]:
+    """Return the mask of what is above the k-th highest score, and the positions of those drawn from what equals it."""
+    if among is not None and not bool(among.all()):
+        scores = scores.where(among, -torch.inf)
+    values = scores.numpy()
+    threshold = _kth_highest(values, k)
+    above = values > threshold
+    if threshold == -np.inf:
+        # All candidates lie above the cut, or candidates themselves score -inf: only those may fill up.
+        level = (values == threshold) if among is None else (values == threshold) & among.numpy()
+    else:
+        level = values == threshold
+    ties = torch.from_numpy(np.flatnonzero(level))
+    num_ties = k - int(np.count_nonzero(above))
+    if num_ties < len(ties):
+        ties = ties[torch.randperm(len(ties), generator=generator)[:num_ties]]
+    return above, ties
 
 
 def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:

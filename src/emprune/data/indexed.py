@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from emprune.errors import ConfigError
 
-__all__ = ["IndexedCollate", "IndexedDataset", "IndexedSamples", "IndexedWorkerInit"]
+__all__ = ["IndexedCollate", "IndexedDataset", "IndexedSamples", "IndexedWorkerInit", "unpacked"]
+
+PackedIndex: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,12 @@ class IndexedCollate:
 
     collate_fn: Callable[[Any], Any]
 
-    def __call__(self, batch: IndexedSamples) -> tuple[Tensor, Any]:
-        """Return ((B,) int64 index, the user's batch)."""
+    def __call__(self, batch: IndexedSamples) -> tuple[PackedIndex, Any]:
+        """Return ((B,) int64 index, the user's batch).
+
+        The index is NumPy's: from a worker that travels inside the message, where a tensor would bring a shared-memory
+        file of its own. `unpacked` makes a tensor of it.
+        """
         collated = self.collate_fn(batch.samples)
         sizes = list(_sizes(collated))
         largest = max((leading for leading, _ in sizes), default=0)
@@ -73,7 +81,12 @@ class IndexedCollate:
                 f"The `collate_fn` must keep all samples: got a batch of {largest} for {len(batch.index)} samples. "
                 "Filter the dataset beforehand, so that every index stays with its sample."
             )
-        return torch.tensor(batch.index, dtype=torch.int64), collated
+        return np.array(batch.index, dtype=np.int64), collated
+
+
+def unpacked(batch: tuple[PackedIndex, Any]) -> tuple[Tensor, Any]:
+    """Return what an `IndexedCollate` made, its index as a (B,) int64 tensor."""
+    return torch.from_numpy(batch[0]), batch[1]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from emprune.data.indexed import unpacked
 from emprune.data.planned import PlannedLoader
 from emprune.data.rebuild import check_prunable, rebuilt
 from emprune.data.sampler import PlanBatchSampler
@@ -75,7 +76,7 @@ class PrunedLoader(PlannedLoader):
 
     def _deliver(self, index: Tensor) -> Iterator[tuple[Tensor, Any]]:
         self._prepare(index)
-        return iter(self.loader)
+        return map(unpacked, iter(self.loader))
 
     def _prepare(self, index: Tensor) -> None:
         self._sampler.deliver(index)

@@ -12,7 +12,7 @@ from torch import Tensor
 from emprune.errors import ConfigError
 from emprune.memory import MemoryTerm, memory_name, memory_term, prediction_entropy
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.selection import sample, top_k
+from emprune.selection import sample_mask, top_k
 from emprune.stats import Column, SampleStats
 
 __all__ = ["EMP", "TWO_CLASS_BETA"]
@@ -82,13 +82,12 @@ class EMP(Method):
         """Choose the top k of the pool."""
         candidates = context.seen
         if self.pool is not None and self.pool * context.size < context.num_seen:
-            pool = sample(
+            candidates = sample_mask(
                 context.num_samples,
                 round(self.pool * context.size),
                 generator=context.generator("pool", context.epoch),
                 among=context.seen,
             )
-            candidates = torch.zeros_like(context.seen).index_fill_(0, pool, True)
         generator = context.generator("ties", context.epoch)
         return Selection(top_k(context.scores, context.size, generator=generator, among=candidates))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emprune.errors import ConfigError
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.selection import sample, top_k
+from emprune.selection import sample, top_k_mask
 
 __all__ = ["InfoBatch"]
 
@@ -91,8 +91,8 @@ class InfoBatch(Method):
     def _weighted(
         self, context: SelectionContext, below: Tensor, num_below: int, num_stay: int, generator: torch.Generator
     ) -> Selection:
-        above = (context.seen & ~below).nonzero().squeeze(1)
         stay = sample(context.num_samples, num_stay, generator=generator, among=below)
+        above = (context.seen & ~below).nonzero().squeeze(1)
         weight = torch.ones(len(above) + num_stay)
         weight[len(above) :] = num_below / max(1, num_stay)
         if self.normalize:
@@ -102,11 +102,11 @@ class InfoBatch(Method):
 
 def _mean(scores: Tensor, seen: Tensor) -> Tensor:
     """Mean over the seen in float64, where N equal float32 values average to exactly that value."""
-    return scores.where(seen, 0).sum(dtype=torch.float64) / seen.count_nonzero()
+    num_seen = seen.count_nonzero()
+    counted = scores if int(num_seen) == len(seen) else scores.where(seen, 0)
+    return counted.sum(dtype=torch.float64) / num_seen
 
 
 def _lowest(context: SelectionContext, count: int, generator: torch.Generator) -> Tensor:
     """(N,) bool: the `count` lowest scores among the seen, ties broken at random."""
-    mask = torch.zeros(context.num_samples, dtype=torch.bool)
-    mask[top_k(-context.scores, count, generator=generator, among=context.seen)] = True
-    return mask
+    return top_k_mask(-context.scores, count, generator=generator, among=context.seen)
