@@ -68,7 +68,7 @@ def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Pa
         (
             "run digit --out {out}",
             2,
-            "Unknown task: got 'digit'. Did you mean 'digits'? There are: digits, fashion-mnist.",
+            "Unknown task: got 'digit'. Did you mean 'digits'? There are: cifar10, cifar100, digits, fashion-mnist, image-folder:PATH, mnist.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
         ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`: got 'bta'. Did you mean 'beta'?"),
@@ -130,7 +130,7 @@ def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(folder: Path) -> None:
+    def absent(folder: Path, data_dir: Path) -> None:
         raise SourceError("no network")
 
     data = DataSet(name="fashion-mnist", sha256={"file": "0"}, sources=(Source("somewhere", absent),))
@@ -145,7 +145,7 @@ def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
 
 
 def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = DataSet(name="fashion-mnist", sha256={}, sources=(Source("here", lambda folder: None),))
+    data = DataSet(name="fashion-mnist", sha256={}, sources=(Source("here", lambda folder, data_dir: None),))
     monkeypatch.setattr("emprune.lab.app.DATA_SETS", {"fashion-mnist": data})
     assert call("data", "fashion-mnist", "--data-dir", tmp_path)[1] == (
         f"fashion-mnist is in {tmp_path / 'fashion-mnist'}, verified.\n"

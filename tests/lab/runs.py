@@ -34,7 +34,7 @@ def small_config(method: str = "emp", **settings: Any) -> RunConfig:
 
 def run_small(config: RunConfig, path: Path, *, stop_after: int | None = None) -> Session:
     """Run in `path`, resuming what is there; ask to stop after so many batches of this call."""
-    session = Session.build(config, load_splits(config.task, config.train_size, config.validation, None))
+    session = Session.build(config, load_splits(config, None))
     report = SilentReporter()
     folder = RunFolder.open(path, config, resume=True)
     train(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)

@@ -22,15 +22,15 @@ def data_set(*sources: Source) -> DataSet:
     return DataSet(name="made-up", sha256=sha256, sources=sources)
 
 
-def source(name: str, collect: Callable[[Path], None], calls: list[str]) -> Source:
-    def counted(folder: Path) -> None:
+def source(name: str, collect: Callable[[Path, Path], None], calls: list[str]) -> Source:
+    def counted(folder: Path, data_dir: Path) -> None:
         calls.append(name)
-        collect(folder)
+        collect(folder, data_dir)
 
     return Source(name, counted)
 
 
-def write_all(folder: Path) -> None:
+def write_all(folder: Path, data_dir: Path) -> None:
     for name, content in CONTENT.items():
         (folder / name).write_bytes(content)
 
@@ -41,7 +41,7 @@ def write_packed(folder: Path) -> None:
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
 
 
-def absent(folder: Path) -> None:
+def absent(folder: Path, data_dir: Path) -> None:
     raise SourceError("not there")
 
 
@@ -58,12 +58,12 @@ def test_the_first_source_that_has_the_data_is_taken_and_never_asked_again(tmp_p
 
 
 def test_a_wrong_checksum_or_a_missing_file_is_refused_and_the_next_source_tried(tmp_path: Path) -> None:
-    def damaged(folder: Path) -> None:
-        write_all(folder)
+    def damaged(folder: Path, data_dir: Path) -> None:
+        write_all(folder, data_dir)
         (folder / "labels").write_bytes(b"something else")
 
-    def incomplete(folder: Path) -> None:
-        write_all(folder)
+    def incomplete(folder: Path, data_dir: Path) -> None:
+        write_all(folder, data_dir)
         (folder / "images").unlink()
 
     calls: list[str] = []
@@ -83,7 +83,7 @@ def test_when_all_sources_fail_the_message_names_them_and_where_the_files_belong
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
 def test_a_fetch_that_is_cut_short_leaves_nothing_behind(tmp_path: Path, interruption: type[BaseException]) -> None:
-    def half(folder: Path) -> None:
+    def half(folder: Path, data_dir: Path) -> None:
         (folder / "images").write_bytes(CONTENT["images"])
         raise interruption
 
@@ -101,10 +101,10 @@ def test_a_temporary_folder_of_a_killed_fetch_does_not_count_as_data(tmp_path: P
 
 
 def test_two_fetches_at_once_agree(tmp_path: Path) -> None:
-    def slow(folder: Path) -> None:
-        write_all(folder)
+    def slow(folder: Path, data_dir: Path) -> None:
+        write_all(folder, data_dir)
         (tmp_path / "made-up").mkdir()  # meanwhile another process has finished
-        write_all(tmp_path / "made-up")
+        write_all(tmp_path / "made-up", tmp_path)
 
     data = data_set(Source("slow", slow))
     assert (data.ensure(tmp_path) / "images").read_bytes() == CONTENT["images"]
@@ -130,9 +130,9 @@ def test_a_folder_and_an_address_are_unpacked(tmp_path: Path) -> None:
     ):
         data_set(found).ensure(tmp_path / str(place))
     with pytest.raises(SourceError, match=r"images\.gz, labels\.gz not there"):
-        local_folder(str(tmp_path), list(CONTENT)).collect(tmp_path)
+        local_folder(str(tmp_path), list(CONTENT)).collect(tmp_path, tmp_path)
     with pytest.raises(SourceError, match="no answer"):
-        web_address((tmp_path / "nowhere").as_uri(), list(CONTENT)).collect(tmp_path)
+        web_address((tmp_path / "nowhere").as_uri(), list(CONTENT)).collect(tmp_path, tmp_path)
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "there" / "images.gz").read_bytes()
     (tmp_path / "there" / "images.gz").write_bytes(whole[:-9])
     with pytest.raises(SourceError, match=r"images\.gz is damaged"):
-        local_folder(str(tmp_path / "there"), list(CONTENT)).collect(tmp_path)
+        local_folder(str(tmp_path / "there"), list(CONTENT)).collect(tmp_path, tmp_path)
 
 
 def fake_program(folder: Path, name: str, script: str) -> None:
@@ -166,13 +166,13 @@ def test_a_debian_package_that_cannot_be_had_says_why(tmp_path: Path, monkeypatc
     fake_program(tmp_path / "bin", "apt-get", "echo 'E: Unable to locate package' >&2; exit 100")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     with pytest.raises(SourceError, match=r"Unable to locate package \(`apt-get update` may help\)"):
-        found.collect(tmp_path)
+        found.collect(tmp_path, tmp_path)
     fake_program(tmp_path / "bin", "apt-get", "exit 0")
     with pytest.raises(SourceError, match="0 packages instead of one"):
-        found.collect(tmp_path)
+        found.collect(tmp_path, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(SourceError, match="not on this machine"):
-        found.collect(tmp_path)
+        found.collect(tmp_path, tmp_path)
 
 
 def idx(*shape: int) -> bytes:

@@ -71,7 +71,7 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(tmp_path: Pat
 def test_runs_of_one_seed_start_from_the_same_weights(tmp_path: Path) -> None:
     from emprune.lab.workers import load_splits
 
-    splits = load_splits("digits", 160, 0.0, None)
+    splits = load_splits(small_config(), None)
     one, same, other = (
         Session.build(config, splits).model.state_dict()
         for config in (small_config("emp"), small_config("greedy"), small_config("emp", seed=1))

@@ -53,7 +53,7 @@ def open_run(
     known = None if overwrite else RunFolder(out).config()
     if known is None or not RunFolder(out).finished:
         _have_data(config.task, data_dir, console)
-        splits = load_splits(config.task, config.train_size, config.validation, data_dir)
+        splits = load_splits(config, data_dir)
         make_pruner(config, len(splits.train))
     if known is None and resume and not overwrite:
         console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
@@ -63,7 +63,7 @@ def open_run(
 def run_to_end(config: RunConfig, folder: RunFolder, *, data_dir: Path | None, console: Console) -> None:
     """Run, showing progress; on Ctrl-C or SIGTERM leave a checkpoint, say how to go on and exit as shells expect."""
     torch.set_num_threads(config.threads)
-    splits = load_splits(config.task, config.train_size, config.validation, data_dir)
+    splits = load_splits(config, data_dir)
     session = Session.build(config, splits)
     with _stoppable("with --resume") as stop, reporter(console) as report:
         train(session, folder, report=report, stop=stop)
@@ -87,7 +87,7 @@ def watch_comparison(
     configs = grid(task, methods, num_seeds=num_seeds, **settings)
     _have_data(task, data_dir, console)
     first = configs[0]
-    num_train = len(load_splits(task, first.train_size, first.validation, data_dir).train)
+    num_train = len(load_splits(first, data_dir).train)
     planned = sum(planned_visits(config, num_train) for config in configs)
     with _stoppable("again") as stop, _watch(console, len(configs), planned) as watch:
         return compare(configs, out, baseline=baseline, num_jobs=num_jobs, data_dir=data_dir, watch=watch, stop=stop)

@@ -121,7 +121,7 @@ def compare(
 def _plan(configs: Sequence[RunConfig], out: Path, data_dir: Path | None) -> list[Job]:
     """Check every run before any is started, and give each its folder."""
     first = configs[0]
-    splits = load_splits(first.task, first.train_size, first.validation, data_dir)
+    splits = load_splits(first, data_dir)
     jobs = []
     for place, config in enumerate(configs):
         make_pruner(config, len(splits.train))

@@ -11,13 +11,18 @@ from typing import Any, Self
 from emprune.errors import ConfigError
 from emprune.lab.device import DEVICES, PRECISIONS
 from emprune.lab.errors import unknown_name
-from emprune.lab.models import MODELS
+from emprune.lab.models import check_model
 from emprune.lab.specs import MethodSpec
-from emprune.lab.tasks import get_task
+from emprune.lab.tasks import Recipe, Task, get_task
 
 __all__ = ["RunConfig"]
 
 DEFAULT_KEEP = 0.3
+OPTIMIZERS = ("sgd", "lars")
+FLOATS = (
+    "keep", "max_lr", "momentum", "weight_decay", "label_smoothing", "warmup_fraction", "tail_fraction", "validation",
+    "label_noise", "imbalance", "ema",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +39,8 @@ class RunConfig:
         model: Name of the model.
         batch_size: Samples per optimizer step, >= 1.
         max_lr: Peak learning rate, > 0.
-        momentum: Nesterov momentum, in (0, 1).
+        optimizer: sgd, with Nesterov momentum, or lars.
+        momentum: The optimizer's, in (0, 1).
         weight_decay: L2 penalty, >= 0.
         label_smoothing: Of the loss that is optimised, never of the one that is scored, in [0, 1).
         seed: Decides the initial weights, the plans and the augmentation; runs of one seed are paired.
@@ -42,6 +48,10 @@ class RunConfig:
         tail_fraction: Share of the visits spent on full-data epochs at the end; None leaves it to the method.
         train_size: Training samples to use, a fixed class-balanced subset; None for all.
         validation: Share of those that is split off for validation, in [0, 1).
+        label_noise: Share of the training labels that are made wrong, in [0, 1).
+        imbalance: Size of the training set's largest class over its smallest's, >= 1.
+        ema: Decay per step of a running average of the weights, which is what is scored then, in [0, 1); 0 for none.
+        recalibrate_bn: Score once more at the end, with the batch-norm statistics estimated anew.
         device: auto, cpu or cuda.
         precision: auto, fp32 or bf16.
         threads: CPU threads of torch.
@@ -61,11 +71,16 @@ class RunConfig:
     momentum: float
     weight_decay: float
     label_smoothing: float
+    optimizer: str = "sgd"
     seed: int = 0
     warmup_fraction: float = 0.0
     tail_fraction: float | None = None
     train_size: int | None = None
     validation: float = 0.0
+    label_noise: float = 0.0
+    imbalance: float = 1.0
+    ema: float = 0.0
+    recalibrate_bn: bool = False
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
@@ -76,31 +91,34 @@ class RunConfig:
         spec = MethodSpec.parse(self.method)
         spec.make()
         object.__setattr__(self, "method", str(spec))
-        if self.model not in MODELS:
-            raise unknown_name("model", self.model, MODELS)
+        check_model(self.model)
         self._check_choices()
         self._check_numbers()
+        for name in FLOATS:  # 50 and 50.0 are one setting, and one folder
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     @classmethod
-    def for_task(cls, task: str, method: str, **settings: Any) -> Self:
-        """Return the settings for a task and method: those given, the rest from the task's recipe.
+    def for_task(cls, task: str, method: str, *, recipe: str | None = None, **settings: Any) -> Self:
+        """Return the settings for a task and method: those given, the rest from one of the task's recipes.
 
         `keep`, where not given, is what the method needs: 1 for `full`, None for InfoBatch's paper form, else 0.3.
         """
         spec = MethodSpec.parse(method)
-        recipe = dataclasses.asdict(get_task(task).recipe)
+        chosen = dataclasses.asdict(_recipe(get_task(task), recipe))
         given = {name: value for name, value in settings.items() if value is not None}
-        return cls(task=task, method=method, **{"keep": _default_keep(spec), **recipe, **given})
+        return cls(task=task, method=method, **{"keep": _default_keep(spec), **chosen, **given})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the settings that `to_json` wrote.
+        """Return the settings that `to_json` wrote; those that an earlier version did not have get their defaults.
 
         Raises:
             ConfigError: If a setting is missing or unknown, as in a file of another version.
         """
         fields = {field.name for field in dataclasses.fields(cls)}
-        strange = sorted(fields ^ values.keys())
+        required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+        strange = sorted((required - values.keys()) | (values.keys() - fields))
         if strange:
             raise ConfigError(f"The settings are of another version of emprune: {', '.join(strange)} differ.")
         return cls(**values)
@@ -120,13 +138,17 @@ class RunConfig:
 
     @property
     def folder_name(self) -> str:
-        """The method as a folder name, with a short hash of all settings but the seed."""
-        settings = {name: value for name, value in self.to_json().items() if name != "seed"}
+        """The method as a folder name, with a short hash of all settings but the seed.
+
+        Settings at their defaults do not count, so that a new setting leaves old names as they are.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        settings = {k: v for k, v in self.to_json().items() if k != "seed" and v != defaults[k]}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return f"{MethodSpec.parse(self.method).slug}-{digest[:8]}"
 
     def _check_choices(self) -> None:
-        for name, choices in (("device", DEVICES), ("precision", PRECISIONS)):
+        for name, choices in (("device", DEVICES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"`{name}` must be one of {', '.join(choices)}: got {name}={value!r}.")
@@ -141,7 +163,18 @@ class RunConfig:
         _check("momentum", self.momentum, float, 0 < self.momentum < 1, "in (0, 1)")
         _check("weight_decay", self.weight_decay, float, 0 <= self.weight_decay < math.inf, "0 or a positive number")
         _check("label_smoothing", self.label_smoothing, float, 0 <= self.label_smoothing < 1, "in [0, 1)")
+        _check("label_noise", self.label_noise, float, 0 <= self.label_noise < 1, "in [0, 1), a share")
+        _check("imbalance", self.imbalance, float, 1 <= self.imbalance < math.inf, "a number of at least 1")
+        _check("ema", self.ema, float, 0 <= self.ema < 1, "in [0, 1), a decay per step")
         _check("validation", self.validation, float, 0 <= self.validation < 1, "in [0, 1), a share")
+
+
+def _recipe(task: Task, name: str | None) -> Recipe:
+    if name is None or name == "default":
+        return task.recipe
+    if name not in task.recipes:
+        raise unknown_name(f"recipe of {task.name}", name, ["default", *task.recipes])
+    return task.recipes[name]
 
 
 def _default_keep(spec: MethodSpec) -> float | None:

@@ -22,6 +22,8 @@ def run_table(result: Mapping[str, Any]) -> Table:
     if "validation_accuracy" in result:
         table.add_row("accuracy on validation, last epoch", f"{result['validation_accuracy']:.2f} %")
     table.add_row("accuracy on test, last epoch", f"{result['accuracy']:.2f} %")
+    if "accuracy_recalibrated" in result:
+        table.add_row("  batch norm estimated anew", f"{result['accuracy_recalibrated']:.2f} %")
     table.add_row("visits", f"{result['visits']:,}  ({result['visits_fraction']:.1%} of full)")
     table.add_row("optimizer steps", f"{result['optimizer_steps']:,}")
     table.add_row("training", _duration(result["train_seconds"]))

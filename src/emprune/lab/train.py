@@ -84,6 +84,8 @@ def train(
         if stop() and tally.epoch < num_epochs:
             raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
     result = _result(session, tally)
+    if session.config.recalibrate_bn:
+        result["accuracy_recalibrated"], _ = session.evaluate(session.splits.test, session.recalibrated())
     folder.finish(result, session.pruner.visits)
     return result
 
@@ -101,8 +103,7 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
         losses, plain = smoothed_and_plain(logits, y, label_smoothing=session.config.label_smoothing)
         loss = session.pruner.reduce(index, losses, logits, score_losses=plain)
         loss.backward()
-        session.optimizer.step()
-        session.optimizer.zero_grad()
+        session.step()
         loss_sum += plain.sum()
         tally.batch += 1
         tally.steps += 1

@@ -69,10 +69,22 @@ class BoardReporter:
         """Nothing to add."""
 
 
+def load_splits(config: RunConfig, data_dir: Path | None) -> Splits:
+    """Return the splits that a run trains and scores on; those of the last call are kept."""
+    subset = (config.train_size, config.validation, config.imbalance, config.label_noise)
+    return _load_splits(config.task, subset, data_dir)
+
+
 @lru_cache(maxsize=1)
-def load_splits(task: str, train_size: int | None, validation: float, data_dir: Path | None) -> Splits:
-    """Return a task's splits, loaded once for all the runs of a process."""
-    return divide(get_task(task).load(data_dir), train_size=train_size, validation=validation)
+def _load_splits(task: str, subset: tuple[int | None, float, float, float], data_dir: Path | None) -> Splits:
+    train_size, validation, imbalance, label_noise = subset
+    return divide(
+        get_task(task).load(data_dir),
+        train_size=train_size,
+        validation=validation,
+        imbalance=imbalance,
+        label_noise=label_noise,
+    )
 
 
 def start_worker(board: Board) -> None:
@@ -90,7 +102,7 @@ def run_job(job: Job) -> None:
     torch.set_num_threads(job.config.threads)
     config = job.config
     folder = RunFolder.open(job.folder, config, resume=True)
-    splits = load_splits(config.task, config.train_size, config.validation, job.data_dir)
+    splits = load_splits(config, job.data_dir)
     session = Session.build(config, splits)
     train(session, folder, report=BoardReporter(board, job.place), stop=lambda: board.stop)
 

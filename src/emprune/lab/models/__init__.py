@@ -1,13 +1,16 @@
 """The models and their registry. A new model is one line below."""
 
+import importlib.util
 from collections.abc import Callable
 
 from torch import nn
 
+from emprune.errors import ConfigError
 from emprune.lab.errors import unknown_name
+from emprune.lab.models.resnet import resnet18, resnet50
 from emprune.lab.models.small_resnet import SmallResNet
 
-__all__ = ["MODELS", "make_model"]
+__all__ = ["MODELS", "check_model", "make_model"]
 
 
 def _small_resnet(in_channels: int, num_classes: int) -> nn.Module:
@@ -18,16 +21,63 @@ def _tiny_resnet(in_channels: int, num_classes: int) -> nn.Module:
     return SmallResNet(in_channels=in_channels, num_classes=num_classes, widths=(16, 32, 64), strides=(1, 1, 2, 2))
 
 
-MODELS: dict[str, Callable[[int, int], nn.Module]] = {"small-resnet": _small_resnet, "tiny-resnet": _tiny_resnet}
+MODELS: dict[str, Callable[[int, int], nn.Module]] = {
+    "tiny-resnet": _tiny_resnet,
+    "small-resnet": _small_resnet,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+}
 """Builders, given the images' channels and the number of classes."""
+
+
+def _torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
+    from torchvision.models import get_model, list_models
+
+    if name not in list_models():
+        raise unknown_name("torchvision model", name, list_models())
+    if in_channels != 3:
+        raise ConfigError(f"torchvision's models take images of 3 channels: got {in_channels}. timm's take any.")
+    model: nn.Module = get_model(name, weights=None, num_classes=num_classes)
+    return model
+
+
+def _timm(name: str, in_channels: int, num_classes: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+    model: nn.Module = timm.create_model(name, pretrained=False, in_chans=in_channels, num_classes=num_classes)
+    return model
+
+
+LIBRARIES: dict[str, Callable[[str, int, int], nn.Module]] = {"timm": _timm, "torchvision": _torchvision}
+"""Builders of `LIBRARY:NAME`, of libraries that may or may not be installed."""
+
+
+def check_model(name: str) -> None:
+    """Raise ConfigError unless there is a model of that name, or its library is installed."""
+    library, colon, _ = name.partition(":")
+    if name in MODELS:
+        return
+    if not colon or library not in LIBRARIES:
+        raise unknown_name("model", name, [*MODELS, *(f"{library}:NAME" for library in LIBRARIES)])
+    if importlib.util.find_spec(library) is None:
+        raise ConfigError(f"The model {name!r} needs {library}, which is not installed: pip install {library}.")
 
 
 def make_model(name: str, *, in_channels: int, num_classes: int) -> nn.Module:
     """Return a freshly initialised model; the weights come from torch's global generator.
 
+    Args:
+        name: One of `MODELS`, or `torchvision:NAME` or `timm:NAME`.
+        in_channels: Channels of the images.
+        num_classes: Classes C.
+
     Raises:
         ConfigError: If there is no model of that name; the message lists those there are.
     """
-    if name not in MODELS:
-        raise unknown_name("model", name, MODELS)
-    return MODELS[name](in_channels, num_classes)
+    check_model(name)
+    if name in MODELS:
+        return MODELS[name](in_channels, num_classes)
+    library, _, rest = name.partition(":")
+    return LIBRARIES[library](rest, in_channels, num_classes)

@@ -7,13 +7,14 @@ from torch import Tensor
 __all__ = ["flip", "shift"]
 
 
-def shift(generator: torch.Generator, x: Tensor, *, pixels: int) -> Tensor:
-    """Move each image by up to `pixels` in both directions, filling with zeros (a padded random crop).
+def shift(generator: torch.Generator, x: Tensor, *, pixels: int, border: str = "constant") -> Tensor:
+    """Move each image by up to `pixels` in both directions (a padded random crop).
 
     Args:
         generator: Where the offsets come from; it lives on the device of `x`.
         x: Images (B, C, H, W) of any dtype.
         pixels: Largest offset, >= 0.
+        border: What moves in: "constant" zeros, or "reflect" the image's own border.
 
     Returns:
         Images like `x`.
@@ -24,7 +25,7 @@ def shift(generator: torch.Generator, x: Tensor, *, pixels: int) -> Tensor:
         True
     """
     height, width = x.shape[-2:]
-    padded = F.pad(x, (pixels, pixels, pixels, pixels))
+    padded = F.pad(x, (pixels, pixels, pixels, pixels), mode=border)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, 2p + 1, 2p + 1, H, W)
     offset = torch.randint(0, 2 * pixels + 1, (2, len(x)), generator=generator, device=x.device)
     return windows[torch.arange(len(x), device=x.device), :, offset[0], offset[1]]

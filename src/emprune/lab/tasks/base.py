@@ -1,7 +1,8 @@
 """What a task is: data, how it is augmented and normalised, and the recipe it is trained with."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ class Recipe:
     epochs: int
     batch_size: int
     max_lr: float
+    optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
@@ -60,26 +62,34 @@ class Task:
         description: One line for `emprune tasks`.
         num_classes: Classes C; labels are 0 to C − 1.
         input_shape: (channels, height, width).
-        mean: Mean of the raw pixel values over the training data.
-        std: Their standard deviation.
+        mean: Mean of the raw pixel values over the training data, per channel.
+        std: Their standard deviation, likewise.
         load: Returns the splits, given the folder data sets are cached in (None: the user's cache).
         augment: Maps (generator, raw batch) to an augmented raw batch.
         recipe: The default settings.
+        recipes: Other settings, by name.
     """
 
     name: str
     description: str
     num_classes: int
     input_shape: tuple[int, int, int]
-    mean: float
-    std: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     load: Callable[[Path | None], Splits]
     augment: Callable[[torch.Generator, Tensor], Tensor]
     recipe: Recipe
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder's."""
+        return re.sub(r"[^A-Za-z0-9.]+", "-", self.name).strip("-")
 
     def normalise(self, x: Tensor) -> Tensor:
         """Return raw pixels (B, C, H, W) uint8 as float32 of mean 0 and standard deviation 1."""
-        return x.float().sub_(self.mean).div_(self.std)
+        mean, std = (torch.tensor(moment, device=x.device).view(-1, 1, 1) for moment in (self.mean, self.std))
+        return x.float().sub_(mean).div_(std)
 
     def transform(self, generator: torch.Generator, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Augment and normalise a training batch; the signature is ArrayLoader's."""

