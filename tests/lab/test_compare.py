@@ -1,74 +1,97 @@
 import json
 import multiprocessing
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emprune.errors import ConfigError
-from emprune.lab.compare import compare, grid
+from emprune.lab.compare import Comparison, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
-from emprune.lab.errors import RunError, StoppedError
-from tests.lab.runs import run_small, small_config
+from emprune.lab.errors import RunError, RunExistsError, StoppedError
+from emprune.lab.experiment import Experiment
+from tests.lab.runs import run_small
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
 SMALL = {"epochs": 3, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
 
 
-def small_grid(**settings: Any) -> list[RunConfig]:
-    values: dict[str, Any] = {"keep": 0.5, "tail_fraction": None, **SMALL, **settings}
-    return grid("digits", METHODS, num_seeds=2, **values)
+def small(methods: Sequence[str] = METHODS, seeds: Sequence[int] = (0, 1), **settings: Any) -> Experiment:
+    baseline = settings.pop("baseline", "random-permutation")
+    values = {"keep": 0.5, **SMALL, **settings}
+    return Experiment(task="digits", methods=methods, seeds=seeds, baseline=baseline, settings=values)
 
 
-def test_the_grid_is_seed_by_seed_at_equal_cost() -> None:
-    configs = small_grid(keep=0.4, tail_fraction=0.3)
-    assert [(config.method, config.seed) for config in configs] == [(m, s) for s in (0, 1) for m in METHODS]
-    assert {(config.keep, config.tail_fraction) for config in configs if config.method != "full"} == {(0.4, 0.3)}
-    assert {(config.keep, config.tail_fraction) for config in configs if config.method == "full"} == {(1.0, None)}
-
-
-def test_infobatch_has_its_own_tail_only_where_none_is_given_and_no_cost_in_its_paper_form() -> None:
-    def cost(method: str, tail: float | None) -> tuple[float | None, float | None]:
-        (config,) = grid("digits", [method], num_seeds=1, keep=0.3, tail_fraction=tail)
-        return config.keep, config.tail_fraction
-
-    assert cost("infobatch", None) == (0.3, None)
-    assert cost("infobatch", 0.2) == (0.3, 0.2)
-    assert cost("infobatch:prune_ratio=0.5", 0.2) == (None, None)
-
-
-def test_an_empty_or_doubled_grid_is_refused() -> None:
-    for methods, seeds in ([], 1), (["emp"], 0):
-        with pytest.raises(ConfigError, match="needs a seed and a method"):
-            grid("digits", methods, num_seeds=seeds, keep=0.3, tail_fraction=None)
-    with pytest.raises(ConfigError, match="listed twice: got emp, emp"):
-        grid("digits", ["emp", "emp:beta=3"], num_seeds=1, keep=0.3, tail_fraction=None)
+def run_all(experiment: Experiment, out: Path, **options: Any) -> Comparison:
+    return compare(experiment, make_queue(experiment, out), out, num_jobs=1, **options)
 
 
 def test_a_stopped_comparison_goes_on_where_it_was_and_repeats_nothing(tmp_path: Path) -> None:
-    configs = small_grid()
+    experiment = small()
+    configs = experiment.variants()[0].configs
     seen: list[int] = []
     with pytest.raises(StoppedError):
-        compare(
-            configs, tmp_path, baseline="random-permutation", num_jobs=1,
-            watch=lambda runs, visits: seen.append(runs), stop=lambda: bool(seen) and seen[-1] >= 1,
+        run_all(
+            experiment, tmp_path,
+            watch=lambda finished, visits: seen.append(len(finished)), stop=lambda: bool(seen) and seen[-1] >= 1,
         )  # fmt: skip
-    finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
-    assert 1 <= len(finished) < len(configs)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    assert 1 <= len(written) < len(configs)
     assert not (tmp_path / "results.json").exists()
 
-    comparison = compare(configs, tmp_path, baseline="random-permutation", num_jobs=1)
-    assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
+    (group,) = run_all(experiment, tmp_path).groups
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items())
     assert len(list(tmp_path.rglob("result.json"))) == len(configs)
     document = json.loads((tmp_path / "results.json").read_text())
     assert [run["config"] for run in document["runs"]] == [config.to_json() for config in configs]
-    assert [row.method for row in comparison.rows] == METHODS
+    assert [row.method for row in group.rows] == METHODS
     assert "| emp:pool=2 |" in (tmp_path / "table.md").read_text()
-    assert_same_as_alone(configs[-1], tmp_path / "alone", comparison.results[-1])
+    assert_same_as_alone(configs[-1], tmp_path / "alone", group.results[-1])
+    steps = {r["config"]["method"]: (r["optimizer_steps"], r["final_learning_rate"]) for r in group.results}
+    assert steps["random-permutation"] == steps["emp:pool=2"]
 
-    again = compare(configs, tmp_path, baseline="full", num_jobs=1)  # all there: no process is started
-    assert again.results == comparison.results
+    (again,) = run_all(small(baseline="full"), tmp_path).groups  # all there: no process is started
+    assert again.results == group.results
     assert again.rows[0].difference is None
+
+
+def run_here(experiment: Experiment, out: Path) -> Comparison:
+    """Run in this process: a new one costs seconds."""
+    queue = make_queue(experiment, out)
+    for job in queue.missing:
+        run_small(job.config, job.folder)
+    return compare(experiment, queue, out, num_jobs=1)
+
+
+def test_varied_settings_make_a_table_each_and_share_their_runs(tmp_path: Path) -> None:
+    experiment = small(["full", "random-permutation"], seeds=[0], keep=[0.5, 0.4])
+    queue = make_queue(experiment, tmp_path)
+    assert [job.config.method for job in queue.jobs] == ["full", "random-permutation", "random-permutation"]
+    result = run_here(experiment, tmp_path)
+    assert [group.title for group in result.groups] == ["keep 0.5", "keep 0.4"]
+    assert result.groups[0].results[0] is result.groups[1].results[0]
+    assert len(json.loads((tmp_path / "results.json").read_text())["runs"]) == 3
+    assert (tmp_path / "table.md").read_text().count("### keep 0.") == 2
+
+
+def test_results_of_several_machines_merge(tmp_path: Path) -> None:
+    here, there, third = tmp_path / "here", tmp_path / "there", tmp_path / "third"
+    whole = small(["random"], seeds=[0, 1], baseline="random")
+    run_here(small(["random"], seeds=[0], baseline="random"), here)
+    other = run_here(small(["random"], seeds=[1], baseline="random"), there)
+    queue = make_queue(whole, here)
+    assert adopt(queue, [there / "results.json"]) == 1
+    assert queue.missing == []
+    assert adopt(queue, [there]) == 0  # nothing is taken twice
+    result = compare(whole, queue, here, num_jobs=1)
+    assert [r["config"]["seed"] for r in result.groups[0].results] == [0, 1]
+    assert result.groups[0].results[1]["accuracy"] == other.groups[0].results[0]["accuracy"]
+    assert adopt(make_queue(whole, third), [here]) == 2  # a folder of runs does as well
+    assert adopt(make_queue(small(["random"], [0], max_lr=0.1), tmp_path / "other"), [here]) == 0
+    (tmp_path / "text").write_text("none")
+    with pytest.raises(ConfigError, match=r"is neither a folder of runs nor a results\.json"):
+        adopt(queue, [tmp_path / "text"])
 
 
 def assert_same_as_alone(config: RunConfig, path: Path, result: dict[str, Any]) -> None:
@@ -79,17 +102,25 @@ def assert_same_as_alone(config: RunConfig, path: Path, result: dict[str, Any]) 
 
 
 def test_a_dead_worker_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
-    def kill_one(runs: int, visits: int) -> None:
+    def kill_one(finished: Set[int], visits: Sequence[int]) -> None:
         children = multiprocessing.active_children()
         if children:
             children[0].kill()
 
     with pytest.raises(RunError, match=r"6 of 6 runs did not finish\. A worker process died .*the same command again"):
-        compare(small_grid(), tmp_path, baseline="full", num_jobs=1, watch=kill_one)
+        run_all(small(), tmp_path, watch=kill_one)
 
 
 def test_nothing_is_started_when_one_run_is_impossible(tmp_path: Path) -> None:
-    configs = [*small_grid(), small_config("emp", tail_fraction=0.001)]
     with pytest.raises(ConfigError, match="tail_fraction"):
-        compare(configs, tmp_path, baseline="full", num_jobs=1)
-    assert not list(tmp_path.rglob("log.jsonl"))
+        run_all(small(tail_fraction=[None, 0.001]), tmp_path)
+    assert not list(tmp_path.rglob("*.json*"))
+
+
+def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
+    experiment = small(["random"], [0])
+    (job,) = make_queue(experiment, tmp_path).jobs
+    job.folder.mkdir(parents=True)
+    (job.folder / "config.json").write_text(json.dumps({**job.config.to_json(), "epochs": 9}))
+    with pytest.raises(RunExistsError, match="epochs: 9 and 3"):
+        make_queue(experiment, tmp_path)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emprune.lab.comparison import summarise
-from emprune.lab.statistics import Estimate, mean_interval, paired_difference
+from emprune.lab.comparison import summarise, unequal_cost
+from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
 from emprune.lab.tables import comparison_table, markdown_table, notes
 
 
@@ -59,7 +59,8 @@ def test_excluding_zero() -> None:
 
 def result(method: str, seed: int, accuracy: float, seconds: float, device: str = "a cpu") -> dict[str, object]:
     return {
-        "config": {"method": method, "seed": seed},
+        "config": {"method": method, "seed": seed, "keep": 1.0 if method == "full" else 0.3, "max_lr": 0.2},
+        "final_learning_rate": 1e-6,
         "accuracy": accuracy,
         "visits_fraction": 0.3,
         "optimizer_steps": 100,
@@ -93,8 +94,8 @@ def test_a_missing_baseline_or_full_leaves_its_column_empty() -> None:
 def test_the_tables_say_the_same() -> None:
     rows = summarise(RESULTS, baseline="random")
     lines = markdown_table(rows).splitlines()
-    assert lines[0] == "| method | accuracy % | difference | visits | steps | time / full | seeds |"
-    assert lines[3] == "| emp | 93.50 ± 6.35 | +1.50 ± 6.35 | 30.0% | 100 | 0.20 | 2 |"
+    assert lines[0] == "| method | accuracy % | difference | p | − full | visits | steps | time / full | seeds |"
+    assert lines[3] == ("| emp | 93.50 ± 6.35 | +1.50 ± 6.35 | 0.205 | -2.50 ± 6.35 | 30.0% | 100 | 0.20 | 2 |")
     table = comparison_table(rows, title="a title")
     assert table.row_count == 3
     assert list(table.columns[1].cells) == ["96.00 ± 12.71", "93.50 ± 6.35", "92.00 ± 12.71"]
@@ -108,3 +109,43 @@ def test_notes_warn_of_few_seeds_and_different_machines() -> None:
     assert "different places, so times do not compare: a cpu (fp32), a gpu (fp32)" in " ".join(
         notes(rows, mixed, baseline="random")
     )
+
+
+def test_holm_multiplies_the_smallest_by_their_number_and_never_reverses_an_order() -> None:
+    assert holm([0.01, 0.02, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
+    assert holm([]) == []
+    assert all(map(math.isnan, holm([math.nan, math.nan])))
+
+
+def test_rows_carry_the_adjusted_p_of_as_many_differences_as_there_are() -> None:
+    full, emp, random = summarise(RESULTS, baseline="random")
+    assert full.difference is not None
+    assert emp.difference is not None
+    assert (full.p_holm, emp.p_holm) == pytest.approx(holm([full.difference.p_value, emp.difference.p_value]))
+    assert math.isnan(random.p_holm)
+
+
+def test_non_inferior_is_an_interval_wholly_above_the_margin() -> None:
+    assert Estimate(-0.1, 0.15, 5).is_above(-0.3)
+    assert not Estimate(-0.1, 0.25, 5).is_above(-0.3)
+    rows = summarise(RESULTS, baseline="random")
+    table = markdown_table(rows, margin=6)
+    assert "| non-inferior |" in table
+    assert "| emp | 93.50 ± 6.35 | +1.50 ± 6.35 | 0.205 | yes |" in table
+    assert "above −6 points" in " ".join(notes(rows, RESULTS, baseline="random", margin=6))
+
+
+def test_equal_values_have_no_spread_and_a_p_value_all_the_same() -> None:
+    assert mean_interval([0.5, 0.5, 0.5]) == Estimate(0.5, 0.0, 3, 0.0)
+    assert mean_interval([0.0, 0.0]) == Estimate(0.0, 0.0, 2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [("optimizer_steps", 102, "100 to 102 optimizer steps"), ("final_learning_rate", 0.1, "rate")],
+)
+def test_what_is_not_of_equal_cost_is_said(name: str, value: float, word: str) -> None:
+    assert unequal_cost(RESULTS) is None
+    assert unequal_cost([*RESULTS, {**result("emp", 2, 90, 1), "optimizer_steps": 101}]) is None
+    assert word in str(unequal_cost([*RESULTS, {**result("emp", 2, 90, 1), name: value}]))
+    assert unequal_cost([*RESULTS, {**result("full", 2, 90, 1), name: value}]) is None

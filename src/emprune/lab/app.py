@@ -1,4 +1,4 @@
-"""The `emprune` command in full: run, compare, data, methods, tasks."""
+"""The `emprune` command in full: run, compare, estimate, data, methods, tasks."""
 
 import sys
 from pathlib import Path
@@ -9,11 +9,23 @@ from rich.console import Console
 from rich.table import Table
 
 import emprune
-from emprune.lab.command import failures_reported, open_run, run_to_end, watch_comparison
+from emprune.errors import ConfigError
+from emprune.lab.command import (
+    failures_reported,
+    foresee,
+    hours_left,
+    open_run,
+    prepared_queue,
+    run_to_end,
+    watch_comparison,
+    what_is_left,
+)
 from emprune.lab.config import RunConfig
+from emprune.lab.experiment import DEFAULT_BASELINE, DEFAULT_SEEDS, Experiment, parse_seeds
+from emprune.lab.options import DataDir, refuse_settings, takes_settings
 from emprune.lab.specs import method_options, usable_as_text
-from emprune.lab.tables import comparison_table, run_table
-from emprune.lab.tasks import DATA_SETS, TASKS, get_task
+from emprune.lab.tables import comparison_table, forecast_table, queue_table, run_table
+from emprune.lab.tasks import DATA_SETS, TASKS, Recipe, get_task
 
 __all__ = ["app"]
 
@@ -33,41 +45,7 @@ progress = Console(stderr=True)
 DEFAULT_METHODS = "full,random,random-permutation,infobatch,ucb,epsilon-greedy,greedy,emp"
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="What to train on; `emprune tasks` lists them.")]
-Methods = Annotated[str, typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.")]
-Keep = Annotated[
-    float | None,
-    typer.Option(
-        help="Mean fraction of the training data visited per epoch, in (0, 1]. Pruning 70 % is 0.3.", show_default="0.3"
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(help="Length of the run.", show_default="the task's")]
-Warmup = Annotated[float, typer.Option(help="Share of the visits spent on full-data epochs at the start.")]
-Tail = Annotated[
-    float | None,
-    typer.Option(help="Share of the visits spent on full-data epochs at the end.", show_default="the method's"),
-]
-TrainSize = Annotated[
-    int | None,
-    typer.Option(help="Use a class-balanced subset of the training data, the same for every seed.", show_default="all"),
-]
-Validation = Annotated[
-    float, typer.Option(help="Split off this share of the training data and score it after every epoch.")
-]
-Model = Annotated[str | None, typer.Option(help="Another model.", show_default="the task's")]
-BatchSize = Annotated[int | None, typer.Option(help="Samples per optimizer step.", show_default="the task's")]
-MaxLr = Annotated[float | None, typer.Option(help="Peak of the one-cycle learning rate.", show_default="the task's")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is bf16 where the hardware computes it.")]
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        help="Train through torch.compile: faster from the second minute on; on a CPU it needs a C++ compiler.",
-    ),
-]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Where data sets are cached.", show_default="the user's cache folder")
-]
+MethodName = Annotated[str, typer.Option(help="A method, with options as in emp:beta=3:pool=2.")]
 
 
 def _version(wanted: bool) -> None:
@@ -93,23 +71,13 @@ def command(
 
 
 @app.command()
+@takes_settings
 def run(
     task: TaskName,
+    settings: dict[str, Any],
     out_dir: Annotated[Path, typer.Option("--out", help="The run's folder.")],
-    method: Annotated[str, typer.Option(help="A method, with options as in emp:beta=3:pool=2.")] = "emp",
-    keep: Keep = None,
-    epochs: Epochs = None,
+    method: MethodName = "emp",
     seed: Annotated[int, typer.Option(help="Runs of one seed start from the same weights.")] = 0,
-    warmup_fraction: Warmup = 0.0,
-    tail_fraction: Tail = None,
-    train_size: TrainSize = None,
-    validation: Validation = 0.0,
-    model: Model = None,
-    batch_size: BatchSize = None,
-    max_lr: MaxLr = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    compile_model: Compile = False,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     data_dir: DataDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
@@ -130,12 +98,7 @@ def run(
     emprune run fashion-mnist --train-size 10000 --method emp:pool=2 --out runs/emp
     """
     with failures_reported():
-        config = RunConfig.for_task(
-            task, method, keep=keep, epochs=epochs, seed=seed, warmup_fraction=warmup_fraction,
-            tail_fraction=tail_fraction, train_size=train_size, validation=validation, model=model,
-            batch_size=batch_size, max_lr=max_lr, device=device, precision=precision, threads=threads,
-            compile=compile_model,
-        )  # fmt: skip
+        config = RunConfig.for_task(task, method, seed=seed, threads=threads, **settings)
         folder = open_run(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
         if folder.finished:
             progress.print(f"{out_dir} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
@@ -145,50 +108,113 @@ def run(
 
 
 @app.command()
+@takes_settings
 def compare(
-    task: TaskName,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder of all the runs, results.json and table.md.")],
-    methods: Methods = DEFAULT_METHODS,
-    keep: Keep = None,
-    seeds: Annotated[int, typer.Option(help="Runs per method, seeds 0, 1, ...")] = 5,
+    settings: dict[str, Any],
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="What to train on, unless --experiment says it.")
+    ] = None,
+    experiment_file: Annotated[
+        Path | None,
+        typer.Option("--experiment", help="A TOML file: task, methods, seeds and settings; a list is varied."),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Folder of all the runs, results.json and table.md.", show_default="runs/<task or file>"
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.", show_default=DEFAULT_METHODS),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default="5")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What differences are taken to.", show_default=DEFAULT_BASELINE)
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points below it.")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")] = 2,
-    baseline: Annotated[str, typer.Option(help="What differences are taken to.")] = "random-permutation",
-    epochs: Epochs = None,
-    warmup_fraction: Warmup = 0.0,
-    tail_fraction: Tail = None,
-    train_size: TrainSize = None,
-    validation: Validation = 0.0,
-    model: Model = None,
-    batch_size: BatchSize = None,
-    max_lr: MaxLr = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    compile_model: Compile = False,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs and estimate the hours, and start none.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Train with several methods and seeds at equal cost, and print one table.
+    """Train with several methods and seeds at equal cost, and print one table for each setting that is varied.
 
     Finished runs are not run again, unfinished ones go on from their checkpoints:
-    after Ctrl-C or a crash, or with more methods, give the command again.
-    `full` always keeps everything.
+    after Ctrl-C or a crash, on another machine, or with more methods, give the
+    command again. `full` always keeps everything.
+
+    [bold]Examples[/bold]
+
+    emprune compare digits --methods full,random,greedy,emp,emp:pool=2 --out runs/digits
+
+    emprune compare --experiment experiments/cifar10-20k.toml --dry-run
+    """
+    with failures_reported():
+        given = {"methods": methods, "seeds": seeds, "baseline": baseline, "margin": margin}
+        experiment = _experiment(task, experiment_file, given, settings)
+        where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
+        queue = prepared_queue(experiment, out=where, sources=sources or [], data_dir=data_dir, console=progress)
+        if dry_run:
+            lines = what_is_left(experiment, queue, data_dir=data_dir)
+            out.print(queue_table(lines, title=f"{experiment.task}, {where}"))
+            hours = hours_left(queue, num_jobs=jobs, data_dir=data_dir, console=progress)
+            out.print(f"{len(queue.missing)} runs left, about {hours:.2g} hours with --jobs {jobs} on this machine.")
+            return
+        result = watch_comparison(experiment, queue, out=where, num_jobs=jobs, data_dir=data_dir, console=progress)
+        for group in result.groups:
+            title = ", ".join(filter(None, (experiment.task, group.title, str(where))))
+            out.print(comparison_table(group.rows, title=title, margin=experiment.margin))
+            for remark in result.remarks(group):
+                out.print(remark, highlight=False)
+
+
+@app.command()
+@takes_settings
+def estimate(
+    task: TaskName,
+    settings: dict[str, Any],
+    method: MethodName = "emp",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    data_dir: DataDir = None,
+) -> None:
+    """Time a few steps, and say what a run will cost and save in hours.
 
     [bold]Example[/bold]
 
-    emprune compare digits --methods full,random,greedy,emp,emp:pool=2 --out runs/digits
+    emprune estimate cifar10 --keep 0.3 --epochs 200 --model resnet18
     """
     with failures_reported():
-        settings: dict[str, Any] = {
-            "keep": keep, "epochs": epochs, "warmup_fraction": warmup_fraction, "tail_fraction": tail_fraction,
-            "train_size": train_size, "validation": validation, "model": model, "batch_size": batch_size,
-            "max_lr": max_lr, "device": device, "precision": precision, "compile": compile_model,
-        }  # fmt: skip
-        result = watch_comparison(
-            task, [method for method in methods.split(",") if method.strip()], settings, out=out_dir,
-            num_seeds=seeds, num_jobs=jobs, baseline=baseline, data_dir=data_dir, console=progress,
-        )  # fmt: skip
-        out.print(comparison_table(result.rows, title=f"{task}, {out_dir}"))
-        for note in result.notes:
-            out.print(note, highlight=False)
+        config = RunConfig.for_task(task, method, threads=threads, **settings)
+        foreseen = foresee(config, data_dir=data_dir, console=progress)
+        out.print(forecast_table(config, foreseen))
+        for warning in foreseen.warnings():
+            out.print(warning, style="yellow")
+
+
+def _experiment(task: str | None, file: Path | None, given: dict[str, Any], settings: dict[str, Any]) -> Experiment:
+    """Return what is to be compared: the file's experiment, or one made of the options."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if file is not None:
+        refuse_settings(
+            {**({} if task is None else {"task": task}), **given, **settings},
+            because=f"{file} says what is run.",
+        )
+        return Experiment.read(file)
+    if task is None:
+        raise ConfigError("Name a TASK, or a file with --experiment. `emprune tasks` lists the tasks.")
+    chosen = [method for method in given.pop("methods", DEFAULT_METHODS).split(",") if method.strip()]
+    numbers = parse_seeds(given.pop("seeds", DEFAULT_SEEDS))
+    return Experiment(task=task, methods=chosen, seeds=numbers, settings=settings, **given)
 
 
 @app.command()
@@ -229,7 +255,12 @@ def tasks() -> None:
         table.add_column(head)
     for task in TASKS.values():
         recipe = task.recipe
-        table.add_row(
-            task.name, task.description, recipe.model, str(recipe.epochs), str(recipe.batch_size), str(recipe.max_lr)
-        )
+        table.add_row(task.name, task.description, *_recipe_cells(recipe))
+        for name, other in task.recipes.items():
+            table.add_row("", f"[dim]--recipe {name}[/dim]", *_recipe_cells(other))
+    table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]", *[""] * 4)
     out.print(table)
+
+
+def _recipe_cells(recipe: Recipe) -> list[str]:
+    return [recipe.model, str(recipe.epochs), str(recipe.batch_size), f"{recipe.max_lr:g} ({recipe.optimizer})"]

@@ -1,27 +1,37 @@
 """What the `emprune` command does around a run: data first, progress, signals, failures in words."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 import typer
 from rich.console import Console
 
 from emprune.errors import ConfigError, EmpruneError
-from emprune.lab.compare import Comparison, compare, grid
+from emprune.lab.compare import Comparison, Queue, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import StoppedError
-from emprune.lab.progress import live_progress, reporter
+from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
+from emprune.lab.experiment import Experiment
+from emprune.lab.progress import reporter, watching
 from emprune.lab.session import Session, make_pruner, planned_visits
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
 from emprune.lab.tasks import DATA_SETS
-from emprune.lab.train import train
+from emprune.lab.train import test_epochs, train
 from emprune.lab.workers import load_splits
 
-__all__ = ["failures_reported", "open_run", "run_to_end", "watch_comparison"]
+__all__ = [
+    "failures_reported",
+    "foresee",
+    "hours_left",
+    "open_run",
+    "prepared_queue",
+    "run_to_end",
+    "watch_comparison",
+    "what_is_left",
+]
 
 FAILURE = 1
 USAGE = 2
@@ -69,52 +79,67 @@ def run_to_end(config: RunConfig, folder: RunFolder, *, data_dir: Path | None, c
         train(session, folder, report=report, stop=stop)
 
 
+def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Forecast:
+    """Time a few steps of a run and return what the whole will take."""
+    _have_data(config.task, data_dir, console)
+    torch.set_num_threads(config.threads)
+    splits = load_splits(config, data_dir)
+    session = Session.build(config, splits)
+    speed = measure_speed(session)
+    return forecast(session, speed, visits=planned_visits(config, len(splits.train)))
+
+
+def prepared_queue(
+    experiment: Experiment, *, out: Path, sources: Sequence[Path], data_dir: Path | None, console: Console
+) -> Queue:
+    """Have the data at hand, check every run, and take over what was run elsewhere."""
+    _have_data(experiment.task, data_dir, console)
+    queue = make_queue(experiment, out, data_dir=data_dir)
+    if sources:
+        console.print(f"{adopt(queue, sources)} finished runs taken over.", highlight=False)
+    return queue
+
+
+def what_is_left(
+    experiment: Experiment, queue: Queue, *, data_dir: Path | None
+) -> list[tuple[str, str, int, int, int]]:
+    """Return a line for each combination and method: both in words, runs, those finished, visits left."""
+    missing = {job.place for job in queue.missing}
+    lines = []
+    for variant, places in zip(experiment.variants(), queue.places, strict=True):
+        jobs = [queue.jobs[place] for place in places]
+        for method in dict.fromkeys(job.config.method for job in jobs):
+            own = [job for job in jobs if job.config.method == method]
+            left = [job for job in own if job.place in missing]
+            visits = sum(planned_visits(job.config, len(load_splits(job.config, data_dir).train)) for job in left)
+            lines.append((variant.title, method, len(own), len(own) - len(left), visits))
+    return lines
+
+
+def hours_left(queue: Queue, *, num_jobs: int, data_dir: Path | None, console: Console) -> float:
+    """Estimate what the missing runs will take, from a few steps of one run of each kind."""
+    seconds = 0.0
+    known: dict[tuple[object, ...], Speed] = {}
+    for job in queue.missing:
+        c = job.config
+        kind = (c.task, c.model, c.batch_size, c.optimizer, c.device, c.precision, c.compile, c.train_size)
+        if kind not in known:
+            known[kind] = foresee(c, data_dir=data_dir, console=console).speed
+        splits = load_splits(c, data_dir)
+        num_scored = len(splits.test) * len(test_epochs(c.epochs))
+        seconds += known[kind].seconds(visits=planned_visits(c, len(splits.train)), num_scored=num_scored)
+    return seconds / 3600 / max(1, min(num_jobs, len(queue.missing)))
+
+
 def watch_comparison(
-    task: str,
-    methods: Sequence[str],
-    settings: Mapping[str, Any],
-    *,
-    out: Path,
-    num_seeds: int,
-    num_jobs: int,
-    baseline: str,
-    data_dir: Path | None,
-    console: Console,
+    experiment: Experiment, queue: Queue, *, out: Path, num_jobs: int, data_dir: Path | None, console: Console
 ) -> Comparison:
-    """Compare, showing how far all the runs together have come."""
+    """Compare, showing how far all the runs together have come, and each of those that run."""
     if num_jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
-    configs = grid(task, methods, num_seeds=num_seeds, **settings)
-    _have_data(task, data_dir, console)
-    first = configs[0]
-    num_train = len(load_splits(first, data_dir).train)
-    planned = sum(planned_visits(config, num_train) for config in configs)
-    with _stoppable("again") as stop, _watch(console, len(configs), planned) as watch:
-        return compare(configs, out, baseline=baseline, num_jobs=num_jobs, data_dir=data_dir, watch=watch, stop=stop)
-
-
-@contextmanager
-def _watch(console: Console, num_runs: int, planned: int) -> Iterator[Callable[[int, int], None]]:
-    """Give what shows progress: a bar in a terminal, elsewhere a line whenever a run is finished."""
-    if not console.is_terminal:
-        last = -1
-
-        def line(runs: int, visits: int) -> None:
-            nonlocal last
-            if runs != last:
-                console.print(f"{runs} of {num_runs} runs, {visits:,} of {planned:,} visits", highlight=False)
-            last = runs
-
-        yield line
-        return
-    with live_progress(console) as progress:
-        bar = progress.add_task(f"0/{num_runs} runs", total=planned, detail="")
-
-        def move(runs: int, visits: int) -> None:
-            detail = f"{visits:,} of {planned:,} visits"
-            progress.update(bar, completed=visits, description=f"{runs}/{num_runs} runs", detail=detail)
-
-        yield move
+    planned = [planned_visits(job.config, len(load_splits(job.config, data_dir).train)) for job in queue.jobs]
+    with _stoppable("again") as stop, watching(console, queue.jobs, planned) as watch:
+        return compare(experiment, queue, out, num_jobs=num_jobs, watch=watch, stop=stop)
 
 
 @contextmanager

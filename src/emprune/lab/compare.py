@@ -1,8 +1,10 @@
-"""A grid of methods and seeds, run in parallel; what is finished stays finished."""
+"""An experiment's runs, in parallel processes; what is finished stays finished."""
 
+import dataclasses
+import itertools
 import json
 import multiprocessing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -13,15 +15,16 @@ from emprune.errors import ConfigError, EmpruneError
 from emprune.lab.comparison import Row, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.experiment import Experiment
 from emprune.lab.session import make_pruner
-from emprune.lab.specs import MethodSpec
 from emprune.lab.store import RunFolder, write_whole
 from emprune.lab.tables import markdown_table, notes
+from emprune.lab.tasks import get_task
 from emprune.lab.workers import Board, Job, load_splits, run_job, start_worker
 
-__all__ = ["Comparison", "compare", "grid"]
+__all__ = ["Comparison", "Group", "Queue", "adopt", "compare", "make_queue", "read_comparison"]
 
-FORMAT = 1
+FORMAT = 2
 POLL_SECONDS = 0.2
 WORKER_DIED = (
     "A worker process died (killed, or out of memory?). What is finished stays; "
@@ -30,141 +33,183 @@ WORKER_DIED = (
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A finished comparison: every run's result, and the table's rows."""
+class Group:
+    """The runs of one combination of the varied settings, and their table's rows."""
 
+    title: str
     results: list[dict[str, Any]]
     rows: list[Row]
-    baseline: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished experiment: a table for each combination of the varied settings."""
+
+    experiment: Experiment
+    groups: list[Group]
+
+    def remarks(self, group: Group) -> list[str]:
+        """What a reader of a group's table must know."""
+        return notes(group.rows, group.results, baseline=self.experiment.baseline, margin=self.experiment.margin)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The runs of an experiment, each once, however many tables it is in.
+
+    Args:
+        jobs: All of them.
+        places: The place of each variant's runs among the jobs.
+    """
+
+    jobs: list[Job]
+    places: list[list[int]]
 
     @property
-    def notes(self) -> list[str]:
-        """What a reader of the table must know."""
-        return notes(self.rows, self.results, baseline=self.baseline)
+    def missing(self) -> list[Job]:
+        """Those that have not come to their end."""
+        return [job for job in self.jobs if not RunFolder(job.folder).finished]
 
 
-def grid(
-    task: str,
-    methods: Sequence[str],
-    *,
-    num_seeds: int,
-    keep: float | None,
-    tail_fraction: float | None,
-    **settings: Any,
-) -> list[RunConfig]:
-    """Return the settings of every run, seed by seed, so that an early look compares like with like.
-
-    All methods get the same cost, warm-up and tail. `full` keeps everything and has neither; InfoBatch in its paper
-    form has no planned cost and its own tail.
+def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = None) -> Queue:
+    """Check every run before any is started, and give each its folder, OUT/<task>/<method and hash>/seed-<n>.
 
     Raises:
-        ConfigError: If a method or a value is impossible.
+        ConfigError: If a run is impossible.
+        RunError: If a folder's settings cannot be read.
     """
-    specs = [MethodSpec.parse(method) for method in methods]
-    if len({str(spec) for spec in specs}) < len(specs):
-        raise ConfigError(f"A method is listed twice: got {', '.join(map(str, specs))}.")
-    if num_seeds < 1 or not specs:
-        raise ConfigError(f"A comparison needs a seed and a method: got {num_seeds=} and {len(specs)} methods.")
-    configs = []
-    for seed in range(num_seeds):
-        for spec in specs:
-            cost: dict[str, Any] = {"keep": keep, "tail_fraction": tail_fraction, **settings}
-            if spec.name == "full":
-                cost.update(keep=None, tail_fraction=None, warmup_fraction=None)
-            elif spec.options.get("prune_ratio") is not None:
-                cost.update(keep=None, tail_fraction=None)
-            configs.append(RunConfig.for_task(task, str(spec), seed=seed, **cost))
-    return configs
+    jobs: dict[Path, Job] = {}
+    places = []
+    for variant in experiment.variants():
+        folders = [_folder(out, config) for config in variant.configs]
+        for folder, config in zip(folders, variant.configs, strict=True):
+            if folder not in jobs:
+                make_pruner(config, len(load_splits(config, data_dir).train))
+                RunFolder(folder).check(config)
+                jobs[folder] = Job(len(jobs), config, folder, data_dir)
+        places.append([jobs[folder].place for folder in folders])
+    return Queue(list(jobs.values()), places)
+
+
+def adopt(queue: Queue, sources: Iterable[Path]) -> int:
+    """Take over finished runs from elsewhere: another machine's folder of runs, or a results.json.
+
+    A run is taken if its settings and seed are exactly those of one that is missing.
+
+    Returns:
+        How many were taken.
+
+    Raises:
+        ConfigError: If a source is neither.
+    """
+    missing = {(job.config.folder_name, job.config.seed): job for job in queue.missing}
+    taken = 0
+    for result in itertools.chain.from_iterable(map(_results_in, sources)):
+        config = RunConfig.from_json(result["config"])
+        job = missing.pop((config.folder_name, config.seed), None)
+        if job is not None and job.config == config:
+            RunFolder(job.folder).adopt(config, result)
+            taken += 1
+    return taken
 
 
 def compare(
-    configs: Sequence[RunConfig],
+    experiment: Experiment,
+    queue: Queue,
     out: Path,
     *,
-    baseline: str,
     num_jobs: int,
-    data_dir: Path | None = None,
-    watch: Callable[[int, int], None] = lambda runs, visits: None,
+    watch: Callable[[Set[int], Sequence[int]], None] = lambda finished, visits: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Run what is missing, going on from checkpoints, and write OUT/results.json and OUT/table.md.
 
     Args:
-        configs: From `grid`; all of one task and one set of data.
-        out: Runs are in OUT/<task>/<method and hash of its settings>/seed-<n>.
-        baseline: The method that differences are taken to.
+        experiment: What is compared.
+        queue: Its runs, from `make_queue`.
+        out: Where the table and the numbers go.
         num_jobs: Processes at a time.
-        data_dir: Where data sets are cached.
-        watch: Told the finished runs and the visits made, all runs together, several times a second.
+        watch: Told the places of the finished runs, and the visits of each, several times a second.
         stop: Asked as often; once it says yes all runs write a checkpoint and stop.
 
     Raises:
-        ConfigError: If a run is impossible; nothing has been started then.
         StoppedError: If `stop` said yes.
         RunError: If runs failed or a worker died.
     """
-    baseline = str(MethodSpec.parse(baseline))
-    jobs = _plan(configs, out, data_dir)
-    missing = [job for job in jobs if not RunFolder(job.folder).finished]
-    board = Board(len(jobs))
-    for job in jobs:
-        if job not in missing:
-            board.visits[job.place] = RunFolder(job.folder).result()["visits"]
+    missing = queue.missing
+    board = Board(len(queue.jobs))
+    before = {job.place for job in queue.jobs if job not in missing}
+    for place in before:
+        board.visits[place] = RunFolder(queue.jobs[place].folder).result()["visits"]
     if missing:
-        _run(missing, board, num_jobs, lambda runs: watch(len(jobs) - len(missing) + runs, sum(board.visits)), stop)
-    results = [RunFolder(job.folder).result() for job in jobs]
-    comparison = Comparison(results, summarise(results, baseline=baseline), baseline)
+        _run(missing, board, num_jobs, lambda finished: watch(before | finished, list(board.visits)), stop)
+    comparison = read_comparison(experiment, queue)
     _write(comparison, out)
     return comparison
 
 
-def _plan(configs: Sequence[RunConfig], out: Path, data_dir: Path | None) -> list[Job]:
-    """Check every run before any is started, and give each its folder."""
-    first = configs[0]
-    splits = load_splits(first, data_dir)
-    jobs = []
-    for place, config in enumerate(configs):
-        make_pruner(config, len(splits.train))
-        folder = RunFolder.open(out / config.task / config.folder_name / f"seed-{config.seed}", config, resume=True)
-        jobs.append(Job(place, config, folder.path, data_dir))
-    return jobs
+def read_comparison(experiment: Experiment, queue: Queue) -> Comparison:
+    """Return the comparison of an experiment whose runs are all finished."""
+    results = [RunFolder(job.folder).result() for job in queue.jobs]
+    groups = []
+    for variant, places in zip(experiment.variants(), queue.places, strict=True):
+        own = [results[place] for place in places]
+        groups.append(Group(variant.title, own, summarise(own, baseline=experiment.baseline)))
+    return Comparison(experiment, groups)
+
+
+def _folder(out: Path, config: RunConfig) -> Path:
+    return out / get_task(config.task).slug / config.folder_name / f"seed-{config.seed}"
+
+
+def _results_in(source: Path) -> Iterator[dict[str, Any]]:
+    """The results of finished runs in a results.json, or in all the run folders below a folder."""
+    if source.is_dir():
+        for path in sorted(source.rglob("result.json")):
+            yield RunFolder(path.parent).result()
+        return
+    try:
+        yield from json.loads(source.read_text())["runs"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{source} is neither a folder of runs nor a results.json ({error}).") from error
 
 
 def _run(
-    jobs: Sequence[Job], board: Board, num_jobs: int, watch: Callable[[int], None], stop: Callable[[], bool]
+    jobs: Sequence[Job], board: Board, num_jobs: int, watch: Callable[[Set[int]], None], stop: Callable[[], bool]
 ) -> None:
     context = multiprocessing.get_context("spawn")
     workers = min(num_jobs, len(jobs))
     with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(board,)) as pool:
         running = {pool.submit(run_job, job): job for job in jobs}
         try:
-            num_finished, failures = _follow(running, board, watch, stop)
+            finished, failures = _follow(running, board, watch, stop)
         except BaseException:
             _stop(running, board)
             raise
-    if num_finished < len(jobs) and stop():
+    if len(finished) < len(jobs) and stop():
         raise StoppedError("Stopped; nothing is lost.")
     if failures:
-        unfinished = f"{len(jobs) - num_finished} of {len(jobs)} runs did not finish. "
+        unfinished = f"{len(jobs) - len(finished)} of {len(jobs)} runs did not finish. "
         raise RunError(unfinished + "; ".join(sorted(failures)))
 
 
 def _follow(
-    running: "Mapping[Future[None], Job]", board: Board, watch: Callable[[int], None], stop: Callable[[], bool]
-) -> tuple[int, set[str]]:
-    """Wait until every run has ended; return how many finished, and what went wrong with the others."""
+    running: "Mapping[Future[None], Job]", board: Board, watch: Callable[[Set[int]], None], stop: Callable[[], bool]
+) -> tuple[Set[int], set[str]]:
+    """Wait until every run has ended; return the places of those that finished, and what went wrong with the others."""
     failures: set[str] = set()
-    num_finished = 0
+    finished: set[int] = set()
     pending = set(running)
     while pending:
         done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         for future in done:
-            num_finished += not future.cancelled() and future.exception() is None
+            if not future.cancelled() and future.exception() is None:
+                finished.add(running[future].place)
             failures.update(_failures(future, running[future]))
         if stop() and not board.stop:
             _stop(pending, board)
-        watch(num_finished)
-    return num_finished, failures
+        watch(finished)
+    return finished, failures
 
 
 def _stop(futures: "Iterable[Future[None]]", board: Board) -> None:
@@ -186,10 +231,20 @@ def _failures(future: "Future[None]", job: Job) -> list[str]:
 
 
 def _write(comparison: Comparison, out: Path) -> None:
-    """Write the numbers of every run, and the table."""
-    runs = [{name: value for name, value in result.items() if name != "format"} for result in comparison.results]
-    document = {"format": FORMAT, "baseline": comparison.baseline, "runs": runs}
+    """Write the numbers of every run, and the tables."""
+    experiment = comparison.experiment
+    results = {id(r): r for group in comparison.groups for r in group.results}.values()
+    runs = [{name: value for name, value in result.items() if name != "format"} for result in results]
+    document = {"format": FORMAT, "experiment": dataclasses.asdict(experiment), "runs": runs}
     write_whole(out / "results.json", lambda file: file.write(json.dumps(document, indent=1).encode() + b"\n"))
-    remarks = "".join(f"\n{note}\n" for note in comparison.notes)
-    table = markdown_table(comparison.rows) + remarks
-    write_whole(out / "table.md", lambda file: file.write(table.encode()))
+    write_whole(out / "table.md", lambda file: file.write(_markdown(comparison).encode()))
+
+
+def _markdown(comparison: Comparison) -> str:
+    parts = []
+    for group in comparison.groups:
+        heading = f"### {group.title}\n\n" if group.title else ""
+        table = markdown_table(group.rows, margin=comparison.experiment.margin)
+        remarks = "".join(f"\n{remark}\n" for remark in comparison.remarks(group))
+        parts.append(heading + table + remarks)
+    return "\n".join(parts)

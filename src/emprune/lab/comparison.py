@@ -1,12 +1,13 @@
 """What finished runs say when put side by side: rows of estimates, one for each method."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emprune.lab.statistics import Estimate, mean_interval, paired_difference
+from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
 
-__all__ = ["Row", "summarise"]
+__all__ = ["Row", "summarise", "unequal_cost"]
 
 Result = Mapping[str, Any]
 
@@ -19,6 +20,8 @@ class Row:
         method: The method and its options.
         accuracy: In per cent, after the last epoch.
         difference: Paired difference to the baseline; None for the baseline itself, or where there is none.
+        p_holm: The difference's p-value, adjusted for the number of methods compared to the baseline (Holm).
+        to_full: Paired difference to `full`, likewise None.
         visits_fraction: Visits over those of as many epochs on all the data.
         optimizer_steps: Mean over the seeds.
         train_seconds: Mean over the seeds; planning included, scoring not.
@@ -28,6 +31,8 @@ class Row:
     method: str
     accuracy: Estimate
     difference: Estimate | None
+    p_holm: float
+    to_full: Estimate | None
     visits_fraction: float
     optimizer_steps: float
     train_seconds: float
@@ -44,19 +49,48 @@ def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
     by_method: dict[str, dict[int, Result]] = {}
     for result in results:
         by_method.setdefault(result["config"]["method"], {})[result["config"]["seed"]] = result
-    return [_row(method, runs, by_method.get(baseline), by_method.get("full")) for method, runs in by_method.items()]
+    differences = {method: _difference(runs, by_method.get(baseline)) for method, runs in by_method.items()}
+    adjusted = holm([math.nan if d is None else d.p_value for d in differences.values()])
+    return [
+        _row(method, runs, differences[method], p_holm, by_method.get("full"))
+        for (method, runs), p_holm in zip(by_method.items(), adjusted, strict=True)
+    ]
+
+
+def unequal_cost(results: Sequence[Result]) -> str | None:
+    """Say how runs of equal cost differ in optimizer steps or in the learning rate they end at; None if they do not.
+
+    Of equal cost are the runs whose cost is planned, but for `full`: their steps differ by one at most.
+    """
+    planned = [r for r in results if r["config"]["keep"] is not None and r["config"]["method"] != "full"]
+    steps = [r["optimizer_steps"] for r in planned]
+    rates = [r["final_learning_rate"] for r in planned]
+    if steps and max(steps) - min(steps) > 1:
+        return f"Not of equal cost: from {min(steps):,} to {max(steps):,} optimizer steps."
+    if rates and max(rates) - min(rates) > 1e-6 * max(r["config"]["max_lr"] for r in planned):
+        return f"Not the same schedule: the learning rate ends at {min(rates):.3g} to {max(rates):.3g}."
+    return None
+
+
+def _difference(runs: Mapping[int, Result], other: Mapping[int, Result] | None) -> Estimate | None:
+    if other is None or other is runs:
+        return None
+    return paired_difference(_accuracies(runs), _accuracies(other))
 
 
 def _row(
-    method: str, runs: Mapping[int, Result], baseline: Mapping[int, Result] | None, full: Mapping[int, Result] | None
+    method: str,
+    runs: Mapping[int, Result],
+    difference: Estimate | None,
+    p_holm: float,
+    full: Mapping[int, Result] | None,
 ) -> Row:
-    difference = None
-    if baseline is not None and baseline is not runs:
-        difference = paired_difference(_accuracies(runs), _accuracies(baseline))
     return Row(
         method,
         mean_interval(list(_accuracies(runs).values())),
         difference,
+        p_holm,
+        _difference(runs, full),
         _mean(runs.values(), "visits_fraction"),
         _mean(runs.values(), "optimizer_steps"),
         _mean(runs.values(), "train_seconds"),

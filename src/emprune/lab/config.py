@@ -107,6 +107,9 @@ class RunConfig:
         spec = MethodSpec.parse(method)
         chosen = dataclasses.asdict(_recipe(get_task(task), recipe))
         given = {name: value for name, value in settings.items() if value is not None}
+        for name in given:
+            if name not in cls.__dataclass_fields__:
+                raise unknown_name("setting", name, cls.__dataclass_fields__)
         return cls(task=task, method=method, **{"keep": _default_keep(spec), **chosen, **given})
 
     @classmethod

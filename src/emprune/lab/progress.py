@@ -1,6 +1,6 @@
 """How a run looks while it runs: a live bar in a terminal, a line per epoch anywhere else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from emprune.lab.train import Reporter
+from emprune.lab.workers import Job
 
-__all__ = ["LineReporter", "LiveReporter", "live_progress", "reporter"]
+__all__ = ["LineReporter", "LiveReporter", "live_progress", "reporter", "watching"]
 
 
 class LineReporter:
@@ -77,6 +78,59 @@ def live_progress(console: Console) -> Iterator[Progress]:
     )
     with Progress(*columns, console=console, speed_estimate_period=120) as progress:
         yield progress
+
+
+@contextmanager
+def watching(
+    console: Console, jobs: Sequence[Job], planned: Sequence[int]
+) -> Iterator[Callable[[Set[int], Sequence[int]], None]]:
+    """Give what shows how far many runs have come.
+
+    In a terminal a bar for all and one for each that runs, elsewhere a line whenever a run is finished.
+
+    Args:
+        console: Where to show it.
+        jobs: All runs.
+        planned: The visits that each will make.
+    """
+    if not console.is_terminal:
+        yield _Lines(console, len(jobs), sum(planned))
+        return
+    with live_progress(console) as progress:
+        yield _Bars(progress, jobs, planned)
+
+
+class _Lines:
+    def __init__(self, console: Console, num_runs: int, planned: int) -> None:
+        self._console, self._num_runs, self._planned = console, num_runs, planned
+        self._last = -1
+
+    def __call__(self, finished: Set[int], visits: Sequence[int]) -> None:
+        if len(finished) != self._last:
+            text = f"{len(finished)} of {self._num_runs} runs, {sum(visits):,} of {self._planned:,} visits"
+            self._console.print(text, highlight=False)
+        self._last = len(finished)
+
+
+class _Bars:
+    def __init__(self, progress: Progress, jobs: Sequence[Job], planned: Sequence[int]) -> None:
+        self._progress, self._jobs, self._planned = progress, jobs, planned
+        self._all = progress.add_task(f"0/{len(jobs)} runs", total=sum(planned), detail="")
+        self._bars: dict[int, TaskID] = {}
+
+    def __call__(self, finished: Set[int], visits: Sequence[int]) -> None:
+        detail = f"{sum(visits):,} of {sum(self._planned):,} visits"
+        description = f"{len(finished)}/{len(self._jobs)} runs"
+        self._progress.update(self._all, completed=sum(visits), description=description, detail=detail)
+        for place in finished & self._bars.keys():
+            self._progress.remove_task(self._bars.pop(place))
+        for place, done in enumerate(visits):
+            if done and place not in finished:
+                if place not in self._bars:
+                    config = self._jobs[place].config
+                    name = f"  {config.method}, seed {config.seed}"
+                    self._bars[place] = self._progress.add_task(name, total=self._planned[place], detail="")
+                self._progress.update(self._bars[place], completed=done)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FEWEST_SEEDS", "Estimate", "mean_interval", "paired_difference"]
+__all__ = ["FEWEST_SEEDS", "Estimate", "holm", "mean_interval", "paired_difference"]
 
 FEWEST_SEEDS = 5
 """Below this many seeds an interval is wide and shaky, and tables say so."""
@@ -14,20 +14,32 @@ FEWEST_SEEDS = 5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and half the width of its confidence interval (nan for a single seed)."""
+    """A mean over seeds and half the width of its confidence interval.
+
+    Args:
+        mean: The mean.
+        half_width: Half the interval's width; nan for a single seed.
+        num_seeds: Seeds.
+        p_value: Of the two-sided test that the mean is 0; nan where there is none.
+    """
 
     mean: float
     half_width: float
     num_seeds: int
+    p_value: float = math.nan
 
     @property
     def excludes_zero(self) -> bool:
         """Whether zero lies outside the interval."""
         return abs(self.mean) > self.half_width  # False for nan
 
+    def is_above(self, bound: float) -> bool:
+        """Whether the whole interval lies above a bound: at -margin, the test of non-inferiority at half its level."""
+        return self.mean - self.half_width > bound  # False for nan
+
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
-    """Return the mean and its Student t interval.
+    """Return the mean, its Student t interval and the p-value of its being 0.
 
     Args:
         values: One number per seed, at least one.
@@ -46,10 +58,31 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estim
     mean = float(np.mean(values))
     if len(values) == 1:
         return Estimate(mean, math.nan, 1)
-    from scipy.stats import t
+    if np.ptp(values) == 0:
+        return Estimate(mean, 0.0, len(values), 0.0 if mean else 1.0)
+    from scipy.stats import ttest_1samp
 
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return Estimate(mean, float(t.ppf((1 + confidence) / 2, len(values) - 1)) * error, len(values))
+    test = ttest_1samp(values, 0)
+    interval = test.confidence_interval(confidence)
+    return Estimate(mean, float(interval.high - interval.low) / 2, len(values), float(test.pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values adjusted for their number (Holm 1979); nan stays nan and does not count.
+
+    Example:
+        >>> holm([0.01, 0.04, math.nan])
+        [0.02, 0.04, nan]
+    """
+    known = [place for place, p in enumerate(p_values) if not math.isnan(p)]
+    adjusted = [math.nan] * len(p_values)
+    if known:
+        from statsmodels.stats.multitest import multipletests
+
+        corrected = multipletests([p_values[place] for place in known], method="holm")[1]
+        for place, p in zip(known, corrected, strict=True):
+            adjusted[place] = float(p)
+    return adjusted
 
 
 def paired_difference(

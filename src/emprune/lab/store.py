@@ -34,18 +34,38 @@ class RunFolder:
         folder = cls(path)
         if overwrite:
             folder._clear()
-        known = folder.config()
-        if known is not None:
-            folder._check_same(known, config)
-            if not resume and not folder.finished:
-                raise RunExistsError(
-                    f"{path} holds an unfinished run. Go on with --resume, start anew with --overwrite, "
-                    "or choose another --out."
-                )
+        known = folder.check(config)
+        if known and not resume and not folder.finished:
+            raise RunExistsError(
+                f"{path} holds an unfinished run. Go on with --resume, start anew with --overwrite, "
+                "or choose another --out."
+            )
         path.mkdir(parents=True, exist_ok=True)
-        if known is None:
+        if not known:
             folder._write_json("config.json", config.to_json())
         return folder
+
+    def check(self, config: RunConfig) -> bool:
+        """Return whether the folder holds a run.
+
+        Raises:
+            RunExistsError: If it holds one of other settings.
+            RunError: If its settings cannot be read.
+        """
+        known = self.config()
+        differing = [] if known is None else known.differences(config)
+        if differing:
+            raise RunExistsError(
+                f"{self.path} holds a run with other settings (there and here): {'; '.join(differing)}. "
+                "Use the same settings, start anew with --overwrite, or choose another --out."
+            )
+        return known is not None
+
+    def adopt(self, config: RunConfig, result: Mapping[str, Any]) -> None:
+        """Take over the result of a run that was made elsewhere."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._write_json("config.json", config.to_json())
+        self._write_json("result.json", result)
 
     @property
     def finished(self) -> bool:
@@ -109,14 +129,6 @@ class RunFolder:
         except Exception as error:  # torch.load raises all kinds of errors on a damaged file
             raise RunError(f"{path} cannot be read ({error}). Start anew with --overwrite.") from error
         return state
-
-    def _check_same(self, known: RunConfig, wanted: RunConfig) -> None:
-        differing = known.differences(wanted)
-        if differing:
-            raise RunExistsError(
-                f"{self.path} holds a run with other settings (there and here): {'; '.join(differing)}. "
-                "Use the same settings, start anew with --overwrite, or choose another --out."
-            )
 
     def _clear(self) -> None:
         for name in ("result.json", "config.json", "checkpoint.pt", "log.jsonl", "visits.npy"):

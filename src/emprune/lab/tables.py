@@ -7,10 +7,12 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from emprune.lab.comparison import Row
+from emprune.lab.comparison import Row, unequal_cost
+from emprune.lab.config import RunConfig
+from emprune.lab.estimate import Forecast
 from emprune.lab.statistics import FEWEST_SEEDS, Estimate
 
-__all__ = ["comparison_table", "markdown_table", "notes", "run_table"]
+__all__ = ["comparison_table", "forecast_table", "markdown_table", "notes", "queue_table", "run_table"]
 
 
 def run_table(result: Mapping[str, Any]) -> Table:
@@ -32,52 +34,99 @@ def run_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def comparison_table(rows: Sequence[Row], *, title: str) -> Table:
-    """Return the comparison for a terminal."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(_heads(rows)):
-        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=place > 0)
-    for row in rows:
-        table.add_row(*_cells(row, rows))
+def forecast_table(config: RunConfig, forecast: Forecast) -> Table:
+    """Return what a run will take, beside the same run on all the data."""
+    speed = forecast.speed
+    table = Table(title=f"{config.task}, {config.model}, {config.method}: what a run takes here", box=box.SIMPLE_HEAD)
+    for head in ("", "this run", "all the data"):
+        table.add_column(head, justify="right" if head else "left")
+    table.add_row("visits", f"{forecast.visits:,}", f"{forecast.full_visits:,}")
+    table.add_row("time", _long_duration(forecast.seconds), _long_duration(forecast.full_seconds))
+    table.add_row("saved", f"{forecast.saved_share:.0%}", "–")
+    table.add_row("a step, loading", f"{1e3 * speed.loading:.1f} ms", "")
+    table.add_row("a step, computing", f"{1e3 * speed.computing:.1f} ms", "")
+    table.add_row("samples per second", f"{speed.batch_size / (speed.loading + speed.computing):,.0f}", "")
     return table
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def comparison_table(rows: Sequence[Row], *, title: str, margin: float | None = None) -> Table:
+    """Return the comparison for a terminal."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, head in enumerate(_heads(rows, margin)):
+        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=place > 0)
+    for row in rows:
+        table.add_row(*_cells(row, rows, margin))
+    return table
+
+
+def markdown_table(rows: Sequence[Row], *, margin: float | None = None) -> str:
     """Return the comparison as Markdown."""
-    heads = _heads(rows)
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_cells(row, rows) for row in rows)]
+    heads = _heads(rows, margin)
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_cells(row, rows, margin) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def notes(rows: Sequence[Row], results: Sequence[Mapping[str, Any]], *, baseline: str) -> list[str]:
+def notes(
+    rows: Sequence[Row], results: Sequence[Mapping[str, Any]], *, baseline: str, margin: float | None = None
+) -> list[str]:
     """Return what a reader of the table must know."""
     if any(row.method == baseline for row in rows):
-        differences = f"differences to {baseline}, paired by seed, * where their interval excludes zero"
+        differences = (
+            f"difference: to {baseline}, paired by seed, * where its interval excludes zero; p: of that difference, "
+            "adjusted for the number of rows (Holm)"
+        )
     else:
         differences = f"no differences, because {baseline} is not among the methods"
     remarks = [f"Accuracy on the test set after the last epoch, mean ± 95 % interval (Student t); {differences}."]
+    if margin is not None:
+        remarks.append(
+            f"Non-inferior: the whole interval of the difference lies above −{margin:g} points (2.5 % one-sided)."
+        )
     fewest = min((row.accuracy.num_seeds for row in rows), default=0)
     if fewest < FEWEST_SEEDS:
         remarks.append(f"Only {fewest} seed{'s' * (fewest != 1)}, fewer than {FEWEST_SEEDS}: read it as a first look.")
     places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
     if len(places) > 1:
         remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
-    return remarks
+    unequal = unequal_cost(results)
+    return remarks if unequal is None else [*remarks, unequal]
 
 
-def _heads(rows: Sequence[Row]) -> list[str]:
+def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:
+    """Return what an experiment still has to do.
+
+    Args:
+        lines: For each combination and method: both in words, the runs, those that are finished, the visits left.
+        title: The table's.
+    """
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, head in enumerate(("settings", "method", "runs", "finished", "visits left")):
+        table.add_column(head, justify="left" if place < 2 else "right")
+    for settings, method, runs, finished, visits in lines:
+        table.add_row(settings or "–", method, str(runs), str(finished), f"{visits:,}")
+    return table
+
+
+def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
+    full = ["− full"] if _has_full(rows) else []
+    inferior = [] if margin is None else ["non-inferior"]
     time = "time / full" if _has_full(rows) else "seconds"
-    return ["method", "accuracy %", "difference", "visits", "steps", time, "seeds"]
+    return ["method", "accuracy %", "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
 
 
-def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
+def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
+    difference, has_full = row.difference, _has_full(rows)
+    inferior = "–" if difference is None or margin is None else "yes" if difference.is_above(-margin) else "no"
     return [
         row.method,
         _estimate(row.accuracy),
-        "–" if row.difference is None else _difference(row.difference),
+        "–" if difference is None else _difference(difference),
+        "–" if math.isnan(row.p_holm) else f"{row.p_holm:.3f}" if row.p_holm >= 0.001 else "<0.001",
+        *([] if margin is None else [inferior]),
+        *(["–" if row.to_full is None else _difference(row.to_full)] if has_full else []),
         f"{row.visits_fraction:.1%}",
         f"{row.optimizer_steps:,.0f}",
-        f"{row.relative_time:.2f}" if row.relative_time is not None and _has_full(rows) else f"{row.train_seconds:.1f}",
+        f"{row.relative_time:.2f}" if row.relative_time is not None and has_full else f"{row.train_seconds:.1f}",
         str(row.accuracy.num_seeds),
     ]
 
@@ -102,3 +151,7 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.2f} s"
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def _long_duration(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

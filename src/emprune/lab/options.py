@@ -1,0 +1,127 @@
+"""The options that `run`, `compare` and `estimate` have in common: a run's settings, declared once."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emprune.errors import ConfigError
+
+__all__ = ["DataDir", "refuse_settings", "takes_settings"]
+
+COST, DATA, TRAINING, MACHINE = "Cost", "Data", "Training", "Machine"
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where data sets are cached.", show_default="the user's cache folder", rich_help_panel=DATA),
+]
+
+
+def _option(panel: str, text: str, *names: str, default: str | bool = True) -> Any:
+    return typer.Option(*names, help=text, show_default=default, rich_help_panel=panel)
+
+
+def _settings(
+    keep: Annotated[
+        float | None,
+        _option(
+            COST,
+            "Mean fraction of the training data visited per epoch, in (0, 1]. Pruning 70 % is 0.3.",
+            default="0.3",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, _option(COST, "Length of the run.", default="the recipe's")] = None,
+    warmup_fraction: Annotated[
+        float | None, _option(COST, "Share of the visits spent on full-data epochs at the start.", default="0")
+    ] = None,
+    tail_fraction: Annotated[
+        float | None,
+        _option(COST, "Share of the visits spent on full-data epochs at the end.", default="the method's"),
+    ] = None,
+    train_size: Annotated[
+        int | None,
+        _option(DATA, "Use a class-balanced subset of the training data, the same for every seed.", default="all"),
+    ] = None,
+    validation: Annotated[
+        float | None,
+        _option(DATA, "Split off this share of the training data and score it after every epoch.", default="0"),
+    ] = None,
+    label_noise: Annotated[
+        float | None, _option(DATA, "Make this share of the training labels wrong.", default="0")
+    ] = None,
+    imbalance: Annotated[
+        float | None,
+        _option(DATA, "Thin the classes out to a long tail: the largest so many times the smallest.", default="1"),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        _option(TRAINING, "Named defaults for what follows; `emprune tasks` lists them.", default="default"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        _option(TRAINING, "A model of ours, or torchvision:NAME or timm:NAME.", default="the recipe's"),
+    ] = None,
+    batch_size: Annotated[int | None, _option(TRAINING, "Samples per optimizer step.", default="the recipe's")] = None,
+    optimizer: Annotated[str | None, _option(TRAINING, "sgd or lars.", default="the recipe's")] = None,
+    max_lr: Annotated[
+        float | None, _option(TRAINING, "Peak of the one-cycle learning rate.", default="the recipe's")
+    ] = None,
+    ema: Annotated[
+        float | None,
+        _option(TRAINING, "Score a running average of the weights, of this decay per step.", default="0, none"),
+    ] = None,
+    recalibrate_bn: Annotated[
+        bool,
+        _option(
+            TRAINING,
+            "Score once more at the end, with the batch-norm statistics estimated anew on random training images.",
+            "--recalibrate-bn",
+        ),
+    ] = False,
+    device: Annotated[str | None, _option(MACHINE, "auto, cpu or cuda.", default="auto")] = None,
+    precision: Annotated[
+        str | None,
+        _option(MACHINE, "auto, fp32 or bf16; auto is bf16 where the hardware computes it.", default="auto"),
+    ] = None,
+    compile: Annotated[
+        bool,
+        _option(
+            MACHINE,
+            "Train through torch.compile: faster from the second minute on; on a CPU it needs a C++ compiler.",
+            "--compile",
+        ),
+    ] = False,
+) -> None:
+    """Declare the settings; None, or False, is what the recipe, the method or the machine says."""
+
+
+PARAMETERS = tuple(
+    parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    for parameter in inspect.signature(_settings).parameters.values()
+)
+
+
+def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each setting, in the place of its parameter `settings`, a dictionary."""
+
+    @functools.wraps(command)
+    def with_settings(**values: Any) -> None:
+        settings = {parameter.name: values.pop(parameter.name) for parameter in PARAMETERS}
+        given = {name: value for name, value in settings.items() if value is not None and value is not False}
+        command(settings=given, **values)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(PARAMETERS)
+    with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_settings.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_settings
+
+
+def refuse_settings(settings: Mapping[str, Any], *, because: str) -> None:
+    """Raise ConfigError if any setting was given where none can be."""
+    if settings:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+        raise ConfigError(f"{because} Leave out {given}.")

@@ -1,0 +1,89 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emprune.errors import ConfigError
+from emprune.lab.config import RunConfig
+from emprune.lab.experiment import Experiment, parse_seeds
+
+METHODS = ["full", "random-permutation", "emp:pool=2"]
+
+
+def configs(methods: list[str], seeds: list[int], **settings: Any) -> tuple[RunConfig, ...]:
+    (variant,) = Experiment(task="digits", methods=methods, seeds=seeds, settings=settings).variants()
+    return variant.configs
+
+
+def test_the_runs_are_seed_by_seed_at_equal_cost() -> None:
+    runs = configs(METHODS, [0, 1], keep=0.4, tail_fraction=0.3)
+    assert [(config.method, config.seed) for config in runs] == [(m, s) for s in (0, 1) for m in METHODS]
+    assert {(config.keep, config.tail_fraction) for config in runs if config.method != "full"} == {(0.4, 0.3)}
+    assert {(config.keep, config.tail_fraction) for config in runs if config.method == "full"} == {(1.0, None)}
+
+
+def test_infobatch_has_its_own_tail_only_where_none_is_given_and_no_cost_in_its_paper_form() -> None:
+    def cost(method: str, tail: float | None) -> tuple[float | None, float | None]:
+        (config,) = configs([method], [0], keep=0.3, tail_fraction=tail)
+        return config.keep, config.tail_fraction
+
+    assert cost("infobatch", None) == (0.3, None)
+    assert cost("infobatch", 0.2) == (0.3, 0.2)
+    assert cost("infobatch:prune_ratio=0.5", 0.2) == (None, None)
+
+
+def test_lists_are_varied_in_every_combination() -> None:
+    settings = {"keep": [0.3, 0.1], "tail_fraction": [0, 0.2], "epochs": 20}
+    variants = Experiment(task="digits", methods=["emp"], seeds=[0], settings=settings).variants()
+    assert [v.title for v in variants] == [
+        "keep 0.3, tail fraction 0", "keep 0.3, tail fraction 0.2",
+        "keep 0.1, tail fraction 0", "keep 0.1, tail fraction 0.2",
+    ]  # fmt: skip
+    assert [(v.configs[0].keep, v.configs[0].tail_fraction) for v in variants][3] == (0.1, 0.2)
+
+
+def test_a_file_says_it_all(tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text(
+        'title = "a claim"\ntask = "digits"\nmethods = ["full", "emp"]\nseeds = "5-6"\nmargin = 0.3\n'
+        "[settings]\nkeep = [0.3, 0.1]\nepochs = 12\nimbalance = 5\n"
+    )
+    experiment = Experiment.read(file)
+    assert (experiment.title, experiment.seeds, experiment.margin) == ("a claim", [5, 6], 0.3)
+    assert len(experiment.variants()) == 2
+    assert experiment.variants()[0].configs[1].imbalance == 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task = ", "is not a readable TOML file"),
+        ('task = "digits"', "must name methods"),
+        ('task = "digits"\nmethod = ["emp"]', "Unknown entry of .*Did you mean 'methods'"),
+        ('task = "digits"\nmethods = ["emp"]\nseeds = 0', "`seeds` must name at least one seed"),
+        ('task = "digits"\nmethods = ["emp"]\nmargin = -1', "`margin` must be positive"),
+        ('task = "digits"\nmethods = ["emp"]\n[settings]\nkep = 0.3', "Unknown setting.*Did you mean 'keep'"),
+        ('task = "digits"\nmethods = ["emp", "emp:beta=3"]', "listed twice: got emp, emp"),
+        ('task = "digits"\nmethods = []', "needs a seed and a method"),
+        ('task = "digits"\nmethods = ["emp"]\n[settings]\nrecipe = "slow"', "Unknown recipe of digits"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        Experiment.read(tmp_path / "one.toml")
+
+
+@pytest.mark.parametrize("text", ["", "-", "5-", "3-1", "x"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="seeds"):
+        parse_seeds(text)
+
+
+def test_equal_settings_have_one_folder_and_defaults_do_not_count_in_its_name() -> None:
+    one, same, other = (
+        RunConfig.for_task("digits", "emp", imbalance=i, label_noise=n) for i, n in ((1, 0), (1.0, 0.0), (2, 0.1))
+    )
+    assert one.folder_name == same.folder_name != other.folder_name
+    old = {name: value for name, value in one.to_json().items() if name not in ("ema", "imbalance", "optimizer")}
+    assert RunConfig.from_json(old) == one  # written before those settings existed
