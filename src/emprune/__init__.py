@@ -2,6 +2,7 @@
 
 from emprune.data import ArrayLoader, PrunedLoader
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, StateError
+from emprune.losses import nt_xent
 from emprune.memory import prediction_entropy
 from emprune.methods import (
     EMP,
@@ -60,6 +61,7 @@ __all__ = [
     "make_method",
     "method_class",
     "method_names",
+    "nt_xent",
     "prediction_entropy",
     "register_method",
 ]
