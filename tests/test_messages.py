@@ -72,7 +72,8 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an unknown memory term": (
         lambda: emprune.EMP(memory="entropy"),
-        "Unknown `memory` 'entropy'; there are prediction_entropy, or pass a function.",
+        "Unknown `memory` 'entropy'; there are prediction_entropy, instance_entropy, view_alignment, or pass a "
+        "function.",
     ),
     "epsilon above 1": (
         lambda: emprune.EpsilonGreedy(epsilon=1.5),

@@ -2,7 +2,9 @@
 
 from emprune.data import ArrayLoader, PrunedLoader
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, StateError
-from emprune.memory import prediction_entropy
+from emprune.features import capture_features
+from emprune.losses import nt_xent
+from emprune.memory import instance_entropy, prediction_entropy, view_alignment
 from emprune.methods import (
     EMP,
     UCB,
@@ -57,9 +59,13 @@ __all__ = [
     "StateError",
     "StaticRandom",
     "StaticSubset",
+    "capture_features",
+    "instance_entropy",
     "make_method",
     "method_class",
     "method_names",
+    "nt_xent",
     "prediction_entropy",
     "register_method",
+    "view_alignment",
 ]

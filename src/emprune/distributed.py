@@ -1,7 +1,7 @@
 """Ranks that train together: the only file that imports torch.distributed."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -48,8 +48,39 @@ class Ranks:
             merged[name] = self._sum(torch.zeros(num_samples).index_copy_(0, index, measured[name]))[union] / count
         return union, merged
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Concatenate all ranks' values, by rank, with a gradient; collective, and so is the backward pass.
+
+        Args:
+            values: (M, ...) float, of one shape on all ranks.
+
+        Returns:
+            (W · M, ...). The gradient of a rank's part is the sum of what the losses of all ranks want of it.
+        """
+        if self.size == 1:
+            return values
+        gathered: Tensor = _Gather.apply(values, self._group)
+        return gathered
+
     def _sum(self, values: Tensor) -> Tensor:
         if dist.get_backend(self._group) == "nccl":
             values = values.cuda()
         dist.all_reduce(values, group=self._group)
         return values.cpu()
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather with a gradient: torch.distributed.nn's is deprecated from torch 2.13 on, its successor private."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, group: "ProcessGroup | None") -> Tensor:
+        ctx.group = group
+        parts = [torch.empty_like(values) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(parts, values.contiguous(), group=group)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)  # summed in place, and not ours to change
+        dist.all_reduce(total, group=ctx.group)
+        return total.chunk(dist.get_world_size(ctx.group))[dist.get_rank(ctx.group)], None

@@ -1,20 +1,33 @@
 """EMP's memory terms: pure functions from a model's outputs to one number per sample.
 
-A memory term is added to the loss, ``score = loss + beta * memory``. Which term the paper uses is not known for
-certain; `prediction_entropy` is the probable reading (see docs/paper.md).
+A memory term is added to the loss, ``score = loss + beta * memory``. Which terms the paper uses is not known for
+certain: `prediction_entropy` is the probable reading for supervised tasks; `instance_entropy` and `view_alignment` are
+reconstructions for contrastive ones (see docs/paper.md and docs/theory.md).
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from emprune.errors import ConfigError, ObservationError
 
-__all__ = ["MemoryTerm", "memory_name", "memory_term", "prediction_entropy"]
+__all__ = [
+    "MemoryTerm",
+    "ViewFeatures",
+    "instance_entropy",
+    "memory_name",
+    "memory_term",
+    "prediction_entropy",
+    "view_alignment",
+]
 
 MemoryTerm = Callable[[Any], Tensor]
+ViewFeatures: TypeAlias = tuple[Tensor, Tensor] | Mapping[str, tuple[Tensor, Tensor]]
+"""Hidden features of a batch's two views, (B, D) each, or such pairs by layer name, as `capture_features` gives."""
 
 _LEAST_LOG = -200.0
 """Below the logarithm of the smallest float32."""
@@ -88,7 +101,141 @@ def _sequence_entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     return entropy.where(counted, 0).sum(1) / counted.sum(1).clamp(min=1)
 
 
-_TERMS: dict[str, MemoryTerm] = {"prediction_entropy": prediction_entropy}
+def instance_entropy(features: ViewFeatures, *, temperature: float = 0.5) -> Tensor:
+    r"""Entropy of whom else in the batch a sample is taken for, in nats: a reconstruction, not the paper's formula.
+
+    .. math:: H(q_i) = -\sum_{j \ne i} q_{ij} \log q_{ij}, \qquad
+        q_{ij} = \mathrm{softmax}_{j \ne i} \, \cos(u_i, u_j^+) / \tau
+
+    with u a sample's feature in one view and u⁺ in the other; both directions are averaged, as in the loss.
+
+    Where it comes from: the supervised term is the entropy of the model's guess at the label. Here the label is which
+    sample this is. Since that is a function of the input, I(w; identity | x) = 0 and the decomposition that gives the
+    supervised term gives nothing. What can be kept is its form, the entropy of a guess, with the other samples of the
+    batch in the place of the classes, and the base encoder's features in the place of the logits, since the loss has
+    seen to those of the projection. The sample itself is left out: how sure the model is of it is what the loss says.
+
+    The score depends on the batch's company: on who else is in it, and on how many, by up to log(B - 1). With the
+    loader's `drop_last=True` no batch is short.
+
+    Args:
+        features: (B, D) float of each of the two views, before the projection head; or such pairs by layer name, over
+            which the term is averaged. On several ranks, of this rank's batch.
+        temperature: τ > 0. The lower, the more the nearest decide. Cosines differ by 2 at most, so at 0.5 no q_ij is
+            more than 55 times another, and in a large batch the entropy stays near log(B - 1).
+
+    Returns:
+        (B,) float32, each in [0, log(B - 1)]; 0 where B is 1 or 2.
+
+    Raises:
+        ConfigError: If the temperature is not positive.
+        ObservationError: If the features are not as above.
+
+    Example:
+        >>> views = torch.eye(5), torch.eye(5)
+        >>> instance_entropy(views).exp()  # four others, all equally far
+        tensor([4., 4., 4., 4., 4.])
+
+    References:
+        EMP (arXiv 2408.16031), whose self-supervised formula is not known. Ours: all of it.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"`temperature` must be positive: got {temperature=}.")
+
+    def entropy(first: Tensor, second: Tensor) -> Tensor:
+        first, second = _unit(first), _unit(second)
+        there = _entropy_among_others(first, second, temperature)
+        return (there + _entropy_among_others(second, first, temperature)) / 2
+
+    return _mean_over_layers(features, entropy)
+
+
+def view_alignment(features: ViewFeatures) -> Tensor:
+    r"""How alike a sample's two views look to the encoder: :math:`\cos(u_i', u_i'')`; a reconstruction as well.
+
+    Where it comes from: an encoder that has memorised a sample maps its views closer together than one that has not.
+    SSLMem measures memorisation by that difference, with a second encoder that never saw the sample as the reference.
+    Nobody trains two, so the reference is left out: what is easy to align counts as remembered. It looks at one sample
+    alone, so the batch's company does not matter.
+
+    Args:
+        features: (B, D) float of each of the two views, before the projection head; or such pairs by layer name, over
+            which the term is averaged.
+
+    Returns:
+        (B,) float32, each in [-1, 1]; a feature that is all zeros is at right angles to every other.
+
+    Raises:
+        ObservationError: If the features are not as above.
+
+    Example:
+        >>> view_alignment((torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])))
+        tensor([1., 0.])
+
+    References:
+        EMP (arXiv 2408.16031), whose self-supervised formula is not known. Wang et al., "Memorization in
+        Self-Supervised Learning Improves Downstream Generalization" (ICLR 2024): the alignment in SSLMem. Ours: that
+        there is no reference model, the cosine for their distance, and that it enters EMP's score with a plus.
+    """
+
+    def cosine(first: Tensor, second: Tensor) -> Tensor:
+        alignment: Tensor = torch.linalg.vecdot(_unit(first), _unit(second)).clamp_(-1, 1)
+        return alignment
+
+    return _mean_over_layers(features, cosine)
+
+
+def _mean_over_layers(features: ViewFeatures, term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    pairs = list(features.values()) if isinstance(features, Mapping) else [features]
+    if not pairs:
+        raise ObservationError(
+            "`features` hold no layer: got an empty mapping. capture_features fills it when its `with` block ends."
+        )
+    for pair in pairs:
+        _check_pair(pair)
+    with torch.no_grad(), torch.autocast(pairs[0][0].device.type, enabled=False):
+        return torch.stack([term(first, second) for first, second in pairs]).mean(0)
+
+
+def _check_pair(pair: Any) -> None:
+    if isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(view, Tensor) for view in pair):
+        first, second = pair
+        if first.ndim == 2 and first.shape == second.shape and first.is_floating_point() and second.is_floating_point():
+            return
+        found = " and ".join(f"{tuple(view.shape)} {view.dtype}" for view in pair)
+    else:
+        found = type(pair).__name__
+    raise ObservationError(
+        f"`features` must be the two views' hidden features, a pair of float (B, D), or such pairs by layer: "
+        f"got {found}. Take them with emprune.capture_features(model, layers)."
+    )
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Scale rows to length 1 in float32; the largest entry first, whose square may be too much or too little for it."""
+    features = features.float()
+    largest = features.abs().amax(1, keepdim=True)
+    return F.normalize(features / largest.where(largest > 0, 1), dim=1)
+
+
+def _entropy_among_others(anchors: Tensor, others: Tensor, temperature: float) -> Tensor:
+    size = len(anchors)
+    if size == 1:
+        return anchors.new_zeros(1)  # a softmax over nobody
+    entropies = []
+    rows = max(1, _CHUNK_ELEMENTS // max(1, size))
+    for number, chunk in enumerate(anchors.split(rows)):
+        logits = chunk @ others.T / temperature
+        logits.diagonal(number * rows).fill_(-torch.inf)
+        entropies.append(_entropy(logits))
+    return torch.cat(entropies)
+
+
+_TERMS: dict[str, MemoryTerm] = {
+    "prediction_entropy": prediction_entropy,
+    "instance_entropy": instance_entropy,
+    "view_alignment": view_alignment,
+}
 
 
 def memory_term(memory: str | MemoryTerm) -> MemoryTerm:
@@ -105,10 +252,23 @@ def memory_term(memory: str | MemoryTerm) -> MemoryTerm:
 
 
 def memory_name(memory: str | MemoryTerm) -> str:
-    """Name a memory term for a saved state: its registered name, or the function's qualified one."""
+    """Name a memory term for a saved state: its registered name, or the function's qualified one.
+
+    Example:
+        >>> memory_name(partial(instance_entropy, temperature=0.1))
+        'instance_entropy(temperature=0.1)'
+    """
     if isinstance(memory, str):
         return memory
     for name, term in _TERMS.items():
         if term is memory:
             return name
+    if isinstance(memory, partial):
+        bound = [_value_name(value) for value in memory.args]
+        bound += [f"{name}={_value_name(value)}" for name, value in sorted(memory.keywords.items())]
+        return f"{memory_name(memory.func)}({', '.join(bound)})"
     return f"{memory.__module__}.{getattr(memory, '__qualname__', type(memory).__qualname__)}"
+
+
+def _value_name(value: object) -> str:
+    return memory_name(value) if callable(value) else repr(value)  # a function's repr is its address

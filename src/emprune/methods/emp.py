@@ -30,7 +30,9 @@ class EMP(Method):
 
     Args:
         beta: Weight of the memory term, finite and at least 0; 0 is greedy.
-        memory: The term, by name or as a function from the model's outputs to (B,).
+        memory: The term, by name or as a function from the model's outputs to (B,): "prediction_entropy" of the logits;
+            or, for contrastive learning, "instance_entropy" or "view_alignment" of hidden features, which
+            `capture_features` takes. `functools.partial(instance_entropy, temperature=0.1)` is one with an option.
         pool: None is the paper's hard top-K over all. Otherwise the K best of min(pool · K, seen) samples drawn
             uniformly; 1 is random, and past the number of seen samples it is hard top-K again.
 
@@ -39,8 +41,8 @@ class EMP(Method):
 
     References:
         EMP (arXiv 2408.16031), which has no code. Certain: the score is the loss plus beta times a memory term, and is
-        dynamic. Ours: that the term is the prediction's entropy, entering with a plus; beta = 3; scores are from the
-        last visit (stale); no warm-up and no tail; `pool`.
+        dynamic. Ours: that the term is the prediction's entropy, entering with a plus; both contrastive terms; beta =
+        3; scores are from the last visit (stale); no warm-up and no tail; `pool`.
     """
 
     beta: float = 3.0
