@@ -11,7 +11,7 @@ OLDEST_TESTS ?= tests/unit tests/property
 VENV := .venv
 CORE := .venv-core
 OLDEST := .venv-oldest
-BENCHMARKS := $(wildcard benchmarks/engine.py)
+BENCHMARKS := $(wildcard benchmarks/engine.py benchmarks/training.py)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -1,0 +1,126 @@
+"""Samples per second of `emprune run` against a loop by hand, and the wall time of a pruned run against a full one."""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.cost import machine
+from emprune.lab.config import RunConfig
+from emprune.lab.learning_rate import one_cycle
+from emprune.lab.session import Session
+from emprune.lab.store import RunFolder
+from emprune.lab.tasks import divide, get_task
+from emprune.lab.train import train
+
+__all__ = ["main"]
+
+SPEED_TARGET = 0.95
+TIME_TARGET = 0.33
+
+
+class Silent:
+    """Reports nothing."""
+
+    def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
+        """Say nothing."""
+
+    def step(self, num_visits: int) -> None:
+        """Say nothing."""
+
+    def epoch(self, record: Any) -> None:
+        """Say nothing."""
+
+
+def main() -> int:
+    """Measure in turn, print and write; return the exit status, 0 whether or not the targets are reached."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    full, pruned, by_hand = [], [], []
+    for _ in range(options.repeats):
+        by_hand.append(_timed(lambda: _by_hand(_session(options, "full", 1.0))))
+        full.append(_timed(lambda: _emprune(_session(options, "full", 1.0))))
+        pruned.append(_timed(lambda: _emprune(_session(options, options.method, options.keep))))
+    speed = statistics.median(h / f for h, f in zip(by_hand, full, strict=True))
+    share = statistics.median(p / f for p, f in zip(pruned, full, strict=True))
+    targets = [
+        {"name": "samples per second over a loop by hand", "found": speed, "at least": SPEED_TARGET},
+        {"name": f"wall time at keep {options.keep} over full", "found": share, "at most": TIME_TARGET},
+    ]
+    table = Table("what", "found", "target", "", title="Training")
+    for target in targets:
+        reached = target["found"] >= SPEED_TARGET if "at least" in target else target["found"] <= TIME_TARGET
+        bound = f"≥ {SPEED_TARGET}" if "at least" in target else f"≤ {TIME_TARGET}"
+        table.add_row(target["name"], f"{target['found']:.3f}", bound, "PASS" if reached else "FAIL")
+    Console(width=110).print(table)
+    if options.json is not None:
+        seconds = {"by_hand": by_hand, "full": full, "pruned": pruned}
+        document = {"settings": vars(options) | {"json": None}, "seconds": seconds, "targets": targets}
+        options.json.write_text(json.dumps(document | machine.measure(), indent=1) + "\n")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="How fast `emprune run` trains.")
+    parser.add_argument("--task", default="fashion-mnist")
+    parser.add_argument("--train-size", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--method", default="emp:pool=2")
+    parser.add_argument("--keep", type=float, default=0.3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    return parser.parse_args()
+
+
+def _session(options: argparse.Namespace, method: str, keep: float) -> Session:
+    settings = {"epochs": options.epochs, "model": options.model, "train_size": options.train_size}
+    config = RunConfig.for_task(options.task, method, keep=keep, threads=options.threads, **settings)
+    return Session.build(config, divide(get_task(options.task).load(None), train_size=options.train_size))
+
+
+def _timed(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _emprune(session: Session) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        train(session, RunFolder.open(Path(folder) / "run", session.config), report=Silent())
+
+
+def _by_hand(session: Session) -> None:
+    """The same training on all the data as one would write it, without emprune, scored as often."""
+    config, data, compute = session.config, session.splits.train, session.compute
+    size, num_batches = config.batch_size, -(-len(data) // config.batch_size)
+    generator = torch.Generator(compute.device)
+    for epoch in range(config.epochs):
+        order = torch.randperm(len(data), device=compute.device)
+        for number, chosen in enumerate(order.split(size)):
+            x = session.task.normalise(session.task.augment(generator, data.x[chosen]))
+            _hand_step(session, x, data.y[chosen], (epoch * num_batches + number) / (config.epochs * num_batches))
+        if (epoch + 1) * 4 % config.epochs < 4:
+            session.evaluate(session.splits.test)
+    compute.synchronize()
+
+
+def _hand_step(session: Session, x: Tensor, y: Tensor, progress: float) -> None:
+    for group in session.optimizer.param_groups:
+        group["lr"] = session.config.max_lr * one_cycle(progress)
+    with session.compute.autocast():
+        logits = session.model(x.contiguous(memory_format=torch.channels_last))
+    F.cross_entropy(logits.float(), y, label_smoothing=session.config.label_smoothing).backward()
+    session.optimizer.step()
+    session.optimizer.zero_grad()
