@@ -22,72 +22,16 @@ from accelerate.state import AcceleratorState, GradientState  # noqa: E402
 from accelerate.utils import GradientAccumulationPlugin  # noqa: E402
 
 from emprune.integrations.accelerate import AcceleratedLoader, prepare  # noqa: E402
+from tests.integration.accelerated import Run, forget, make_accelerator  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it
 
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate() -> Iterator[None]:
-    """accelerate keeps its state in the process."""
-    _forget()
+    forget()
     yield
-    _forget()
-
-
-def _forget() -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-
-
-def make_accelerator(**options: Any) -> Accelerator:
-    return Accelerator(cpu=True, step_scheduler_with_optimizer=False, **options)
-
-
-class Run:
-    """An accelerated training run."""
-
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        pruner: emprune.DataPruner,
-        dataloader: DataLoader[Any] | None = None,
-        *,
-        identify: bool = False,
-    ) -> None:
-        self.accelerator, self.pruner, self.identify = accelerator, pruner, identify
-        self.loader = prepare(accelerator, dataloader or runs.make_dataloader(), pruner)
-        model = runs.make_model()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
-        scheduler = runs.make_scheduler(optimizer, self.loader.total_steps)
-        self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
-        self.result = runs.Result()
-
-    def finish(self, *, stop_after: int | None = None) -> runs.Result:
-        """Train to the end, or until so many batches are trained on."""
-        num_batches = 0
-        for epoch in range(max(0, self.pruner.epoch), runs.NUM_EPOCHS):
-            self.loader.set_epoch(epoch)
-            self.result.plans.append(self.pruner.plan.index.tolist())
-            self.result.delivered.append([])
-            for index, batch in self.loader:
-                self.result.delivered[-1] += index.tolist()
-                self._train(index, batch)
-                num_batches += 1
-                if num_batches == stop_after:
-                    return self.result
-        self.result.weights = [parameter.detach().clone() for parameter in self.model.parameters()]
-        self.result.learning_rate = float(self.scheduler.get_last_lr()[0])
-        return self.result
-
-    def _train(self, index: torch.Tensor, batch: Any) -> None:
-        with self.accelerator.accumulate(self.model):
-            loss = runs.reduce(self.pruner, self.model, index, batch, identify=self.identify)
-            self.accelerator.backward(loss)
-            self.optimizer.step()
-            if self.accelerator.sync_gradients:
-                self.scheduler.step()
-                self.result.num_steps += 1
-            self.optimizer.zero_grad()
+    forget()
 
 
 METHODS = {"emp": emprune.EMP(), "infobatch": emprune.InfoBatch(), "random": emprune.Random()}
@@ -108,7 +52,7 @@ def test_it_ends_like_the_plain_loop(method: emprune.Method, accumulation: int) 
 def test_full_is_accelerate_as_it_is() -> None:
     """`Full` trains what accelerate's own loader does, given the same order."""
     result = Run(make_accelerator(gradient_accumulation_steps=3), runs.make_pruner(emprune.Full(), keep=1)).finish()
-    _forget()
+    forget()
     accelerator, model = make_accelerator(gradient_accumulation_steps=3), runs.make_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
     scheduler = runs.make_scheduler(optimizer, result.num_steps)
@@ -140,7 +84,7 @@ def test_every_loss_is_credited_to_its_own_sample(options: dict[str, Any]) -> No
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, accumulation: int, cls: type) -> None:
     def fresh() -> Run:
-        _forget()
+        forget()
         accelerator = make_accelerator(gradient_accumulation_steps=accumulation)
         return Run(accelerator, runs.make_pruner(emprune.UCB()), cls(runs.DATASET, batch_size=runs.BATCH_SIZE))
 
@@ -363,7 +307,7 @@ class TestAcceleratedLoader(LoaderContract):
     """It keeps to what every loader does."""
 
     def make_loader(self, pruner: emprune.DataPruner, *, accumulation: int = 1) -> AcceleratedLoader:
-        _forget()
+        forget()
         dataloader = DataLoader(Positions(pruner.num_samples), batch_size=self.batch_size)
         return prepare(make_accelerator(gradient_accumulation_steps=accumulation), dataloader, pruner)
 
