@@ -117,6 +117,14 @@ def test_the_command_says_what_to_install() -> None:
     assert "Traceback" not in finished.stderr
 
 
+def test_an_integration_says_what_to_install() -> None:
+    for name in ("accelerate", "lightning"):
+        finished = start_python(f"{BLOCK_EXTRAS}\nimport emprune.integrations.{name}")
+        assert finished.returncode == 1
+        assert f"ModuleNotFoundError: emprune.integrations.{name} needs" in finished.stderr
+        assert f"pip install 'emprune[{name}]'" in finished.stderr
+
+
 def check_in_a_bare_environment() -> None:
     """Run the tests without pytest, after making sure that no extra is installed."""
     installed = [name for name in EXTRAS if importlib.util.find_spec(name) is not None]

@@ -127,6 +127,11 @@ class DataPruner:
         return self._plan
 
     @property
+    def churn(self) -> float | None:
+        """Share of the current epoch's plan that was not in the one before; None in the first epoch."""
+        return self._churn
+
+    @property
     def rank(self) -> int:
         """This process's rank among those that share the data."""
         return self._ranks.rank

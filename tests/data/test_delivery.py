@@ -176,6 +176,38 @@ def test_a_first_batch_that_was_observed_or_is_still_held_is_no_peek() -> None:
     assert loader.state_dict()["num_delivered"] == 4
 
 
+class Counted(DataLoader[Any]):
+    num_started = 0
+
+    def __iter__(self) -> Any:
+        self.num_started += 1
+        return super().__iter__()
+
+
+def test_an_iterator_that_is_never_used_starts_nothing() -> None:
+    """Frameworks make some, to see whether they can."""
+    pruner = make_pruner()
+    loader = emprune.PrunedLoader(Counted(Positions(22), batch_size=4), pruner)
+    loader.set_epoch(0)
+    held = iter(loader)
+    assert isinstance(loader.loader, Counted)
+    assert loader.loader.num_started == 0
+    next(held)
+    assert loader.loader.num_started == 1
+
+
+def test_an_iterator_left_behind_before_its_first_batch() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner)
+    loader.set_epoch(0)
+    held = iter(loader)
+    train(pruner, loader)
+    loader.set_epoch(1)
+    with pytest.raises(emprune.EpochError, match="This iteration is of epoch 0"):
+        next(held)
+    assert train(pruner, loader) == pruner.plan.index.tolist()
+
+
 def test_the_loader_inside_follows_the_epoch_for_a_framework() -> None:
     pruner = make_pruner()
     loader = make_loader(pruner)

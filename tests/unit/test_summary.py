@@ -49,6 +49,7 @@ def test_churn_is_the_share_of_new_samples() -> None:
     observe(pruner, torch.tensor([0.0] * 8 + [8.0, 9.0]))
     pruner.begin_epoch(2)
     assert pruner.summary().churn == 0.5  # 4, 5 instead of 6, 7
+    assert pruner.churn == 0.5
 
 
 def test_overlap_with_greedy() -> None:

@@ -194,16 +194,20 @@ class PlannedLoader(ABC):
 class _Pass(Iterator[tuple[Tensor, Any]]):
     """One pass over the epoch: hands out the batches, sees that they follow the plan, keeps the loader's place.
 
-    Like a DataLoader's iterator it can go on after an exception; the batch that was lost stays undelivered.
+    Like a DataLoader's iterator it can go on after an exception; the batch that was lost stays undelivered. Delivery
+    begins with the first batch: frameworks make iterators that they never use, and workers cost time.
     """
 
     def __init__(self, loader: PlannedLoader, plan: EpochPlan, place: Place) -> None:
         self._loader, self._plan, self._place = loader, plan, place
         self._num_batches = 0
         self._failed = self._ended = False
-        self._batches = loader._deliver(place.rest)
+        self._batches: Iterator[tuple[Tensor, Any]] | None = None
 
     def __next__(self) -> tuple[Tensor, Any]:
+        if self._batches is None:
+            self._check_current()
+            self._batches = self._loader._deliver(self._place.rest)
         try:
             index, batch = next(self._batches)
         except StopIteration:
@@ -212,11 +216,7 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
         except BaseException:
             self._failed = True
             raise
-        if self._loader.pruner.plan is not self._plan:
-            raise EpochError(
-                f"This iteration is of epoch {self._plan.epoch}, and the pruner has planned anew since. Start another "
-                "one after loader.set_epoch(epoch)."
-            )
+        self._check_current()
         self._check_turn(index)
         self._place.add(index)
         if self._num_batches == 0:
@@ -231,6 +231,13 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
             is_old = len(self._before.remaining) <= len(self._place.remaining)
             if is_old or not _is_observed(self._loader.pruner, self._first):
                 self._loader._place = self._before
+
+    def _check_current(self) -> None:
+        if self._loader.pruner.plan is not self._plan:
+            raise EpochError(
+                f"This iteration is of epoch {self._plan.epoch}, and the pruner has planned anew since. Start another "
+                "one after loader.set_epoch(epoch)."
+            )
 
     def _check_turn(self, index: Tensor) -> None:
         if self._place.is_next(index) or self._failed or not self._loader._in_order:

@@ -1,0 +1,1 @@
+"""emprune inside training frameworks: one module for each, imported only on demand."""

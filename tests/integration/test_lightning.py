@@ -1,0 +1,294 @@
+"""emprune under Lightning: epochs that shrink are validated, scheduled, checkpointed and shared like others."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import BatchSampler, DataLoader
+
+import emprune
+from emprune.testing import assert_same_state
+from tests.integration import runs
+
+pytest.importorskip("lightning")
+
+from lightning.pytorch import LightningDataModule, callbacks, loggers
+
+from emprune.integrations.lightning import PruningCallback, prepare
+from tests.integration.lightning_module import Module, learning_rate, make_trainer
+
+# Resumed runs save nothing, and Lightning remarks on it.
+pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to:UserWarning")
+
+
+METHODS = {"emp": emprune.EMP(), "infobatch": emprune.InfoBatch(), "random": emprune.Random()}
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_it_ends_like_the_plain_loop(method: emprune.Method, accumulation: int) -> None:
+    """The steps, the learning rate, every bit of the weights; and it validates in every epoch."""
+    module = Module(method)
+    make_trainer(accumulate_grad_batches=accumulation).fit(module)
+    runs.assert_same_run(module.result, runs.plain_run(runs.make_pruner(method), accumulation=accumulation))
+    assert module.result.delivered == module.result.plans
+    assert module.result.num_steps == module.loader.total_steps
+    assert module.result.learning_rate == pytest.approx(0.002)
+    assert module.validated == {"sanity": 2, "0": 2, "1": 2, "2": 2, "3": 2, "4": 2}
+
+
+class Vanilla(Module):
+    """Lightning without emprune, given the order."""
+
+    def __init__(self, plans: list[list[int]], total_steps: int) -> None:
+        super().__init__()
+        self.plans, self._total_steps = plans, total_steps
+
+    def setup(self, stage: str) -> None:
+        pass
+
+    def total_steps(self) -> int:
+        return self._total_steps
+
+    def train_dataloader(self) -> Any:
+        order = self.plans[self.trainer.current_epoch]
+        return DataLoader(runs.DATASET, batch_sampler=BatchSampler(order, runs.BATCH_SIZE, drop_last=False))
+
+    def on_train_epoch_start(self) -> None:
+        pass
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return F.cross_entropy(self.net(batch[1]), batch[2])
+
+
+class FullModule(Module):
+    def setup(self, stage: str) -> None:
+        self.pruner = runs.make_pruner(emprune.Full(), keep=1)
+        self.loader = prepare(self.trainer, runs.make_dataloader(), self.pruner)
+
+
+def test_full_is_lightning_as_it_is() -> None:
+    module = FullModule()
+    make_trainer(accumulate_grad_batches=3).fit(module)
+    vanilla = Vanilla(module.result.plans, module.loader.total_steps)
+    make_trainer(accumulate_grad_batches=3).fit(vanilla)
+    assert vanilla.result.num_steps == module.result.num_steps == 5 * 5
+    assert vanilla.result.learning_rate == module.result.learning_rate
+    assert all(map(torch.equal, vanilla.result.weights, module.result.weights))
+
+
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"num_workers": 2, "in_order": False}], ids=str)
+def test_every_loss_is_credited_to_its_own_sample_and_none_from_validation(options: dict[str, Any]) -> None:
+    module = Module(emprune.Greedy(), identify=True, **options)
+    make_trainer().fit(module)
+    runs.assert_every_loss_is_its_own(module.pruner)
+    assert int(module.pruner.visits.sum()) == sum(map(len, module.result.plans))
+
+
+SAVING: dict[str, dict[str, Any]] = {
+    "after validation": {},
+    "at epoch ends": {"save_on_train_epoch_end": True},
+    "in mid-epoch": {"every_n_train_steps": 2},
+}
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("when", SAVING.values(), ids=SAVING)
+def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, when: dict[str, Any], accumulation: int) -> None:
+    saving = callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", **when)
+    whole = Module(emprune.UCB())
+    make_trainer(accumulate_grad_batches=accumulation, callbacks=[saving]).fit(whole)
+    expected = whole.result
+    whole.pruner.sync()
+    saved = sorted(tmp_path.glob("*.ckpt"))
+    assert len(saved) >= runs.NUM_EPOCHS
+    for path in saved:
+        resumed = Module(emprune.UCB())
+        trainer = make_trainer(accumulate_grad_batches=accumulation)
+        trainer.fit(resumed, ckpt_path=str(path), weights_only=True)
+        num_delivered = torch.load(path, weights_only=True)["num_delivered"]
+        assert resumed.result.samples == expected.samples[num_delivered:], path
+        resumed.pruner.sync()
+        assert_same_state(resumed.pruner.state_dict(), whole.pruner.state_dict())
+        assert trainer.global_step == expected.num_steps
+        assert all(map(torch.equal, resumed.net.parameters(), expected.weights))
+        assert learning_rate(trainer) == expected.learning_rate
+
+
+def test_what_was_kept_is_logged(tmp_path: Path) -> None:
+    trainer = make_trainer(logger=loggers.CSVLogger(tmp_path), log_every_n_steps=1)
+    trainer.fit(module := Module())
+    with Path(trainer.logger.log_dir, "metrics.csv").open() as file:  # type: ignore[union-attr, arg-type]
+        rows = [row for row in csv.DictReader(file) if row["pruning/kept_fraction"]]
+    kept = [float(row["pruning/kept_fraction"]) for row in rows]
+    assert kept == pytest.approx([len(plan) / runs.NUM_SAMPLES for plan in module.result.plans])
+    assert [bool(row["pruning/churn"]) for row in rows] == [False, True, True, True, True]
+    assert float(trainer.callback_metrics["pruning/planning_seconds"]) > 0
+
+
+def test_the_steps_lightning_would_estimate_are_not_those_it_makes() -> None:
+    """Why schedules take `loader.total_steps`."""
+    module = Module()
+    trainer = make_trainer()
+    trainer.fit(module)
+    assert trainer.estimated_stepping_batches != module.result.num_steps == module.loader.total_steps
+
+
+def test_a_short_run_to_try_out_the_code() -> None:
+    module = Module()
+    make_trainer(fast_dev_run=2).fit(module)
+    assert module.result.num_steps == 2
+    assert module.result.samples == module.result.plans[0][: 2 * runs.BATCH_SIZE]
+
+
+def test_early_stopping() -> None:
+    module = Module(emprune.Greedy())
+    stopping = callbacks.EarlyStopping("pruning/kept_fraction", patience=2)
+    trainer = make_trainer(callbacks=[stopping])
+    trainer.fit(module)
+    assert len(module.result.plans) == trainer.current_epoch < runs.NUM_EPOCHS
+    assert module.result.delivered == module.result.plans
+    assert int(module.pruner.visits.sum()) == sum(map(len, module.result.plans))
+
+
+def test_validation_within_epochs() -> None:
+    module = Module()
+    make_trainer(val_check_interval=0.5).fit(module)
+    assert module.validated == {"sanity": 2, "0": 4, "1": 4, "2": 4, "3": 4, "4": 4}
+
+
+def test_another_fit_of_the_same_trainer() -> None:
+    """Each fit has its own pruner; the callback of the one before is gone."""
+    trainer: Any = make_trainer()
+    trainer.fit(first := Module())
+    trainer.fit_loop.epoch_progress.reset()
+    trainer.fit(second := Module())
+    assert second.result.delivered == first.result.delivered
+    assert sum(isinstance(callback, PruningCallback) for callback in trainer.callbacks) == 1
+
+
+class Data(LightningDataModule):
+    def setup(self, stage: str) -> None:
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        module.pruner = runs.make_pruner()
+        module.loader = self.loader = prepare(self.trainer, runs.make_dataloader(), module.pruner)
+
+    def train_dataloader(self) -> Any:
+        return self.loader
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(runs.DATASET, batch_size=25)
+
+
+class Bare(Module):
+    def setup(self, stage: str) -> None:
+        pass
+
+
+def test_prepared_in_a_datamodule() -> None:
+    make_trainer().fit(module := Bare(), datamodule=Data())
+    runs.assert_same_run(module.result, runs.plain_run(runs.make_pruner()))
+
+
+def test_prepared_before_the_fit_on_one_device() -> None:
+    trainer, module = make_trainer(), Bare()
+    module.pruner = runs.make_pruner()
+    module.loader = prepare(trainer, runs.make_dataloader(), module.pruner)
+    trainer.fit(module, module.loader)
+    runs.assert_same_run(module.result, runs.plain_run(runs.make_pruner()))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "loaders that are not reloaded": (
+        {"reload_dataloaders_every_n_epochs": 0},
+        r"got reload_dataloaders_every_n_epochs=0\. Write Trainer\(reload_dataloaders_every_n_epochs=1\)\.",
+    ),
+    "more epochs": ({"max_epochs": 6}, r"must be the trainer's `max_epochs`: got 5 and 6\."),
+    "any number of epochs": ({"max_epochs": -1, "max_steps": 5}, r"`max_epochs`: got 5 and -1\."),
+    "some batches": ({"limit_train_batches": 0.5}, r"`limit_train_batches` would leave out .* got 0\.5\. Lower the"),
+    "one batch": ({"limit_train_batches": 1}, r"`limit_train_batches` would leave out .* got 1\. Lower the"),
+    "the same batches": ({"overfit_batches": 2}, r"`limit_train_batches` would leave out .* got 2\. Lower the"),
+    "changing accumulation": (
+        {"callbacks": [callbacks.GradientAccumulationScheduler({1: 2})]},
+        r"A GradientAccumulationScheduler would change the steps",
+    ),
+    "several devices before the ranks are there": (
+        {"devices": 2, "strategy": "ddp"},
+        r"got 2 device\(s\) and a pruner for 1 rank\(s\)\. Make the pruner and call `prepare` in the `setup`",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(emprune.ConfigError, match=message):
+        prepare(make_trainer(**options), runs.make_dataloader(), runs.make_pruner())
+
+
+def test_batches_that_overtake_each_other_on_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emprune.DataPruner, "num_ranks", 2)
+    dataloader = runs.make_dataloader(num_workers=2, in_order=False)
+    with pytest.raises(emprune.ConfigError, match=r"`in_order=False` cannot be resumed on several devices"):
+        prepare(make_trainer(devices=2, strategy="ddp"), dataloader, runs.make_pruner())
+
+
+def test_training_on_another_loader_is_refused() -> None:
+    with pytest.raises(emprune.ConfigError, match=r"got DataLoader\. Return it from `train_dataloader`"):
+        make_trainer().fit(Module(), runs.make_dataloader())
+
+
+def test_a_checkpoint_without_the_pruner_is_refused(tmp_path: Path) -> None:
+    plans = [list(range(runs.NUM_SAMPLES))] * runs.NUM_EPOCHS
+    saving = callbacks.ModelCheckpoint(tmp_path, filename="saved", save_on_train_epoch_end=True)
+    make_trainer(callbacks=[saving], max_epochs=2).fit(Vanilla(plans, total_steps=26))
+    with pytest.raises(emprune.EpochError, match=r"Lightning is in epoch 2, the pruner in epoch 0\."):
+        make_trainer().fit(Module(), ckpt_path=str(tmp_path / "saved.ckpt"))
+
+
+class Reporting(Module):
+    """Writes what its rank did."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(emprune.Greedy(), identify=True)
+        self.folder, self.name = folder, name
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        runs.assert_every_loss_is_its_own(self.pruner)
+        report = {
+            "plans": self.result.plans,
+            "delivered": self.result.delivered,
+            "num_steps": self.result.num_steps,
+            "total_steps": self.loader.total_steps,
+            "learning_rate": self.result.learning_rate,
+            "validated": dict(self.validated),
+            "weights": [weights.tolist() for weights in self.result.weights],
+        }
+        (self.folder / f"{self.name}-{self.global_rank}.json").write_text(json.dumps(report))
+
+
+@pytest.mark.distributed
+def test_two_devices_share_the_plan_and_resume(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"devices": 2, "strategy": "ddp_fork", "accumulate_grad_batches": 2}
+    saving = callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", every_n_train_steps=3)
+    make_trainer(callbacks=[saving], **settings).fit(Reporting(tmp_path, "whole"))
+    one, other = (json.loads((tmp_path / f"whole-{rank}.json").read_text()) for rank in (0, 1))
+    assert one["plans"] == other["plans"]
+    for plan, mine, yours in zip(one["plans"], one["delivered"], other["delivered"], strict=True):
+        assert (mine, yours) == (plan[0::2], plan[1::2])
+    assert one["num_steps"] == other["num_steps"] == one["total_steps"]
+    assert one["learning_rate"] == other["learning_rate"] == pytest.approx(0.002)
+    assert one["validated"] == other["validated"] == {"sanity": 1, "0": 1, "1": 1, "2": 1, "3": 1, "4": 1}
+    assert one["weights"] == other["weights"]
+    path = tmp_path / "step=3.ckpt"
+    make_trainer(**settings).fit(Reporting(tmp_path, "resumed"), ckpt_path=str(path))
+    num_delivered = torch.load(path, weights_only=True)["num_delivered"]
+    for rank, report in enumerate((one, other)):
+        resumed = json.loads((tmp_path / f"resumed-{rank}.json").read_text())
+        assert runs.flat(resumed["delivered"]) == runs.flat(report["delivered"])[num_delivered:]
+        assert resumed["weights"] == report["weights"]
