@@ -94,7 +94,11 @@ def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Pa
         ("compare digits --methods , --out {out}", 2, "needs a seed and a method"),
         ("compare digits --seeds 0 --out {out}", 2, "`seeds` must name at least one seed"),
         ("compare --out {out}", 2, "Name a TASK, or a file with --experiment."),
-        ("compare digits --experiment {file} --keep 0.3", 2, "says what is run. Leave out --task, --keep."),
+        (
+            "compare digits --experiment {file} --keep 0.3",
+            2,
+            "says what is run, but for --seeds. Leave out --task, --keep.",
+        ),
         ("compare digits --margin 0 --out {out}", 2, "`margin` must be positive"),
         ("compare digits --from {out} --out {out}", 2, "is neither a folder of runs nor a results.json"),
         ("estimate digits --label-noise 1", 2, "`label_noise` must be in [0, 1)"),

@@ -1,5 +1,6 @@
 """The `emprune` command in full: run, compare, estimate, data, methods, tasks."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,8 +161,8 @@ def compare(
     emprune compare --experiment experiments/cifar10-20k.toml --dry-run
     """
     with failures_reported():
-        given = {"methods": methods, "seeds": seeds, "baseline": baseline, "margin": margin}
-        experiment = _experiment(task, experiment_file, given, settings)
+        given = {"methods": methods, "baseline": baseline, "margin": margin}
+        experiment = _experiment(task, experiment_file, seeds, given, settings)
         where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
         queue = prepared_queue(experiment, out=where, sources=sources or [], data_dir=data_dir, console=progress)
         if dry_run:
@@ -201,20 +202,23 @@ def estimate(
             out.print(warning, style="yellow")
 
 
-def _experiment(task: str | None, file: Path | None, given: dict[str, Any], settings: dict[str, Any]) -> Experiment:
+def _experiment(
+    task: str | None, file: Path | None, seeds: str | None, given: dict[str, Any], settings: dict[str, Any]
+) -> Experiment:
     """Return what is to be compared: the file's experiment, or one made of the options."""
-    given = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None}
     if file is not None:
         refuse_settings(
-            {**({} if task is None else {"task": task}), **given, **settings},
-            because=f"{file} says what is run.",
+            {**({} if task is None else {"task": task}), **chosen, **settings},
+            because=f"{file} says what is run, but for --seeds.",
         )
-        return Experiment.read(file)
+        experiment = Experiment.read(file)
+        return experiment if seeds is None else dataclasses.replace(experiment, seeds=parse_seeds(seeds))
     if task is None:
         raise ConfigError("Name a TASK, or a file with --experiment. `emprune tasks` lists the tasks.")
-    chosen = [method for method in given.pop("methods", DEFAULT_METHODS).split(",") if method.strip()]
-    numbers = parse_seeds(given.pop("seeds", DEFAULT_SEEDS))
-    return Experiment(task=task, methods=chosen, seeds=numbers, settings=settings, **given)
+    methods = [method for method in chosen.pop("methods", DEFAULT_METHODS).split(",") if method.strip()]
+    numbers = parse_seeds(seeds or DEFAULT_SEEDS)
+    return Experiment(task=task, methods=methods, seeds=numbers, settings=settings, **chosen)
 
 
 @app.command()
