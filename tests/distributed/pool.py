@@ -25,7 +25,7 @@ _PATIENCE = 60.0
 
 
 class RankPool:
-    """Runs functions in processes that are the ranks of a gloo group, a new group each time.
+    """Runs functions in processes that are the ranks of a group, a new group each time.
 
     The processes are forked, when they are first needed, from a server that has imported torch and done nothing else.
     """
@@ -44,6 +44,7 @@ class RankPool:
         num_ranks: int = 2,
         timeout: float = 30.0,
         dying: Sequence[int] = (),
+        backend: str = "gloo",
     ) -> list[Any]:
         """Return what ``work(*arguments)`` returned on each rank; warnings are errors there, too.
 
@@ -53,6 +54,7 @@ class RankPool:
             num_ranks: The size of the default group.
             timeout: The group's, in seconds.
             dying: The ranks that are to end their process; they return None.
+            backend: The group's.
 
         Raises:
             AssertionError: If another rank died, or any raised or hangs.
@@ -62,7 +64,7 @@ class RankPool:
             self._workers.append(self._start())
         job = pickle.dumps((work, arguments))  # a Connection's own pickling would have all ranks share one memory
         for rank, (_, connection) in enumerate(self._workers[:num_ranks]):
-            connection.send((job, rank, num_ranks, timeout, str(rendezvous)))
+            connection.send((job, backend, rank, num_ranks, timeout, str(rendezvous)))
         deadline = time.monotonic() + _PATIENCE
         outcomes = [self._outcome(rank, deadline) for rank in range(num_ranks)]
         self._workers = [worker for worker in self._workers if worker[0].is_alive()]
@@ -104,13 +106,13 @@ def _serve(connection: Connection) -> None:
     warnings.simplefilter("error")
     while True:
         try:
-            job, rank, num_ranks, timeout, rendezvous = connection.recv()
+            job, backend, rank, num_ranks, timeout, rendezvous = connection.recv()
         except EOFError:
             return
         outcome: tuple[str, Any]
         try:
             dist.init_process_group(
-                "gloo",
+                backend,
                 init_method=f"file://{rendezvous}",
                 rank=rank,
                 world_size=num_ranks,
