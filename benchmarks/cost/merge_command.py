@@ -27,7 +27,7 @@ def main() -> int:
             records.append({"case": "merging", "settings": case, "measured": run_case("merging", case)})
             if options.json is not None:
                 options.json.write_text(json.dumps({"records": records}, indent=1) + "\n")
-    _print(Console(width=110 if not sys.stdout.isatty() else None), records[1:])
+    _print(Console(width=124 if not sys.stdout.isatty() else None), records[1:])
     return 0
 
 
