@@ -1,10 +1,25 @@
-"""How much hypothesis tries: little and quickly here, the same every time in CI, a lot on demand."""
+"""How much hypothesis tries (little here, the same every time in CI, a lot on demand), and the pool of ranks."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
+import torch.distributed as dist
 from hypothesis import settings
+
+from tests.distributed.pool import RankPool
 
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[RankPool]:
+    """Processes for tests with several ranks: ``ranks.run(work, *arguments, num_ranks=3)``; one pool for all tests."""
+    if not dist.is_available() or not dist.is_gloo_available():
+        pytest.skip("needs gloo")
+    pool = RankPool()
+    yield pool
+    pool.close()

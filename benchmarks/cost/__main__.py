@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.cost import delivery, machine, memory, observing, planning
+from benchmarks.cost import delivery, machine, memory, merging, observing, planning
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "delivery": delivery.measure,
     "machine": machine.measure,
     "memory": memory.measure,
+    "merging": merging.measure,
     "observing": observing.measure,
     "planning": planning.measure,
 }

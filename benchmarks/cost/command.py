@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["main"]
+__all__ = ["Case", "Record", "main", "run_case"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _METHODS = ("greedy", "emp", "emp:pool=2", "infobatch", "ucb", "epsilon-greedy", "random", "random-permutation")
@@ -34,7 +34,7 @@ def main() -> int:
     records: list[Record] = []
     for number, (case, settings) in enumerate(cases, start=1):
         progress.print(f"{number} of {len(cases)}: {case} {settings}", highlight=False)
-        records.append({"case": case, "settings": settings, "measured": _measure(case, settings)})
+        records.append({"case": case, "settings": settings, "measured": run_case(case, settings)})
         if options.json is not None:
             document = {"records": records, "targets": list(_targets(records))}
             options.json.write_text(json.dumps(document, indent=1) + "\n")
@@ -69,7 +69,8 @@ def _cases(sizes: list[int], *, huge: bool, threads: int) -> Iterator[Case]:
         yield "planning", {"threads": threads, "method": method, "num_samples": _HUGE, "repeats": 1}
 
 
-def _measure(case: str, settings: dict[str, Any]) -> Record:
+def run_case(case: str, settings: dict[str, Any]) -> Record:
+    """Return what a case measured, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.cost", case, json.dumps(settings)]
     output = subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     measured: Record = json.loads(output)

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.cost.run import KEEP, Run
 
-__all__ = ["measure"]
+__all__ = ["measure", "peak", "resident"]
 
 _STEADY_EPOCHS = 3
 
@@ -23,12 +23,12 @@ def measure(*, method: str, num_samples: int, full: bool) -> dict[str, Any]:
         full: Observe all the data and plan once after that, as a warm-up epoch does.
     """
     _touch_the_machinery(method)
-    start = _resident()
+    start = resident()
     if full:
         run = Run(method, num_samples, keep=1.0)
         run.plan()
         run.observe()
-        observed = _peak()
+        observed = peak()
         run.plan()
     else:
         run = Run(method, num_samples)
@@ -36,12 +36,12 @@ def measure(*, method: str, num_samples: int, full: bool) -> dict[str, Any]:
         for _ in range(_STEADY_EPOCHS):
             run.plan()
             run.observe()
-        observed = _resident()
+        observed = resident()
         run.plan()
-    peak = _peak() - start
+    highest = peak() - start
     return {
-        "peak_bytes": peak,
-        "peak_bytes_per_sample": peak / num_samples,
+        "peak_bytes": highest,
+        "peak_bytes_per_sample": highest / num_samples,
         "observed_bytes_per_sample": (observed - start) / num_samples,
         "column_bytes_per_sample": run.pruner.stats.bytes_per_sample,
         "keep": 1.0 if full else KEEP,
@@ -56,15 +56,16 @@ def _touch_the_machinery(method: str) -> None:
     torch.rand(100_000).add_(1)
 
 
-def _peak() -> int:
+def peak() -> int:
+    """Bytes resident at the highest so far."""
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes resident now; where the system does not tell, the highest so far."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
-        return _peak()
+        return peak()
     return pages * resource.getpagesize()

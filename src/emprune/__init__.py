@@ -1,7 +1,7 @@
 """Dynamic data pruning for PyTorch: EMP and its rivals behind one interface, at exactly equal cost."""
 
 from emprune.data import ArrayLoader, PrunedLoader
-from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, StateError
+from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, RankError, StateError
 from emprune.features import capture_features
 from emprune.losses import nt_xent
 from emprune.memory import instance_entropy, prediction_entropy, view_alignment
@@ -52,6 +52,7 @@ __all__ = [
     "PrunerSummary",
     "Random",
     "RandomPermutation",
+    "RankError",
     "SampleStats",
     "Schedule",
     "Selection",

@@ -1,15 +1,24 @@
 """Ranks that train together: the only file that imports torch.distributed."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["ProcessGroup", "Ranks"]
+from emprune.errors import ConfigError, RankError
+
+__all__ = ["NOT_OBSERVED", "NOT_VALID", "ProcessGroup", "Ranks"]
 
 ProcessGroup: TypeAlias = "dist.ProcessGroup"
+_Said = TypeVar("_Said")
+
+NOT_OBSERVED, NOT_VALID = 0, 1
+"""What `Ranks.unite` says of a place; anything above that is a valid observation."""
+_CHUNK_ELEMENTS = 1 << 24
+"""Elements that are reduced at a time: 64 MiB on the group's device, whatever N is."""
 
 
 class Ranks:
@@ -17,36 +26,90 @@ class Ranks:
 
     Args:
         process_group: The group the data is sharded over; None for the default group.
+
+    Raises:
+        ConfigError: If this process is not in the group.
     """
 
     def __init__(self, process_group: "ProcessGroup | None" = None) -> None:
         self._group = process_group
-        initialised = dist.is_available() and dist.is_initialized()
-        self.rank = dist.get_rank(process_group) if initialised else 0
-        self.size = dist.get_world_size(process_group) if initialised else 1
+        self.rank = dist.get_rank(process_group) if _is_initialised() else 0
+        self.size = self._current_size()
+        if self.rank < 0:
+            raise ConfigError(
+                "`process_group` must be one that this process is in: got another's. Give every process the group of "
+                "those among which its data is divided, such as device_mesh['data'].get_group()."
+            )
 
-    def merge(
-        self, num_samples: int, index: Tensor, measured: Mapping[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Unite what all ranks observed; collective, and the same on all of them. One rank: returned as it is.
+    def exchange(self, said: _Said, *, doing: str) -> list[_Said]:
+        """Return what every rank says, by rank. Collective; a small picklable value.
 
         Args:
-            num_samples: N.
-            index: (M,) int64, what this rank observed, each sample once.
-            measured: (M,) float32 each; every rank must name the same quantities.
+            said: What this rank says.
+            doing: What the ranks do together, for the message.
+
+        Raises:
+            RankError: If a rank does not take part within the group's timeout, or their number is not what it was.
+        """
+        if self._current_size() != self.size:
+            raise RankError(
+                f"The pruner was made for {self.size} rank(s), and there are {self._current_size()} now. Make it after "
+                "torch.distributed is initialised; to go on with other ranks, load its state into a new one."
+            )
+        if self.size == 1:
+            return [said]
+        everything: list[_Said] = [said] * self.size
+        with self._together(doing):
+            dist.all_gather_object(everything, said, group=self._group)
+        return everything
+
+    def unite(
+        self,
+        num_places: int,
+        place: Tensor,
+        measured: Mapping[str, Tensor],
+        *,
+        valid: Tensor | None,
+        names: Sequence[str],
+        doing: str,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Unite what several ranks observed; collective, and the same bit by bit on all of them.
+
+        Where several ranks observed a place, a valid observation goes before one that is not, and the highest rank's
+        before the others'. No arithmetic is done on the values, so that none depends on the number of ranks.
+
+        Args:
+            num_places: K; places are positions in the plan.
+            place: (M,) int64, what this rank observed, each once; M may be 0.
+            measured: (M,) float32 each.
+            valid: (M,) bool, or None where all are.
+            names: The quantities to unite, the same on all ranks; this rank need not have measured any if M is 0.
+            doing: What the ranks do together, for the message.
 
         Returns:
-            The union, ordered by position; a sample that several ranks observed gets the mean.
+            (K,) integers, `NOT_OBSERVED`, `NOT_VALID` or above; and (K,) float32 of each quantity, meaningful where
+            they are above.
+
+        Raises:
+            RankError: If a rank does not take part within the group's timeout.
         """
-        if self.size == 1:
-            return index, dict(measured)
-        count = self._sum(torch.zeros(num_samples).index_fill_(0, index, 1))
-        union = count.nonzero().squeeze(1)
-        count = count[union]
-        merged = {}
-        for name in sorted(measured):
-            merged[name] = self._sum(torch.zeros(num_samples).index_copy_(0, index, measured[name]))[union] / count
-        return union, merged
+        mine = self.rank + NOT_VALID + 1
+        winner = torch.zeros(num_places, dtype=torch.uint8 if self.size < 254 else torch.int32)
+        winner.index_fill_(0, place, mine)
+        if valid is not None:
+            winner.index_fill_(0, place[~valid], NOT_VALID)
+        self._all_reduce(winner, dist.ReduceOp.MAX, doing)
+        won = winner.index_select(0, place) == mine
+        if not bool(won.all()):
+            place, measured = place[won], {name: values[won] for name, values in measured.items()}
+        united = {}
+        for name in names:
+            bits = torch.zeros(num_places, dtype=torch.int32)  # adding 0 would turn the float -0.0 into 0.0
+            if len(place):
+                bits.index_copy_(0, place, measured[name].view(torch.int32))
+            self._all_reduce(bits, dist.ReduceOp.SUM, doing)
+            united[name] = bits.view(torch.float32)
+        return winner, united
 
     def gather(self, values: Tensor) -> Tensor:
         """Concatenate all ranks' values, by rank, with a gradient; collective, and so is the backward pass.
@@ -62,11 +125,39 @@ class Ranks:
         gathered: Tensor = _Gather.apply(values, self._group)
         return gathered
 
-    def _sum(self, values: Tensor) -> Tensor:
-        if dist.get_backend(self._group) == "nccl":
-            values = values.cuda()
-        dist.all_reduce(values, group=self._group)
-        return values.cpu()
+    def _current_size(self) -> int:
+        return dist.get_world_size(self._group) if _is_initialised() else 1
+
+    def _all_reduce(self, values: Tensor, operation: "dist.ReduceOp.RedOpType", doing: str) -> None:
+        """Reduce (K,) values on the CPU in place, on a device that the group communicates from."""
+        device = self._device()
+        for part in values.split(_CHUNK_ELEMENTS):
+            sent = part.to(device)
+            with self._together(doing):
+                dist.all_reduce(sent, op=operation, group=self._group)
+            if sent is not part:
+                part.copy_(sent)
+
+    def _device(self) -> torch.device:
+        """The CPU where the group can communicate from it; NCCL cannot, and takes the process's current GPU."""
+        kinds = [pair.split(":")[0] for pair in dist.get_backend_config(self._group).split(",")]
+        return torch.device("cpu" if "cpu" in kinds else kinds[0])
+
+    @contextmanager
+    def _together(self, doing: str) -> Iterator[None]:
+        """Say what it means where a collective fails."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise RankError(
+                f"A rank did not take part in {doing}: it died, or did not come within the process group's timeout. "
+                f"Every rank must call begin_epoch and sync as often as the others. This is rank {self.rank} of "
+                f"{self.size}; the other's own error, if it left one, is in its log."
+            ) from error
+
+
+def _is_initialised() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 class _Gather(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """The errors emprune raises. Each says which parameter, which rule, what was found and what to do."""
 
-__all__ = ["ConfigError", "EmpruneError", "EpochError", "ObservationError", "StateError"]
+__all__ = ["ConfigError", "EmpruneError", "EpochError", "ObservationError", "RankError", "StateError"]
 
 
 class EmpruneError(Exception):
@@ -17,6 +17,10 @@ class ObservationError(EmpruneError, ValueError):
 
 class EpochError(EmpruneError, RuntimeError):
     """A call came in the wrong epoch, or before the first one."""
+
+
+class RankError(EmpruneError, RuntimeError):
+    """A rank did not take part in what all must do together, or did something else; nothing was folded."""
 
 
 class StateError(EmpruneError, ValueError):

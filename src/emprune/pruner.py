@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError
+from emprune.merging import check_same_plan, merge
 from emprune.methods.base import Method
-from emprune.observations import PendingObservations, check_observation, check_planned, last_of_each
+from emprune.observations import PendingObservations, check_observation
 from emprune.plan import EpochPlan
 from emprune.planning import full_plan, pruned_plan
 from emprune.schedule import Schedule
 from emprune.state import FORMAT_VERSION, check_state
-from emprune.stats import SampleStats, all_finite
+from emprune.stats import SampleStats
 from emprune.summary import PrunerSummary, summarise
 
 __all__ = ["DataPruner"]
@@ -150,7 +152,9 @@ class DataPruner:
         return visits
 
     def begin_epoch(self, epoch: int, *, multiple_of: int = 1, drop_last: bool = False) -> EpochPlan:
-        """Plan an epoch: fold what the last one observed, and select.
+        """Plan an epoch: unite and fold what the ranks observed in the last one, and select.
+
+        Collective on several ranks where it plans, not where it returns the current plan again.
 
         Args:
             epoch: The current epoch again (the same plan object), or the next one.
@@ -161,9 +165,11 @@ class DataPruner:
             The global plan; `plan.shard(rank, world_size)` is one rank's share.
 
         Raises:
-            EpochError: If epochs are out of order or beyond the last, or a method that scores saw no observation.
+            EpochError: If epochs are out of order or beyond the last, or a method that scores saw no observation on
+                any rank.
             ObservationError: If the last epoch's observations are not finite and `nonfinite="error"`.
             ConfigError: If `multiple_of` is not a positive multiple of the number of ranks, or cannot be met.
+            RankError: If the ranks do not do the same, or one does not take part.
         """
         if self._plan is not None and epoch == self._plan.epoch:
             return self._plan
@@ -176,7 +182,8 @@ class DataPruner:
         size = self.schedule.num_kept(
             epoch, spent=self._spent, multiple_of=multiple_of, num_ranks=self.num_ranks, drop_last=drop_last
         )
-        self.sync()
+        self._fold_pending(f"begin_epoch({epoch}) of {'any number of' if size is None else size} samples")
+        self._check_observed()
         self._weights = None  # of the last plan, which has them still; planning needs the room
         if self.schedule.is_full(epoch):
             assert size is not None
@@ -184,6 +191,7 @@ class DataPruner:
         else:
             previous = self._plan.index if self._plan is not None and self._chosen else None
             plan, chosen = pruned_plan(self.method, self.stats, size, epoch=epoch, seed=self.seed, previous=previous)
+        check_same_plan(self._ranks, plan)
         self._adopt(plan, chosen)
         self.planning_seconds += time.perf_counter() - start
         return plan
@@ -262,17 +270,10 @@ class DataPruner:
 
         Raises:
             ObservationError: If device indices turn out to be out of the plan, or values are not finite and
-                `nonfinite="error"`; nothing is folded then.
+                `nonfinite="error"`; on every rank alike, and nothing is folded then.
+            RankError: If the ranks do not do the same, or one does not take part; nothing is folded then.
         """
-        index, measured = self._pending.gather()
-        # Observed in full and in the plan's order, there is nothing to check and no sample twice.
-        if len(index) and self._planned is not None and not index.equal(self.plan.index):
-            check_planned(index, self._planned)
-            last = last_of_each(index, self.num_samples)
-            if last is not None:
-                index, measured = index[last], {name: values[last] for name, values in measured.items()}
-        self._fold(index, measured)
-        self._pending.clear()
+        self._fold_pending(f"sync() in epoch {self.epoch}")
 
     def summary(self) -> PrunerSummary:
         """Describe the current epoch's plan and the columns behind it.
@@ -349,6 +350,11 @@ class DataPruner:
             "seed": self.seed,
         }
 
+    @cached_property
+    def _shared_settings(self) -> dict[str, Any]:
+        """What must be the same on every rank."""
+        return {**self._run_settings(), "nonfinite": self.nonfinite}
+
     def _check_next(self, epoch: int) -> None:
         if not isinstance(epoch, int) or epoch != self.epoch + 1 or epoch >= self.num_epochs:
             allowed = "no epoch is left" if self.epoch + 1 >= self.num_epochs else f"next is epoch {self.epoch + 1}"
@@ -357,26 +363,32 @@ class DataPruner:
                 f"Epochs come in order, 0 to {self.num_epochs - 1}, each planned once: got {epoch=}; {allowed}{again}. "
                 "A resumed run loads the pruner's state before its first set_epoch."
             )
+
+    def _check_observed(self) -> None:
         if self._plan is not None and self.method.scores and not self._observed:
             raise EpochError(
                 f"{type(self.method).__name__} saw no observation in the whole of epoch {self.epoch}: did you call "
                 "pruner.reduce(index, losses, logits) in the training loop?"
             )
 
-    def _fold(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
-        valid = torch.ones(len(index))
-        if not all(map(all_finite, measured.values())):
-            for values in measured.values():
-                valid *= values.isfinite()
-            measured = {name: values.where(valid > 0, 0) for name, values in measured.items()}
-        index, merged = self._ranks.merge(self.num_samples, index, {**measured, "valid": valid})
-        good = merged.pop("valid") > 0
-        if not bool(good.all()):
-            self._refuse_or_count(index[~good])
-            index, merged = index[good], {name: values[good] for name, values in merged.items()}
-        if len(index):
+    def _fold_pending(self, call: str) -> None:
+        """Unite what all ranks observed and enter it into the columns; `call` must be the same on all."""
+        merged = merge(
+            self._ranks,
+            *self._pending.gather(),
+            plan=self._plan,
+            planned=self._planned,
+            observed=self._observed,
+            run=self._shared_settings if self.num_ranks > 1 else {},
+            call=call,
+        )
+        if len(merged.invalid):
+            self._refuse_or_count(merged.invalid)
+        if len(merged.index):
             replaces = type(self.method).fold is Method.fold
-            self.stats.fold(self.epoch, index, merged, None if replaces else self.method.fold)
+            self.stats.fold(self.epoch, merged.index, merged.measured, None if replaces else self.method.fold)
+        self._observed = merged.observed
+        self._pending.clear()
 
     def _refuse_or_count(self, bad: Tensor) -> None:
         if self.nonfinite == "error":

@@ -226,9 +226,13 @@ def test_a_failing_pass_after_resuming_starts_at_the_place_again() -> None:
         ({"plan": "0"}, r"The loader's place is in another plan of epoch 0 than the pruner's\. Load the pruner's"),
         (
             {"num_delivered": -4},
-            r"The loader's place, -4 samples, is not in this epoch's plan of \d+ samples on 1 rank",
+            r"The loader's place, -4 samples, is not in this epoch's plan of \d+ samples",
         ),
         ({"num_delivered": 999}, r"The loader's place, 999 samples, is not in this epoch's plan"),
+        (
+            {"ahead": [999], "num_ranks": 2},
+            r"The loader's place was saved on 2 rank\(s\) with batches delivered out of turn: got 1 rank\(s\) here\.",
+        ),
         ({"ahead": [999]}, r"The loader's place holds sample 999, which is not in this epoch's plan"),
         ({"more": 1}, r"This is not a loader's state: got the keys \['ahead', 'epoch', 'more', "),
         (None, r"This is not a loader's state: got a NoneType\. Pass what loader\.state_dict\(\) returned"),

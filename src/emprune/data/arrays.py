@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from emprune.data.place import Place
 from emprune.data.planned import PlannedLoader
+from emprune.data.share import batch_slices
 from emprune.errors import ConfigError
 from emprune.pruner import DataPruner
 from emprune.randomness import derive_seed
@@ -69,17 +71,16 @@ class ArrayLoader(PlannedLoader):
     def _dataset_length(self) -> int:
         return len(self.arrays[0])
 
-    def _deliver(self, index: Tensor) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-        device = self.arrays[0].device
+    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+        index, device = place.rest, self.arrays[0].device
         on_device = index.to(device)
         generator = torch.Generator(device)
 
-        def batch(place: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-            part = slice(place, place + self.batch_size)
+        def batch(part: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
             arrays = tuple(array.index_select(0, on_device[part]) for array in self.arrays)
-            return index[part], self._transformed(arrays, generator, int(index[place]))
+            return index[part], self._transformed(arrays, generator, int(index[part.start]))
 
-        return map(batch, range(0, len(index), self.batch_size))
+        return map(batch, batch_slices(len(index), self.batch_size, place.last))
 
     def _transformed(self, arrays: tuple[Tensor, ...], generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         if self._transform is None:

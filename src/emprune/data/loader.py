@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from emprune.data.indexed import unpacked
+from emprune.data.place import Place
 from emprune.data.planned import PlannedLoader
 from emprune.data.rebuild import check_prunable, rebuilt
 from emprune.data.sampler import PlanBatchSampler
@@ -69,17 +70,17 @@ class PrunedLoader(PlannedLoader):
 
     def set_epoch(self, epoch: int) -> None:  # noqa: D102 - inherited
         super().set_epoch(epoch)
-        self._prepare(self._start.rest)
+        self._prepare(self._start(self.pruner.plan))
 
     def _dataset_length(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def _deliver(self, index: Tensor) -> Iterator[tuple[Tensor, Any]]:
-        self._prepare(index)
+    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
+        self._prepare(place)
         return map(unpacked, iter(self.loader))
 
-    def _prepare(self, index: Tensor) -> None:
-        self._sampler.deliver(index)
+    def _prepare(self, place: Place) -> None:
+        self._sampler.deliver(place.rest, last=place.last)
         if self._seeded is not None:
             seed = derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank)
             self._seeded.manual_seed(seed)

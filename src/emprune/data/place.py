@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from emprune.data.share import Share
+
 __all__ = ["Place"]
 
 
@@ -14,11 +16,11 @@ class Place:
     Batches overtake with ``in_order=False``, and where one was lost to an exception.
 
     Args:
-        share: (K,) int64, one rank's share of the plan, in order.
+        share: One rank's share of the plan.
         rest: (K',) int64, the part of it that is to be delivered; None for all.
 
     Example:
-        >>> place = Place(torch.tensor([4, 1, 3, 0]))
+        >>> place = Place(Share(index=torch.tensor([4, 1, 3, 0]), num_left=4))
         >>> place.add(torch.tensor([3, 0]))
         >>> place.remaining.tolist(), place.saved()
         ([4, 1], (0, [3, 0]))
@@ -27,21 +29,27 @@ class Place:
         ([], (4, []))
     """
 
-    def __init__(self, share: Tensor, rest: Tensor | None = None) -> None:
+    def __init__(self, share: Share, rest: Tensor | None = None) -> None:
         self.share = share
-        self.rest = share if rest is None else rest
+        self.rest = share.index if rest is None else rest
         self._next = 0
         self._ahead: dict[int, Tensor] = {}
 
     @classmethod
-    def resumed(cls, share: Tensor, num_delivered: int, ahead: Sequence[int]) -> "Place":
-        """Return the place from which what `saved` describes is gone on with."""
-        return cls(share, _without(share[num_delivered:], torch.tensor(ahead, dtype=torch.int64)))
+    def resumed(cls, share: Share, ahead: Sequence[int]) -> "Place":
+        """Return the place in a share from which samples were handed out that lie ahead."""
+        return cls(share, _without(share.index, torch.tensor(ahead, dtype=torch.int64)))
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole share is to be delivered."""
-        return len(self.rest) == len(self.share)
+        """Whether all of this rank's part of the plan is to be delivered."""
+        return self.share.num_before == 0 and len(self.rest) == len(self.share.index)
+
+    @property
+    def last(self) -> int:
+        """How many samples are in the last batch of the rest, if it is not simply what is left."""
+        ends_alike = len(self.rest) > 0 and bool(self.rest[-1] == self.share.index[-1])
+        return self.share.last if ends_alike else 0
 
     @property
     def remaining(self) -> Tensor:
@@ -71,14 +79,17 @@ class Place:
         return True
 
     def saved(self) -> tuple[int, list[int]]:
-        """Return how many samples were handed out without a gap, and which ones (dataset positions) beyond that."""
-        remaining = self.remaining
-        num_delivered = len(self.share) - len(remaining)
-        if remaining.equal(self.share[num_delivered:]):
-            return num_delivered, []
-        delivered = ~torch.isin(self.share, remaining)
-        num_delivered = int(delivered.logical_not().nonzero()[0])
-        return num_delivered, self.share[num_delivered:][delivered[num_delivered:]].tolist()
+        """Return how many samples were handed out without a gap, and which ones (dataset positions) beyond that.
+
+        The former are counted in the plan, over all ranks; the latter are this rank's.
+        """
+        remaining, index = self.remaining, self.share.index
+        count = len(index) - len(remaining)
+        if remaining.equal(index[count:]):
+            return self.share.num_delivered(count), []
+        delivered = ~torch.isin(index, remaining)
+        count = int(delivered.logical_not().nonzero()[0])
+        return self.share.num_delivered(count), index[count:][delivered[count:]].tolist()
 
 
 def _without(index: Tensor, gone: Tensor) -> Tensor:

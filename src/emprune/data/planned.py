@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 
 from emprune.data.place import Place
+from emprune.data.share import Share
 from emprune.errors import ConfigError, EpochError, StateError
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
 
 __all__ = ["PlannedLoader"]
 
-_STATE = {"epoch", "plan", "num_delivered", "ahead"}
+_STATE = {"epoch", "plan", "num_delivered", "ahead", "num_ranks"}
 _ADVICE = (
     "Is the loader iterated twice at the same time (persistent workers serve one iteration at a time), or do both "
     "emprune and a framework skip batches on resuming?"
 )
-_NOWHERE = Place(torch.empty(0, dtype=torch.int64))
+_NOWHERE = Place(Share(index=torch.empty(0, dtype=torch.int64), num_left=0))
 
 
 class PlannedLoader(ABC):
@@ -60,7 +61,8 @@ class PlannedLoader(ABC):
         self.accumulation = accumulation
         self.drop_last = drop_last
         self._plan: EpochPlan | None = None
-        self._start = self._place = _NOWHERE
+        self._place = _NOWHERE
+        self._resumed: Place | None = None
         self._check_length(num_samples)
         self._sizing: dict[str, Any] = {
             "multiple_of": pruner.num_ranks * batch_size * accumulation,
@@ -86,12 +88,14 @@ class PlannedLoader(ABC):
         Raises:
             EpochError: If it is neither, or a method that scores saw no observation in the last epoch.
             ConfigError: If the dataset's length changed.
+            StateError: If the current epoch was planned for another number of ranks, and these cannot have equally
+                many batches of it.
         """
         self._check_length(self._dataset_length())
         plan = self.pruner.begin_epoch(epoch, multiple_of=self._sizing["multiple_of"], drop_last=self.drop_last)
         if plan is not self._plan:
-            self._start = self._place = Place(self._share(plan))
-            self._plan = plan
+            self._place = Place(self._share(plan))
+            self._plan, self._resumed = plan, None
 
     def __len__(self) -> int:
         """Batches of the current epoch on this rank; before the first `set_epoch`, epoch 0's."""
@@ -106,7 +110,7 @@ class PlannedLoader(ABC):
                 f"Call loader.set_epoch(epoch) before iterating: got {here} here and epoch {self.pruner.epoch} in the "
                 "pruner, or another plan for it."
             )
-        return _Pass(self, self._plan, Place(self._start.share, self._start.rest))
+        return _Pass(self, self._plan, self._start(self._plan))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place within the epoch, as plain values.
@@ -117,14 +121,16 @@ class PlannedLoader(ABC):
         Returns:
             "epoch"; "plan", its fingerprint; "num_delivered", how many of the plan's samples were delivered without a
             gap, on all ranks together; "ahead", the dataset positions that were delivered beyond that on this rank
-            (`in_order=False`, or a batch lost to an exception).
+            (`in_order=False`, or a batch lost to an exception); "num_ranks". Without "ahead" it is the same on all
+            ranks that have handed out equally many batches, and may be loaded on another number of ranks.
         """
         num_delivered, ahead = self._place.saved()
         return {
             "epoch": -1 if self._plan is None else self._plan.epoch,
             "plan": None if self._plan is None else self._plan.fingerprint,
-            "num_delivered": num_delivered * self.pruner.num_ranks,
+            "num_delivered": num_delivered,
             "ahead": ahead,
+            "num_ranks": self.pruner.num_ranks,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -133,7 +139,8 @@ class PlannedLoader(ABC):
         Load the pruner's state first, and let nothing else skip batches.
 
         Raises:
-            StateError: If it is not a loader's state, or its place is not in the pruner's current plan.
+            StateError: If it is not a loader's state, its place is not in the pruner's current plan, or what is left
+                of it cannot be divided among these ranks.
         """
         if not isinstance(state, Mapping) or set(state) != _STATE:
             found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
@@ -144,7 +151,7 @@ class PlannedLoader(ABC):
                 "Load the pruner's state first, and the two that were saved together."
             )
         if state["epoch"] < 0:
-            self._plan, self._start, self._place = None, _NOWHERE, _NOWHERE
+            self._plan, self._resumed, self._place = None, None, _NOWHERE
             return
         plan = self.pruner.plan
         if state["plan"] != plan.fingerprint:
@@ -153,23 +160,39 @@ class PlannedLoader(ABC):
                 "Load the pruner's state first, and the two that were saved together."
             )
         num_delivered, num_ranks = state["num_delivered"], self.pruner.num_ranks
-        if not 0 <= num_delivered <= len(plan) or num_delivered % num_ranks:
+        if not 0 <= num_delivered <= len(plan):
             raise StateError(
-                f"The loader's place, {num_delivered} samples, is not in this epoch's plan of {len(plan)} samples "
-                f"on {num_ranks} rank(s)."
+                f"The loader's place, {num_delivered} samples, is not in this epoch's plan of {len(plan)} samples."
             )
-        share = self._share(plan)
-        strange = set(state["ahead"]) - set(share.tolist()) if state["ahead"] else ()
+        if state["ahead"] and state["num_ranks"] != num_ranks:
+            raise StateError(
+                f"The loader's place was saved on {state['num_ranks']} rank(s) with batches delivered out of turn: "
+                f"got {num_ranks} rank(s) here. Finish the epoch on as many as before, each with its own place."
+            )
+        share = self._share(plan, num_before=num_delivered)
+        strange = set(state["ahead"]) - set(share.index.tolist()) if state["ahead"] else ()
         if strange:
             raise StateError(
                 f"The loader's place holds sample {min(strange)}, which is not in this epoch's plan for this rank. "
                 "A place is loaded by the rank that saved it."
             )
-        self._start = self._place = Place.resumed(share, num_delivered // num_ranks, state["ahead"])
+        self._resumed = self._place = Place.resumed(share, state["ahead"])
         self._plan = plan
 
-    def _share(self, plan: EpochPlan) -> Tensor:
-        return plan.shard(self.pruner.rank, self.pruner.num_ranks).index
+    def _start(self, plan: EpochPlan) -> Place:
+        """Where the next pass over the current plan starts."""
+        if self._resumed is None:
+            return Place(self._share(plan))
+        return Place(self._resumed.share, self._resumed.rest)
+
+    def _share(self, plan: EpochPlan, *, num_before: int = 0) -> Share:
+        return Share.dealt(
+            plan.index,
+            rank=self.pruner.rank,
+            num_ranks=self.pruner.num_ranks,
+            batch_size=self.batch_size,
+            num_before=num_before,
+        )
 
     def _num_batches(self, size: int) -> int:
         return -(-size // (self.pruner.num_ranks * self.batch_size))
@@ -187,8 +210,8 @@ class PlannedLoader(ABC):
         """Return how many samples there are now."""
 
     @abstractmethod
-    def _deliver(self, index: Tensor) -> Iterator[tuple[Tensor, Any]]:
-        """Return an iterator over the batches of (K,) int64 dataset positions, each with its index."""
+    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
+        """Return an iterator over the batches of what is to be delivered from a place on, each with its index."""
 
 
 class _Pass(Iterator[tuple[Tensor, Any]]):
@@ -207,7 +230,7 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
     def __next__(self) -> tuple[Tensor, Any]:
         if self._batches is None:
             self._check_current()
-            self._batches = self._loader._deliver(self._place.rest)
+            self._batches = self._loader._deliver(self._place)
         try:
             index, batch = next(self._batches)
         except StopIteration:
@@ -255,7 +278,7 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
         if missing and not self._failed and not was_over:
             raise EpochError(f"The batches ended {missing} samples before the end of the plan. {_ADVICE}") from None
         if self._loader._plan is self._plan:
-            self._loader._start = Place(self._place.share)
+            self._loader._resumed = None
 
 
 def _is_observed(pruner: DataPruner, index: Tensor) -> bool:

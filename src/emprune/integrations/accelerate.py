@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from emprune.data.indexed import IndexedDataset
 from emprune.data.loader import PrunedLoader
+from emprune.data.place import Place
 from emprune.data.planned import PlannedLoader
 from emprune.errors import ConfigError, StateError
 from emprune.pruner import DataPruner
@@ -75,8 +76,9 @@ class AcceleratedLoader(PrunedLoader):
         super().__init__(loader, pruner, accumulation=accelerator.gradient_accumulation_steps)
         self._accelerator = accelerator
 
-    def _deliver(self, index: Tensor) -> Iterator[tuple[Tensor, Any]]:
-        return _Batches(self._accelerator, super()._deliver(index), num_batches=-(-len(index) // self.batch_size))
+    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
+        batches = super()._deliver(place)
+        return _Batches(self._accelerator, batches, num_batches=len(self._sampler))
 
 
 class _End:

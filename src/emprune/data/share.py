@@ -1,0 +1,94 @@
+"""Share: one rank's part of what is left of a plan."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from emprune.errors import StateError
+
+__all__ = ["Share", "batch_slices"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Share:
+    """What one rank delivers: equally many batches as every other, and no sample that another delivers.
+
+    It is every `num_ranks`-th of the samples left. Planned for this number of ranks they can be divided equally. After
+    a change of that number they need not: the last batches of some ranks are then a sample shorter than those of
+    others, and where fewer samples than ranks are left for them, the batches before give one sample each.
+
+    Attributes:
+        index: (K,) int64, the samples in order.
+        last: How many of them are in the last batch; the others are in batches of the loader's size, the last of
+            which may be shorter.
+        num_before: Samples of the plan that were delivered before, on all ranks together.
+        num_left: Samples in the shares of all ranks.
+        num_ranks: The number of ranks.
+    """
+
+    index: Tensor
+    last: int = 0
+    num_before: int = 0
+    num_left: int
+    num_ranks: int = 1
+
+    @classmethod
+    def dealt(cls, index: Tensor, *, rank: int, num_ranks: int, batch_size: int, num_before: int = 0) -> "Share":
+        """Return a rank's share.
+
+        Args:
+            index: (K,) int64, a whole plan.
+            rank: The rank.
+            num_ranks: The number of ranks.
+            batch_size: Samples per batch and rank.
+            num_before: How many of the plan's samples were delivered already.
+
+        Raises:
+            StateError: If the ranks cannot have equally many batches.
+        """
+        left = index[num_before:]
+        num_tail = len(left) % (num_ranks * batch_size)
+        if 0 < num_tail < num_ranks:
+            if batch_size == 1 or num_tail == len(left):
+                raise StateError(
+                    f"The {len(left)} samples left of the epoch cannot be divided into equally many batches of up to "
+                    f"{batch_size} for {num_ranks} ranks, each sample once. Finish the epoch on as many ranks as it "
+                    "was planned for, or go on with the next one: load the pruner's state alone, then set_epoch(epoch "
+                    "+ 1)."
+                )
+            num_tail += num_ranks
+        return cls(
+            index=left[rank::num_ranks].contiguous(),
+            last=-(-(num_tail - rank) // num_ranks),
+            num_before=num_before,
+            num_left=len(left),
+            num_ranks=num_ranks,
+        )
+
+    def num_delivered(self, count: int) -> int:
+        """Return how many of the plan's samples all ranks delivered when each has handed out equally many batches.
+
+        Args:
+            count: Samples in the batches of this rank.
+        """
+        return self.num_before + (self.num_left if count == len(self.index) else count * self.num_ranks)
+
+
+def batch_slices(length: int, batch_size: int, last: int) -> Iterator[slice]:
+    """Yield where batches begin and end.
+
+    Args:
+        length: Samples.
+        batch_size: Samples per batch.
+        last: Samples in the last batch, if it is not simply what is left.
+
+    Example:
+        >>> [part.stop - part.start for part in batch_slices(10, 4, last=3)]
+        [4, 3, 3]
+    """
+    cut = length - last
+    for start in range(0, cut, batch_size):
+        yield slice(start, min(start + batch_size, cut))
+    if last:
+        yield slice(cut, length)

@@ -1,0 +1,203 @@
+"""The merge: what all ranks observed since the last one, once they have agreed on what they are doing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emprune.distributed import NOT_OBSERVED, NOT_VALID, Ranks
+from emprune.errors import ObservationError, RankError
+from emprune.observations import check_planned, last_of_each
+from emprune.plan import EpochPlan
+from emprune.stats import all_finite
+
+__all__ = ["Merged", "check_same_plan", "merge"]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was observed, on all ranks together.
+
+    Attributes:
+        index: (M,) int64, the samples with a valid observation, each once.
+        measured: (M,) float32 of each quantity.
+        invalid: (M',) int64, the samples that have none but were observed.
+        observed: Whether any rank observed anything in this epoch so far.
+    """
+
+    index: Tensor
+    measured: Mapping[str, Tensor]
+    invalid: Tensor
+    observed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """What a rank tells the others before anything is merged.
+
+    Attributes:
+        run: The settings of its run, which must be the same on all.
+        call: What was called, which must be the same.
+        plan: The fingerprint of its plan, which must be the same; None before the first epoch.
+        quantities: What it measured since the last merge; empty if it observed nothing.
+        observed: Whether it observed anything in this epoch.
+        problem: What is wrong with its observations.
+    """
+
+    run: Mapping[str, Any]
+    call: str
+    plan: str | None
+    quantities: tuple[str, ...]
+    observed: bool
+    problem: str | None
+
+
+def merge(
+    ranks: Ranks,
+    index: Tensor,
+    measured: Mapping[str, Tensor],
+    *,
+    plan: EpochPlan | None,
+    planned: Tensor | None,
+    observed: bool,
+    run: Mapping[str, Any],
+    call: str,
+) -> Merged:
+    """Check what this rank observed, and unite it with what the others did. Collective on several ranks.
+
+    Args:
+        ranks: The ranks.
+        index: (M,) int64, what this rank observed since the last merge, in order; it may hold samples repeatedly.
+        measured: (M,) float32 of each quantity.
+        plan: The current epoch's plan.
+        planned: (N,) bool, the samples in it.
+        observed: Whether this rank observed anything in this epoch.
+        run: The settings of the run.
+        call: What was called, with all that must be the same on every rank.
+
+    Raises:
+        ObservationError: On every rank, if a sample is not in the plan, or ranks measured different quantities.
+        RankError: If the ranks do not do the same, or one does not take part.
+    """
+    problem: ObservationError | None = None
+    if plan is not None and planned is not None and not _in_turn(index, plan, ranks):
+        try:
+            index, measured = _each_once(index, measured, planned)
+        except ObservationError as error:
+            problem = error
+    report = _Report(
+        run=run,
+        call=call,
+        plan=plan.fingerprint if plan is not None and ranks.size > 1 else None,
+        quantities=tuple(sorted(measured)),
+        observed=observed,
+        problem=None if problem is None else str(problem),
+    )
+    doing = f"the merge of {call}"
+    reports = ranks.exchange(report, doing=doing)
+    if ranks.size == 1:
+        if problem is not None:
+            raise problem
+        return _split_off_invalid(index, measured, _finite(measured), observed)
+    names = _agreed(reports, problem)
+    observed = any(report.observed for report in reports)
+    if plan is None or not names:
+        return Merged(index, measured, torch.empty(0, dtype=torch.int64), observed)
+    place = _places(index, plan, ranks)
+    winner, united = ranks.unite(len(plan), place, measured, valid=_finite(measured), names=names, doing=doing)
+    seen = winner > NOT_OBSERVED
+    index, valid = plan.index, winner > NOT_VALID
+    if not bool(seen.all()):
+        index, valid = index[seen], valid[seen]
+        united = {name: values[seen] for name, values in united.items()}
+    return _split_off_invalid(index, united, None if bool(valid.all()) else valid, observed)
+
+
+def check_same_plan(ranks: Ranks, plan: EpochPlan) -> None:
+    """Raise RankError on every rank unless all of them made the same plan. Collective on several ranks."""
+    if ranks.size == 1:
+        return
+    found = ranks.exchange(plan.fingerprint, doing=f"planning epoch {plan.epoch}")
+    other = _first_other(found)
+    if other is not None:
+        raise RankError(
+            f"The ranks planned epoch {plan.epoch} differently: rank 0 and rank {other}, from the same columns. Run "
+            "all of them with the same versions of emprune, torch and NumPy, on like processors and with equally many "
+            "threads (OMP_NUM_THREADS); a method of your own must draw from `context.generator` alone."
+        )
+
+
+def _in_turn(index: Tensor, plan: EpochPlan, ranks: Ranks) -> bool:
+    """Whether these are the first of this rank's share, in order: then all are planned and none comes twice."""
+    return index.equal(plan.index[ranks.rank :: ranks.size][: len(index)])
+
+
+def _each_once(index: Tensor, measured: Mapping[str, Tensor], planned: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Keep the last observation of each sample."""
+    check_planned(index, planned)
+    last = last_of_each(index, len(planned))
+    if last is None:
+        return index, measured
+    return index[last], {name: values[last] for name, values in measured.items()}
+
+
+def _finite(measured: Mapping[str, Tensor]) -> Tensor | None:
+    """(M,) bool: observations without NaN and infinity; None where all are."""
+    if all(map(all_finite, measured.values())):
+        return None
+    return torch.stack([values.isfinite() for values in measured.values()]).all(0)
+
+
+def _split_off_invalid(index: Tensor, measured: Mapping[str, Tensor], valid: Tensor | None, observed: bool) -> Merged:
+    if valid is None:
+        return Merged(index, measured, index[:0], observed)
+    return Merged(index[valid], {name: values[valid] for name, values in measured.items()}, index[~valid], observed)
+
+
+def _places(index: Tensor, plan: EpochPlan, ranks: Ranks) -> Tensor:
+    """Where in the plan samples are, (M,) int64."""
+    if _in_turn(index, plan, ranks):
+        return torch.arange(ranks.rank, len(plan), ranks.size)[: len(index)]
+    where = torch.empty(plan.num_samples, dtype=torch.int64)
+    return where.index_copy_(0, plan.index, torch.arange(len(plan)))[index]
+
+
+def _agreed(reports: Sequence[_Report], problem: ObservationError | None) -> tuple[str, ...]:
+    """Raise on every rank where one cannot go on; return the quantities that were measured, if any were."""
+    first = reports[0]
+    for name in first.run:
+        other = _first_other([report.run.get(name) for report in reports])
+        if other is not None:
+            raise RankError(
+                f"All ranks must make the same pruner: got {name}={first.run[name]!r} on rank 0 and "
+                f"{name}={reports[other].run.get(name)!r} on rank {other}."
+            )
+    other = _first_other([report.call for report in reports])
+    if other is not None:
+        raise RankError(
+            f"All ranks must call begin_epoch and sync alike: got {first.call} on rank 0 and {reports[other].call} on "
+            f"rank {other}. Do they have the same batch size and accumulation, and load the same state?"
+        )
+    other = _first_other([report.plan for report in reports])
+    if other is not None:
+        raise RankError(
+            f"Rank 0 and rank {other} are in different plans of one epoch: load the same saved state on every rank."
+        )
+    for rank, report in enumerate(reports):
+        if report.problem is not None:
+            raise ObservationError(f"On rank {rank}: {report.problem}") from problem
+    quantities = [report.quantities for report in reports if report.quantities]
+    other = _first_other(quantities)
+    if other is not None:
+        raise ObservationError(
+            f"Every rank must measure the same quantities: got {list(quantities[0])} and {list(quantities[other])}. "
+            "The method's `measure` returns them."
+        )
+    return quantities[0] if quantities else ()
+
+
+def _first_other(values: Sequence[object]) -> int | None:
+    """Where the first value stands that differs from the one at 0."""
+    return next((place for place, value in enumerate(values) if value != values[0]), None)

@@ -1,0 +1,75 @@
+"""A run saved on some ranks goes on with others: the same plans, no sample twice and no observation lost."""
+
+import itertools
+
+import pytest
+
+from emprune.testing import assert_same_state, through_disk
+from tests.distributed.pool import RankPool
+from tests.distributed.runs import NUM_EPOCHS, QUANTUM, Leg
+
+pytestmark = pytest.mark.distributed
+
+CHANGES = [(2, 1), (2, 3), (2, 4), (1, 2), (3, 2), (4, 2), (4, 1)]
+PLACES = {"at an epoch's start": (3, 0), "in mid-epoch": (3, 1), "at an epoch's end": (3, 99)}
+
+
+@pytest.mark.parametrize("stop", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+@pytest.mark.parametrize("kind", ["pruned", "arrays"])
+def test_with_other_ranks_and_the_same_global_batch(
+    ranks: RankPool, kind: str, before: int, after: int, stop: tuple[int, int]
+) -> None:
+    """Then all that follows is equal bit by bit to the run that was never stopped."""
+    [(whole, (expected, _))] = ranks.run(Leg(kind, QUANTUM), num_ranks=1)
+    if stop[1] == 99:
+        stop = (3, sum(epoch == 3 for epoch, _ in whole))
+    first = ranks.run(Leg(kind, QUANTUM // before, stop), num_ranks=before)
+    saved = through_disk(first[0][1])
+    for _, states in first:
+        assert_same_state(states, saved)
+    second = ranks.run(Leg(kind, QUANTUM // after, None, saved), num_ranks=after)
+    delivered = [set().union(*batches) for batches in global_batches(first) + global_batches(second)]
+    assert delivered == [set(batch) for _, batch in whole]
+    for _, (state, _) in second:
+        assert_same_state(state, expected)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 2), (4, 3), (1, 4), (3, 4)])
+@pytest.mark.parametrize("kind", ["pruned", "arrays"])
+def test_with_other_ranks_and_the_same_batch_size(ranks: RankPool, kind: str, before: int, after: int) -> None:
+    """Then what is left of the epoch need not divide equally: the last batches do not, and all else holds."""
+    first = ranks.run(Leg(kind, 5, (2, 1)), num_ranks=before)
+    again = ranks.run(Leg(kind, 5, (2, 1), first[0][1]), num_ranks=after)
+    last = ranks.run(Leg(kind, 5, None, again[0][1]), num_ranks=before)
+    state = last[0][1][0]
+    for epoch in range(NUM_EPOCHS):
+        parts = [batch for leg in (first, again, last) for batches, _ in leg for e, batch in batches if e == epoch]
+        samples = [sample for batch in parts for sample in batch]
+        assert len(set(samples)) == len(samples)
+        if epoch == 2:
+            assert sorted(samples) == sorted(first[0][1][0]["plan"]["index"].tolist())
+            assert all(1 <= len(batch) <= 5 for batch in parts)
+    for leg in (first, again, last):
+        assert len({len(batches) for batches, _ in leg}) == 1
+        for _, states in leg:
+            assert_same_state(states, leg[0][1])
+    observed = sum(len(batch) for leg in (first, again, last) for batches, _ in leg for _, batch in batches)
+    assert int(state["columns"]["visits"].sum()) == observed == state["spent"]
+
+
+def global_batches(leg: list[tuple[list[tuple[int, list[int]]], object]]) -> list[list[list[int]]]:
+    """What the ranks delivered at a time."""
+    ranks = [[batch for _, batch in batches] for batches, _ in leg]
+    return [list(batches) for batches in itertools.zip_longest(*ranks)]
+
+
+def test_observations_of_one_process_that_were_not_synced_are_not_lost(ranks: RankPool) -> None:
+    [(whole, (expected, _))] = ranks.run(Leg("arrays", QUANTUM), num_ranks=1)
+    [(first, (state, place))] = ranks.run(Leg("arrays", QUANTUM, (3, 1), synced=False), num_ranks=1)
+    assert len(state["pending"]["index"]) == QUANTUM
+    second = ranks.run(Leg("arrays", QUANTUM // 2, None, (state, place)), num_ranks=2)
+    delivered = [set(batch) for _, batch in first] + [set().union(*batches) for batches in global_batches(second)]
+    assert delivered == [set(batch) for _, batch in whole]
+    for _, (found, _) in second:
+        assert_same_state(found, expected)
