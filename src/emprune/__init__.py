@@ -2,7 +2,8 @@
 
 from emprune.data import ArrayLoader, PrunedLoader
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, StateError
-from emprune.memory import prediction_entropy
+from emprune.losses import sequence_cross_entropy
+from emprune.memory import MaskedLogits, prediction_entropy
 from emprune.methods import (
     EMP,
     UCB,
@@ -44,6 +45,7 @@ __all__ = [
     "Full",
     "Greedy",
     "InfoBatch",
+    "MaskedLogits",
     "Method",
     "ObservationError",
     "PrunedLoader",
@@ -62,4 +64,5 @@ __all__ = [
     "method_names",
     "prediction_entropy",
     "register_method",
+    "sequence_cross_entropy",
 ]

@@ -1,0 +1,1 @@
+"""Training frameworks, each in a module of its own that is imported only on demand."""
