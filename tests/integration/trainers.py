@@ -1,7 +1,7 @@
 """Tiny models and data for the real Trainer, whose runs take a fraction of a second."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ def make_model(task: str = "sequence", *, dropout: float = 0.0, seed: int = 0) -
     with torch.no_grad():  # initialised so small, all losses would be nearly the same
         for parameter in model.parameters():
             parameter.mul_(4)
-    return model
+    return cast(PreTrainedModel, model)
 
 
 def make_arguments(folder: Path, **options: Any) -> TrainingArguments:

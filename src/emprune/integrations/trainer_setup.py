@@ -7,15 +7,18 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 from transformers import TrainingArguments
+from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from emprune.errors import ConfigError
 from emprune.pruner import DataPruner
 
-__all__ = ["INDEX_KEY", "IndexInBatch", "conflicts", "unprepared"]
+__all__ = ["INDEX_KEY", "IndexInBatch", "conflicts", "predicts_next", "unprepared"]
 
 INDEX_KEY = "emprune_index"
 """The key of a training batch under which its (B,) index travels, from the collator to `compute_loss`."""
 
+_CAUSAL_NAMES = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 _LOADER_OPTIONS = (
     *("collate_fn", "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context"),
     *("prefetch_factor", "persistent_workers", "in_order"),
@@ -55,6 +58,14 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
     return DataLoader(
         loader.dataset, batch_size=batches.batch_size, sampler=sampler, drop_last=batches.drop_last, **options
     )
+
+
+def predicts_next(model: Any) -> bool:
+    """Return whether a model's logits t predict label t + 1, so that its loss shifts the labels: a causal one's."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
+    causal = not _CAUSAL_NAMES.isdisjoint(cls.__name__ for cls in type(model).__mro__)
+    causal = causal or LOSS_MAPPING.get(getattr(model, "loss_type", None)) is ForCausalLMLoss
+    return causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
 
 
 def conflicts(args: TrainingArguments, pruner: DataPruner, dataset: Any) -> Iterator[str]:

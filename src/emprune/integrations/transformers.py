@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 try:
     import accelerate  # noqa: F401 - which the Trainer needs, and misses only when it is made
     from transformers import Trainer, TrainingArguments
-    from transformers.loss.loss_utils import ForCausalLMLoss
 except ModuleNotFoundError as error:
     if error.name not in ("accelerate", "transformers"):
         raise
@@ -19,7 +18,7 @@ except ModuleNotFoundError as error:
 
 from emprune.data import PrunedLoader
 from emprune.errors import ConfigError, ObservationError, StateError
-from emprune.integrations.trainer_setup import INDEX_KEY, IndexInBatch, conflicts, unprepared
+from emprune.integrations.trainer_setup import INDEX_KEY, IndexInBatch, conflicts, predicts_next, unprepared
 from emprune.losses import next_labels, sequence_cross_entropy
 from emprune.memory import MaskedLogits
 from emprune.pruner import DataPruner
@@ -34,7 +33,7 @@ STATE_FILE = "emprune.pt"
 
 
 class PrunedTrainerMixin(Trainer):
-    """Makes a Trainer train on the pruner's plan; name it before the Trainer's own class.
+    """Makes a Trainer train on the pruner's plan: ``class PrunedSFTTrainer(PrunedTrainerMixin, SFTTrainer)``.
 
     The Trainer's loss stays what it is (`compute_loss_func`, label smoothing, normalisation by tokens, PEFT), but where
     the plan has weights: there each sample's cross-entropy is multiplied by its weight. The pruner observes the plain
@@ -48,10 +47,6 @@ class PrunedTrainerMixin(Trainer):
 
     Raises:
         ConfigError: If an argument of the training contradicts the plan.
-
-    Example:
-        >>> from trl import SFTTrainer  # doctest: +SKIP
-        >>> class PrunedSFTTrainer(PrunedTrainerMixin, SFTTrainer): ...  # doctest: +SKIP
     """
 
     def __init__(self, *args: Any, pruner: DataPruner, **kwargs: Any) -> None:
@@ -84,8 +79,8 @@ class PrunedTrainerMixin(Trainer):
         """Return the Trainer's loss of a batch, weighted where the plan has weights; observe training batches."""
         index = inputs.pop(INDEX_KEY, None)
         if index is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss, outputs = super().compute_loss(model, {**inputs}, True, num_items_in_batch)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
+        loss, outputs = super().compute_loss(model, {**inputs}, True, num_items_in_batch=num_items_in_batch)
         self.pruner.observe(index, *self.observation(outputs, inputs))
         if self.pruner.plan.weight is not None:
             loss = self._weighted_loss(loss, index, outputs, inputs)
@@ -175,8 +170,7 @@ class PrunedTrainerMixin(Trainer):
                 "override `observation(outputs, inputs)` to return (B,) losses and what a memory term needs."
             )
         labels = labels.to(logits.device)
-        model: Any = self.model
-        if getattr(model, "loss_function", None) is ForCausalLMLoss and not model.config.is_encoder_decoder:
+        if labels.ndim == 2 and predicts_next(self.model):
             labels = next_labels(labels)
         return logits, labels
 
