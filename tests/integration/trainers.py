@@ -3,9 +3,14 @@
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
+
+pytest.importorskip("accelerate", reason="needs emprune[transformers]")
+pytest.importorskip("transformers", reason="needs emprune[transformers]")
+
 from transformers import (
     BertConfig,
     BertForSequenceClassification,

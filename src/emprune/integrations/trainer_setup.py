@@ -64,7 +64,7 @@ def predicts_next(model: Any) -> bool:
     """Return whether a model's logits t predict label t + 1, so that its loss shifts the labels: a causal one's."""
     model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
     causal = not _CAUSAL_NAMES.isdisjoint(cls.__name__ for cls in type(model).__mro__)
-    causal = causal or LOSS_MAPPING.get(getattr(model, "loss_type", None)) is ForCausalLMLoss
+    causal = causal or LOSS_MAPPING.get(getattr(model, "loss_type", None) or "") is ForCausalLMLoss
     return causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
 
 
