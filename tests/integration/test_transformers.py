@@ -38,6 +38,7 @@ from tests.integration.trainers import (
     OwnLoss,
     PrunedOwnLoss,
     Recorder,
+    RecordingTrainer,
     Sentences,
     assert_same_weights,
     history,
@@ -96,6 +97,32 @@ def test_every_loss_and_memory_is_its_own_samples(tmp_path: Path, task: str, wor
     assert int(seen.count_nonzero()) >= NUM_SAMPLES - 1
     torch.testing.assert_close(pruner.stats["loss"][seen], losses[seen], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(pruner.stats["memory"][seen], memory[seen], rtol=1e-5, atol=1e-5)
+
+
+class Table(Sentences):
+    """Fetches a batch at a time, as a `datasets.Dataset` does."""
+
+    def __getitem__(self, position: int) -> Any:
+        raise AssertionError("one at a time")
+
+    def __getitems__(self, positions: list[int]) -> list[dict[str, Any]]:
+        return [super(Table, self).__getitem__(position) for position in positions]
+
+
+@pytest.mark.parametrize("keep_columns", [False, True])
+def test_a_dataset_that_fetches_batches_is_asked_for_them(tmp_path: Path, keep_columns: bool) -> None:
+    def without_note(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        assert all(("note" in sample) == keep_columns for sample in samples)
+        batch: dict[str, Any] = default_data_collator([{**sample, "note": None} for sample in samples])
+        return batch
+
+    arguments = make_arguments(tmp_path, remove_unused_columns=not keep_columns)
+    pruner = make_pruner()
+    trainer = RecordingTrainer(
+        make_model(), arguments, train_dataset=Table(), data_collator=without_note, pruner=pruner
+    )
+    trainer.train()
+    assert trainer.delivered == trainer.planned
 
 
 def what_each_costs(trainer: Any) -> tuple[Tensor, Tensor]:
