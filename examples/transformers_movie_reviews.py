@@ -110,7 +110,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--method", default="emp", help="as `emprune methods` lists them")
     parser.add_argument("--keep", type=float, default=0.5, help="mean fraction of the sentences visited per epoch")
     parser.add_argument("--tail-fraction", type=float, default=0.3, help="share of the visits in full last epochs")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=6, help="in the first 1 / keep all is new, and nothing to choose")
     parser.add_argument("--layers", type=int, default=6, help="of the model's six, how many are used")
     parser.add_argument("--sentences", type=int, default=None, help="how many are used, a fifth of them to test")
     parser.add_argument("--seed", type=int, default=0)
