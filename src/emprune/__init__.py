@@ -3,8 +3,8 @@
 from emprune.data import ArrayLoader, PrunedLoader
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, RankError, StateError
 from emprune.features import capture_features
-from emprune.losses import nt_xent
-from emprune.memory import instance_entropy, prediction_entropy, view_alignment
+from emprune.losses import nt_xent, sequence_cross_entropy
+from emprune.memory import MaskedLogits, instance_entropy, prediction_entropy, view_alignment
 from emprune.methods import (
     EMP,
     UCB,
@@ -46,6 +46,7 @@ __all__ = [
     "Full",
     "Greedy",
     "InfoBatch",
+    "MaskedLogits",
     "Method",
     "ObservationError",
     "PrunedLoader",
@@ -68,5 +69,6 @@ __all__ = [
     "nt_xent",
     "prediction_entropy",
     "register_method",
+    "sequence_cross_entropy",
     "view_alignment",
 ]

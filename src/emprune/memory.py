@@ -6,6 +6,7 @@ reconstructions for contrastive ones (see docs/paper.md and docs/theory.md).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from emprune.errors import ConfigError, ObservationError
 
 __all__ = [
+    "MaskedLogits",
     "MemoryTerm",
     "ViewFeatures",
     "instance_entropy",
@@ -35,14 +37,36 @@ _CHUNK_ELEMENTS = 1 << 24
 """Logits turned into float32 probabilities at a time: 64 MiB, whatever B · T · C is."""
 
 
-def prediction_entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class MaskedLogits:
+    """A model's outputs where a sample is a sequence of predictions, not all of which count.
+
+    Observed in place of the logits, ``pruner.reduce(index, losses, MaskedLogits(logits, labels != -100))``, it brings
+    the mask to the memory term.
+
+    Args:
+        logits: (B, T, C) float.
+        mask: (B, T) bool or 0/1, the positions that count.
+    """
+
+    logits: Tensor
+    mask: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """The logits' shape."""
+        return self.logits.shape
+
+
+def prediction_entropy(logits: Tensor | MaskedLogits, mask: Tensor | None = None) -> Tensor:
     r"""Entropy of the predicted distribution, in nats: :math:`H(p) = -\sum_c p_c \log p_c`, p = softmax(logits).
 
     Computed in float32 whatever the logits' dtype; classes masked out with -inf, or too improbable for a float,
     contribute nothing. Many logits are taken in chunks.
 
     Args:
-        logits: (B, C) float, or (B, T, C) for a sequence of predictions, whose entropies are averaged over T.
+        logits: (B, C) float, or (B, T, C) for a sequence of predictions, whose entropies are averaged over T; or these
+            and their mask in one.
         mask: (B, T) bool or 0/1, the positions that count; for (B, T, C) only. A sample without any gets 0.
 
     Returns:
@@ -59,6 +83,8 @@ def prediction_entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
         EMP (arXiv 2408.16031): the memory term of a supervised task, in the probable reading; that it is the entropy
         and enters with a plus is a reconstruction.
     """
+    if isinstance(logits, MaskedLogits):
+        mask, logits = logits.mask, logits.logits
     if not isinstance(logits, Tensor):
         raise ObservationError(
             f"`logits` must be a float tensor, (B, C) or (B, T, C): got {type(logits).__name__}. "

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from emprune.errors import ConfigError
 
-__all__ = ["IndexedCollate", "IndexedDataset", "IndexedSamples", "IndexedWorkerInit", "unpacked"]
+__all__ = ["IndexedCollate", "IndexedDataset", "IndexedSamples", "IndexedWorkerInit", "PackedIndex", "unpacked"]
 
 PackedIndex: TypeAlias = npt.NDArray[np.int64]
 

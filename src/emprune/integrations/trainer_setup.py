@@ -1,0 +1,121 @@
+"""What the Trainer integration asks of the training arguments, and of the DataLoader that the Trainer makes."""
+
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
+from transformers import TrainingArguments
+from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from emprune.data.indexed import PackedIndex, unpacked
+from emprune.errors import ConfigError
+from emprune.pruner import DataPruner
+
+__all__ = ["INDEX_KEY", "IndexInBatch", "conflicts", "predicts_next", "unprepared"]
+
+INDEX_KEY = "emprune_index"
+"""The key of a training batch under which its (B,) index travels, from the collator to `compute_loss`."""
+
+_CAUSAL_NAMES = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+_LOADER_OPTIONS = (
+    *("collate_fn", "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context"),
+    *("prefetch_factor", "persistent_workers", "in_order"),
+)
+
+
+@dataclass(frozen=True)
+class IndexInBatch:
+    """A collate function that puts the index beside its batch, made to put it into the batch.
+
+    Args:
+        collate_fn: ``samples -> (index, batch)``, such as an `IndexedCollate`; the batch a dict.
+    """
+
+    collate_fn: Callable[[Any], tuple[PackedIndex, Any]]
+
+    def __call__(self, samples: Any) -> MutableMapping[str, Any]:
+        """Return the batch with its (B,) int64 index under `INDEX_KEY`."""
+        index, batch = unpacked(self.collate_fn(samples))
+        if not isinstance(batch, MutableMapping):
+            raise ConfigError(
+                f"`data_collator` must return a dict of the batch's inputs: got a {type(batch).__name__}."
+            )
+        batch[INDEX_KEY] = index
+        return batch
+
+
+def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Return a DataLoader as the Trainer made it, before accelerate divided its batches among the ranks."""
+    options = {name: getattr(loader, name) for name in _LOADER_OPTIONS}
+    batches: Any = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
+    if type(batches) is not BatchSampler:
+        return DataLoader(loader.dataset, batch_sampler=batches, **options)
+    sampler = batches.sampler
+    if type(sampler).__module__ == "accelerate.data_loader":  # its twin of the random sampler
+        sampler = RandomSampler(loader.dataset)  # type: ignore[arg-type]
+    return DataLoader(
+        loader.dataset, batch_size=batches.batch_size, sampler=sampler, drop_last=batches.drop_last, **options
+    )
+
+
+def predicts_next(model: Any) -> bool:
+    """Return whether a model's logits t predict label t + 1, so that its loss shifts the labels: a causal one's."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
+    causal = not _CAUSAL_NAMES.isdisjoint(cls.__name__ for cls in type(model).__mro__)
+    causal = causal or LOSS_MAPPING.get(getattr(model, "loss_type", None) or "") is ForCausalLMLoss
+    return causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+
+
+def conflicts(args: TrainingArguments, pruner: DataPruner, dataset: Any) -> Iterator[str]:
+    """Say what contradicts the plan, and what to do about it.
+
+    Args:
+        args: The training arguments.
+        pruner: The pruner.
+        dataset: The training data.
+    """
+    if isinstance(dataset, IterableDataset):
+        yield "An IterableDataset cannot be pruned: its samples have no positions to choose from. Use a map-style one."
+    epochs = args.num_train_epochs
+    if epochs not in (TrainingArguments.num_train_epochs, pruner.num_epochs):
+        yield (
+            f"`num_train_epochs` must be the pruner's, {pruner.num_epochs}: got num_train_epochs={epochs:g}. Leave it "
+            "out, or make the pruner with this num_epochs."
+        )
+    if args.world_size != pruner.num_ranks:
+        yield (
+            f"The training has {args.world_size} ranks, the pruner was made for {pruner.num_ranks}. Make the pruner "
+            "after the TrainingArguments, which start torch.distributed."
+        )
+    if args.n_gpu > 1:
+        yield f"One process drives {args.n_gpu} GPUs: start one for each, torchrun --nproc-per-node {args.n_gpu} ..."
+    split: Any = args.accelerator_config
+    for name, value, allowed, why in (
+        ("max_steps", args.max_steps, -1, "the pruner's `keep` and `num_epochs` fix the steps of the run"),
+        (
+            "train_sampling_strategy",
+            args.train_sampling_strategy,
+            "random",
+            "the plan says which samples, and in which order",
+        ),
+        ("data_seed", args.data_seed, None, "the order is the plan's; give the pruner a `seed`"),
+        ("ignore_data_skip", args.ignore_data_skip, False, "a resumed epoch goes on where it stopped"),
+        ("auto_find_batch_size", args.auto_find_batch_size, False, "the epochs are planned for one batch size"),
+        (
+            "parallelism_config",
+            args.parallelism_config,
+            None,
+            "the plan is divided among ranks that each have the model",
+        ),
+        ("accelerator_config.split_batches", split.split_batches, False, "the plan divides the data among the ranks"),
+        (
+            "accelerator_config.dispatch_batches",
+            split.dispatch_batches,
+            None,
+            "the plan divides the data among the ranks",
+        ),
+    ):
+        if value != allowed:
+            yield f"`{name}` must stay {allowed!r}, because {why}: got {value!r}."

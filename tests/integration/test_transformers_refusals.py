@@ -1,0 +1,140 @@
+"""What the Trainer cannot do on a plan is refused, and each message says what to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import IterableDataset, Sampler, WeightedRandomSampler
+
+import emprune
+
+pytest.importorskip("accelerate", reason="needs emprune[transformers]")
+pytest.importorskip("transformers", reason="needs emprune[transformers]")
+
+from transformers import Trainer
+
+from emprune.integrations.transformers import PrunedTrainer
+from tests.integration.trainers import NUM_SAMPLES, Sentences, make_arguments, make_model, make_pruner, make_trainer
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_steps": 7}, "`max_steps` must stay -1, because .* fix the steps of the run: got 7."),
+        ({"num_train_epochs": 4}, "must be the pruner's, 5: got num_train_epochs=4. Leave it out"),
+        ({"train_sampling_strategy": "group_by_length"}, "`train_sampling_strategy` must stay 'random'"),
+        ({"train_sampling_strategy": "sequential"}, "`train_sampling_strategy` must stay 'random'"),
+        ({"data_seed": 3}, "`data_seed` must stay None, .* give the pruner a `seed`: got 3."),
+        ({"ignore_data_skip": True}, "`ignore_data_skip` must stay False"),
+        ({"auto_find_batch_size": True}, "`auto_find_batch_size` must stay False"),
+        ({"accelerator_config": {"split_batches": True}}, "`accelerator_config.split_batches` must stay False"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "`accelerator_config.dispatch_batches` must stay None"),
+    ],
+)
+def test_arguments_that_contradict_the_plan_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(emprune.ConfigError, match=message):
+        make_trainer(tmp_path, make_pruner(), **options)
+
+
+def test_the_pruners_number_of_epochs_may_be_said_again(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, make_pruner(), num_train_epochs=5)
+    trainer.train()
+    assert trainer.state.num_train_epochs == 5
+
+
+def test_a_short_last_batch_is_not_delivered_where_it_is_dropped(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, make_pruner(), dataloader_drop_last=True)
+    trainer.train()
+    assert all(len(delivered) % 4 == 0 for delivered in trainer.delivered.values())
+    assert trainer.state.global_step == trainer.state.max_steps
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        yield from map(Sentences().__getitem__, range(NUM_SAMPLES))
+
+
+def test_a_dataset_without_positions_or_of_another_length_is_refused(tmp_path: Path) -> None:
+    arguments = make_arguments(tmp_path)
+    with pytest.raises(emprune.ConfigError, match="An IterableDataset cannot be pruned"):
+        PrunedTrainer(make_model(), arguments, train_dataset=Stream(), pruner=make_pruner())
+    trainer = PrunedTrainer(make_model(), arguments, train_dataset=Sentences(size=44), pruner=make_pruner())
+    with pytest.raises(emprune.ConfigError, match="The dataset has 44 samples, the pruner was made for num_samples=45"):
+        trainer.train()
+
+
+def test_a_sampler_of_ones_own_is_refused(tmp_path: Path) -> None:
+    class Weighted(PrunedTrainer):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+            return WeightedRandomSampler([1.0] * NUM_SAMPLES, NUM_SAMPLES)
+
+    with pytest.raises(emprune.ConfigError, match="sampler, WeightedRandomSampler, chooses samples itself"):
+        make_trainer(tmp_path, make_pruner(), cls=Weighted).train()
+
+
+def test_a_method_that_decides_its_cost_has_no_planned_steps(tmp_path: Path) -> None:
+    pruner = make_pruner(emprune.InfoBatch(prune_ratio=0.5), keep=None, tail_fraction=None)
+    with pytest.raises(emprune.ConfigError, match="Give `keep` a value to have the steps of the run planned"):
+        make_trainer(tmp_path, pruner).train()
+
+
+def test_a_run_is_not_trained_twice(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, make_pruner())
+    trainer.train()
+    with pytest.raises(emprune.EpochError, match="got epoch=0; no epoch is left"):
+        trainer.train()
+
+
+def test_a_batch_must_be_a_dict(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, make_pruner())
+    trainer.data_collator = lambda samples: [torch.stack([sample["input_ids"] for sample in samples])]
+    with pytest.raises(emprune.ConfigError, match="`data_collator` must return a dict .* got a list"):
+        trainer.train()
+
+
+def test_a_compute_loss_func_stays_and_cannot_be_weighted(tmp_path: Path) -> None:
+    def squared(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
+        return F.cross_entropy(outputs.logits, labels) ** 2
+
+    trainer = make_trainer(tmp_path, make_pruner(), compute_loss_func=squared)
+    trainer.train()
+    assert int(trainer.pruner.visits.sum()) == sum(map(len, trainer.delivered.values()))
+    trainer = make_trainer(tmp_path, make_pruner(emprune.InfoBatch()), compute_loss_func=squared)
+    with pytest.raises(emprune.ConfigError, match="infobatch's weights of single samples cannot enter"):
+        trainer.train()
+
+
+def test_a_model_without_logits_is_an_error_that_says_so(tmp_path: Path) -> None:
+    class Fused(Trainer):
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            loss, _ = super().compute_loss(*args, **kwargs)
+            return loss, {"loss": loss, "logits": None}
+
+    class Pruned(PrunedTrainer, Fused): ...
+
+    trainer = make_trainer(tmp_path, make_pruner(), cls=Pruned)
+    with pytest.raises(emprune.ObservationError, match=r"returned no logits.*use_liger_kernel=False.*`observation"):
+        trainer.train()
+
+
+def test_labels_of_another_task_are_refused(tmp_path: Path) -> None:
+    class Regression(Sentences):
+        def __getitem__(self, position: int) -> dict[str, Any]:
+            return {**super().__getitem__(position), "labels": [0.5, 1.0, 0.0]}
+
+    trainer = PrunedTrainer(make_model(), make_arguments(tmp_path), train_dataset=Regression(), pruner=make_pruner())
+    with pytest.raises(emprune.ObservationError, match=r"`labels` must be int64 .* compute the \(B,\) losses yourself"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("missing", ["transformers", "accelerate"])
+def test_without_the_extra_the_import_says_what_to_install(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; import emprune.integrations.transformers"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert finished.returncode == 1
+    assert f"ImportError: This needs the package '{missing}': pip install 'emprune[transformers]'" in finished.stderr

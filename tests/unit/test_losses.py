@@ -1,0 +1,176 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import emprune
+from emprune import losses as module
+from emprune.losses import next_labels, sequence_cross_entropy
+from tests.unit.support import inf, nan
+
+LOG2, LOG4 = math.log(2), math.log(4)
+
+
+def random_sequences(seed: int, *, batch: int = 5, length: int = 7, classes: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(batch, length, classes, generator=generator)
+    labels = torch.randint(classes, (batch, length), generator=generator)
+    return logits, labels.masked_fill(torch.rand(batch, length, generator=generator) < 0.4, -100)
+
+
+def one_by_one(logits: Tensor, labels: Tensor, *, shift: bool = False, label_smoothing: float = 0.0) -> list[float]:
+    """The slow, obvious twin: a sample at a time, its labels a token at a time."""
+    found = []
+    for sample, targets in zip(logits.double(), labels.tolist(), strict=True):
+        tokens = list(zip(sample[:-1], targets[1:], strict=True) if shift else zip(sample, targets, strict=True))
+        each = []
+        for token, target in tokens:
+            if target != -100:
+                log_p = (token - token.logsumexp(0)).tolist()
+                smooth = -sum(log_p) / len(log_p)
+                each.append(-(1 - label_smoothing) * log_p[target] + label_smoothing * smooth)
+        found.append(sum(each) / max(1, len(each)))
+    return found
+
+
+def test_golden_values_of_a_classification() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)], [0.0, math.log(3)]])
+    losses = sequence_cross_entropy(logits, torch.tensor([1, 1, 0]))
+    assert losses.tolist() == pytest.approx([LOG2, math.log(4 / 3), LOG4])
+
+
+def test_golden_values_of_tokens() -> None:
+    logits = torch.tensor([[[0.0, 0.0], [0.0, math.log(3)], [5.0, 1.0]], [[0.0, 0.0], [nan, inf], [7.0, 1.0]]])
+    labels = torch.tensor([[0, 0, -100], [-100, -100, -100]])
+    assert sequence_cross_entropy(logits, labels).tolist() == pytest.approx([(LOG2 + LOG4) / 2, 0])
+    assert sequence_cross_entropy(logits, labels, reduction="sum").tolist() == pytest.approx([LOG2 + LOG4, 0])
+
+
+def test_golden_values_of_a_causal_language_model() -> None:
+    logits = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0], [9.0, -9.0]]])
+    labels = torch.tensor([[1, 0, 1]])
+    assert sequence_cross_entropy(logits, labels, shift=True).tolist() == pytest.approx([(LOG4 + LOG2) / 2])
+    assert next_labels(labels).tolist() == [[0, 1, -100]]
+    assert next_labels(labels, ignore_index=-1).tolist() == [[0, 1, -1]]
+    assert labels.tolist() == [[1, 0, 1]]
+
+
+@given(seed=st.integers(0, 2**32), shift=st.booleans(), label_smoothing=st.sampled_from([0.0, 0.1, 1.0]))
+def test_it_is_the_obvious_twin(seed: int, shift: bool, label_smoothing: float) -> None:
+    logits, labels = random_sequences(seed)
+    found = sequence_cross_entropy(logits, labels, shift=shift, label_smoothing=label_smoothing)
+    expected = one_by_one(logits, labels, shift=shift, label_smoothing=label_smoothing)
+    assert found.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_samples_do_not_see_each_other_and_padding_does_not_count(seed: int) -> None:
+    logits, labels = random_sequences(seed)
+    whole = sequence_cross_entropy(logits, labels)
+    order = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(sequence_cross_entropy(logits[order], labels[order]), whole[order])
+    alone = torch.cat([sequence_cross_entropy(logits[i : i + 1], labels[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(alone, whole)
+    longer = torch.cat([logits, torch.full((5, 3, 4), nan)], dim=1)
+    torch.testing.assert_close(sequence_cross_entropy(longer, F.pad(labels, (0, 3), value=-100)), whole)
+    assert bool((whole >= 0).all())
+
+
+@given(seed=st.integers(0, 2**32), shift=st.booleans())
+def test_the_sum_over_the_counted_is_the_loss_of_the_batch(seed: int, shift: bool) -> None:
+    logits, labels = random_sequences(seed)
+    total = sequence_cross_entropy(logits, labels, shift=shift, reduction="sum").sum()
+    targets = next_labels(labels) if shift else labels
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    torch.testing.assert_close(total, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_dtype_is_computed_in_float32_or_better(dtype: torch.dtype) -> None:
+    logits, labels = random_sequences(0)
+    logits = (10 * logits).to(dtype)
+    found = sequence_cross_entropy(logits, labels)
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert found.tolist() == pytest.approx(one_by_one(logits, labels), rel=1e-5)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    logits = torch.tensor([[60000.0, -60000.0], [20.0, 0.0]], dtype=torch.float16)
+    assert sequence_cross_entropy(logits, torch.tensor([1, 0])).tolist() == pytest.approx([120000, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
+def test_chunks_change_neither_the_losses_nor_the_gradient(
+    monkeypatch: pytest.MonkeyPatch, label_smoothing: float
+) -> None:
+    logits, labels = random_sequences(1)
+    weights = torch.arange(1.0, 6.0)
+
+    def losses_and_gradient() -> tuple[Tensor, Tensor]:
+        leaf = logits.clone().requires_grad_()
+        losses = sequence_cross_entropy(leaf, labels, label_smoothing=label_smoothing)
+        return losses.detach(), torch.autograd.grad((weights * losses).sum(), leaf)[0]
+
+    whole = losses_and_gradient()
+    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", 13)  # three tokens, of thirty-five
+    assert all(map(torch.equal, whole, losses_and_gradient()))
+    assert not bool(whole[1][labels == -100].any())
+
+
+def test_chunks_keep_no_logits_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", 8)
+    logits, labels = random_sequences(1)
+    leaf = logits.bfloat16().requires_grad_()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor), lambda _: torch.empty(0)):
+        sequence_cross_entropy(leaf, labels)
+    assert not any(tensor.dtype == torch.float32 and tensor.shape[-1:] == (4,) for tensor in kept)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "options", "message"),
+    [
+        ([1.0], torch.tensor([0]), {}, "`logits` must be a tensor: got list"),
+        (torch.zeros(2, 3), [0, 1], {}, "`labels` must be a tensor: got list"),
+        (torch.zeros(2), torch.tensor([0, 1]), {}, r"`logits` must be .* \(B, C\) or \(B, T, C\): got \(2,\)"),
+        (torch.zeros(2, 3).long(), torch.tensor([0, 1]), {}, "`logits` must be a float tensor"),
+        (torch.zeros(2, 0), torch.tensor([0, 1]), {}, r"`logits` must be .* got \(2, 0\)"),
+        (torch.zeros(2, 3), torch.tensor([0, 1, 2]), {}, r"of shape \(2,\), one per prediction: got \(3,\)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), {}, r"`labels` must be int64 .* got \(2, 3\) torch.float32"),
+        (torch.zeros(2, 4, 3), torch.zeros(2, 3).long(), {}, r"of shape \(2, 4\), one per prediction: got \(2, 3\)"),
+        (torch.zeros(2, 3), torch.tensor([0, 1]), {"shift": True}, "`shift` needs a sequence of predictions"),
+    ],
+)
+def test_malformed_arguments_are_refused(logits: Any, labels: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(emprune.ObservationError, match=message):
+        sequence_cross_entropy(logits, labels, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reduction": "none"}, '`reduction` must be "mean" or "sum"'),
+        ({"label_smoothing": 1.5}, r"`label_smoothing` must be in \[0, 1\], a share of the target: got"),
+        ({"label_smoothing": nan}, r"`label_smoothing` must be in \[0, 1\]"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(emprune.ConfigError, match=message):
+        sequence_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), **options)
+
+
+def test_masked_logits_bring_their_mask_to_the_memory_term() -> None:
+    logits, labels = random_sequences(3)
+    masked = emprune.MaskedLogits(logits, labels != -100)
+    assert masked.shape == logits.shape
+    assert emprune.prediction_entropy(masked).equal(emprune.prediction_entropy(logits, labels != -100))
+    pruner = emprune.DataPruner(emprune.EMP(), num_samples=5, num_epochs=1, keep=1)
+    index = pruner.begin_epoch(0).index
+    pruner.reduce(index, sequence_cross_entropy(logits, labels), masked)
+    pruner.sync()
+    assert pruner.stats["memory"][index].equal(emprune.prediction_entropy(masked))
