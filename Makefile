@@ -22,8 +22,8 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help demo test lint format types pytest oldest no-extras bench clean
 
 stage = @printf '\n==> %s\n' "$(1)"
-# The workers are processes that share the cores: one thread each.
-run_pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS)
+# The workers are processes that share the cores: one thread each. A page of docs is one story, and stays with one worker.
+run_pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 # $(call make_venv,FOLDER): an existing folder is completed, not wiped.
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
