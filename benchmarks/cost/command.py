@@ -89,7 +89,8 @@ def _targets(records: list[Record]) -> Iterator[Record]:
             ratio = measured["planning"]["median"] / measured["top_k_unsorted"]["median"]
             yield _target(f"planning {settings['method']} at 10 M, over one unsorted topk", ratio, limit)
     for settings, measured in _of(records, "observing"):
-        micro = 1e6 * measured["above"]["median"]
+        # The mean and not the median: what is put off is done at every 64th batch or so.
+        micro = 1e6 * measured["above"]["mean"]
         yield _target(f"reduce {settings['method']}, {settings['threads']} thread(s), µs above the mean", micro, 60)
     for settings, measured in _of(records, "delivery"):
         if settings["num_samples"] == _TARGETED and settings["dataset"] != "arrays":

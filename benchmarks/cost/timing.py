@@ -16,5 +16,6 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def spread(times: Sequence[float]) -> dict[str, Any]:
-    """Median, extremes and number of repeated measurements, in seconds."""
-    return {"median": statistics.median(times), "min": min(times), "max": max(times), "repeats": len(times)}
+    """Median, mean, extremes and number of repeated measurements, in seconds."""
+    middle = {"median": statistics.median(times), "mean": statistics.fmean(times)}
+    return {**middle, "min": min(times), "max": max(times), "repeats": len(times)}

@@ -1,6 +1,7 @@
 """Observations of the running epoch: checked at once, collected where they are, handed over once per epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from emprune.errors import EpochError, ObservationError
 
 __all__ = ["PendingObservations", "check_observation", "check_planned", "last_of_each"]
 
-_SETTLED_ROWS = 1 << 14
-"""Observations that are copied behind the others at a time."""
+_SETTLED_ROWS, _SETTLED_ELEMENTS = 1 << 14, 1 << 18
+"""So many observations, or elements of outputs still to be measured, are settled at a time."""
 
 
 def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, name: str = "losses") -> None:
@@ -79,15 +80,22 @@ class PendingObservations:
     """The batches observed since the last fold, on the device they came from.
 
     As long as they come in the plan's order their index is the plan's, and not kept. Every now and then the latest
-    measurements are copied behind those before: a copy for each batch would cost several times that.
+    measurements, or outputs still to be measured, are settled together: each batch on its own would cost several times
+    that.
+
+    Args:
+        measure: The method's, for outputs whose measuring was deferred.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measure: Callable[[Tensor, Any], Mapping[str, Tensor]]) -> None:
+        self._measure = measure
         self._order = torch.empty(0, dtype=torch.int64)
         self._planned = torch.empty(0, dtype=torch.bool)
         self._length = self._settled = self._num_in_turn = 0
         self._out_of_turn: list[Tensor] = []
         self._latest: dict[str, list[Tensor]] = {}
+        self._outputs: list[Tensor] = []
+        self._num_elements = 0
         self._buffers: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -114,36 +122,58 @@ class PendingObservations:
         check_planned(index, self._planned)
         return False
 
-    def append(self, index: Tensor, measured: Mapping[str, Tensor], *, in_turn: bool = False) -> None:
-        """Keep a copy of one batch: no synchronisation, no device-to-host copy."""
-        if not self._length:
-            self._latest = {name: [] for name in measured}
-        elif measured.keys() != self._latest.keys():
+    def append(
+        self,
+        index: Tensor,
+        measured: Mapping[str, Tensor],
+        *,
+        deferred: Tensor | None = None,
+        in_turn: bool = False,
+    ) -> None:
+        """Keep a copy of one batch: no synchronisation, no device-to-host copy.
+
+        Args:
+            index: (B,) int64.
+            measured: (B,) of each quantity, at least "loss".
+            deferred: (B, ...) outputs that the other quantities are still to be measured from.
+            in_turn: Whether the batch is the plan's next, as `is_in_turn` says.
+        """
+        if not _alike(self._outputs, deferred):
+            self._settle()
+        known = self._latest or (self._buffers if deferred is None else {})
+        if known and measured.keys() != known.keys():
             raise ObservationError(
                 f"Every batch must be measured in the same quantities: got {sorted(measured)} after others. "
                 "The method's `measure` returns them."
             )
         for name, values in measured.items():
-            self._latest[name].append(values.clone())
+            self._latest.setdefault(name, []).append(values.clone())
+        if deferred is not None:
+            self._outputs.append(deferred.clone())
+            self._num_elements += deferred.numel()
         self._length += index.shape[0]
         if in_turn:
             self._num_in_turn = self._length
         else:
             self._out_of_turn.append(index.clone())
-        if self._length - self._settled >= _SETTLED_ROWS:
+        if self._length - self._settled >= _SETTLED_ROWS or self._num_elements >= _SETTLED_ELEMENTS:
             self._settle()
 
     def _settle(self) -> None:
-        """Copy the latest measurements behind those before."""
-        for name, batches in self._latest.items():
+        """Measure what is still to be measured, and copy the latest measurements behind those before."""
+        if self._settled == self._length:
+            return
+        latest = {name: _joined(batches) for name, batches in self._latest.items()}
+        if self._outputs:
+            with torch.no_grad():
+                latest.update(self._measure(latest["loss"], torch.cat(self._outputs)))
+        for name, values in latest.items():
             buffer = self._buffers.get(name)
-            device = next((b.device for b in batches if not b.is_cpu), batches[0].device)
-            if buffer is None or buffer.shape[0] < self._length or (buffer.is_cpu and device.type != "cpu"):
-                device = device if buffer is None or buffer.is_cpu else buffer.device
+            if buffer is None or buffer.shape[0] < self._length or (buffer.is_cpu and not values.is_cpu):
+                device = values.device if buffer is None or buffer.is_cpu else buffer.device
                 buffer = self._buffers[name] = self._roomier(buffer, device)
-            torch.cat([b.to(buffer.device) for b in batches], out=buffer[self._settled : self._length])
-            batches.clear()
-        self._settled = self._length
+            buffer[self._settled : self._length].copy_(values)
+        self._settled, self._latest, self._outputs, self._num_elements = self._length, {}, [], 0
 
     def _roomier(self, buffer: Tensor | None, device: torch.device) -> Tensor:
         """A larger copy of a buffer."""
@@ -156,16 +186,15 @@ class PendingObservations:
 
     def clear(self) -> None:
         """Forget them."""
-        self._length = self._settled = self._num_in_turn = 0
-        self._out_of_turn, self._latest, self._buffers = [], {}, {}
+        self._length = self._settled = self._num_in_turn = self._num_elements = 0
+        self._out_of_turn, self._latest, self._outputs, self._buffers = [], {}, [], {}
 
     def gather(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (M,) int64 indices and (M,) float32 of each quantity, on the CPU, in the order observed.
 
         They are views where they can be: valid until more is appended, not to be written to.
         """
-        if self._settled < self._length:
-            self._settle()
+        self._settle()
         index = self._order[: self._num_in_turn]
         if self._out_of_turn:
             index = torch.cat([index, *(part.cpu() for part in self._out_of_turn)])
@@ -176,6 +205,19 @@ class PendingObservations:
         self.clear()
         if len(index):
             self.append(index, measured, in_turn=self.is_in_turn(index))
+
+
+def _joined(batches: list[Tensor]) -> Tensor:
+    device = next((batch.device for batch in batches if not batch.is_cpu), batches[0].device)
+    return torch.cat([batch.to(device) for batch in batches])
+
+
+def _alike(outputs: list[Tensor], more: Tensor | None) -> bool:
+    """Whether a batch's outputs can be measured together with those before, if there are any."""
+    if not outputs:
+        return more is None
+    last = outputs[-1]
+    return more is not None and (more.shape[1:], more.dtype, more.device) == (last.shape[1:], last.dtype, last.device)
 
 
 def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:

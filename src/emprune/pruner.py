@@ -92,7 +92,7 @@ class DataPruner:
         self.stats = SampleStats(num_samples, method.columns)
         self.planning_seconds = 0.0
         self._ranks = Ranks(process_group)
-        self._pending = PendingObservations()
+        self._pending = PendingObservations(method.measure)
         self._plan: EpochPlan | None = None
         self._planned: Tensor | None = None
         self._weights: Tensor | None = None
@@ -223,14 +223,15 @@ class DataPruner:
                 "call pruner.reduce(index, losses, logits) with the logits."
             )
         with torch.no_grad():
-            measured = self.method.measure(losses, outputs)
+            deferred = self.method.deferred(losses, outputs)
+            measured = self.method.measure(losses, outputs) if deferred is None else {}
             for name, values in measured.items():
                 if values.shape != losses.shape:
                     raise ObservationError(
                         f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "
                         "Are `outputs` those of this batch?"
                     )
-            self._pending.append(index, {"loss": losses, **measured}, in_turn=in_turn)
+            self._pending.append(index, {"loss": losses, **measured}, deferred=deferred, in_turn=in_turn)
         self._observed = True
 
     def reduce(

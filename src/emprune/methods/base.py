@@ -103,6 +103,14 @@ class Method(ABC):
         """Return (B,) of each further quantity to remember, from (B,) losses and the model's outputs, without grad."""
         return {}
 
+    def deferred(self, losses: Tensor, outputs: Any) -> Tensor | None:
+        """Return what `measure` may be given in place of the outputs, later and with other batches' behind it.
+
+        (B, ...) of the batch's outputs, which will be copied; None to measure at once. Only where what is measured of a
+        sample depends on that sample alone: many small kernels are then saved, which cost more than they compute.
+        """
+        return None
+
     def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
         """Return the columns' new values; by default what was measured replaces what was there.
 

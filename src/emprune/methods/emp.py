@@ -66,15 +66,22 @@ class EMP(Method):
 
     def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
         """Return the memory term of the model's outputs."""
-        term = memory_term(self.memory)
-        memory = term(outputs)
-        if self.beta < TWO_CLASS_BETA and term is prediction_entropy and outputs.shape[1:] == (2,):
+        return {"memory": memory_term(self.memory)(outputs)}
+
+    def deferred(self, losses: Tensor, outputs: Any) -> Tensor | None:
+        """Return (B, C) logits if the term is their entropy, and warn if there are two classes and beta is low."""
+        if memory_term(self.memory) is not prediction_entropy or not isinstance(outputs, Tensor):
+            return None
+        shape = outputs.shape
+        if len(shape) != 2 or shape[0] != losses.shape[0] or not outputs.is_floating_point():
+            return None
+        if shape[1] == 2 and self.beta < TWO_CLASS_BETA:
             warnings.warn(
                 f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
                 f"cannot change the order. Raise beta, or use Greedy.",
                 stacklevel=4,
             )
-        return {"memory": memory}
+        return outputs
 
     def score(self, stats: SampleStats) -> Tensor:
         """Return loss + beta · memory."""
