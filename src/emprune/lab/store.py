@@ -179,11 +179,7 @@ class RunFolder:
             raise _UnusableError("is missing") from error
         except OSError as error:
             raise _UnusableError(f"cannot be read ({error.strerror})") from error
-        except (
-            RuntimeError,
-            pickle.UnpicklingError,
-            ConfigError,
-        ) as error:  # not a matter of damage
+        except (RuntimeError, pickle.UnpicklingError, ConfigError) as error:  # whole, but not for this software
             raise _UnusableError(f"was written by other versions ({error})") from error
         mine = self.config()
         differing = [] if mine is None else theirs.differences(mine)
