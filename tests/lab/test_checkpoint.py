@@ -11,6 +11,7 @@ import pytest
 
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.store import SEAL_BYTES
+from emprune.lab.workers import Board, BoardReporter
 from tests.lab.runs import SilentReporter, assert_equal_runs, run_small, small_config
 
 
@@ -57,11 +58,16 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_used(
     report = SilentReporter()
     resumed = run_small(config, parts, report=report)
     assert report.remarks == [
-        f"{newest} {problem}: going on from checkpoint-previous.pt instead. The file is kept as checkpoint-refused.pt."
+        f"{newest} {problem}. Going on from checkpoint-previous.pt instead. The file is kept as checkpoint-refused.pt."
     ]
     assert report.visits_done == 96
     assert (parts / "checkpoint-refused.pt").read_bytes() == damaged
     assert_equal_runs(tmp_path / "whole", parts, (whole, resumed))
+
+
+def test_a_worker_of_a_comparison_says_it_too() -> None:
+    with pytest.warns(UserWarning, match="checkpoint.pt is damaged"):
+        BoardReporter(Board(1), 0).remark("checkpoint.pt is damaged")
 
 
 def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:
@@ -72,7 +78,7 @@ def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> Non
     report = SilentReporter()
     run_small(small_config(), tmp_path / "one", report=report)
     assert (
-        "checkpoint.pt is of a run with other settings (there and here: seed: 1 and 0): going on" in report.remarks[0]
+        "checkpoint.pt is of a run with other settings (there and here: seed: 1 and 0). Going on" in report.remarks[0]
     )
 
 
@@ -84,7 +90,7 @@ def test_a_run_killed_between_the_two_renames_goes_on_from_the_checkpoint_before
     (tmp_path / "parts" / ".checkpoint.pt.12345").write_bytes(b"what the killed process was writing")
     report = SilentReporter()
     parts = run_small(small_config(), tmp_path / "parts", report=report)
-    assert report.remarks[0].endswith("checkpoint.pt is missing: going on from checkpoint-previous.pt instead.")
+    assert report.remarks[0].endswith("checkpoint.pt is missing. Going on from checkpoint-previous.pt instead.")
     assert report.visits_done == 112
     assert not list((tmp_path / "parts").glob(".*"))
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))

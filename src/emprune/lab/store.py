@@ -164,7 +164,7 @@ class RunFolder:
                 problems.append(f"{path} {error}")
                 continue
             if problems:
-                say(f"{problems[0]}: going on from {previous.name} instead.{self._set_aside(newest)}")
+                say(f"{problems[0]}. Going on from {previous.name} instead.{self._set_aside(newest)}")
             return state
         raise RunError(
             f"There is no checkpoint to go on from: {', and '.join(problems)}. Put a good copy in place, "
