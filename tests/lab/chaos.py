@@ -61,7 +61,7 @@ def endure(method: str, out: Path, *, max_kills: int, draws: random.Random, met:
         process = forks.Process(target=run_slowly, args=(_arguments(method, out), says), daemon=True)
         process.start()
         if kills < max_kills:
-            _wait_for(draws.choice(("visits planned", "epoch ")), process, says)
+            _wait_for_epochs(draws.choice((0, 1, 2)), process, says)  # after 2 there is a new checkpoint
             process.join(draws.uniform(0, LIFE_SECONDS))
             process.kill()
         process.join(PATIENCE_SECONDS)
@@ -109,9 +109,13 @@ def _arguments(method: str, out: Path) -> list[str]:
     return ["run", "digits", "--method", method, *SETTINGS.split(), "--out", str(out), "--resume"]
 
 
-def _wait_for(words: str, process: ForkServerProcess, says: Path) -> None:
+def _wait_for_epochs(number: int, process: ForkServerProcess, says: Path) -> None:
+    """Wait until the process trains and has told of so many epochs, or has ended."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while process.is_alive() and words not in says.read_text():
+    while process.is_alive():
+        said = says.read_text()
+        if "visits planned" in said and said.count("epoch ") >= number:
+            return
         if time.monotonic() > deadline:
             raise TimeoutError(f"The run does not get on: {says.read_text()}")
         time.sleep(0.002)

@@ -14,6 +14,7 @@ from emprune.cli import main
 
 PIECES = 8
 PAUSE_SECONDS = 0.01
+RENAME_SECONDS = 0.04
 
 
 class SlowFile:
@@ -55,7 +56,7 @@ def slow_down() -> None:
 
     def replace_slowly(path: Path, target: Path) -> Path:
         moved = replaced(path, target)
-        time.sleep(PAUSE_SECONDS)  # afterwards: between the two renames of a checkpoint
+        time.sleep(RENAME_SECONDS)  # afterwards: between the two renames of a checkpoint
         return moved
 
     def sync_slowly(file: int) -> None:
