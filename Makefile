@@ -4,6 +4,7 @@ PYTHON ?= python3
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_KILLS ?= 200
 DEMO_METHODS ?= full,random,random-permutation,greedy,infobatch:normalize=true,emp,emp:pool=2
 DEMO ?= compare digits --train-size 500 --methods $(DEMO_METHODS) --keep 0.3 --seeds 3 --jobs 2 --out runs/demo
 OLDEST_TESTS ?= tests/unit tests/property
@@ -19,7 +20,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types pytest oldest no-extras bench clean
+.PHONY: help demo test lint format types pytest oldest no-extras bench chaos clean
 
 stage = @printf '\n==> %s\n' "$(1)"
 # The workers are processes that share the cores: one thread each. A page of docs is one story, and stays with one worker.
@@ -46,6 +47,7 @@ help:
 	@echo "  make no-extras  the library with torch and numpy alone"
 	@echo "  make oldest     the unit tests on the oldest supported versions (5.3 GB: torch 2.6 brings CUDA)"
 	@echo "  make bench      what the engine costs; BENCH_ARGS=--help says more"
+	@echo "  make chaos      kill runs $(CHAOS_KILLS) times, and compare what they end with; minutes, CHAOS_KILLS=20 for a taste"
 	@echo "  make clean      remove the environments and caches; runs/ and .data/ stay"
 	@echo
 	@echo "  make PYTHON=python3.12 ...   takes another Python, >= 3.11 (make clean first)"
@@ -116,6 +118,10 @@ no-extras: $(CORE)/.core
 bench: $(VENV)/.lab
 	@test -n "$(BENCHMARKS)" || { echo "There is no benchmarks/*.py to run." >&2; exit 1; }
 	@for file in $(BENCHMARKS); do printf '\n==> %s\n' "$$file"; $(VENV)/bin/python "$$file" $(BENCH_ARGS); done
+
+chaos: $(VENV)/.lab
+	$(call stage,$(CHAOS_KILLS) kills)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.lab.chaos --kills $(CHAOS_KILLS)
 
 clean:
 	rm -rf $(VENV) $(CORE) $(OLDEST) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -41,6 +41,9 @@ class Silent:
     def epoch(self, record: Any) -> None:
         """Say nothing."""
 
+    def remark(self, line: str) -> None:
+        """Say nothing."""
+
 
 def main() -> int:
     """Measure in turn, print and write; return the exit status, 0 whether or not the targets are reached."""

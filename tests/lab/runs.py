@@ -1,13 +1,18 @@
 """Runs small enough for tests."""
 
+import json
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from emprune.lab.config import RunConfig
 from emprune.lab.session import Session
 from emprune.lab.store import RunFolder
 from emprune.lab.train import train
 from emprune.lab.workers import load_splits
+
+CLOCKS = ("seconds", "planning_seconds")
 
 
 class SilentReporter:
@@ -16,6 +21,7 @@ class SilentReporter:
     def __init__(self) -> None:
         self.steps = 0
         self.records: list[Any] = []
+        self.remarks: list[str] = []
 
     def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
         self.visits_done = visits_done
@@ -26,16 +32,41 @@ class SilentReporter:
     def epoch(self, record: Any) -> None:
         self.records.append(record)
 
+    def remark(self, line: str) -> None:
+        self.remarks.append(line)
+
 
 def small_config(method: str = "emp", **settings: Any) -> RunConfig:
     values = {"epochs": 4, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32", **settings}
     return RunConfig.for_task("digits", method, **values)
 
 
-def run_small(config: RunConfig, path: Path, *, stop_after: int | None = None) -> Session:
+def run_small(
+    config: RunConfig, path: Path, *, stop_after: int | None = None, report: SilentReporter | None = None
+) -> Session:
     """Run in `path`, resuming what is there; ask to stop after so many batches of this call."""
     session = Session.build(config, load_splits(config, None))
-    report = SilentReporter()
+    report = report or SilentReporter()
     folder = RunFolder.open(path, config, resume=True)
     train(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
     return session
+
+
+def log(path: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    for record in records:
+        record["summary"].pop("planning_seconds")
+    return [{name: value for name, value in record.items() if name not in CLOCKS} for record in records]
+
+
+def outcome(path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((path / "result.json").read_text())
+    return {name: value for name, value in result.items() if not name.endswith("seconds")}
+
+
+def assert_equal_runs(one: Path, other: Path, models: tuple[Session, Session]) -> None:
+    weights = [session.model.state_dict() for session in models]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
+    assert outcome(one) == outcome(other)
+    assert log(one) == log(other)

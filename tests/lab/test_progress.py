@@ -13,6 +13,7 @@ def shown(*, terminal: bool) -> str:
         report.begin(num_epochs=2, planned_visits=96, visits_done=16)
         report.step(32)
         report.epoch(RECORD)
+        report.remark("[checkpoint.pt] is damaged.")
     return text.getvalue()
 
 
@@ -20,10 +21,11 @@ def test_without_a_terminal_there_is_a_plain_line_for_each_epoch() -> None:
     assert shown(terminal=False).splitlines() == [
         "2 epochs, 96 visits planned, 16 of them done",
         "epoch 1/2  kept 48  loss 1.2500  test 81.50 %  0.5 s",
+        "[checkpoint.pt] is damaged.",
     ]
 
 
 def test_a_terminal_gets_a_bar_with_epoch_kept_loss_and_accuracy() -> None:
     text = shown(terminal=True)
-    for part in ("epoch 1/2", "kept 48", "loss 1.250", "test 81.50 %", "time left"):
+    for part in ("epoch 1/2", "kept 48", "loss 1.250", "test 81.50 %", "time left", "[checkpoint.pt] is damaged."):
         assert part in text

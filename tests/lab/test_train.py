@@ -1,7 +1,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,30 +10,9 @@ from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.session import Session
 from emprune.lab.train import test_epochs as epochs_tested
-from tests.lab.runs import run_small, small_config
+from tests.lab.runs import assert_equal_runs, log, outcome, run_small, small_config
 
 METHODS = ["emp:pool=2", "ucb:replan_every=2", "infobatch", "infobatch:prune_ratio=0.5", "random-permutation", "full"]
-CLOCKS = ("seconds", "planning_seconds")
-
-
-def log(path: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
-    for record in records:
-        record["summary"].pop("planning_seconds")
-    return [{name: value for name, value in record.items() if name not in CLOCKS} for record in records]
-
-
-def outcome(path: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((path / "result.json").read_text())
-    return {name: value for name, value in result.items() if not name.endswith("seconds")}
-
-
-def assert_equal_runs(one: Path, other: Path, models: tuple[Session, Session]) -> None:
-    weights = [session.model.state_dict() for session in models]
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
-    assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
-    assert outcome(one) == outcome(other)
-    assert log(one) == log(other)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -126,15 +104,6 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"The loss became (nan|inf) in epoch \d+: the run diverged. Lower `max_lr`"):
         run_small(small_config("random", max_lr=1e12, epochs=6), tmp_path)
-
-
-def test_a_checkpoint_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    config = small_config()
-    with pytest.raises(StoppedError):
-        run_small(config, tmp_path, stop_after=2)
-    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
-    with pytest.raises(RunError, match=r"checkpoint\.pt cannot be read .*--overwrite"):
-        run_small(config, tmp_path)
 
 
 def test_bf16_runs_too(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def run(
     """Train once.
 
     The folder gets config.json, log.jsonl (a line per epoch), result.json,
-    visits.npy (how often each sample was visited) and checkpoint.pt.
+    visits.npy (how often each sample was visited), checkpoint.pt, and the
+    checkpoint before it.
     Ctrl-C stops after the current batch; --resume goes on from there, exactly.
 
     The test set is scored after a quarter, half, three quarters and all of

@@ -37,6 +37,10 @@ class LineReporter:
         )
         self._console.print(text, highlight=False, soft_wrap=True)
 
+    def remark(self, line: str) -> None:
+        """Print it."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
 
 class LiveReporter:
     """Keeps one bar up to date: epoch, samples kept, loss, the latest accuracy, time left."""
@@ -64,6 +68,10 @@ class LiveReporter:
         detail = f"kept {record['num_kept']}  loss {record['loss']:.3f}{self._accuracy}"
         description = f"epoch {record['epoch'] + 1}/{self._num_epochs}"
         self._progress.update(self._bar, description=description, detail=detail, completed=record["visits"])
+
+    def remark(self, line: str) -> None:
+        """Print it above the bar."""
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,9 +1,12 @@
-"""A run's folder: its settings, its log, its checkpoint, its result. Files appear whole or not at all."""
+"""A run's folder: its settings, its log, its checkpoints, its result. Files appear whole or not at all."""
 
+import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -11,10 +14,23 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import torch
 
+from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError
 
 __all__ = ["RunFolder", "write_whole"]
+
+CHECKPOINT, PREVIOUS, REFUSED = "checkpoint.pt", "checkpoint-previous.pt", "checkpoint-refused.pt"
+FILES = ("result.json", "config.json", CHECKPOINT, PREVIOUS, REFUSED, "log.jsonl", "visits.npy")
+
+MARK = b"\nemprune checkpoint "
+FORMAT = b"2"
+SEAL_BYTES = len(MARK + FORMAT) + 1 + 64 + 1
+"""A checkpoint is a file of torch.save with a seal behind it, which torch.load does not mind: mark, format, SHA-256."""
+
+
+class _UnusableError(Exception):
+    """What is wrong with a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,7 @@ class RunFolder:
                 "or choose another --out."
             )
         path.mkdir(parents=True, exist_ok=True)
+        folder._sweep()
         if not known:
             folder._write_json("config.json", config.to_json())
         return folder
@@ -91,7 +108,8 @@ class RunFolder:
 
     def append_log(self, record: Mapping[str, Any]) -> int:
         """Add a line to the log and return the log's length in bytes."""
-        with (self.path / "log.jsonl").open("ab") as file:
+        path = self.path / "log.jsonl"
+        with _named(path), path.open("ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -110,29 +128,81 @@ class RunFolder:
             os.truncate(log, num_bytes)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint."""
+        """Replace the checkpoint, and keep the one before it.
+
+        Args:
+            state: Tensors and plain values; under `config`, the settings of the run it belongs to.
+        """
         content = io.BytesIO()  # in memory first: torch.save turns a full disk into an error of its own
         torch.save(dict(state), content)
-        write_whole(self.path / "checkpoint.pt", lambda file: file.write(content.getbuffer()))
+        seal = _seal(content.getbuffer())
+        write_whole(
+            self.path / CHECKPOINT,
+            lambda file: file.writelines((content.getbuffer(), seal)),
+            keep=self.path / PREVIOUS,
+        )
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the checkpoint, or None if the run has not come so far.
+    def load_checkpoint(self, *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
+        """Return the newest usable checkpoint, or None if the run has not come so far.
+
+        A checkpoint that is not as it was written, or not this run's, is set aside and the one before it used.
+
+        Args:
+            say: Told, in a sentence, that the newest was not usable, and why.
 
         Raises:
-            RunError: If the file cannot be read.
+            RunError: If there are checkpoints and none is usable.
         """
-        path = self.path / "checkpoint.pt"
-        if not path.is_file():
+        newest, previous = self.path / CHECKPOINT, self.path / PREVIOUS
+        if not newest.exists() and not previous.exists():
             return None
+        problems = []
+        for path in (newest, previous):
+            try:
+                state = self._read_checkpoint(path)
+            except _UnusableError as error:
+                problems.append(f"{path} {error}")
+                continue
+            if problems:
+                say(f"{problems[0]}. Going on from {previous.name} instead.{self._set_aside(newest)}")
+            return state
+        raise RunError(
+            f"There is no checkpoint to go on from: {', and '.join(problems)}. Put a good copy in place, "
+            "or start anew: delete both, or use --overwrite."
+        )
+
+    def _read_checkpoint(self, path: Path) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises all kinds of errors on a damaged file
-            raise RunError(f"{path} cannot be read ({error}). Start anew with --overwrite.") from error
+            state: dict[str, Any] = torch.load(_unsealed(path), map_location="cpu", weights_only=True)
+            theirs = RunConfig.from_json(state["config"])
+        except FileNotFoundError as error:
+            raise _UnusableError("is missing") from error
+        except OSError as error:
+            raise _UnusableError(f"cannot be read ({error.strerror})") from error
+        except (RuntimeError, pickle.UnpicklingError, ConfigError) as error:  # whole, but not for this software
+            raise _UnusableError(f"was written by other versions ({error})") from error
+        mine = self.config()
+        differing = [] if mine is None else theirs.differences(mine)
+        if differing:
+            raise _UnusableError(f"is of a run with other settings (there and here: {'; '.join(differing)})")
         return state
 
+    def _set_aside(self, refused: Path) -> str:
+        """Move a file to where the next checkpoint does not push the last good one out; return a sentence about it."""
+        if not refused.exists():
+            return ""
+        refused.replace(self.path / REFUSED)
+        return f" The file is kept as {REFUSED}."
+
     def _clear(self) -> None:
-        for name in ("result.json", "config.json", "checkpoint.pt", "log.jsonl", "visits.npy"):
+        for name in FILES:
             (self.path / name).unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was in the middle of writing."""
+        for name in FILES:
+            for left in self.path.glob(f".{name}.*"):
+                left.unlink(missing_ok=True)
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
@@ -149,14 +219,54 @@ class RunFolder:
         write_whole(self.path / name, lambda file: file.write(text.encode()))
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it is, at any moment and after any crash, the old one or the new one, whole."""
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
+    """Write a file so that it is, at any moment and after any crash, the old one or the new one, whole.
+
+    Args:
+        path: The file.
+        write: Given the open file, writes the content.
+        keep: Where the old file goes, if it is to be kept. Between the two moves it is there, and nothing at `path`.
+
+    Raises:
+        OSError: If it cannot be written; it names the file, and the old one is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with _named(path), temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let a failure to write name the file, which the system does for opening alone."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _seal(content: memoryview) -> bytes:
+    return MARK + FORMAT + b" " + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def _unsealed(path: Path) -> io.BytesIO:
+    """Return what `save_checkpoint` sealed, unchanged since."""
+    data = path.read_bytes()
+    content, seal = memoryview(data)[:-SEAL_BYTES], data[-SEAL_BYTES:]
+    if not data.startswith(b"PK"):  # as every file of torch.save does
+        raise _UnusableError("is not a checkpoint")
+    if not seal.startswith(MARK):
+        raise _UnusableError("is cut short, or written by another version of emprune")
+    if not seal.startswith(MARK + FORMAT + b" "):
+        raise _UnusableError("has another format than this version of emprune reads")
+    if seal != _seal(content):
+        raise _UnusableError("is damaged: its content does not match its checksum")
+    return io.BytesIO(content)

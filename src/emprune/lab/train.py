@@ -32,6 +32,9 @@ class Reporter(Protocol):
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch ended; `record` is its line in the log."""
 
+    def remark(self, line: str) -> None:
+        """Something happened that whoever started the run should know."""
+
 
 @dataclass
 class Tally:
@@ -69,9 +72,9 @@ def train(
 
     Raises:
         StoppedError: If `stop` said yes.
-        RunError: If the losses diverge, or the checkpoint cannot be used.
+        RunError: If the losses diverge, or no checkpoint can be used.
     """
-    tally = _restore(session, folder)
+    tally = _restore(session, folder, report)
     num_epochs = session.config.epochs
     planned = planned_visits(session.config, len(session.splits.train))
     report.begin(num_epochs=num_epochs, planned_visits=planned, visits_done=tally.visits)
@@ -155,16 +158,16 @@ def _score(session: Session, tally: Tally) -> dict[str, float]:
 
 
 def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
-    folder.save_checkpoint({"format": FORMAT, "tally": dataclasses.asdict(tally), "session": session.state_dict()})
+    config = session.config.to_json()
+    folder.save_checkpoint({"config": config, "tally": dataclasses.asdict(tally), "session": session.state_dict()})
 
 
-def _restore(session: Session, folder: RunFolder) -> Tally:
-    state = folder.load_checkpoint()
+def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
+    """Put the session back to the checkpoint, and the log with it: what was logged later will be logged again."""
+    state = folder.load_checkpoint(say=report.remark)
     if state is None:
         folder.cut_log(0)
         return Tally()
-    if state.get("format") != FORMAT:
-        raise RunError(f"The checkpoint in {folder.path} is of another emprune. Start anew with --overwrite.")
     session.load_state_dict(state["session"])
     tally = Tally(**state["tally"])
     folder.cut_log(tally.log_bytes)

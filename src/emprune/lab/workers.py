@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Mapping
 from ctypes import Array, c_bool, c_longlong
 from dataclasses import dataclass
@@ -67,6 +68,10 @@ class BoardReporter:
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Nothing to add."""
+
+    def remark(self, line: str) -> None:
+        """Say it on the standard error that the worker shares with its parent."""
+        warnings.warn(line, stacklevel=2)
 
 
 def load_splits(config: RunConfig, data_dir: Path | None) -> Splits:

@@ -1,0 +1,162 @@
+"""Checkpoints that are damaged, foreign, missing, or do not fit on the disk."""
+
+import errno
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.store import SEAL_BYTES
+from emprune.lab.workers import Board, BoardReporter
+from tests.lab.runs import SilentReporter, assert_equal_runs, run_small, small_config
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def cut_in_the_seal(data: bytes) -> bytes:
+    return data[:-3]
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def of_the_next_version(data: bytes) -> bytes:
+    return data.replace(b"\nemprune checkpoint 2 ", b"\nemprune checkpoint 3 ")
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut short": (cut, "is cut short, or written by another version of emprune"),
+    "cut short by little": (cut_in_the_seal, "is cut short, or written by another version of emprune"),
+    "without its seal": (lambda data: data[:-SEAL_BYTES], "is cut short, or written by another version of emprune"),
+    "empty": (lambda data: b"", "is not a checkpoint"),
+    "zeros": (lambda data: bytes(len(data)), "is not a checkpoint"),
+    "a flipped bit": (flipped, "is damaged: its content does not match its checksum"),
+    "another format": (of_the_next_version, "has another format than this version of emprune reads"),
+}
+
+
+@pytest.mark.parametrize(("damage", "problem"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_used(
+    damage: Callable[[bytes], bytes], problem: str, tmp_path: Path
+) -> None:
+    config = small_config()
+    whole = run_small(config, tmp_path / "whole")
+    parts = tmp_path / "parts"
+    with pytest.raises(StoppedError):
+        run_small(config, parts, stop_after=7)  # in the middle of the third epoch
+    newest = parts / "checkpoint.pt"
+    damaged = damage(newest.read_bytes())
+    newest.write_bytes(damaged)
+    report = SilentReporter()
+    resumed = run_small(config, parts, report=report)
+    assert report.remarks == [
+        f"{newest} {problem}. Going on from checkpoint-previous.pt instead. The file is kept as checkpoint-refused.pt."
+    ]
+    assert report.visits_done == 96
+    assert (parts / "checkpoint-refused.pt").read_bytes() == damaged
+    assert_equal_runs(tmp_path / "whole", parts, (whole, resumed))
+
+
+def test_a_worker_of_a_comparison_says_it_too() -> None:
+    with pytest.warns(UserWarning, match="checkpoint.pt is damaged"):
+        BoardReporter(Board(1), 0).remark("checkpoint.pt is damaged")
+
+
+def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:
+    for seed, path in ((0, tmp_path / "one"), (1, tmp_path / "other")):
+        with pytest.raises(StoppedError):
+            run_small(small_config(seed=seed), path, stop_after=7)
+    shutil.copy(tmp_path / "other" / "checkpoint.pt", tmp_path / "one" / "checkpoint.pt")
+    report = SilentReporter()
+    run_small(small_config(), tmp_path / "one", report=report)
+    assert (
+        "checkpoint.pt is of a run with other settings (there and here: seed: 1 and 0). Going on" in report.remarks[0]
+    )
+
+
+def test_a_run_killed_between_the_two_renames_goes_on_from_the_checkpoint_before(tmp_path: Path) -> None:
+    whole = run_small(small_config(), tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        run_small(small_config(), tmp_path / "parts", stop_after=7)
+    (tmp_path / "parts" / "checkpoint.pt").replace(tmp_path / "parts" / "checkpoint-previous.pt")
+    (tmp_path / "parts" / ".checkpoint.pt.12345").write_bytes(b"what the killed process was writing")
+    report = SilentReporter()
+    parts = run_small(small_config(), tmp_path / "parts", report=report)
+    assert report.remarks[0].endswith("checkpoint.pt is missing. Going on from checkpoint-previous.pt instead.")
+    assert report.visits_done == 112
+    assert not list((tmp_path / "parts").glob(".*"))
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+
+
+def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        run_small(small_config(), tmp_path, stop_after=7)
+    names = ("checkpoint.pt", "checkpoint-previous.pt")
+    for name in names:
+        (tmp_path / name).write_bytes(b"torn")
+    before = (tmp_path / "log.jsonl").read_bytes()
+    problems = ", and ".join(f"{tmp_path / name} is not a checkpoint" for name in names)
+    with pytest.raises(RunError) as caught:
+        run_small(small_config(), tmp_path)
+    assert str(caught.value) == (
+        f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or start anew: delete both, or "
+        "use --overwrite."
+    )
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+    for name in names:
+        (tmp_path / name).unlink()
+    run_small(small_config(), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "time"), [("checkpoint.pt", 3), ("visits.npy", 1), ("result.json", 1)])
+def test_a_full_disk_leaves_the_last_checkpoint_whole_and_nothing_else(
+    name: str, time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_small(small_config(), tmp_path / "whole")
+    parts = tmp_path / "parts"
+    fill_disk(monkeypatch, at=parts / name, time=time)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run_small(small_config(), parts)
+    assert caught.value.filename == str(parts / name)
+    monkeypatch.undo()
+    assert not list(parts.glob(".*"))
+    assert not (parts / "result.json").exists()
+    report = SilentReporter()
+    resumed = run_small(small_config(), parts, report=report)
+    assert report.remarks == []
+    assert report.visits_done == (96 if name == "checkpoint.pt" else 192)
+    assert_equal_runs(tmp_path / "whole", parts, (whole, resumed))
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, *, at: Path, time: int) -> None:
+    """Let the disk be full half-way through the `time`-th writing of a file."""
+    opened = Path.open
+    times = 0
+
+    def open_file(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        nonlocal times
+        file = opened(path, mode, *rest, **more)
+        if path.name.startswith(f".{at.name}.") and path.parent == at.parent:
+            times += 1
+            if times == time:
+                file.write(b"half")
+                file.close()
+                return FullFile(at.with_name(path.name))
+        return file
+
+    monkeypatch.setattr(Path, "open", open_file)
+
+
+class FullFile(io.FileIO):
+    """Takes nothing."""
+
+    def write(self, content: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
