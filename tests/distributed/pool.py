@@ -60,6 +60,7 @@ class RankPool:
             AssertionError: If another rank died, or any raised or hangs.
         """
         rendezvous = self._folder / str(next(self._number))
+        self._workers = [worker for worker in self._workers if worker[0].is_alive()]  # the idle may have been killed
         while len(self._workers) < num_ranks:
             self._workers.append(self._start())
         job = pickle.dumps((work, arguments))  # a Connection's own pickling would have all ranks share one memory

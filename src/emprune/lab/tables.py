@@ -53,7 +53,7 @@ def comparison_table(rows: Sequence[Row], *, title: str, margin: float | None = 
     """Return the comparison for a terminal."""
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for place, head in enumerate(_heads(rows, margin)):
-        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=place > 0)
+        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
     for row in rows:
         table.add_row(*_cells(row, rows, margin))
     return table
