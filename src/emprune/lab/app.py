@@ -167,12 +167,12 @@ def compare(
         where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
         queue = prepared_queue(experiment, out=where, sources=sources or [], data_dir=data_dir, console=progress)
         if dry_run:
-            lines = what_is_left(experiment, queue, data_dir=data_dir)
+            lines = what_is_left(experiment, queue)
             out.print(queue_table(lines, title=f"{experiment.task}, {where}"))
             hours = hours_left(queue, num_jobs=jobs, data_dir=data_dir, console=progress)
             out.print(f"{len(queue.missing)} runs left, about {hours:.2g} hours with --jobs {jobs} on this machine.")
             return
-        result = watch_comparison(experiment, queue, out=where, num_jobs=jobs, data_dir=data_dir, console=progress)
+        result = watch_comparison(experiment, queue, out=where, num_jobs=jobs, console=progress)
         for group in result.groups:
             title = ", ".join(filter(None, (experiment.task, group.title, str(where))))
             out.print(comparison_table(group.rows, title=title, margin=experiment.margin))

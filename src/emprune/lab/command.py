@@ -12,14 +12,14 @@ from emprune.errors import ConfigError, EmpruneError
 from emprune.lab.compare import Comparison, Queue, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import StoppedError
-from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
+from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed, num_scored
 from emprune.lab.experiment import Experiment
 from emprune.lab.progress import reporter, watching
 from emprune.lab.session import Session, make_pruner, planned_visits
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
 from emprune.lab.tasks import DATA_SETS
-from emprune.lab.train import test_epochs, train
+from emprune.lab.train import train
 from emprune.lab.workers import load_splits
 
 __all__ = [
@@ -100,9 +100,7 @@ def prepared_queue(
     return queue
 
 
-def what_is_left(
-    experiment: Experiment, queue: Queue, *, data_dir: Path | None
-) -> list[tuple[str, str, int, int, int]]:
+def what_is_left(experiment: Experiment, queue: Queue) -> list[tuple[str, str, int, int, int]]:
     """Return a line for each combination and method: both in words, runs, those finished, visits left."""
     missing = {job.place for job in queue.missing}
     lines = []
@@ -111,7 +109,7 @@ def what_is_left(
         for method in dict.fromkeys(job.config.method for job in jobs):
             own = [job for job in jobs if job.config.method == method]
             left = [job for job in own if job.place in missing]
-            visits = sum(planned_visits(job.config, len(load_splits(job.config, data_dir).train)) for job in left)
+            visits = sum(job.planned_visits for job in left)
             lines.append((variant.title, method, len(own), len(own) - len(left), visits))
     return lines
 
@@ -125,20 +123,16 @@ def hours_left(queue: Queue, *, num_jobs: int, data_dir: Path | None, console: C
         kind = (c.task, c.model, c.batch_size, c.optimizer, c.device, c.precision, c.compile, c.train_size)
         if kind not in known:
             known[kind] = foresee(c, data_dir=data_dir, console=console).speed
-        splits = load_splits(c, data_dir)
-        num_scored = len(splits.test) * len(test_epochs(c.epochs))
-        seconds += known[kind].seconds(visits=planned_visits(c, len(splits.train)), num_scored=num_scored)
+        scored = num_scored(c, load_splits(c, data_dir))
+        seconds += known[kind].seconds(visits=job.planned_visits, num_scored=scored)
     return seconds / 3600 / max(1, min(num_jobs, len(queue.missing)))
 
 
-def watch_comparison(
-    experiment: Experiment, queue: Queue, *, out: Path, num_jobs: int, data_dir: Path | None, console: Console
-) -> Comparison:
+def watch_comparison(experiment: Experiment, queue: Queue, *, out: Path, num_jobs: int, console: Console) -> Comparison:
     """Compare, showing how far all the runs together have come, and each of those that run."""
     if num_jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
-    planned = [planned_visits(job.config, len(load_splits(job.config, data_dir).train)) for job in queue.jobs]
-    with _stoppable("again") as stop, watching(console, queue.jobs, planned) as watch:
+    with _stoppable("again") as stop, watching(console, queue.jobs) as watch:
         return compare(experiment, queue, out, num_jobs=num_jobs, watch=watch, stop=stop)
 
 

@@ -16,13 +16,13 @@ from emprune.lab.comparison import Row, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
-from emprune.lab.session import make_pruner
+from emprune.lab.session import make_pruner, planned_visits
 from emprune.lab.store import RunFolder, write_whole
 from emprune.lab.tables import markdown_table, notes
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import Board, Job, load_splits, run_job, start_worker
 
-__all__ = ["Comparison", "Group", "Queue", "adopt", "compare", "make_queue", "read_comparison"]
+__all__ = ["Comparison", "Group", "Queue", "adopt", "compare", "make_queue"]
 
 FORMAT = 2
 POLL_SECONDS = 0.2
@@ -84,9 +84,10 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
         folders = [_folder(out, config) for config in variant.configs]
         for folder, config in zip(folders, variant.configs, strict=True):
             if folder not in jobs:
-                make_pruner(config, len(load_splits(config, data_dir).train))
+                num_train = len(load_splits(config, data_dir).train)
+                make_pruner(config, num_train)
                 RunFolder(folder).check(config)
-                jobs[folder] = Job(len(jobs), config, folder, data_dir)
+                jobs[folder] = Job(len(jobs), config, folder, data_dir, planned_visits(config, num_train))
         places.append([jobs[folder].place for folder in folders])
     return Queue(list(jobs.values()), places)
 
@@ -138,17 +139,17 @@ def compare(
     """
     missing = queue.missing
     board = Board(len(queue.jobs))
-    before = {job.place for job in queue.jobs if job not in missing}
+    before = {job.place for job in queue.jobs} - {job.place for job in missing}
     for place in before:
         board.visits[place] = RunFolder(queue.jobs[place].folder).result()["visits"]
     if missing:
         _run(missing, board, num_jobs, lambda finished: watch(before | finished, list(board.visits)), stop)
-    comparison = read_comparison(experiment, queue)
+    comparison = _read(experiment, queue)
     _write(comparison, out)
     return comparison
 
 
-def read_comparison(experiment: Experiment, queue: Queue) -> Comparison:
+def _read(experiment: Experiment, queue: Queue) -> Comparison:
     """Return the comparison of an experiment whose runs are all finished."""
     results = [RunFolder(job.folder).result() for job in queue.jobs]
     groups = []

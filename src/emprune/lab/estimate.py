@@ -4,14 +4,12 @@ import statistics
 import time
 from dataclasses import dataclass
 
-import torch
-
-from emprune.lab.losses import smoothed_and_plain
+from emprune.lab.config import RunConfig
 from emprune.lab.session import EVALUATION_BATCH, Session
-from emprune.lab.tasks import Split
+from emprune.lab.tasks import Split, Splits
 from emprune.lab.train import test_epochs
 
-__all__ = ["Forecast", "Speed", "forecast", "measure_speed"]
+__all__ = ["Forecast", "Speed", "forecast", "measure_speed", "num_scored"]
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 15
 LOADING_BOUND = 0.5
@@ -89,7 +87,8 @@ def measure_speed(session: Session) -> Speed:
         if batch is None:
             break
         between = _now(session)
-        _step(session, *batch)
+        index, (x, y) = batch
+        session.train_on(index, x, y)
         marks.append((between - before, _now(session) - between))
     warm_up = min(WARM_UP_STEPS, len(marks) - 1)
     loading, computing = (statistics.median(part) for part in zip(*marks[warm_up:], strict=True))
@@ -101,19 +100,15 @@ def forecast(session: Session, speed: Speed, *, visits: int) -> Forecast:
     """Return what the session's run will take, planned to make so many visits."""
     config, splits = session.config, session.splits
     full_visits = len(splits.train) * config.epochs
-    num_scored = len(splits.test) * len(test_epochs(config.epochs))
-    if splits.validation is not None:
-        num_scored += len(splits.validation) * config.epochs
-    seconds, full_seconds = (speed.seconds(visits=n, num_scored=num_scored) for n in (visits, full_visits))
+    scored = num_scored(config, splits)
+    seconds, full_seconds = (speed.seconds(visits=n, num_scored=scored) for n in (visits, full_visits))
     return Forecast(speed, visits, full_visits, seconds, full_seconds)
 
 
-def _step(session: Session, index: torch.Tensor, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-    x, y = batch
-    logits = session.forward(x)
-    losses, plain = smoothed_and_plain(logits, y, label_smoothing=session.config.label_smoothing)
-    session.pruner.reduce(index, losses, logits, score_losses=plain).backward()
-    session.step()
+def num_scored(config: RunConfig, splits: Splits) -> int:
+    """Return how many samples a run scores: the test set at a few epochs, a validation part after each."""
+    validation = 0 if splits.validation is None else len(splits.validation)
+    return len(splits.test) * len(test_epochs(config.epochs)) + validation * config.epochs
 
 
 def _scoring(session: Session) -> float:

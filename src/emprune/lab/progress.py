@@ -89,9 +89,7 @@ def live_progress(console: Console) -> Iterator[Progress]:
 
 
 @contextmanager
-def watching(
-    console: Console, jobs: Sequence[Job], planned: Sequence[int]
-) -> Iterator[Callable[[Set[int], Sequence[int]], None]]:
+def watching(console: Console, jobs: Sequence[Job]) -> Iterator[Callable[[Set[int], Sequence[int]], None]]:
     """Give what shows how far many runs have come.
 
     In a terminal a bar for all and one for each that runs, elsewhere a line whenever a run is finished.
@@ -99,13 +97,12 @@ def watching(
     Args:
         console: Where to show it.
         jobs: All runs.
-        planned: The visits that each will make.
     """
     if not console.is_terminal:
-        yield _Lines(console, len(jobs), sum(planned))
+        yield _Lines(console, len(jobs), sum(job.planned_visits for job in jobs))
         return
     with live_progress(console) as progress:
-        yield _Bars(progress, jobs, planned)
+        yield _Bars(progress, jobs)
 
 
 class _Lines:
@@ -121,13 +118,14 @@ class _Lines:
 
 
 class _Bars:
-    def __init__(self, progress: Progress, jobs: Sequence[Job], planned: Sequence[int]) -> None:
-        self._progress, self._jobs, self._planned = progress, jobs, planned
-        self._all = progress.add_task(f"0/{len(jobs)} runs", total=sum(planned), detail="")
+    def __init__(self, progress: Progress, jobs: Sequence[Job]) -> None:
+        self._progress, self._jobs = progress, jobs
+        self._planned = sum(job.planned_visits for job in jobs)
+        self._all = progress.add_task(f"0/{len(jobs)} runs", total=self._planned, detail="")
         self._bars: dict[int, TaskID] = {}
 
     def __call__(self, finished: Set[int], visits: Sequence[int]) -> None:
-        detail = f"{sum(visits):,} of {sum(self._planned):,} visits"
+        detail = f"{sum(visits):,} of {self._planned:,} visits"
         description = f"{len(finished)}/{len(self._jobs)} runs"
         self._progress.update(self._all, completed=sum(visits), description=description, detail=detail)
         for place in finished & self._bars.keys():
@@ -137,7 +135,7 @@ class _Bars:
                 if place not in self._bars:
                     config = self._jobs[place].config
                     name = f"  {config.method}, seed {config.seed}"
-                    self._bars[place] = self._progress.add_task(name, total=self._planned[place], detail="")
+                    self._bars[place] = self._progress.add_task(name, total=self._jobs[place].planned_visits, detail="")
                 self._progress.update(self._bars[place], completed=done)
 
 

@@ -13,6 +13,7 @@ import emprune
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.learning_rate import one_cycle
+from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.models import make_model
 from emprune.lab.optimizers import make_optimizer
 from emprune.lab.specs import MethodSpec
@@ -86,6 +87,14 @@ class Session:
         """Return float32 logits (B, C) of a normalised batch (B, C, H, W), by default of the network in training."""
         with self.compute.autocast():
             return (network or self.trained)(x.contiguous(memory_format=torch.channels_last)).float()
+
+    def train_on(self, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Make one step on a batch of the loader, and return the losses that the score saw, (B,)."""
+        logits = self.forward(x)
+        losses, plain = smoothed_and_plain(logits, y, label_smoothing=self.config.label_smoothing)
+        self.pruner.reduce(index, losses, logits, score_losses=plain).backward()
+        self.step()
+        return plain
 
     def step(self) -> None:
         """Let the optimizer make a step, and forget the gradients."""

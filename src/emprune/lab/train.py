@@ -11,7 +11,6 @@ import torch
 
 from emprune.lab.environment import machine, versions
 from emprune.lab.errors import RunError, StoppedError
-from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.session import Session, planned_visits
 from emprune.lab.store import RunFolder
 
@@ -102,12 +101,7 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
     for index, (x, y) in session.loader:
         done = (tally.epoch + tally.batch / num_batches) / session.config.epochs
         tally.learning_rate = session.set_learning_rate(steps=tally.steps, epoch_fraction=done)
-        logits = session.forward(x)
-        losses, plain = smoothed_and_plain(logits, y, label_smoothing=session.config.label_smoothing)
-        loss = session.pruner.reduce(index, losses, logits, score_losses=plain)
-        loss.backward()
-        session.step()
-        loss_sum += plain.sum()
+        loss_sum += session.train_on(index, x, y).sum()
         tally.batch += 1
         tally.steps += 1
         tally.visits += len(index)

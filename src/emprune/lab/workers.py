@@ -26,12 +26,13 @@ __all__ = ["Board", "Job", "load_splits", "run_job", "start_worker"]
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a comparison: its place on the board, its settings, its folder, where the data is."""
+    """One run of a comparison: its place on the board, its settings, its folder, where the data is, its visits."""
 
     place: int
     config: RunConfig
     folder: Path
     data_dir: Path | None
+    planned_visits: int
 
 
 class Board:

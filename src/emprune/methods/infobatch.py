@@ -76,7 +76,7 @@ class InfoBatch(Method):
     def select(self, context: SelectionContext) -> Selection:
         """Choose all at or above the threshold, and a uniform, weighed-up part of those below."""
         generator = context.generator("prune", context.epoch)
-        below = context.seen & (context.scores < _mean(context.scores, context.seen))
+        below = context.seen & (context.scores < _mean(context))
         num_below = int(below.count_nonzero())
         if self.prune_ratio is not None:
             # One at least stays to stand for the others: none could not be weighed up.
@@ -85,7 +85,7 @@ class InfoBatch(Method):
             num_pruned = context.num_seen - context.size
             if num_pruned > _MAX_RATIO * num_below:
                 num_below = min(math.ceil(num_pruned / _MAX_RATIO), context.num_seen)
-                below = _lowest(context, num_below, generator)
+                below = top_k_mask(-context.scores, num_below, generator=generator, among=context.seen)
         return self._weighted(context, below, num_below, num_below - num_pruned, generator)
 
     def _weighted(
@@ -100,13 +100,8 @@ class InfoBatch(Method):
         return Selection(torch.cat([above, stay]), weight)
 
 
-def _mean(scores: Tensor, seen: Tensor) -> Tensor:
+def _mean(context: SelectionContext) -> Tensor:
     """Mean over the seen in float64, where N equal float32 values average to exactly that value."""
-    num_seen = seen.count_nonzero()
-    counted = scores if int(num_seen) == len(seen) else scores.where(seen, 0)
-    return counted.sum(dtype=torch.float64) / num_seen
-
-
-def _lowest(context: SelectionContext, count: int, generator: torch.Generator) -> Tensor:
-    """(N,) bool: the `count` lowest scores among the seen, ties broken at random."""
-    return top_k_mask(-context.scores, count, generator=generator, among=context.seen)
+    all_seen = context.num_seen == context.num_samples
+    counted = context.scores if all_seen else context.scores.where(context.seen, 0)
+    return counted.sum(dtype=torch.float64) / context.num_seen
