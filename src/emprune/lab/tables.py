@@ -85,6 +85,9 @@ def notes(
     fewest = min((row.accuracy.num_seeds for row in rows), default=0)
     if fewest < FEWEST_SEEDS:
         remarks.append(f"Only {fewest} seed{'s' * (fewest != 1)}, fewer than {FEWEST_SEEDS}: read it as a first look.")
+    estimates = [e for row in rows for e in (row.accuracy, row.difference, row.to_full) if e is not None]
+    if any(math.isnan(e.half_width) and e.num_seeds > 1 for e in estimates):
+        remarks.append("All equal: the same on every seed, so that there is no spread to make an interval of.")
     places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
     if len(places) > 1:
         remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
@@ -116,7 +119,9 @@ def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
 
 def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
     difference, has_full = row.difference, _has_full(rows)
-    inferior = "–" if difference is None or margin is None else "yes" if difference.is_above(-margin) else "no"
+    inferior = "–"
+    if difference is not None and margin is not None and not math.isnan(difference.half_width):
+        inferior = "yes" if difference.is_above(-margin) else "no"
     return [
         row.method,
         _estimate(row.accuracy),
@@ -144,7 +149,9 @@ def _difference(estimate: Estimate) -> str:
 
 
 def _half_width(estimate: Estimate) -> str:
-    return "" if math.isnan(estimate.half_width) else f" ± {estimate.half_width:.2f}"
+    if math.isnan(estimate.half_width):
+        return " (all equal)" if estimate.num_seeds > 1 else ""
+    return f" ± {estimate.half_width:.2f}"
 
 
 def _duration(seconds: float) -> str:
