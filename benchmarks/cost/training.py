@@ -110,10 +110,10 @@ def _by_hand(session: Session) -> None:
     for epoch in range(config.epochs):
         order = torch.randperm(len(data), device=compute.device)
         for number, chosen in enumerate(order.split(size)):
-            x = session.task.normalise(session.task.augment(generator, data.x[chosen]))
+            x = session.objective.task.normalise(session.objective.task.augment(generator, data.x[chosen]))
             _hand_step(session, x, data.y[chosen], (epoch * num_batches + number) / (config.epochs * num_batches))
         if (epoch + 1) * 4 % config.epochs < 4:
-            session.evaluate(session.splits.test)
+            session.score(session.splits.test)
     compute.synchronize()
 
 

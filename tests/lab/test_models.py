@@ -55,6 +55,10 @@ def test_libraries_give_their_models_by_name_where_they_are_installed(monkeypatc
         make_model("torchvision:resnet34", in_channels=1, num_classes=5)
 
 
+def logits_of(session: Session, x: torch.Tensor) -> torch.Tensor:
+    return session.objective.predict(session.trained, session.objective.task.normalise(x))
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
 def test_every_optimizer_learns(optimizer: str) -> None:
     config = small_config("random", optimizer=optimizer, max_lr=0.1, epochs=2, batch_size=32)
@@ -62,7 +66,7 @@ def test_every_optimizer_learns(optimizer: str) -> None:
     x, y = session.splits.train.x[:64], session.splits.train.y[:64]
     losses = []
     for _ in range(8):
-        loss = nn.functional.cross_entropy(session.forward(session.task.normalise(x)), y)
+        loss = nn.functional.cross_entropy(logits_of(session, x), y)
         loss.backward()
         session.step()
         losses.append(loss.item())
@@ -76,7 +80,7 @@ def test_the_running_average_is_what_is_scored_and_follows_the_weights() -> None
     assert average is not session.model
     before = session.model.state_dict()["stem.0.weight"].clone()
     for _ in range(2):
-        session.forward(session.task.normalise(session.splits.train.x[:16])).sum().backward()
+        logits_of(session, session.splits.train.x[:16]).sum().backward()
         session.step()
     after = session.model.state_dict()["stem.0.weight"]
     averaged = average.state_dict()["module.stem.0.weight"]
@@ -100,5 +104,5 @@ def test_recalibration_mends_wrong_batch_norm_statistics_and_leaves_the_model_al
     assert mended.abs().max() < 10
     assert norm.running_mean.equal(torch.full_like(norm.running_mean, 100.0))
     with torch.no_grad():
-        convolved = session.model.get_submodule("stem.0")(session.task.normalise(session.splits.train.x))
+        convolved = session.model.get_submodule("stem.0")(session.objective.task.normalise(session.splits.train.x))
     torch.testing.assert_close(mended, convolved.mean((0, 2, 3)), atol=0.05, rtol=0.05)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from emprune.lab.config import RunConfig
+from emprune.lab.device import Compute
 from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.objectives import make_objective
 from emprune.lab.session import Session
-from emprune.lab.train import test_epochs as epochs_tested
 from tests.lab.runs import assert_equal_runs, log, outcome, run_small, small_config
 
 METHODS = ["emp:pool=2", "ucb:replan_every=2", "infobatch", "infobatch:prune_ratio=0.5", "random-permutation", "full"]
@@ -90,7 +91,7 @@ def test_the_log_holds_every_epoch_and_the_test_set_is_scored_at_a_few(tmp_path:
 
 @pytest.mark.parametrize("num_epochs", [1, 2, 3, 5, 30, 60])
 def test_the_last_epoch_is_always_scored_and_few_others(num_epochs: int) -> None:
-    scored = epochs_tested(num_epochs)
+    scored = make_objective(small_config(epochs=num_epochs), Compute.choose("cpu", "fp32")).test_epochs()
     assert max(scored) == num_epochs - 1
     assert min(scored) >= 0
     assert len(scored) <= 4

@@ -11,9 +11,11 @@ from rich.console import Console
 from emprune.errors import ConfigError, EmpruneError
 from emprune.lab.compare import Comparison, Queue, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
+from emprune.lab.device import Compute
 from emprune.lab.errors import StoppedError
-from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed, num_scored
+from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
 from emprune.lab.experiment import Experiment
+from emprune.lab.objectives import make_objective
 from emprune.lab.progress import reporter, watching
 from emprune.lab.session import Session, make_pruner, planned_visits
 from emprune.lab.stopping import StopRequest, stop_on_signals
@@ -123,7 +125,8 @@ def hours_left(queue: Queue, *, num_jobs: int, data_dir: Path | None, console: C
         kind = (c.task, c.model, c.batch_size, c.optimizer, c.device, c.precision, c.compile, c.train_size)
         if kind not in known:
             known[kind] = foresee(c, data_dir=data_dir, console=console).speed
-        scored = num_scored(c, load_splits(c, data_dir))
+        objective = make_objective(c, Compute.choose(c.device, c.precision))
+        scored = objective.num_scored(load_splits(c, data_dir))
         seconds += known[kind].seconds(visits=job.planned_visits, num_scored=scored)
     return seconds / 3600 / max(1, min(num_jobs, len(queue.missing)))
 

@@ -4,12 +4,10 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from emprune.lab.config import RunConfig
-from emprune.lab.session import EVALUATION_BATCH, Session
-from emprune.lab.tasks import Split, Splits
-from emprune.lab.train import test_epochs
+from emprune.lab.objectives.base import EVALUATION_BATCH
+from emprune.lab.session import Session
 
-__all__ = ["Forecast", "Speed", "forecast", "measure_speed", "num_scored"]
+__all__ = ["Forecast", "Speed", "forecast", "measure_speed"]
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 15
 LOADING_BOUND = 0.5
@@ -87,8 +85,7 @@ def measure_speed(session: Session) -> Speed:
         if batch is None:
             break
         between = _now(session)
-        index, (x, y) = batch
-        session.train_on(index, x, y)
+        session.train_on(*batch)
         marks.append((between - before, _now(session) - between))
     warm_up = min(WARM_UP_STEPS, len(marks) - 1)
     loading, computing = (statistics.median(part) for part in zip(*marks[warm_up:], strict=True))
@@ -100,23 +97,16 @@ def forecast(session: Session, speed: Speed, *, visits: int) -> Forecast:
     """Return what the session's run will take, planned to make so many visits."""
     config, splits = session.config, session.splits
     full_visits = len(splits.train) * config.epochs
-    scored = num_scored(config, splits)
+    scored = session.objective.num_scored(splits)
     seconds, full_seconds = (speed.seconds(visits=n, num_scored=scored) for n in (visits, full_visits))
     return Forecast(speed, visits, full_visits, seconds, full_seconds)
 
 
-def num_scored(config: RunConfig, splits: Splits) -> int:
-    """Return how many samples a run scores: the test set at a few epochs, a validation part after each."""
-    validation = 0 if splits.validation is None else len(splits.validation)
-    return len(splits.test) * len(test_epochs(config.epochs)) + validation * config.epochs
-
-
 def _scoring(session: Session) -> float:
-    test = session.splits.test
-    part = Split(test.x[:EVALUATION_BATCH], test.y[:EVALUATION_BATCH])
-    session.evaluate(part)
+    part = session.splits.test.x[:EVALUATION_BATCH]
+    session.objective.predict_all(session.result_model, part)
     before = _now(session)
-    session.evaluate(part)
+    session.objective.predict_all(session.result_model, part)
     return (_now(session) - before) / len(part)
 
 

@@ -1,7 +1,7 @@
 """What a run trains with, built from its settings: model, optimizer, pruner, loader, data on the device."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,13 @@ import emprune
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.learning_rate import one_cycle
-from emprune.lab.losses import smoothed_and_plain
-from emprune.lab.models import make_model
+from emprune.lab.objectives import Network, Objective, make_objective
 from emprune.lab.optimizers import make_optimizer
 from emprune.lab.specs import MethodSpec
-from emprune.lab.tasks import Split, Splits, Task, get_task
+from emprune.lab.tasks import Split, Splits
 
 __all__ = ["Session", "make_pruner", "planned_visits"]
 
-EVALUATION_BATCH = 1000
 RECALIBRATION_SIZE, RECALIBRATION_BATCH = 2000, 200
 
 
@@ -29,16 +27,17 @@ RECALIBRATION_SIZE, RECALIBRATION_BATCH = 2000, 200
 class Session:
     """The parts of a run in memory; `trained` is the model, compiled where that is asked for.
 
-    The learning rate follows from the position, so there is no scheduler to keep.
+    What a batch is made into, what it costs and what a model is scored by is the objective's; the rest is common. The
+    learning rate follows from the position, so there is no scheduler to keep.
     """
 
     config: RunConfig
-    task: Task
+    objective: Objective
     compute: Compute
     splits: Splits
     model: nn.Module
     averaged: AveragedModel | None
-    trained: Callable[[Tensor], Tensor]
+    trained: Network
     optimizer: torch.optim.Optimizer
     pruner: emprune.DataPruner
     loader: emprune.ArrayLoader
@@ -51,25 +50,24 @@ class Session:
         Raises:
             ConfigError: If the data, the method and the cost do not go together.
         """
-        task = get_task(config.task)
         compute = Compute.choose(config.device, config.precision)
+        objective = make_objective(config, compute)
         held = None if splits.validation is None else splits.validation.to(compute.device)
         splits = Splits(splits.train.to(compute.device), splits.test.to(compute.device), held)
         pruner = make_pruner(config, len(splits.train))
-        arrays = (splits.train.x, splits.train.y)
         loader = emprune.ArrayLoader(
-            arrays,
+            objective.arrays(splits.train),
             pruner,
             batch_size=config.batch_size,
-            transform=task.transform,
-            drop_last=config.compile and config.keep is not None,
+            transform=objective.transform,
+            drop_last=(config.compile or objective.whole_batches) and config.keep is not None,
         )
         total_steps = None if config.keep is None else loader.total_steps
-        model = _make_model(config, task, compute.device)
+        model = _make_model(config, objective)
         averaged = _running_average(model, config.ema) if config.ema else None
         trained = torch.compile(model, dynamic=False) if config.compile else model
         optimizer = make_optimizer(config, model)
-        return cls(config, task, compute, splits, model, averaged, trained, optimizer, pruner, loader, total_steps)
+        return cls(config, objective, compute, splits, model, averaged, trained, optimizer, pruner, loader, total_steps)
 
     def set_learning_rate(self, *, steps: int, epoch_fraction: float) -> float:
         """Set the one-cycle rate for the next step and return it.
@@ -83,18 +81,12 @@ class Session:
             group["lr"] = rate
         return rate
 
-    def forward(self, x: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return float32 logits (B, C) of a normalised batch (B, C, H, W), by default of the network in training."""
-        with self.compute.autocast():
-            return (network or self.trained)(x.contiguous(memory_format=torch.channels_last)).float()
-
-    def train_on(self, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def train_on(self, index: Tensor, batch: Sequence[Tensor]) -> Tensor:
         """Make one step on a batch of the loader, and return the losses that the score saw, (B,)."""
-        logits = self.forward(x)
-        losses, plain = smoothed_and_plain(logits, y, label_smoothing=self.config.label_smoothing)
-        self.pruner.reduce(index, losses, logits, score_losses=plain).backward()
+        losses = self.objective.losses(self.trained, batch)
+        self.pruner.reduce(index, losses.optimised, losses.outputs, score_losses=losses.scored).backward()
         self.step()
-        return plain
+        return losses.scored
 
     def step(self) -> None:
         """Let the optimizer make a step, and forget the gradients."""
@@ -108,19 +100,9 @@ class Session:
         """What is scored: the running average of the weights where there is one, else the model."""
         return self.model if self.averaged is None else self.averaged
 
-    @torch.no_grad()
-    def evaluate(self, split: Split, model: nn.Module | None = None) -> tuple[float, float]:
-        """Return the accuracy in per cent and the mean cross-entropy on a split, without augmentation."""
-        model = model or self.result_model
-        model.eval()
-        totals = torch.zeros(2, dtype=torch.float64, device=self.compute.device)
-        for x, y in zip(split.x.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True):
-            logits = self.forward(self.task.normalise(x), model)
-            totals[0] += (logits.argmax(1) == y).sum()
-            totals[1] += nn.functional.cross_entropy(logits, y, reduction="sum")
-        model.train()
-        right, loss = (totals / len(split)).tolist()
-        return 100 * right, loss
+    def score(self, split: Split, model: nn.Module | None = None) -> dict[str, float]:
+        """Return the objective's scores on a split, by default of the run's result: `accuracy`, `loss` and others."""
+        return self.objective.score(model or self.result_model, split, train=self.splits.train)
 
     def recalibrated(self) -> nn.Module:
         """Return a copy of what is scored, its batch-norm statistics estimated anew on random training images.
@@ -131,7 +113,7 @@ class Session:
         train = self.splits.train
         generator = torch.Generator().manual_seed(self.config.seed)
         chosen = torch.randperm(len(train), generator=generator)[:RECALIBRATION_SIZE].to(self.compute.device)
-        batches = [self.task.normalise(train.x[part]) for part in chosen.split(RECALIBRATION_BATCH)]
+        batches = [self.objective.task.normalise(train.x[part]) for part in chosen.split(RECALIBRATION_BATCH)]
         model = copy.deepcopy(self.result_model)
         with self.compute.autocast():
             update_bn([x.contiguous(memory_format=torch.channels_last) for x in batches], model)
@@ -185,10 +167,10 @@ def planned_visits(config: RunConfig, num_samples: int) -> int:
     return round((1.0 if config.keep is None else config.keep) * num_samples * config.epochs)
 
 
-def _make_model(config: RunConfig, task: Task, device: torch.device) -> nn.Module:
+def _make_model(config: RunConfig, objective: Objective) -> nn.Module:
     torch.manual_seed(config.seed)
-    model = make_model(config.model, in_channels=task.input_shape[0], num_classes=task.num_classes)
-    model.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = objective.make_model()
+    model.to(device=objective.compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 

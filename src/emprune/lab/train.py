@@ -14,7 +14,7 @@ from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.session import Session, planned_visits
 from emprune.lab.store import RunFolder
 
-__all__ = ["Reporter", "Tally", "test_epochs", "train"]
+__all__ = ["Reporter", "Tally", "train"]
 
 FORMAT = 1
 
@@ -53,11 +53,6 @@ class Tally:
     scores: dict[str, float] = field(default_factory=dict)
 
 
-def test_epochs(num_epochs: int) -> set[int]:
-    """Return the epochs after which the test set is scored: at a quarter, half, three quarters, and the last."""
-    return {math.ceil(num_epochs * quarter / 4) - 1 for quarter in (1, 2, 3, 4)}
-
-
 def train(
     session: Session, folder: RunFolder, *, report: Reporter, stop: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
@@ -87,7 +82,7 @@ def train(
             raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
     result = _result(session, tally)
     if session.config.recalibrate_bn:
-        result["accuracy_recalibrated"], _ = session.evaluate(session.splits.test, session.recalibrated())
+        result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
     folder.finish(result, session.pruner.visits)
     return result
 
@@ -98,10 +93,10 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
     session.loader.set_epoch(tally.epoch)
     num_batches = len(session.loader)
     loss_sum = torch.zeros((), dtype=torch.float64, device=session.compute.device)
-    for index, (x, y) in session.loader:
+    for index, batch in session.loader:
         done = (tally.epoch + tally.batch / num_batches) / session.config.epochs
         tally.learning_rate = session.set_learning_rate(steps=tally.steps, epoch_fraction=done)
-        loss_sum += session.train_on(index, x, y).sum()
+        loss_sum += session.train_on(index, batch).sum()
         tally.batch += 1
         tally.steps += 1
         tally.visits += len(index)
@@ -141,14 +136,19 @@ def _close_epoch(session: Session, tally: Tally) -> dict[str, Any]:
 
 
 def _score(session: Session, tally: Tally) -> dict[str, float]:
-    """Score on validation after every epoch, on test after a few."""
+    """Score on validation and on test, each after the epochs that the objective says."""
     scores = {}
-    if session.splits.validation is not None:
-        scores["validation_accuracy"], scores["validation_loss"] = session.evaluate(session.splits.validation)
-    if tally.epoch in test_epochs(session.config.epochs):
-        scores["test_accuracy"], scores["test_loss"] = session.evaluate(session.splits.test)
+    objective, splits = session.objective, session.splits
+    if splits.validation is not None and tally.epoch in objective.validation_epochs():
+        scores.update(_named("validation", session.score(splits.validation)))
+    if tally.epoch in objective.test_epochs():
+        scores.update(_named("test", session.score(splits.test)))
         tally.test_accuracy[tally.epoch] = scores["test_accuracy"]
     return scores
+
+
+def _named(part: str, scores: Mapping[str, float]) -> dict[str, float]:
+    return {f"{part}_{name}": value for name, value in scores.items()}
 
 
 def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
@@ -170,12 +170,12 @@ def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
 
 def _result(session: Session, tally: Tally) -> dict[str, Any]:
     num_train = len(session.splits.train)
-    scores = dict(tally.scores)
+    ours = {name: score for name, score in tally.scores.items() if not name.startswith("test_")}
+    tested = {name.removeprefix("test_"): score for name, score in tally.scores.items() if name not in ours}
     return {
         "format": FORMAT,
-        "accuracy": scores.pop("test_accuracy"),
-        "loss": scores.pop("test_loss"),
-        **scores,
+        **tested,
+        **ours,
         "test_accuracy_by_epoch": {str(epoch + 1): accuracy for epoch, accuracy in tally.test_accuracy.items()},
         "visits": tally.visits,
         "visits_fraction": tally.visits / (num_train * session.config.epochs),

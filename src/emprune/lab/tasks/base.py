@@ -68,6 +68,7 @@ class Task:
         augment: Maps (generator, raw batch) to an augmented raw batch.
         recipe: The default settings.
         recipes: Other settings, by name.
+        objective: What is trained for, one of `emprune.lab.objectives`.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Task:
     augment: Callable[[torch.Generator, Tensor], Tensor]
     recipe: Recipe
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    objective: str = "classification"
 
     @property
     def slug(self) -> str:

@@ -1,0 +1,106 @@
+"""What differs between runs that share a training loop: what a batch is made into, what it costs, what is scored."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from emprune.lab.config import RunConfig
+from emprune.lab.device import Compute
+from emprune.lab.tasks import Split, Splits, Task
+
+__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective"]
+
+EVALUATION_BATCH = 1000
+
+Network: TypeAlias = Callable[[Tensor], Any]
+"""The model, or what it was compiled or wrapped into."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a step makes of a batch.
+
+    Args:
+        optimised: (B,) what the optimizer lowers, with a graph.
+        scored: (B,) what a method's score sees, without one.
+        outputs: What EMP's memory term is measured on.
+    """
+
+    optimised: Tensor
+    scored: Tensor
+    outputs: Any
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """What a run is trained for. It holds no state: the loop, the optimizer and the checkpoint know nothing of it.
+
+    Args:
+        config: The run's settings.
+        task: Its task.
+        compute: Where it computes.
+    """
+
+    config: RunConfig
+    task: Task
+    compute: Compute
+    whole_batches: ClassVar[bool] = False
+    """Whether a short batch would be another problem than a whole one."""
+
+    @abstractmethod
+    def make_model(self) -> nn.Module:
+        """Return the model with fresh weights, from torch's global generator."""
+
+    @abstractmethod
+    def arrays(self, train: Split) -> tuple[Tensor, ...]:
+        """Return the arrays that batches are taken from, (N, ...) each."""
+
+    @abstractmethod
+    def transform(self, generator: torch.Generator, *arrays: Tensor) -> Sequence[Tensor]:
+        """Make a batch of `arrays` into what `losses` takes; all randomness is the generator's."""
+
+    @abstractmethod
+    def losses(self, network: Network, batch: Sequence[Tensor]) -> Losses:
+        """Return the losses of a batch of the loader. The network is called once, as DistributedDataParallel needs."""
+
+    @abstractmethod
+    def predict(self, network: Network, x: Tensor) -> Tensor:
+        """Return what is scored of a normalised batch of images (B, C, H, W), (B, ...) float32."""
+
+    @abstractmethod
+    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, float]:
+        """Score a model on a split; `train` is what it was trained on.
+
+        Returns:
+            `accuracy`, in per cent, `loss`, and whatever else there is.
+        """
+
+    @abstractmethod
+    def test_epochs(self) -> set[int]:
+        """Return the epochs after which the test set is scored, the last among them."""
+
+    @abstractmethod
+    def validation_epochs(self) -> set[int]:
+        """Return the epochs after which a validation part is scored, the last among them."""
+
+    def num_scored(self, splits: Splits) -> int:
+        """Return how many images the run's scoring takes through the model."""
+        validation = 0 if splits.validation is None else len(splits.validation)
+        return len(splits.test) * len(self.test_epochs()) + validation * len(self.validation_epochs())
+
+    def run(self, network: Network, x: Tensor) -> Any:
+        """Return what a network makes of images (B, C, H, W), in the run's precision."""
+        with self.compute.autocast():
+            return network(x.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def predict_all(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Return `predict` of raw images (M, C, H, W) uint8, of the model in evaluation mode, batch by batch."""
+        model.eval()
+        predicted = [self.predict(model, self.task.normalise(part)) for part in x.split(EVALUATION_BATCH)]
+        model.train()
+        return torch.cat(predicted)

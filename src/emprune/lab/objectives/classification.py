@@ -1,0 +1,61 @@
+"""Classification: an augmented image, its label, the cross-entropy."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emprune.lab.losses import smoothed_and_plain
+from emprune.lab.models import make_model
+from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective
+from emprune.lab.tasks import Split
+
+__all__ = ["Classification"]
+
+
+class Classification(Objective):
+    """Name the class. Scored by the test set's accuracy after a few epochs, by a validation part's after each."""
+
+    def make_model(self) -> nn.Module:  # noqa: D102 - inherited
+        return make_model(self.config.model, in_channels=self.task.input_shape[0], num_classes=self.task.num_classes)
+
+    def arrays(self, train: Split) -> tuple[Tensor, ...]:
+        """Return the images and their labels."""
+        return train.x, train.y
+
+    def transform(self, generator: torch.Generator, *arrays: Tensor) -> Sequence[Tensor]:
+        """Augment and normalise the images."""
+        x, y = arrays
+        return self.task.transform(generator, x, y)
+
+    def losses(self, network: Network, batch: Sequence[Tensor]) -> Losses:
+        """Return the cross-entropies: smoothed for the optimizer, plain for the score, which may see the logits."""
+        x, y = batch
+        logits = self.predict(network, x)
+        smoothed, plain = smoothed_and_plain(logits, y, label_smoothing=self.config.label_smoothing)
+        return Losses(optimised=smoothed, scored=plain, outputs=logits)
+
+    def predict(self, network: Network, x: Tensor) -> Tensor:
+        """Return the logits (B, C)."""
+        logits: Tensor = self.run(network, x).float()
+        return logits
+
+    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, float]:
+        """Return the accuracy and the mean cross-entropy, without augmentation or smoothing."""
+        totals = torch.zeros(2, dtype=torch.float64, device=self.compute.device)
+        logits = self.predict_all(model, split.x)
+        for part, y in zip(logits.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True):
+            totals[0] += (part.argmax(1) == y).sum()
+            totals[1] += F.cross_entropy(part, y, reduction="sum")
+        right, loss = (totals / len(split)).tolist()
+        return {"accuracy": 100 * right, "loss": loss}
+
+    def test_epochs(self) -> set[int]:
+        """Return the ends of the run's quarters."""
+        return {math.ceil(self.config.epochs * quarter / 4) - 1 for quarter in (1, 2, 3, 4)}
+
+    def validation_epochs(self) -> set[int]:
+        """Return every epoch."""
+        return set(range(self.config.epochs))
