@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 import emprune
+from emprune.distributed import launched_rank
 from emprune.errors import ConfigError
 from emprune.lab.command import (
     failures_reported,
     foresee,
     hours_left,
-    open_run,
     prepared_queue,
-    run_to_end,
+    refuse_torchrun,
+    run_once,
     watch_comparison,
     what_is_left,
 )
@@ -40,8 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-progress = Console(stderr=True)
+follows = bool(launched_rank())
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, quiet=follows)
+progress = Console(stderr=True, quiet=follows)
 
 DEFAULT_METHODS = "full,random,random-permutation,infobatch,ucb,epsilon-greedy,greedy,emp"
 
@@ -95,18 +97,19 @@ def run(
     the epochs; the result is the last, not the best. With --validation a part
     of the training data is scored after every epoch.
 
-    [bold]Example[/bold]
+    Under torchrun the processes share the run: each trains on its part of every
+    batch, on a GPU of its own where there are any. --resume may use fewer or more.
+
+    [bold]Examples[/bold]
 
     emprune run fashion-mnist --train-size 10000 --method emp:pool=2 --out runs/emp
+
+    torchrun --nproc-per-node 2 -m emprune run digits --out runs/two
     """
     with failures_reported():
         config = RunConfig.for_task(task, method, seed=seed, threads=threads, **settings)
-        folder = open_run(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
-        if folder.finished:
-            progress.print(f"{out_dir} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
-        else:
-            run_to_end(config, folder, data_dir=data_dir, console=progress)
-        out.print(run_table(folder.result()))
+        result = run_once(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
+        out.print(run_table(result))
 
 
 @app.command()
@@ -162,6 +165,7 @@ def compare(
     emprune compare --experiment experiments/cifar10-20k.toml --dry-run
     """
     with failures_reported():
+        refuse_torchrun("compare")
         given = {"methods": methods, "baseline": baseline, "margin": margin}
         experiment = _experiment(task, experiment_file, seeds, given, settings)
         where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)

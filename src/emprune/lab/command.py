@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
 from rich.console import Console
 
-from emprune.errors import ConfigError, EmpruneError
+from emprune.distributed import Ranks, launched_rank, launched_ranks
+from emprune.errors import ConfigError, EmpruneError, RankError
 from emprune.lab.compare import Comparison, Queue, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
-from emprune.lab.errors import StoppedError
+from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
 from emprune.lab.experiment import Experiment
 from emprune.lab.objectives import make_objective
@@ -28,9 +30,9 @@ __all__ = [
     "failures_reported",
     "foresee",
     "hours_left",
-    "open_run",
     "prepared_queue",
-    "run_to_end",
+    "refuse_torchrun",
+    "run_once",
     "watch_comparison",
     "what_is_left",
 ]
@@ -42,11 +44,17 @@ INTERRUPTED = 130
 
 @contextmanager
 def failures_reported() -> Iterator[None]:
-    """Turn what can go wrong into a message on stderr and an exit code: 2 for wrong usage, 1 for anything else."""
+    """Turn what can go wrong into a message on stderr and an exit code: 2 for wrong usage, 1 for anything else.
+
+    What all ranks under torchrun notice, or one of another, the first alone says.
+    """
+    leads = not launched_rank()
     try:
         yield
     except ConfigError as error:
-        _fail(str(error), USAGE)
+        _fail(str(error), USAGE, said=leads)
+    except (RankError, RunError) as error:
+        _fail(str(error), FAILURE, said=leads)
     except EmpruneError as error:
         _fail(str(error), FAILURE)
     except torch.OutOfMemoryError as error:
@@ -58,7 +66,37 @@ def failures_reported() -> Iterator[None]:
         _fail("Interrupted.", INTERRUPTED)
 
 
-def open_run(
+def refuse_torchrun(command: str) -> None:
+    """Raise ConfigError if torchrun started this process."""
+    if launched_rank() is not None:
+        raise ConfigError(f"`emprune {command}` starts its own processes: call it without torchrun.")
+
+
+def run_once(
+    out: Path,
+    config: RunConfig,
+    *,
+    data_dir: Path | None,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+) -> dict[str, Any]:
+    """Run, unless the folder holds this run finished, and return its result.
+
+    Under torchrun on all its ranks together, of which the first alone opens the folder, and says anything.
+    """
+    with launched_ranks() as ranks:
+        leads, folder = ranks.rank == 0, RunFolder(out)
+        if leads:
+            folder = _open_run(out, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=console)
+        result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
+        if result is None:
+            return _run_to_end(config, folder, data_dir=data_dir, console=console, ranks=ranks)
+        console.print(f"{out} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
+        return result
+
+
+def _open_run(
     out: Path, config: RunConfig, *, data_dir: Path | None, resume: bool, overwrite: bool, console: Console
 ) -> RunFolder:
     """Check that the run is possible, have its data at hand, and return its folder."""
@@ -72,13 +110,17 @@ def open_run(
     return RunFolder.open(out, config, resume=resume, overwrite=overwrite)
 
 
-def run_to_end(config: RunConfig, folder: RunFolder, *, data_dir: Path | None, console: Console) -> None:
+def _run_to_end(
+    config: RunConfig, folder: RunFolder, *, data_dir: Path | None, console: Console, ranks: Ranks
+) -> dict[str, Any]:
     """Run, showing progress; on Ctrl-C or SIGTERM leave a checkpoint, say how to go on and exit as shells expect."""
+    _have_data(config.task, data_dir, console)  # other ranks may be on other machines
     torch.set_num_threads(config.threads)
     splits = load_splits(config, data_dir)
-    session = Session.build(config, splits)
-    with _stoppable("with --resume") as stop, reporter(console) as report:
-        train(session, folder, report=report, stop=stop)
+    session = Session.build(config, splits, ranks)
+    with _stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
+        result = train(session, folder, report=report, stop=stop)
+    return result
 
 
 def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Forecast:
@@ -140,12 +182,13 @@ def watch_comparison(experiment: Experiment, queue: Queue, *, out: Path, num_job
 
 
 @contextmanager
-def _stoppable(advice: str) -> Iterator[StopRequest]:
+def _stoppable(advice: str, *, said: bool = True) -> Iterator[StopRequest]:
     with stop_on_signals() as request:
         try:
             yield request
         except StoppedError as error:
-            typer.echo(f"emprune: {error} To go on, give the same command {advice}.", err=True)
+            if said:
+                typer.echo(f"emprune: {error} To go on, give the same command {advice}.", err=True)
             raise typer.Exit(request.exit_code) from None
 
 
@@ -155,6 +198,7 @@ def _have_data(task: str, data_dir: Path | None, console: Console) -> None:
         DATA_SETS[task].ensure(data_dir, say=lambda line: console.print(line, soft_wrap=True))
 
 
-def _fail(message: str, code: int) -> None:
-    typer.echo(f"emprune: {message}", err=True)
+def _fail(message: str, code: int, *, said: bool = True) -> None:
+    if said:
+        typer.echo(f"emprune: {message}", err=True)
     raise typer.Exit(code) from None

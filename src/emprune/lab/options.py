@@ -64,7 +64,9 @@ def _settings(
         str | None,
         _option(TRAINING, "A model of ours, or torchvision:NAME or timm:NAME.", default="the recipe's"),
     ] = None,
-    batch_size: Annotated[int | None, _option(TRAINING, "Samples per optimizer step.", default="the recipe's")] = None,
+    batch_size: Annotated[
+        int | None, _option(TRAINING, "Samples per optimizer step, on all ranks together.", default="the recipe's")
+    ] = None,
     optimizer: Annotated[str | None, _option(TRAINING, "sgd or lars.", default="the recipe's")] = None,
     max_lr: Annotated[
         float | None, _option(TRAINING, "Peak of the one-cycle learning rate.", default="the recipe's")
