@@ -80,7 +80,7 @@ def test_what_starts_its_own_processes_is_refused_under_torchrun(
             "run digit --out {out}",
             2,
             "Unknown task: got 'digit'. Did you mean 'digits'? There are: cifar10, cifar100, digits, fashion-mnist, "
-            "image-folder:PATH, mnist.",
+            "image-folder:PATH, mnist, simclr-cifar10, simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
         ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`: got 'bta'. Did you mean 'beta'?"),
@@ -114,6 +114,9 @@ def test_what_starts_its_own_processes_is_refused_under_torchrun(
         ("compare digits --from {out} --out {out}", 2, "is neither a folder of runs nor a results.json"),
         ("estimate digits --label-noise 1", 2, "`label_noise` must be in [0, 1)"),
         ("run digits --imbalance 1000 --out {out}", 2, "`imbalance` leaves a class without a sample"),
+        ("run simclr-digits --method emp:memory=prediction-entropy --out {out}", 2, "`memory` must be a term for"),
+        ("run digits --method emp:memory=view-alignment --out {out}", 2, "`memory` must be a term for classification"),
+        ("run digits --schedule linear --out {out}", 2, "`schedule` must be one of one-cycle, cosine"),
         ("run digits --optimizer adam --out {out}", 2, "`optimizer` must be one of sgd, lars"),
         ("run digits --recipe published --out {out}", 2, "Unknown recipe of digits: got 'published'"),
         ("run digits --model timm:resnet18 --out {out}", 2, "needs timm, which is not installed"),

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from emprune.errors import ConfigError
 from emprune.lab.device import Compute
-from emprune.lab.learning_rate import one_cycle
+from emprune.lab.learning_rate import SCHEDULES, cosine, one_cycle
 from emprune.lab.losses import smoothed_and_plain
 
 
@@ -19,6 +19,18 @@ def test_the_learning_rate_is_torchs_one_cycle_to_within_a_step() -> None:
             scheduler.step()
     assert one_cycle(0) == 1 / 25
     assert one_cycle(1) == pytest.approx(1 / 25e4)
+
+
+def test_the_cosine_warms_up_falls_to_zero_and_is_the_steps_alone() -> None:
+    rates = [cosine(step / 99) for step in range(100)]
+    peak = rates.index(max(rates))
+    assert peak == 10
+    assert rates[0] == 0
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert cosine(0.55) == pytest.approx(0.5)
+    assert all(0 <= schedule(place / 10) <= 1 for schedule in SCHEDULES.values() for place in range(11))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

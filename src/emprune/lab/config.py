@@ -11,7 +11,8 @@ from typing import Any, Self
 from emprune.errors import ConfigError
 from emprune.lab.device import DEVICES, PRECISIONS
 from emprune.lab.errors import unknown_name
-from emprune.lab.models import check_model
+from emprune.lab.learning_rate import SCHEDULES
+from emprune.lab.models import check_encoder, check_model
 from emprune.lab.specs import MethodSpec
 from emprune.lab.tasks import Recipe, Task, get_task
 
@@ -39,6 +40,7 @@ class RunConfig:
         model: Name of the model.
         batch_size: Samples per optimizer step, >= 1.
         max_lr: Peak learning rate, > 0.
+        schedule: one-cycle, or cosine with a warm-up.
         optimizer: sgd, with Nesterov momentum, or lars.
         momentum: The optimizer's, in (0, 1).
         weight_decay: L2 penalty, >= 0.
@@ -72,6 +74,7 @@ class RunConfig:
     weight_decay: float
     label_smoothing: float
     optimizer: str = "sgd"
+    schedule: str = "one-cycle"
     seed: int = 0
     warmup_fraction: float = 0.0
     tail_fraction: float | None = None
@@ -87,13 +90,14 @@ class RunConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        get_task(self.task)
-        spec = MethodSpec.parse(self.method)
-        spec.make()
-        object.__setattr__(self, "method", str(spec))
+        task = get_task(self.task)
+        self.spec.make()
+        object.__setattr__(self, "method", str(self.spec))
         check_model(self.model)
         self._check_choices()
         self._check_numbers()
+        if task.objective == "contrastive":
+            self._check_contrastive()
         for name in FLOATS:  # 50 and 50.0 are one setting, and one folder
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, float(getattr(self, name)))
@@ -104,7 +108,7 @@ class RunConfig:
 
         `keep`, where not given, is what the method needs: 1 for `full`, None for InfoBatch's paper form, else 0.3.
         """
-        spec = MethodSpec.parse(method)
+        spec = MethodSpec.parse(method, objective=get_task(task).objective)
         chosen = dataclasses.asdict(_recipe(get_task(task), recipe))
         given = {name: value for name, value in settings.items() if value is not None}
         for name in given:
@@ -140,6 +144,11 @@ class RunConfig:
         return [f"{name}: {mine[name]!r} and {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
 
     @property
+    def spec(self) -> MethodSpec:
+        """The method and its options, taken apart."""
+        return MethodSpec.parse(self.method, objective=get_task(self.task).objective)
+
+    @property
     def folder_name(self) -> str:
         """The method as a folder name, with a short hash of all settings but the seed.
 
@@ -148,13 +157,22 @@ class RunConfig:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         settings = {k: v for k, v in self.to_json().items() if k != "seed" and v != defaults[k]}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        return f"{MethodSpec.parse(self.method).slug}-{digest[:8]}"
+        return f"{self.spec.slug}-{digest[:8]}"
 
     def _check_choices(self) -> None:
-        for name, choices in (("device", DEVICES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+        kinds = {"device": DEVICES, "precision": PRECISIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        for name, choices in kinds.items():
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"`{name}` must be one of {', '.join(choices)}: got {name}={value!r}.")
+
+    def _check_contrastive(self) -> None:
+        check_encoder(self.model)
+        if self.label_smoothing != 0:
+            raise ConfigError(
+                "`label_smoothing` must be 0 where training knows no labels: "
+                f"got label_smoothing={self.label_smoothing!r}, task={self.task!r}."
+            )
 
     def _check_numbers(self) -> None:
         for name in ("epochs", "batch_size", "threads"):

@@ -11,6 +11,7 @@ from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import unknown_name
 from emprune.lab.specs import MethodSpec
+from emprune.lab.tasks import get_task
 
 __all__ = ["DEFAULT_BASELINE", "DEFAULT_SEEDS", "Experiment", "Variant", "parse_seeds"]
 
@@ -59,7 +60,7 @@ class Experiment:
     title: str = ""
 
     def __post_init__(self) -> None:
-        specs = [str(MethodSpec.parse(method)) for method in self.methods]
+        specs = [self._method(method) for method in self.methods]
         if len(set(specs)) < len(specs):
             raise ConfigError(f"A method is listed twice: got {', '.join(specs)}.")
         if not self.seeds or not specs:
@@ -68,7 +69,7 @@ class Experiment:
             )
         if self.margin is not None and not self.margin > 0:
             raise ConfigError(f"`margin` must be positive, points of accuracy: got margin={self.margin}.")
-        object.__setattr__(self, "baseline", str(MethodSpec.parse(self.baseline)))
+        object.__setattr__(self, "baseline", self._method(self.baseline))
         self.variants()
 
     @classmethod
@@ -98,6 +99,9 @@ class Experiment:
         combinations = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
         return [Variant(chosen, tuple(self._configs({**fixed, **chosen}))) for chosen in combinations]
 
+    def _method(self, text: str) -> str:
+        return str(MethodSpec.parse(text, objective=get_task(self.task).objective))
+
     def _configs(self, settings: Mapping[str, Any]) -> list[RunConfig]:
         """The settings of every run, seed by seed, so that an early look compares like with like.
 
@@ -106,7 +110,7 @@ class Experiment:
         """
         configs = []
         for seed, method in itertools.product(self.seeds, self.methods):
-            spec = MethodSpec.parse(method)
+            spec = MethodSpec.parse(method, objective=get_task(self.task).objective)
             cost = dict(settings)
             if spec.name == "full":
                 cost.update(keep=None, tail_fraction=None, warmup_fraction=None)

@@ -68,8 +68,10 @@ def _settings(
         int | None, _option(TRAINING, "Samples per optimizer step, on all ranks together.", default="the recipe's")
     ] = None,
     optimizer: Annotated[str | None, _option(TRAINING, "sgd or lars.", default="the recipe's")] = None,
-    max_lr: Annotated[
-        float | None, _option(TRAINING, "Peak of the one-cycle learning rate.", default="the recipe's")
+    max_lr: Annotated[float | None, _option(TRAINING, "Peak of the learning rate.", default="the recipe's")] = None,
+    schedule: Annotated[
+        str | None,
+        _option(TRAINING, "Of the learning rate: one-cycle, or cosine with a warm-up.", default="the recipe's"),
     ] = None,
     ema: Annotated[
         float | None,

@@ -15,10 +15,9 @@ from emprune.distributed import Ranks
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
-from emprune.lab.learning_rate import one_cycle
+from emprune.lab.learning_rate import SCHEDULES
 from emprune.lab.objectives import Network, Objective, make_objective
 from emprune.lab.optimizers import make_optimizer
-from emprune.lab.specs import MethodSpec
 from emprune.lab.tasks import Split, Splits
 from emprune.randomness import derive_seed
 
@@ -87,13 +86,13 @@ class Session:
         )
 
     def set_learning_rate(self, *, steps: int, epoch_fraction: float) -> float:
-        """Set the one-cycle rate for the next step and return it.
+        """Set the rate for the next step and return it.
 
         Where the cost is planned, the run's progress is `steps` of the planned steps; where it follows from the losses
         (`keep=None`) it is `epoch_fraction`, the epochs done over the run's epochs.
         """
         progress = epoch_fraction if self.total_steps is None else steps / max(1, self.total_steps - 1)
-        rate = self.config.max_lr * one_cycle(progress)
+        rate = self.config.max_lr * SCHEDULES[self.config.schedule](progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -180,7 +179,7 @@ def make_pruner(config: RunConfig, num_samples: int) -> emprune.DataPruner:
         ConfigError: If the method, the cost, the warm-up and the tail do not go together.
     """
     return emprune.DataPruner(
-        MethodSpec.parse(config.method).make(),
+        config.spec.make(),
         num_samples=num_samples,
         num_epochs=config.epochs,
         keep=config.keep,

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emprune.errors import ConfigError
@@ -14,6 +14,12 @@ from emprune.methods import Method, make_method, method_class
 __all__ = ["MethodSpec", "method_options", "usable_as_text"]
 
 Value = bool | int | float | str | None
+
+MEMORY_TERMS: dict[str, Sequence[str]] = {
+    "classification": ("prediction_entropy",),
+    "contrastive": ("instance_entropy", "view_alignment"),
+}
+"""The memory terms that what is trained for can have; the first is what is meant where none is named."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,16 @@ class MethodSpec:
     options: Mapping[str, Value] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, text: str) -> "MethodSpec":
+    def parse(cls, text: str, *, objective: str = "classification") -> "MethodSpec":
         """Return the specification that `name:option=value:...` spells.
 
+        Args:
+            text: The method and its options.
+            objective: What is trained for. It decides which memory term is meant where none is named.
+
         Raises:
-            ConfigError: If the method or an option does not exist, or a value is not of the option's type.
+            ConfigError: If the method or an option does not exist, a value is not of the option's type, or the memory
+                term is one of another objective.
         """
         name, *parts = text.strip().split(":")
         declared = method_options(name)
@@ -53,6 +64,8 @@ class MethodSpec:
             if option in given:
                 raise ConfigError(f"`{option}` is given twice: got {text!r}.")
             given[option] = _parse_value(f"{name}:{option}", value, declared[option].type)
+        if "memory" in declared:
+            _choose_memory_term(given, text, objective)
         return cls(name, {o: given[o] for o in declared if o in given and given[o] != declared[o].default})
 
     def make(self) -> Method:
@@ -117,7 +130,21 @@ def _plain_types(hint: object) -> tuple[type, ...]:
     return plain if set(plain) - {types.NoneType} else ()
 
 
+def _choose_memory_term(given: dict[str, Value], text: str, objective: str) -> None:
+    terms = MEMORY_TERMS[objective]
+    chosen = given.setdefault("memory", terms[0])
+    known = {term for others in MEMORY_TERMS.values() for term in others}
+    if chosen in known and chosen not in terms:
+        raise ConfigError(
+            f"`memory` must be a term for {objective}, {' or '.join(map(_text, terms))}: got {text!r}. "
+            f"Leave it out for {_text(terms[0])}."
+        )
+
+
 def _text(value: Value) -> str:
+    """As it is written on a command line, where names have hyphens."""
+    if isinstance(value, str):
+        return value.replace("_", "-")
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()
 
 
@@ -133,6 +160,6 @@ def _parse_value(name: str, text: str, allowed: tuple[type, ...]) -> Value:
             except ValueError:
                 continue
     if str in allowed:
-        return text
+        return text.replace("-", "_")
     kinds = " or ".join("none" if kind is types.NoneType else kind.__name__ for kind in allowed)
     raise ConfigError(f"`{name}` must be {kinds}: got {text!r}.")

@@ -10,7 +10,7 @@ from rich.table import Table
 from emprune.lab.comparison import Row, unequal_cost
 from emprune.lab.config import RunConfig
 from emprune.lab.estimate import Forecast
-from emprune.lab.statistics import FEWEST_SEEDS, Estimate
+from emprune.lab.statistics import FEWEST_SEEDS, Estimate, mean_interval
 
 __all__ = ["comparison_table", "forecast_table", "markdown_table", "notes", "queue_table", "run_table"]
 
@@ -23,7 +23,10 @@ def run_table(result: Mapping[str, Any]) -> Table:
     table.add_column(justify="right")
     if "validation_accuracy" in result:
         table.add_row("accuracy on validation, last epoch", f"{result['validation_accuracy']:.2f} %")
-    table.add_row("accuracy on test, last epoch", f"{result['accuracy']:.2f} %")
+    what = "linear probe" if "knn_accuracy" in result else "accuracy"
+    table.add_row(f"{what} on test, last epoch", f"{result['accuracy']:.2f} %")
+    if "knn_accuracy" in result:
+        table.add_row("nearest neighbours on test", f"{result['knn_accuracy']:.2f} %")
     if "accuracy_recalibrated" in result:
         table.add_row("  batch norm estimated anew", f"{result['accuracy_recalibrated']:.2f} %")
     table.add_row("visits", f"{result['visits']:,}  ({result['visits_fraction']:.1%} of full)")
@@ -78,6 +81,8 @@ def notes(
     else:
         differences = f"no differences, because {baseline} is not among the methods"
     remarks = [f"Accuracy on the test set after the last epoch, mean ± 95 % interval (Student t); {differences}."]
+    if any("knn_accuracy" in result for result in results):
+        remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")
     if margin is not None:
         remarks.append(
             f"Non-inferior: the whole interval of the difference lies above −{margin:g} points (2.5 % one-sided)."
@@ -93,6 +98,12 @@ def notes(
         remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
     unequal = unequal_cost(results)
     return remarks if unequal is None else [*remarks, unequal]
+
+
+def _neighbours(rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> str:
+    """The accuracy of the nearest neighbours, a method at a time."""
+    values = {row.method: [r["knn_accuracy"] for r in results if r["config"]["method"] == row.method] for row in rows}
+    return f"Nearest neighbours: {', '.join(f'{m} {_estimate(mean_interval(v))}' for m, v in values.items())}."
 
 
 def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:

@@ -7,10 +7,11 @@ from torch import nn
 
 from emprune.errors import ConfigError
 from emprune.lab.errors import unknown_name
+from emprune.lab.models.projected import Projected
 from emprune.lab.models.resnet import resnet18, resnet50
 from emprune.lab.models.small_resnet import SmallResNet
 
-__all__ = ["MODELS", "check_model", "make_model"]
+__all__ = ["MODELS", "check_encoder", "check_model", "make_encoder", "make_model"]
 
 
 def _small_resnet(in_channels: int, num_classes: int) -> nn.Module:
@@ -81,3 +82,30 @@ def make_model(name: str, *, in_channels: int, num_classes: int) -> nn.Module:
         return MODELS[name](in_channels, num_classes)
     library, _, rest = name.partition(":")
     return LIBRARIES[library](rest, in_channels, num_classes)
+
+
+def check_encoder(name: str) -> None:
+    """Raise ConfigError unless the model of that name can be had without its classifier."""
+    if name not in MODELS:
+        raise ConfigError(
+            f"Only our own models can be had without their classifier, which pre-training needs: got model={name!r}. "
+            f"There are: {', '.join(MODELS)}."
+        )
+
+
+def make_encoder(name: str, *, in_channels: int) -> Projected:
+    """Return a freshly initialised model with a projection head in the place of its classifier.
+
+    Args:
+        name: One of `MODELS`.
+        in_channels: Channels of the images.
+
+    Raises:
+        ConfigError: If it is none of those.
+    """
+    check_encoder(name)
+    encoder = MODELS[name](in_channels, 1)
+    classifier = encoder.get_submodule("classifier")
+    assert isinstance(classifier, nn.Linear), "our own models end in one"
+    encoder.classifier = nn.Identity()
+    return Projected(encoder, num_features=classifier.in_features)

@@ -4,11 +4,12 @@ from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.objectives.base import Losses, Network, Objective
 from emprune.lab.objectives.classification import Classification
+from emprune.lab.objectives.contrastive import Contrastive
 from emprune.lab.tasks import get_task
 
 __all__ = ["OBJECTIVES", "Losses", "Network", "Objective", "make_objective"]
 
-OBJECTIVES: dict[str, type[Objective]] = {"classification": Classification}
+OBJECTIVES: dict[str, type[Objective]] = {"classification": Classification, "contrastive": Contrastive}
 """By what a task calls its `objective`."""
 
 

@@ -10,14 +10,20 @@ from emprune.lab.tasks.fashion_mnist import FASHION_MNIST
 from emprune.lab.tasks.image_folder import PREFIX, image_folder
 from emprune.lab.tasks.mnist import DATA as MNIST_DATA
 from emprune.lab.tasks.mnist import MNIST
+from emprune.lab.tasks.simclr import SIMCLR_TASKS
 from emprune.lab.tasks.split import divide
 
 __all__ = ["DATA_SETS", "TASKS", "Recipe", "Split", "Splits", "Task", "divide", "get_task"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
-
+TASKS: dict[str, Task] = {task.name: task for task in (DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR100, *SIMCLR_TASKS)}
 DATA_SETS: dict[str, DataSet] = {
-    data.name: data for data in (MNIST_DATA, FASHION_MNIST_DATA, CIFAR10_DATA, CIFAR100_DATA)
+    "mnist": MNIST_DATA,
+    "fashion-mnist": FASHION_MNIST_DATA,
+    "cifar10": CIFAR10_DATA,
+    "cifar100": CIFAR100_DATA,
+    "simclr-fashion-mnist": FASHION_MNIST_DATA,
+    "simclr-cifar10": CIFAR10_DATA,
+    "simclr-cifar100": CIFAR100_DATA,
 }
 """What `emprune data` fetches; a task without an entry brings its data along."""
 

@@ -41,7 +41,7 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The settings a task is trained with unless told otherwise. `max_lr` is the peak of the one-cycle schedule."""
+    """The settings a task is trained with unless told otherwise. `max_lr` is the schedule's peak."""
 
     model: str
     epochs: int
@@ -51,6 +51,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
+    schedule: str = "one-cycle"
 
 
 @dataclass(frozen=True, kw_only=True)

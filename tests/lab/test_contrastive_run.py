@@ -1,0 +1,208 @@
+"""Contrastive pre-training in the lab: the same loop, another objective."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import emprune
+from emprune.errors import ConfigError
+from emprune.lab.config import RunConfig
+from emprune.lab.errors import StoppedError
+from emprune.lab.experiment import Experiment
+from emprune.lab.models import make_encoder
+from emprune.lab.objectives.contrastive import TEMPERATURE, Contrastive
+from emprune.lab.probes import knn_accuracy, linear_probe_accuracy
+from emprune.lab.session import Session
+from emprune.lab.workers import load_splits
+from tests.lab.runs import assert_equal_runs, log, outcome, run_small, small_config
+
+METHODS = [
+    "emp", "emp:memory=view-alignment:pool=2", "greedy", "ucb:replan_every=2", "epsilon-greedy",
+    "infobatch:normalize=true", "infobatch:prune_ratio=0.5", "random-permutation", "full",
+]  # fmt: skip
+
+
+def config_of(method: str = "emp", **settings: Any) -> RunConfig:
+    values = {"epochs": 4, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32", **settings}
+    return RunConfig.for_task("simclr-digits", method, **values)
+
+
+def session_of(method: str = "emp", **settings: Any) -> Session:
+    config = config_of(method, **settings)
+    return Session.build(config, load_splits(config, None))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_and_resumed_run_is_bit_equal_to_the_whole_one(method: str, tmp_path: Path) -> None:
+    config = config_of(method, validation=0.2)
+    whole = run_small(config, tmp_path / "whole")
+    for stop_after in (1, 3, 4):
+        with pytest.raises(StoppedError):
+            run_small(config, tmp_path / "parts", stop_after=stop_after)
+    parts = run_small(config, tmp_path / "parts")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+
+
+def test_it_resumes_after_any_batch(tmp_path: Path) -> None:
+    config = config_of(epochs=2, train_size=96)
+    whole = run_small(config, tmp_path / "whole")
+    steps = outcome(tmp_path / "whole")["optimizer_steps"]
+    assert steps == 4
+    for stop_after in range(1, steps):
+        folder = tmp_path / str(stop_after)
+        with pytest.raises(StoppedError):
+            run_small(config, folder, stop_after=stop_after)
+        assert_equal_runs(tmp_path / "whole", folder, (whole, run_small(config, folder)))
+
+
+def test_the_result_has_the_probe_the_neighbours_the_loss_and_the_exact_cost(tmp_path: Path) -> None:
+    session = run_small(config_of("emp:memory=view-alignment", validation=0.2), tmp_path)
+    result, visits = outcome(tmp_path), np.load(tmp_path / "visits.npy")
+    assert result["visits"] == visits.sum()
+    assert abs(result["visits"] - 0.3 * 128 * 4) <= 16
+    assert result["optimizer_steps"] == result["visits"] / 16
+    assert result["final_learning_rate"] == 0.0
+    features, held_out = (
+        session.objective.predict_all(session.model, split.x) for split in (session.splits.train, session.splits.test)
+    )
+    train, test = session.splits.train, session.splits.test
+    assert features.shape == (128, 64)
+    for name, accuracy in (("accuracy", linear_probe_accuracy), ("knn_accuracy", knn_accuracy)):
+        assert result[name] == accuracy(features, train.y, test_features=held_out, test_y=test.y)
+        assert 0 <= result[f"validation_{name}"] <= 100
+    assert 0 < result["loss"] < np.log(31) + 2 / TEMPERATURE
+    records = log(tmp_path)
+    assert [record["epoch"] for record in records if "test_accuracy" in record] == [3]
+    assert result["test_accuracy_by_epoch"] == {"4": result["accuracy"]}
+
+
+def test_training_learns_what_names_the_class(tmp_path: Path) -> None:
+    trained, random = tmp_path / "trained", tmp_path / "random"
+    run_small(config_of("full", epochs=10, train_size=300, batch_size=50), trained)
+    run_small(config_of("full", epochs=1, train_size=300, batch_size=50, max_lr=1e-9), random)
+    assert outcome(trained)["loss"] < outcome(random)["loss"] - 0.3
+    assert outcome(trained)["knn_accuracy"] > outcome(random)["knn_accuracy"]
+
+
+def test_a_batch_becomes_two_views_that_differ_and_come_again() -> None:
+    session = session_of()
+    session.loader.set_epoch(0)
+    again = session_of()
+    again.loader.set_epoch(0)
+    for (index, views), (same_index, same_views) in zip(session.loader, again.loader, strict=True):
+        assert index.equal(same_index)
+        first, second = views
+        assert first.shape == second.shape == (16, 1, 8, 8)
+        assert not (first == second).flatten(1).all(1).any()
+        assert first.equal(same_views[0])
+        assert second.equal(same_views[1])
+
+
+def test_the_step_is_the_loop_of_the_documentation() -> None:
+    session = session_of()
+    session.loader.set_epoch(0)
+    _, views = next(iter(session.loader))
+    ours = session.objective.losses(session.trained, views)
+    with emprune.capture_features(session.model, "encoder") as features:
+        _, z = session.model(torch.cat(list(views)).contiguous(memory_format=torch.channels_last))
+    assert ours.optimised.equal(emprune.nt_xent(*z.chunk(2), temperature=TEMPERATURE))
+    assert ours.scored.equal(ours.optimised)
+    assert not ours.scored.requires_grad
+    for term in (emprune.instance_entropy, emprune.view_alignment):
+        assert term(ours.outputs).equal(term(features))
+
+
+def test_batches_are_whole_where_the_cost_is_planned() -> None:
+    session = session_of("full", train_size=150)
+    session.loader.set_epoch(0)
+    assert [len(index) for index, _ in session.loader] == [16] * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "method"),
+    [
+        ("emp", "emp:memory=instance-entropy"),
+        ("emp:memory=instance_entropy", "emp:memory=instance-entropy"),
+        ("emp:pool=2", "emp:memory=instance-entropy:pool=2"),
+        ("emp:memory=view-alignment:beta=1", "emp:beta=1:memory=view-alignment"),
+        ("greedy", "greedy"),
+    ],
+)
+def test_the_memory_term_is_a_contrastive_one_and_named(text: str, method: str) -> None:
+    config = config_of(text)
+    assert config.method == method
+    assert RunConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert config.folder_name == config_of(method).folder_name
+    terms = {"emp": emprune.EMP(memory="instance_entropy"), "greedy": emprune.Greedy()}
+    if text in terms:
+        assert config.spec.make() == terms[text]
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "message"),
+    [
+        ("simclr-digits", "emp:memory=prediction-entropy", "must be a term for contrastive, instance-entropy or view-"),
+        ("digits", "emp:memory=instance-entropy", "must be a term for classification, prediction-entropy: got"),
+        ("digits", "emp:memory=view_alignment:pool=2", "got 'emp:memory=view_alignment:pool=2'. Leave it out for"),
+        ("simclr-digits", "emp:memory=nonsense", "Unknown `memory` 'nonsense'"),
+    ],
+)  # fmt: skip
+def test_a_term_of_the_other_objective_is_refused(task: str, method: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.for_task(task, method)
+    with pytest.raises(ConfigError, match=message):
+        Experiment(task=task, methods=["random", method])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"label_smoothing": 0.1}, "`label_smoothing` must be 0 where training knows no labels"),
+        ({"model": "timm:resnet18"}, "(needs timm|Only our own models)"),
+        ({"schedule": "linear"}, "`schedule` must be one of one-cycle, cosine"),
+    ],
+)
+def test_what_pre_training_cannot_do_is_refused(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of().replace(**setting)
+
+
+def test_an_experiment_knows_two_spellings_as_one_method_and_as_the_baseline() -> None:
+    with pytest.raises(ConfigError, match="listed twice"):
+        Experiment(task="simclr-digits", methods=["emp", "emp:memory=instance-entropy"])
+    experiment = Experiment(task="simclr-digits", methods=["emp", "greedy"], baseline="emp", seeds=[0])
+    assert experiment.baseline == experiment.variants()[0].configs[0].method
+
+
+@pytest.mark.parametrize(("name", "width"), [("tiny-resnet", 64), ("small-resnet", 64), ("resnet18", 512)])
+def test_an_encoder_is_a_model_without_its_classifier(name: str, width: int) -> None:
+    model = make_encoder(name, in_channels=1)
+    features, projections = model(torch.zeros(2, 1, 8, 8))
+    assert features.shape == (2, width)
+    assert projections.shape == (2, 128)
+    assert not any("classifier" in parameter for parameter, _ in model.named_parameters())
+
+
+def test_recalibration_and_a_running_average_are_scored_as_well(tmp_path: Path) -> None:
+    run_small(config_of("random", epochs=2, recalibrate_bn=True, ema=0.5), tmp_path)
+    assert 0 <= outcome(tmp_path)["accuracy_recalibrated"] <= 100
+
+
+def test_bf16_runs_too(tmp_path: Path) -> None:
+    run_small(config_of(precision="bf16", epochs=2), tmp_path)
+    assert outcome(tmp_path)["machine"]["precision"] == "bf16"
+
+
+def test_what_scoring_takes_is_foreseen() -> None:
+    session = session_of(validation=0.25)
+    assert isinstance(session.objective, Contrastive)
+    assert session.objective.num_scored(session.splits) == 120 + 3 * 450 + 120 + 3 * 40
+
+
+def test_a_classification_task_is_untouched_by_all_this() -> None:
+    assert small_config("emp").method == "emp"
+    assert small_config("emp").schedule == "one-cycle"
