@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_a_loading_bound_and_a_short_run_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"train_size": 20, "batch_size": 20}, {"validation": 0.2}])
-def test_a_real_session_is_timed(settings: dict[str, float], tmp_path: Path) -> None:
+def test_a_real_session_is_timed(settings: dict[str, Any], tmp_path: Path) -> None:
     config = small_config("emp", keep=0.5, **settings)
     session = Session.build(config, load_splits(config, None))
     speed = measure_speed(session)

@@ -100,6 +100,15 @@ def test_a_stopped_run_goes_on_with_any_number_of_ranks(
         assert all(second[0]["weights"][name].equal(whole[0]["weights"][name]) for name in whole[0]["weights"])
 
 
+def test_views_are_told_apart_from_those_of_all_ranks(ranks: RankPool, tmp_path: Path) -> None:
+    """Batch norm sees half of a batch on each, so the runs are alike, not equal."""
+    config = small_config(task="simclr-digits")
+    both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
+    [alone] = ranks.run(share, config, tmp_path / "one", num_ranks=1)
+    assert both[0]["result"]["optimizer_steps"] == alone["result"]["optimizer_steps"]
+    assert both[0]["result"]["loss"] == pytest.approx(alone["result"]["loss"], rel=0.1)
+
+
 def refuse(config: RunConfig) -> str:
     with pytest.raises(ConfigError) as caught:
         Session.build(config, load_splits(config, None))
