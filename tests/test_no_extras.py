@@ -14,6 +14,7 @@ EXTRAS = (
     "accelerate",
     "lightning",
     "platformdirs",
+    "plotly",
     "rich",
     "scipy",
     "sklearn",

@@ -4,7 +4,7 @@ import sys
 
 __all__ = ["main"]
 
-LAB_PACKAGES = ("platformdirs", "rich", "scipy", "sklearn", "typer")
+LAB_PACKAGES = ("platformdirs", "plotly", "rich", "scipy", "sklearn", "typer")
 
 
 def main() -> None:

@@ -1,17 +1,15 @@
-"""The `emprune` command in full: run, compare, estimate, data, methods, tasks."""
+"""The `emprune` command in full: run, compare, estimate, analyze, data, methods, tasks."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import emprune
-from emprune.distributed import launched_rank
 from emprune.errors import ConfigError
+from emprune.lab.analyses.command import analyze
 from emprune.lab.command import (
     failures_reported,
     foresee,
@@ -23,6 +21,7 @@ from emprune.lab.command import (
     what_is_left,
 )
 from emprune.lab.config import RunConfig
+from emprune.lab.consoles import out, progress
 from emprune.lab.experiment import DEFAULT_BASELINE, DEFAULT_SEEDS, Experiment, parse_seeds
 from emprune.lab.options import DataDir, refuse_settings, takes_settings
 from emprune.lab.specs import method_options, usable_as_text
@@ -31,9 +30,6 @@ from emprune.lab.tasks import DATA_SETS, TASKS, Recipe, get_task
 
 __all__ = ["app"]
 
-PIPE_WIDTH = 120
-"""Columns of a table that is not printed to a terminal."""
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -41,10 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-follows = bool(launched_rank())
-out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, quiet=follows)
-progress = Console(stderr=True, quiet=follows)
-
 DEFAULT_METHODS = "full,random,random-permutation,infobatch,ucb,epsilon-greedy,greedy,emp"
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="What to train on; `emprune tasks` lists them.")]
@@ -224,6 +216,9 @@ def _experiment(
     methods = [method for method in chosen.pop("methods", DEFAULT_METHODS).split(",") if method.strip()]
     numbers = parse_seeds(seeds or DEFAULT_SEEDS)
     return Experiment(task=task, methods=methods, seeds=numbers, settings=settings, **chosen)
+
+
+app.command()(takes_settings(analyze))
 
 
 @app.command()

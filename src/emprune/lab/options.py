@@ -56,6 +56,10 @@ def _settings(
         float | None,
         _option(DATA, "Thin the classes out to a long tail: the largest so many times the smallest.", default="1"),
     ] = None,
+    subset_fraction: Annotated[
+        float | None,
+        _option(DATA, "Train on this share of the training data, drawn by the run's seed.", default="1, all of it"),
+    ] = None,
     recipe: Annotated[
         str | None,
         _option(TRAINING, "Named defaults for what follows; `emprune tasks` lists them.", default="default"),

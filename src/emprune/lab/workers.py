@@ -18,7 +18,7 @@ import torch
 from emprune.lab.config import RunConfig
 from emprune.lab.session import Session
 from emprune.lab.store import RunFolder
-from emprune.lab.tasks import Splits, divide, get_task
+from emprune.lab.tasks import Splits, divide, drawn, get_task
 from emprune.lab.train import train
 
 __all__ = ["Board", "Job", "load_splits", "run_job", "start_worker"]
@@ -76,9 +76,13 @@ class BoardReporter:
 
 
 def load_splits(config: RunConfig, data_dir: Path | None) -> Splits:
-    """Return the splits that a run trains and scores on; those of the last call are kept."""
+    """Return the splits that a run trains and scores on; the last data are kept."""
     subset = (config.train_size, config.validation, config.imbalance, config.label_noise)
-    return _load_splits(config.task, subset, data_dir)
+    splits = _load_splits(config.task, subset, data_dir)
+    if config.subset_fraction == 1:
+        return splits
+    chosen = drawn(len(splits.train), fraction=config.subset_fraction, seed=config.seed)
+    return Splits(splits.train.take(chosen), splits.test, splits.validation)
 
 
 @lru_cache(maxsize=1)

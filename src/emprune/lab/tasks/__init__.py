@@ -11,9 +11,9 @@ from emprune.lab.tasks.image_folder import PREFIX, image_folder
 from emprune.lab.tasks.mnist import DATA as MNIST_DATA
 from emprune.lab.tasks.mnist import MNIST
 from emprune.lab.tasks.simclr import SIMCLR_TASKS
-from emprune.lab.tasks.split import divide
+from emprune.lab.tasks.split import divide, drawn
 
-__all__ = ["DATA_SETS", "TASKS", "Recipe", "Split", "Splits", "Task", "divide", "get_task"]
+__all__ = ["DATA_SETS", "TASKS", "Recipe", "Split", "Splits", "Task", "divide", "drawn", "get_task"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR100, *SIMCLR_TASKS)}
 DATA_SETS: dict[str, DataSet] = {

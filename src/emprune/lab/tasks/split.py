@@ -8,7 +8,7 @@ from emprune.errors import ConfigError
 from emprune.lab.tasks.base import Split, Splits
 from emprune.lab.tasks.distort import long_tail, with_label_noise
 
-__all__ = ["divide", "stratified_order"]
+__all__ = ["divide", "drawn", "stratified_order"]
 
 SUBSET_SEED = 1
 VALIDATION_SEED = 2
@@ -83,6 +83,30 @@ def divide(
     order = stratified_order(train.y, seed=VALIDATION_SEED)
     trained, held = train.take(order[num_held:]), train.take(order[:num_held])
     return Splits(_noisy(trained, label_noise, num_classes), splits.test, held)
+
+
+def drawn(num_samples: int, *, fraction: float, seed: int) -> Tensor:
+    """Return which of the training samples a run trains on that draws its own: unlike `divide`, by the run's seed.
+
+    Args:
+        num_samples: Those there are.
+        fraction: The share that is drawn, in (0, 1].
+        seed: The run's.
+
+    Returns:
+        (K,) int64, ascending.
+
+    Raises:
+        ConfigError: If that is none.
+
+    Example:
+        >>> len(drawn(10, fraction=0.7, seed=0))
+        7
+    """
+    size = round(fraction * num_samples)
+    if size < 1:
+        raise ConfigError(f"`subset_fraction` leaves nothing of {num_samples} samples: got subset_fraction={fraction}.")
+    return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(num_samples)[:size]))
 
 
 def _noisy(split: Split, fraction: float, num_classes: int) -> Split:

@@ -1,0 +1,52 @@
+r"""Memorization in contrastive learning: whose views of a sample lie closer together only if he saw it.
+
+.. math:: m(i) = E_{i \notin S} \, E \lVert u' - u'' \rVert - E_{i \in S} \, E \lVert u' - u'' \rVert
+
+with u of unit length, the encoder's features of two views of sample i, over encoders trained on random subsets S;
+divided by the range of all values, so that it lies in [-1, 1] and 0 is none.
+
+References: Wang et al., "Memorization in Self-Supervised Learning Improves Downstream Generalization" (ICLR 2024),
+SSLMem; unit length, the distance and the division by the range are as in its authors' code. Here the range is one for
+all methods, so that they can be compared; both u' and u'' are views, as in the definition, where their code has the
+image itself for one; and the encoders are several, on random subsets, where theirs are two.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emprune.lab.analyses.base import Analysis
+from emprune.lab.objectives.base import EVALUATION_BATCH
+from emprune.lab.session import Session
+from emprune.lab.tasks import Split
+
+__all__ = ["ALIGNMENT_GAP"]
+
+NUM_PAIRS = 5
+VIEWS_SEED = 0
+
+
+@torch.no_grad()
+def alignment(session: Session, split: Split) -> Tensor:
+    """Return (N,) float32, minus the mean distance of five pairs of views, which are the same for every model."""
+    objective, model = session.objective, session.result_model
+    generator = torch.Generator(session.compute.device).manual_seed(VIEWS_SEED)
+    model.eval()
+    parts = []
+    for x in split.x.split(EVALUATION_BATCH):
+        distance = torch.zeros(len(x), device=x.device)
+        for _ in range(NUM_PAIRS):
+            first, second = (F.normalize(objective.predict(model, v), dim=1) for v in objective.transform(generator, x))
+            distance += (first - second).norm(dim=1) / NUM_PAIRS
+        parts.append(-distance)
+    model.train()
+    return torch.cat(parts)
+
+
+ALIGNMENT_GAP = Analysis(
+    name="alignment-gap",
+    quantity="alignment gap: how much closer a sample's views are with it in the training set than without",
+    objective="contrastive",
+    measure=alignment,
+    by_range=True,
+)
