@@ -31,7 +31,7 @@ def test_a_real_session_is_timed(settings: dict[str, float], tmp_path: Path) -> 
     session = Session.build(config, load_splits(config, None))
     speed = measure_speed(session)
     assert min(speed.loading, speed.computing, speed.scoring) > 0
-    foreseen = forecast(session, speed, visits=2 * len(session.splits.train))
+    foreseen = forecast(config, session.splits, speed, visits=2 * len(session.splits.train))
     assert foreseen.full_visits == 4 * len(session.splits.train)
     assert 0 < foreseen.seconds < foreseen.full_seconds
 

@@ -12,13 +12,15 @@ from emprune.errors import ConfigError
 from emprune.lab.device import DEVICES, PRECISIONS
 from emprune.lab.errors import unknown_name
 from emprune.lab.models import check_model
+from emprune.lab.models.pretrained import check_pretrained
 from emprune.lab.specs import MethodSpec
-from emprune.lab.tasks import Recipe, Task, get_task
+from emprune.lab.tasks import Recipe, Task, TextTask, get_task
 
 __all__ = ["RunConfig"]
 
 DEFAULT_KEEP = 0.3
-OPTIMIZERS = ("sgd", "lars")
+OPTIMIZERS = {"images": ("sgd", "lars"), "texts": ("adamw",)}
+IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
 FLOATS = (
     "keep", "max_lr", "momentum", "weight_decay", "label_smoothing", "warmup_fraction", "tail_fraction", "validation",
     "label_noise", "imbalance", "ema",
@@ -39,8 +41,8 @@ class RunConfig:
         model: Name of the model.
         batch_size: Samples per optimizer step, >= 1.
         max_lr: Peak learning rate, > 0.
-        optimizer: sgd, with Nesterov momentum, or lars.
-        momentum: The optimizer's, in (0, 1).
+        optimizer: sgd, with Nesterov momentum, or lars; for texts adamw.
+        momentum: The optimizer's, in (0, 1); AdamW's first beta.
         weight_decay: L2 penalty, >= 0.
         label_smoothing: Of the loss that is optimised, never of the one that is scored, in [0, 1).
         seed: Decides the initial weights, the plans and the augmentation; runs of one seed are paired.
@@ -87,11 +89,12 @@ class RunConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        get_task(self.task)
+        task = get_task(self.task)
+        object.__setattr__(self, "task", task.name)
         spec = MethodSpec.parse(self.method)
         spec.make()
         object.__setattr__(self, "method", str(spec))
-        check_model(self.model)
+        self._check_kind("texts" if isinstance(task, TextTask) else "images")
         self._check_choices()
         self._check_numbers()
         for name in FLOATS:  # 50 and 50.0 are one setting, and one folder
@@ -150,8 +153,29 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return f"{MethodSpec.parse(self.method).slug}-{digest[:8]}"
 
+    def _check_kind(self, kind: str) -> None:
+        """Refuse what makes no sense for images, or for texts."""
+        if self.optimizer not in OPTIMIZERS[kind]:
+            choices = ", ".join(OPTIMIZERS[kind])
+            raise ConfigError(f"`optimizer` must be one of {choices} for {kind}: got optimizer={self.optimizer!r}.")
+        if kind == "images":
+            check_model(self.model)
+            return
+        check_pretrained(self.model)
+        for name in IMAGES_ONLY:
+            value = getattr(self, name)
+            if value:
+                raise ConfigError(
+                    f"`{name}` is for images, and {self.task} is of texts: got {name}={value!r}. Leave it out."
+                )
+        if self.keep is None:
+            raise ConfigError(
+                "`keep` must be given for texts, because the Trainer plans its steps and its learning rate before the "
+                "first: got keep=None, a cost that follows from the losses. Use `infobatch` without a prune_ratio."
+            )
+
     def _check_choices(self) -> None:
-        for name, choices in (("device", DEVICES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+        for name, choices in (("device", DEVICES), ("precision", PRECISIONS)):
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"`{name}` must be one of {', '.join(choices)}: got {name}={value!r}.")

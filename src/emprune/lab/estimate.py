@@ -3,13 +3,14 @@
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from emprune.lab.config import RunConfig
 from emprune.lab.session import EVALUATION_BATCH, Session
 from emprune.lab.tasks import Split, Splits
 from emprune.lab.train import test_epochs
 
-__all__ = ["Forecast", "Speed", "forecast", "measure_speed", "num_scored"]
+__all__ = ["TIMED_STEPS", "WARM_UP_STEPS", "Forecast", "Speed", "forecast", "measure_speed", "num_scored"]
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 15
 LOADING_BOUND = 0.5
@@ -96,16 +97,15 @@ def measure_speed(session: Session) -> Speed:
     return Speed(start, loading, computing, _scoring(session), session.config.batch_size)
 
 
-def forecast(session: Session, speed: Speed, *, visits: int) -> Forecast:
-    """Return what the session's run will take, planned to make so many visits."""
-    config, splits = session.config, session.splits
+def forecast(config: RunConfig, splits: Splits[Any], speed: Speed, *, visits: int) -> Forecast:
+    """Return what a run will take, planned to make so many visits."""
     full_visits = len(splits.train) * config.epochs
     scored = num_scored(config, splits)
     seconds, full_seconds = (speed.seconds(visits=n, num_scored=scored) for n in (visits, full_visits))
     return Forecast(speed, visits, full_visits, seconds, full_seconds)
 
 
-def num_scored(config: RunConfig, splits: Splits) -> int:
+def num_scored(config: RunConfig, splits: Splits[Any]) -> int:
     """Return how many samples a run scores: the test set at a few epochs, a validation part after each."""
     validation = 0 if splits.validation is None else len(splits.validation)
     return len(splits.test) * len(test_epochs(config.epochs)) + validation * config.epochs

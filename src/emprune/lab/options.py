@@ -62,12 +62,21 @@ def _settings(
     ] = None,
     model: Annotated[
         str | None,
-        _option(TRAINING, "A model of ours, or torchvision:NAME or timm:NAME.", default="the recipe's"),
+        _option(
+            TRAINING,
+            "A model of ours, or torchvision:NAME or timm:NAME; for texts minilm, minilm-2 or hf:FOLDER-OR-NAME.",
+            default="the recipe's",
+        ),
     ] = None,
     batch_size: Annotated[int | None, _option(TRAINING, "Samples per optimizer step.", default="the recipe's")] = None,
-    optimizer: Annotated[str | None, _option(TRAINING, "sgd or lars.", default="the recipe's")] = None,
+    optimizer: Annotated[str | None, _option(TRAINING, "sgd or lars; for texts adamw.", default="the recipe's")] = None,
     max_lr: Annotated[
-        float | None, _option(TRAINING, "Peak of the one-cycle learning rate.", default="the recipe's")
+        float | None,
+        _option(
+            TRAINING,
+            "Peak of the learning rate: of one cycle, or for texts of a rise and a fall in lines.",
+            default="the recipe's",
+        ),
     ] = None,
     ema: Annotated[
         float | None,

@@ -17,7 +17,7 @@ from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.models import make_model
 from emprune.lab.optimizers import make_optimizer
 from emprune.lab.specs import MethodSpec
-from emprune.lab.tasks import Split, Splits, Task, get_task
+from emprune.lab.tasks import ImageTask, Split, Splits, get_task
 
 __all__ = ["Session", "make_pruner", "planned_visits"]
 
@@ -33,7 +33,7 @@ class Session:
     """
 
     config: RunConfig
-    task: Task
+    task: ImageTask
     compute: Compute
     splits: Splits
     model: nn.Module
@@ -52,6 +52,7 @@ class Session:
             ConfigError: If the data, the method and the cost do not go together.
         """
         task = get_task(config.task)
+        assert isinstance(task, ImageTask), "the others are not trained here"
         compute = Compute.choose(config.device, config.precision)
         held = None if splits.validation is None else splits.validation.to(compute.device)
         splits = Splits(splits.train.to(compute.device), splits.test.to(compute.device), held)
@@ -185,7 +186,7 @@ def planned_visits(config: RunConfig, num_samples: int) -> int:
     return round((1.0 if config.keep is None else config.keep) * num_samples * config.epochs)
 
 
-def _make_model(config: RunConfig, task: Task, device: torch.device) -> nn.Module:
+def _make_model(config: RunConfig, task: ImageTask, device: torch.device) -> nn.Module:
     torch.manual_seed(config.seed)
     model = make_model(config.model, in_channels=task.input_shape[0], num_classes=task.num_classes)
     model.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

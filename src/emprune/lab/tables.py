@@ -10,9 +10,12 @@ from rich.table import Table
 from emprune.lab.comparison import Row, unequal_cost
 from emprune.lab.config import RunConfig
 from emprune.lab.estimate import Forecast
+from emprune.lab.specs import MethodSpec
 from emprune.lab.statistics import FEWEST_SEEDS, Estimate
+from emprune.lab.tasks import get_task
+from emprune.methods.emp import TWO_CLASS_BETA
 
-__all__ = ["comparison_table", "forecast_table", "markdown_table", "notes", "queue_table", "run_table"]
+__all__ = ["comparison_table", "forecast_table", "greedy_note", "markdown_table", "notes", "queue_table", "run_table"]
 
 
 def run_table(result: Mapping[str, Any]) -> Table:
@@ -24,9 +27,13 @@ def run_table(result: Mapping[str, Any]) -> Table:
     if "validation_accuracy" in result:
         table.add_row("accuracy on validation, last epoch", f"{result['validation_accuracy']:.2f} %")
     table.add_row("accuracy on test, last epoch", f"{result['accuracy']:.2f} %")
+    if "score" in result:
+        table.add_row(f"{result['metric']} on test, last epoch", f"{result['score']:.2f}")
     if "accuracy_recalibrated" in result:
         table.add_row("  batch norm estimated anew", f"{result['accuracy_recalibrated']:.2f} %")
     table.add_row("visits", f"{result['visits']:,}  ({result['visits_fraction']:.1%} of full)")
+    if "tokens" in result:
+        table.add_row("tokens", f"{result['tokens']:,}  ({result['padded_tokens']:,} with padding)")
     table.add_row("optimizer steps", f"{result['optimizer_steps']:,}")
     table.add_row("training", _duration(result["train_seconds"]))
     table.add_row("  of it planning", _duration(result["planning_seconds"]))
@@ -77,12 +84,14 @@ def notes(
         )
     else:
         differences = f"no differences, because {baseline} is not among the methods"
-    remarks = [f"Accuracy on the test set after the last epoch, mean ± 95 % interval (Student t); {differences}."]
+    metric = _metric(rows)
+    counted = f"{metric[0].upper()}{metric[1:]} on the test set after the last epoch"
+    remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
     if margin is not None:
         remarks.append(
             f"Non-inferior: the whole interval of the difference lies above −{margin:g} points (2.5 % one-sided)."
         )
-    fewest = min((row.accuracy.num_seeds for row in rows), default=0)
+    fewest = min((row.score.num_seeds for row in rows), default=0)
     if fewest < FEWEST_SEEDS:
         remarks.append(f"Only {fewest} seed{'s' * (fewest != 1)}, fewer than {FEWEST_SEEDS}: read it as a first look.")
     places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
@@ -90,6 +99,16 @@ def notes(
         remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
     unequal = unequal_cost(results)
     return remarks if unequal is None else [*remarks, unequal]
+
+
+def greedy_note(configs: Sequence[RunConfig]) -> list[str]:
+    """Say which methods rank as greedy does because there are two classes, if any do."""
+    specs = [(MethodSpec.parse(config.method), get_task(config.task).num_classes) for config in configs]
+    same = sorted({str(spec) for spec, num_classes in specs if spec.ranks_as_greedy(num_classes)})
+    if not same:
+        return []
+    what = "On two classes EMP with a beta below"
+    return [f"{what} {TWO_CLASS_BETA} ranks exactly as the loss alone, as greedy does: {', '.join(same)}."]
 
 
 def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:
@@ -111,7 +130,7 @@ def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
     full = ["− full"] if _has_full(rows) else []
     inferior = [] if margin is None else ["non-inferior"]
     time = "time / full" if _has_full(rows) else "seconds"
-    return ["method", "accuracy %", "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
+    return ["method", _metric(rows), "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
 
 
 def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
@@ -119,7 +138,7 @@ def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
     inferior = "–" if difference is None or margin is None else "yes" if difference.is_above(-margin) else "no"
     return [
         row.method,
-        _estimate(row.accuracy),
+        _estimate(row.score),
         "–" if difference is None else _difference(difference),
         "–" if math.isnan(row.p_holm) else f"{row.p_holm:.3f}" if row.p_holm >= 0.001 else "<0.001",
         *([] if margin is None else [inferior]),
@@ -127,8 +146,13 @@ def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
         f"{row.visits_fraction:.1%}",
         f"{row.optimizer_steps:,.0f}",
         f"{row.relative_time:.2f}" if row.relative_time is not None and has_full else f"{row.train_seconds:.1f}",
-        str(row.accuracy.num_seeds),
+        str(row.score.num_seeds),
     ]
+
+
+def _metric(rows: Sequence[Row]) -> str:
+    metric = rows[0].metric if rows else "accuracy"
+    return "accuracy %" if metric == "accuracy" else f"{metric} × 100"
 
 
 def _has_full(rows: Sequence[Row]) -> bool:
