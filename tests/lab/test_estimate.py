@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from emprune.lab.drivers import num_scored
 from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
 from emprune.lab.session import Session
 from emprune.lab.workers import load_splits
@@ -32,8 +33,9 @@ def test_a_real_session_is_timed(settings: dict[str, Any], tmp_path: Path) -> No
     session = Session.build(config, load_splits(config, None))
     speed = measure_speed(session)
     assert min(speed.loading, speed.computing, speed.scoring) > 0
-    foreseen = forecast(session, speed, visits=2 * len(session.splits.train))
-    assert foreseen.full_visits == 4 * len(session.splits.train)
+    num_train, scored = len(session.splits.train), num_scored(config, session.splits)
+    assert scored == session.objective.num_scored(session.splits) > 0
+    foreseen = forecast(speed, visits=2 * num_train, full_visits=4 * num_train, num_scored=scored)
     assert 0 < foreseen.seconds < foreseen.full_seconds
 
 

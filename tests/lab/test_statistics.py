@@ -78,7 +78,7 @@ RESULTS = [
 def test_rows_come_in_order_with_paired_differences_and_relative_times() -> None:
     full, emp, random = summarise(RESULTS, baseline="random")
     assert [row.method for row in (full, emp, random)] == ["full", "emp", "random"]
-    assert emp.accuracy == mean_interval([93, 94])
+    assert emp.score == mean_interval([93, 94])
     assert emp.difference == mean_interval([2.0, 1.0])
     assert random.difference is None
     assert (full.relative_time, emp.relative_time) == (1.0, 0.2)

@@ -22,11 +22,13 @@ from emprune.lab.command import (
 )
 from emprune.lab.config import RunConfig
 from emprune.lab.consoles import out, progress
+from emprune.lab.data import find_data_set
 from emprune.lab.experiment import DEFAULT_BASELINE, DEFAULT_SEEDS, Experiment, parse_seeds
 from emprune.lab.options import DataDir, refuse_settings, takes_settings
 from emprune.lab.specs import method_options, usable_as_text
 from emprune.lab.tables import comparison_table, forecast_table, queue_table, run_table
-from emprune.lab.tasks import DATA_SETS, TASKS, Recipe, get_task
+from emprune.lab.tasks import TASKS, Recipe, get_task
+from emprune.lab.tasks.text.glue import TASKS as GLUE_TASKS
 
 __all__ = ["app"]
 
@@ -223,16 +225,16 @@ app.command()(takes_settings(analyze))
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A task's data.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A task's data, or the model minilm.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Fetch a task's data into the cache and verify it. What is there already is verified, not fetched again."""
+    """Fetch a task's data, or a model, into the cache and verify it. What is there already is verified, not fetched."""
     with failures_reported():
-        get_task(name)
-        if name not in DATA_SETS:
+        found = find_data_set(name)
+        if found is None:
             out.print(f"{name} comes with its package; there is nothing to fetch.")
             return
-        folder = DATA_SETS[name].ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
+        folder = found.ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
         out.print(f"{name} is in {folder}, verified.", soft_wrap=True)
 
 
@@ -262,6 +264,8 @@ def tasks() -> None:
         table.add_row(task.name, task.description, *_recipe_cells(recipe))
         for name, other in task.recipes.items():
             table.add_row("", f"[dim]--recipe {name}[/dim]", *_recipe_cells(other))
+    glue_tasks = f"a task of GLUE: {', '.join(GLUE_TASKS)}"
+    table.add_row("glue:TASK", glue_tasks, *_recipe_cells(get_task("glue:cola").recipe))
     table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]", *[""] * 4)
     out.print(table)
 
