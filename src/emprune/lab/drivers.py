@@ -2,7 +2,8 @@
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,7 @@ def run(
         RunError: If the losses diverge, or no checkpoint can be used.
         ConfigError: If several ranks are to share a run on texts.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "On two classes EMP")  # said in other words, and once, where it is seen
+    with _said_elsewhere():
         if isinstance(get_task(config.task), TextTask):
             if ranks.size > 1:
                 raise ConfigError(
@@ -70,7 +70,7 @@ def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None)
     from emprune.lab.text_session import TextSession
     from emprune.lab.text_speed import measure_text_speed
 
-    with tempfile.TemporaryDirectory() as folder:
+    with _said_elsewhere(), tempfile.TemporaryDirectory() as folder:
         return measure_text_speed(TextSession.build(config, splits, folder=Path(folder), data_dir=data_dir))
 
 
@@ -80,3 +80,11 @@ def num_scored(config: RunConfig, splits: Splits[Any]) -> int:
         return make_objective(config, Compute.choose(config.device, config.precision)).num_scored(splits)
     validation = 0 if splits.validation is None else len(splits.validation)
     return len(splits.test) * len(quarters(config.epochs)) + validation * config.epochs
+
+
+@contextmanager
+def _said_elsewhere() -> Iterator[None]:
+    """Leave out the library's warning about two classes, which a run or a table says once, where it is seen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "On two classes EMP")
+        yield
