@@ -8,10 +8,12 @@ CHAOS_KILLS ?= 200
 DEMO_METHODS ?= full,random,random-permutation,greedy,infobatch:normalize=true,emp,emp:pool=2
 DEMO ?= compare digits --train-size 500 --methods $(DEMO_METHODS) --keep 0.3 --seeds 3 --jobs 2 --out runs/demo
 OLDEST_TESTS ?= tests/unit tests/property
+NEWEST_TESTS ?= tests/integration
 
 VENV := .venv
 CORE := .venv-core
 OLDEST := .venv-oldest
+NEWEST := .venv-newest
 BENCHMARKS := $(wildcard benchmarks/engine.py benchmarks/training.py)
 
 SHELL := /bin/bash
@@ -20,7 +22,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types pytest oldest no-extras bench chaos clean
+.PHONY: help demo test lint format types pytest oldest newest no-extras bench chaos clean
 
 stage = @printf '\n==> %s\n' "$(1)"
 # The workers are processes that share the cores: one thread each. A page of docs is one story, and stays with one worker.
@@ -46,6 +48,7 @@ help:
 	@echo "  make pytest     the tests alone; PYTEST_ARGS='-k plan -x' is passed on"
 	@echo "  make no-extras  the library with torch and numpy alone"
 	@echo "  make oldest     the unit tests on the oldest supported versions (5.3 GB: torch 2.6 brings CUDA)"
+	@echo "  make newest     the integrations' tests on the newest releases of the frameworks, fetched anew each time"
 	@echo "  make bench      what the engine costs; BENCH_ARGS=--help says more"
 	@echo "  make chaos      kill runs $(CHAOS_KILLS) times, and compare what they end with; minutes, CHAOS_KILLS=20 for a taste"
 	@echo "  make clean      remove the environments and caches; runs/ and .data/ stay"
@@ -111,6 +114,17 @@ oldest: $(OLDEST)/.oldest
 	$(call stage,pytest on the oldest supported versions)
 	@$(call run_pytest,$(OLDEST)) -W default $(OLDEST_TESTS) $(PYTEST_ARGS)
 
+# The frameworks, and all else, are the newest there are; torch alone stays as pinned, where it takes a build for the CPU.
+newest:
+	$(call stage,$(NEWEST): installing the newest releases; about a minute)
+	@rm -rf $(NEWEST)
+	$(call make_venv,$(NEWEST))
+	@grep '^torch==' constraints.txt > $(NEWEST)/constraints.txt
+	$(call pip_install,$(NEWEST)) -c $(NEWEST)/constraints.txt -e '.[lab,transformers,accelerate,lightning,test]'
+	@$(NEWEST)/bin/python -m pip list --disable-pip-version-check | grep -iE '^(torch|transformers|accelerate|lightning) '
+	$(call stage,pytest on the newest releases)
+	@$(call run_pytest,$(NEWEST)) $(NEWEST_TESTS) $(PYTEST_ARGS)
+
 no-extras: $(CORE)/.core
 	$(call stage,the library with torch and numpy alone)
 	@$(CORE)/bin/python tests/test_no_extras.py
@@ -124,5 +138,5 @@ chaos: $(VENV)/.lab
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.lab.chaos --kills $(CHAOS_KILLS)
 
 clean:
-	rm -rf $(VENV) $(CORE) $(OLDEST) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -16,7 +16,7 @@ from emprune import cli
 from emprune.lab.app import app
 from emprune.lab.progress import LineReporter
 from emprune.lab.store import RunFolder
-from emprune.lab.tasks import fashion_mnist
+from emprune.lab.tasks import DATA_SETS, fashion_mnist
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 
 SMALL = ["--epochs", "3", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
@@ -62,14 +62,26 @@ def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Pa
     assert (tmp_path / "result.json").stat().st_mtime_ns > written
 
 
+def test_what_starts_its_own_processes_is_refused_under_torchrun(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    for rank, said in ((0, True), (1, False)):
+        monkeypatch.setenv("RANK", str(rank))
+        code, _, stderr = call("compare", "digits", "--out", tmp_path)
+        assert code == 2
+        assert ("call it without torchrun" in stderr) == said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (
             "run digit --out {out}",
             2,
-            "Unknown task: got 'digit'. Did you mean 'digits'? There are: cifar10, cifar100, digits, fashion-mnist, "
-            "image-folder:PATH, mnist, simclr-cifar10, simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
+            "Unknown task: got 'digit'. Did you mean 'digits'? There are: 20ng, cifar10, cifar100, clinc150, digits, "
+            "fashion-mnist, glue:TASK, image-folder:PATH, imdb, mnist, movie-reviews, r52, simclr-cifar10, "
+            "simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
         ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`: got 'bta'. Did you mean 'beta'?"),
@@ -153,8 +165,7 @@ def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
 
     data = DataSet(name="fashion-mnist", sha256={"file": "0"}, sources=(Source("somewhere", absent),))
     monkeypatch.setattr(fashion_mnist, "DATA", data)
-    monkeypatch.setattr("emprune.lab.app.DATA_SETS", {"fashion-mnist": data})
-    monkeypatch.setattr("emprune.lab.command.DATA_SETS", {"fashion-mnist": data})
+    monkeypatch.setitem(DATA_SETS, "fashion-mnist", data)
     for command in (["data", "fashion-mnist"], ["run", "fashion-mnist", "--out", tmp_path / "out"]):
         code, _, stderr = call(*command, "--data-dir", tmp_path)
         assert code == 1
@@ -164,7 +175,7 @@ def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
 
 def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataSet(name="fashion-mnist", sha256={}, sources=(Source("here", lambda folder, data_dir: None),))
-    monkeypatch.setattr("emprune.lab.app.DATA_SETS", {"fashion-mnist": data})
+    monkeypatch.setitem(DATA_SETS, "fashion-mnist", data)
     assert call("data", "fashion-mnist", "--data-dir", tmp_path)[1] == (
         f"fashion-mnist is in {tmp_path / 'fashion-mnist'}, verified.\n"
     )

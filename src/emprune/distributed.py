@@ -1,5 +1,6 @@
 """Ranks that train together: the only file that imports torch.distributed."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from emprune.errors import ConfigError, RankError
 
-__all__ = ["NOT_OBSERVED", "NOT_VALID", "ProcessGroup", "Ranks"]
+__all__ = ["NOT_OBSERVED", "NOT_VALID", "ProcessGroup", "Ranks", "launched_rank", "launched_ranks"]
 
 ProcessGroup: TypeAlias = "dist.ProcessGroup"
 _Said = TypeVar("_Said")
@@ -62,6 +63,30 @@ class Ranks:
         with self._together(doing):
             dist.all_gather_object(everything, said, group=self._group)
         return everything
+
+    def broadcast(self, said: _Said, *, doing: str) -> _Said:
+        """Return what the first rank says; collective. A picklable value, which the others give as None.
+
+        Raises:
+            RankError: If a rank does not take part within the group's timeout.
+        """
+        if self.size == 1:
+            return said
+        box = [said]
+        with self._together(doing):
+            dist.broadcast_object_list(box, group=self._group, group_src=0)
+        return box[0]
+
+    def total(self, values: Tensor, *, doing: str) -> Tensor:
+        """Return the sum of all ranks' values, on the CPU; collective.
+
+        Raises:
+            RankError: If a rank does not take part within the group's timeout.
+        """
+        summed = values.detach().cpu().clone()
+        if self.size > 1:
+            self._all_reduce(summed, dist.ReduceOp.SUM, doing)
+        return summed
 
     def unite(
         self,
@@ -131,7 +156,7 @@ class Ranks:
     def _all_reduce(self, values: Tensor, operation: "dist.ReduceOp.RedOpType", doing: str) -> None:
         """Reduce (K,) values on the CPU in place, on a device that the group communicates from."""
         device = self._device()
-        for part in values.split(_CHUNK_ELEMENTS):
+        for part in values.view(-1).split(_CHUNK_ELEMENTS):
             sent = part.to(device)
             with self._together(doing):
                 dist.all_reduce(sent, op=operation, group=self._group)
@@ -154,6 +179,30 @@ class Ranks:
                 f"Every rank must call begin_epoch and sync as often as the others. This is rank {self.rank} of "
                 f"{self.size}; the other's own error, if it left one, is in its log."
             ) from error
+
+
+def launched_rank() -> int | None:
+    """Return this process's rank among those that torchrun started; None if it did not start this one."""
+    return int(os.environ["RANK"]) if dist.is_available() and dist.is_torchelastic_launched() else None
+
+
+@contextmanager
+def launched_ranks() -> Iterator[Ranks]:
+    """Join the ranks that torchrun started, each with a GPU of its own where there are any, and leave them at the end.
+
+    Without torchrun it is one rank.
+    """
+    if launched_rank() is None:
+        yield Ranks()
+        return
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    try:
+        yield Ranks()
+    finally:
+        dist.destroy_process_group()
 
 
 def _is_initialised() -> bool:

@@ -11,7 +11,7 @@ from emprune.errors import EpochError, ObservationError
 
 __all__ = ["PendingObservations", "check_observation", "check_planned", "last_of_each"]
 
-_SETTLED_ROWS, _SETTLED_ELEMENTS = 1 << 14, 1 << 18
+_SETTLED_ROWS, _SETTLED_ELEMENTS = 1 << 14, 1 << 16
 """So many observations, or elements of outputs still to be measured, are settled at a time."""
 
 
@@ -84,7 +84,7 @@ class PendingObservations:
     that.
 
     Args:
-        measure: The method's, for outputs whose measuring was deferred.
+        measure: The method's.
     """
 
     def __init__(self, measure: Callable[[Tensor, Any], Mapping[str, Tensor]]) -> None:
@@ -122,6 +122,22 @@ class PendingObservations:
         check_planned(index, self._planned)
         return False
 
+    def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
+        """Return (B,) of each of the method's quantities, measured at once.
+
+        Raises:
+            ObservationError: If one is of another shape than the losses, (B,).
+        """
+        with torch.no_grad():
+            measured = self._measure(losses, outputs)
+        for name, values in measured.items():
+            if values.shape != losses.shape:
+                raise ObservationError(
+                    f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "
+                    "Are `outputs` those of this batch?"
+                )
+        return measured
+
     def append(
         self,
         index: Tensor,
@@ -147,9 +163,9 @@ class PendingObservations:
                 "The method's `measure` returns them."
             )
         for name, values in measured.items():
-            self._latest.setdefault(name, []).append(values.clone())
+            self._latest.setdefault(name, []).append(values.detach().clone())
         if deferred is not None:
-            self._outputs.append(deferred.clone())
+            self._outputs.append(deferred.detach().clone())
             self._num_elements += deferred.numel()
         self._length += index.shape[0]
         if in_turn:

@@ -222,16 +222,9 @@ class DataPruner:
                 f"{type(self.method).__name__} needs the model's outputs: "
                 "call pruner.reduce(index, losses, logits) with the logits."
             )
-        with torch.no_grad():
-            deferred = self.method.deferred(losses, outputs)
-            measured = self.method.measure(losses, outputs) if deferred is None else {}
-            for name, values in measured.items():
-                if values.shape != losses.shape:
-                    raise ObservationError(
-                        f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "
-                        "Are `outputs` those of this batch?"
-                    )
-            self._pending.append(index, {"loss": losses, **measured}, deferred=deferred, in_turn=in_turn)
+        deferred = self.method.deferred(losses, outputs)
+        measured = {} if deferred is not None else self._pending.measure(losses, outputs)
+        self._pending.append(index, {"loss": losses, **measured}, deferred=deferred, in_turn=in_turn)
         self._observed = True
 
     def reduce(

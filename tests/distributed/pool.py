@@ -61,8 +61,11 @@ class RankPool:
         """
         rendezvous = self._folder / str(next(self._number))
         self._workers = [worker for worker in self._workers if worker[0].is_alive()]  # the idle may have been killed
-        while len(self._workers) < num_ranks:
-            self._workers.append(self._start())
+        started = [self._start() for _ in range(num_ranks - len(self._workers))]
+        for _, connection in started:  # before the group's time runs
+            assert connection.poll(_PATIENCE), "a new process did not come up"
+            connection.recv()
+        self._workers += started
         job = pickle.dumps((work, arguments))  # a Connection's own pickling would have all ranks share one memory
         for rank, (_, connection) in enumerate(self._workers[:num_ranks]):
             connection.send((job, backend, rank, num_ranks, timeout, str(rendezvous)))
@@ -105,6 +108,7 @@ class RankPool:
 def _serve(connection: Connection) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
+    connection.send("ready")
     while True:
         try:
             job, backend, rank, num_ranks, timeout, rendezvous = connection.recv()

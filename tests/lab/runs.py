@@ -36,9 +36,9 @@ class SilentReporter:
         self.remarks.append(line)
 
 
-def small_config(method: str = "emp", **settings: Any) -> RunConfig:
+def small_config(method: str = "emp", *, task: str = "digits", **settings: Any) -> RunConfig:
     values = {"epochs": 4, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32", **settings}
-    return RunConfig.for_task("digits", method, **values)
+    return RunConfig.for_task(task, method, **values)
 
 
 def run_small(

@@ -27,8 +27,7 @@ METHODS = [
 
 
 def config_of(method: str = "emp", **settings: Any) -> RunConfig:
-    values = {"epochs": 4, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32", **settings}
-    return RunConfig.for_task("simclr-digits", method, **values)
+    return small_config(method, task="simclr-digits", **settings)
 
 
 def session_of(method: str = "emp", **settings: Any) -> Session:

@@ -1,7 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from emprune.lab.drivers import num_scored
 from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
 from emprune.lab.session import Session
 from emprune.lab.workers import load_splits
@@ -26,13 +28,14 @@ def test_a_loading_bound_and_a_short_run_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"train_size": 20, "batch_size": 20}, {"validation": 0.2}])
-def test_a_real_session_is_timed(settings: dict[str, float], tmp_path: Path) -> None:
+def test_a_real_session_is_timed(settings: dict[str, Any], tmp_path: Path) -> None:
     config = small_config("emp", keep=0.5, **settings)
     session = Session.build(config, load_splits(config, None))
     speed = measure_speed(session)
     assert min(speed.loading, speed.computing, speed.scoring) > 0
-    foreseen = forecast(session, speed, visits=2 * len(session.splits.train))
-    assert foreseen.full_visits == 4 * len(session.splits.train)
+    num_train, scored = len(session.splits.train), num_scored(config, session.splits)
+    assert scored == session.objective.num_scored(session.splits) > 0
+    foreseen = forecast(speed, visits=2 * num_train, full_visits=4 * num_train, num_scored=scored)
     assert 0 < foreseen.seconds < foreseen.full_seconds
 
 

@@ -18,6 +18,7 @@ from emprune.errors import ConfigError
 from emprune.lab.errors import DataError
 from emprune.lab.tasks import cifar, divide, get_task
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
+from emprune.lab.tasks.image_folder import image_folder
 from emprune.lab.tasks.sources import npm_package
 
 RANDOM = np.random.default_rng(0)
@@ -155,7 +156,7 @@ def write_folder(root: Path, classes: dict[str, int]) -> None:
 
 def test_a_folder_of_images_is_split_decoded_once_and_can_be_trained_on(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", {"cat": 10, "dog": 5})
-    task = get_task(f"image-folder:{tmp_path / 'pets'}:size=16")
+    task = image_folder(f"image-folder:{tmp_path / 'pets'}:size=16")
     assert (task.num_classes, task.input_shape) == (2, (3, 16, 16))
     assert "/" not in task.slug
     said: list[str] = []

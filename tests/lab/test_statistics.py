@@ -78,7 +78,7 @@ RESULTS = [
 def test_rows_come_in_order_with_paired_differences_and_relative_times() -> None:
     full, emp, random = summarise(RESULTS, baseline="random")
     assert [row.method for row in (full, emp, random)] == ["full", "emp", "random"]
-    assert emp.accuracy == mean_interval([93, 94])
+    assert emp.score == mean_interval([93, 94])
     assert emp.difference == mean_interval([2.0, 1.0])
     assert random.difference is None
     assert (full.relative_time, emp.relative_time) == (1.0, 0.2)
@@ -118,11 +118,12 @@ def test_holm_multiplies_the_smallest_by_their_number_and_never_reverses_an_orde
 
 
 def test_rows_carry_the_adjusted_p_of_as_many_differences_as_there_are() -> None:
-    full, emp, random = summarise(RESULTS, baseline="random")
-    assert full.difference is not None
-    assert emp.difference is not None
-    assert (full.p_holm, emp.p_holm) == pytest.approx(holm([full.difference.p_value, emp.difference.p_value]))
-    assert math.isnan(random.p_holm)
+    results = [*RESULTS, *(result("greedy", seed, 90 + 5 * seed, 1) for seed in range(2))]
+    rows = {row.method: row for row in summarise(results, baseline="random")}
+    p_values = [d.p_value for d in (rows[method].difference for method in ("emp", "greedy")) if d is not None]
+    assert [rows["emp"].p_holm, rows["greedy"].p_holm] == pytest.approx(holm(p_values))
+    assert not math.isnan(sum(p_values))
+    assert math.isnan(rows["random"].p_holm)
 
 
 def test_non_inferior_is_an_interval_wholly_above_the_margin() -> None:
@@ -135,9 +136,20 @@ def test_non_inferior_is_an_interval_wholly_above_the_margin() -> None:
     assert "above −6 points" in " ".join(notes(rows, RESULTS, baseline="random", margin=6))
 
 
-def test_equal_values_have_no_spread_and_a_p_value_all_the_same() -> None:
-    assert mean_interval([0.5, 0.5, 0.5]) == Estimate(0.5, 0.0, 3, 0.0)
-    assert mean_interval([0.0, 0.0]) == Estimate(0.0, 0.0, 2, 1.0)
+def test_values_that_are_all_equal_have_no_interval_and_are_called_so() -> None:
+    estimate = mean_interval([0.5, 0.5, 0.5])
+    assert (estimate.mean, estimate.num_seeds) == (0.5, 3)
+    assert math.isnan(estimate.half_width)
+    assert math.isnan(estimate.p_value)
+    assert not estimate.excludes_zero
+    results = [result(method, seed, 90 + (method == "emp"), 1) for method in ("random", "emp") for seed in range(5)]
+    rows = summarise(results, baseline="random")
+    assert "| emp | 91.00 (all equal) | +1.00 (all equal) | – | – |" in markdown_table(rows, margin=6)
+    assert "the same on every seed" in " ".join(notes(rows, results, baseline="random"))
+    spread = [
+        result(method, seed, 90 + seed * (1 + (method == "emp")), 1) for method in ("random", "emp") for seed in (0, 1)
+    ]
+    assert "the same" not in " ".join(notes(summarise(spread, baseline="random"), spread, baseline="random"))
 
 
 @pytest.mark.parametrize(

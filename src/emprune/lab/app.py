@@ -14,19 +14,21 @@ from emprune.lab.command import (
     failures_reported,
     foresee,
     hours_left,
-    open_run,
     prepared_queue,
-    run_to_end,
+    refuse_torchrun,
+    run_once,
     watch_comparison,
     what_is_left,
 )
 from emprune.lab.config import RunConfig
 from emprune.lab.consoles import out, progress
+from emprune.lab.data import find_data_set
 from emprune.lab.experiment import DEFAULT_BASELINE, DEFAULT_SEEDS, Experiment, parse_seeds
 from emprune.lab.options import DataDir, refuse_settings, takes_settings
 from emprune.lab.specs import method_options, usable_as_text
 from emprune.lab.tables import comparison_table, forecast_table, queue_table, run_table
-from emprune.lab.tasks import DATA_SETS, TASKS, Recipe, get_task
+from emprune.lab.tasks import TASKS, Recipe, get_task
+from emprune.lab.tasks.text.glue import TASKS as GLUE_TASKS
 
 __all__ = ["app"]
 
@@ -89,18 +91,19 @@ def run(
     the epochs; the result is the last, not the best. With --validation a part
     of the training data is scored after every epoch.
 
-    [bold]Example[/bold]
+    Under torchrun the processes share the run: each trains on its part of every
+    batch, on a GPU of its own where there are any. --resume may use fewer or more.
+
+    [bold]Examples[/bold]
 
     emprune run fashion-mnist --train-size 10000 --method emp:pool=2 --out runs/emp
+
+    torchrun --nproc-per-node 2 -m emprune run digits --out runs/two
     """
     with failures_reported():
         config = RunConfig.for_task(task, method, seed=seed, threads=threads, **settings)
-        folder = open_run(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
-        if folder.finished:
-            progress.print(f"{out_dir} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
-        else:
-            run_to_end(config, folder, data_dir=data_dir, console=progress)
-        out.print(run_table(folder.result()))
+        result = run_once(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
+        out.print(run_table(result))
 
 
 @app.command()
@@ -156,6 +159,7 @@ def compare(
     emprune compare --experiment experiments/cifar10-20k.toml --dry-run
     """
     with failures_reported():
+        refuse_torchrun("compare")
         given = {"methods": methods, "baseline": baseline, "margin": margin}
         experiment = _experiment(task, experiment_file, seeds, given, settings)
         where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
@@ -221,16 +225,16 @@ app.command()(takes_settings(analyze))
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A task's data.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A task's data, or the model minilm.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Fetch a task's data into the cache and verify it. What is there already is verified, not fetched again."""
+    """Fetch a task's data, or a model, into the cache and verify it. What is there already is verified, not fetched."""
     with failures_reported():
-        get_task(name)
-        if name not in DATA_SETS:
+        found = find_data_set(name)
+        if found is None:
             out.print(f"{name} comes with its package; there is nothing to fetch.")
             return
-        folder = DATA_SETS[name].ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
+        folder = found.ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
         out.print(f"{name} is in {folder}, verified.", soft_wrap=True)
 
 
@@ -260,6 +264,8 @@ def tasks() -> None:
         table.add_row(task.name, task.description, *_recipe_cells(recipe))
         for name, other in task.recipes.items():
             table.add_row("", f"[dim]--recipe {name}[/dim]", *_recipe_cells(other))
+    glue_tasks = f"a task of GLUE: {', '.join(GLUE_TASKS)}"
+    table.add_row("glue:TASK", glue_tasks, *_recipe_cells(get_task("glue:cola").recipe))
     table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]", *[""] * 4)
     out.print(table)
 

@@ -3,34 +3,35 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
 from rich.console import Console
 
-from emprune.errors import ConfigError, EmpruneError
+from emprune.distributed import Ranks, launched_rank, launched_ranks
+from emprune.errors import ConfigError, EmpruneError, RankError
+from emprune.lab import drivers
 from emprune.lab.compare import Comparison, Queue, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
-from emprune.lab.device import Compute
-from emprune.lab.errors import StoppedError
-from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
+from emprune.lab.data import have_data
+from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.estimate import Forecast, Speed, forecast
 from emprune.lab.experiment import Experiment
-from emprune.lab.objectives import make_objective
 from emprune.lab.progress import reporter, watching
-from emprune.lab.session import Session, make_pruner, planned_visits
+from emprune.lab.session import make_pruner, planned_visits
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
-from emprune.lab.tasks import DATA_SETS
-from emprune.lab.train import train
+from emprune.lab.tables import greedy_note
 from emprune.lab.workers import load_splits
 
 __all__ = [
     "failures_reported",
     "foresee",
     "hours_left",
-    "open_run",
     "prepared_queue",
-    "run_to_end",
+    "refuse_torchrun",
+    "run_once",
     "watch_comparison",
     "what_is_left",
 ]
@@ -42,11 +43,17 @@ INTERRUPTED = 130
 
 @contextmanager
 def failures_reported() -> Iterator[None]:
-    """Turn what can go wrong into a message on stderr and an exit code: 2 for wrong usage, 1 for anything else."""
+    """Turn what can go wrong into a message on stderr and an exit code: 2 for wrong usage, 1 for anything else.
+
+    What all ranks under torchrun notice, or one of another, the first alone says.
+    """
+    leads = not launched_rank()
     try:
         yield
     except ConfigError as error:
-        _fail(str(error), USAGE)
+        _fail(str(error), USAGE, said=leads)
+    except (RankError, RunError) as error:
+        _fail(str(error), FAILURE, said=leads)
     except EmpruneError as error:
         _fail(str(error), FAILURE)
     except torch.OutOfMemoryError as error:
@@ -58,13 +65,43 @@ def failures_reported() -> Iterator[None]:
         _fail("Interrupted.", INTERRUPTED)
 
 
-def open_run(
+def refuse_torchrun(command: str) -> None:
+    """Raise ConfigError if torchrun started this process."""
+    if launched_rank() is not None:
+        raise ConfigError(f"`emprune {command}` starts its own processes: call it without torchrun.")
+
+
+def run_once(
+    out: Path,
+    config: RunConfig,
+    *,
+    data_dir: Path | None,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+) -> dict[str, Any]:
+    """Run, unless the folder holds this run finished, and return its result.
+
+    Under torchrun on all its ranks together, of which the first alone opens the folder, and says anything.
+    """
+    with launched_ranks() as ranks:
+        leads, folder = ranks.rank == 0, RunFolder(out)
+        if leads:
+            folder = _open_run(out, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=console)
+        result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
+        if result is None:
+            return _run_to_end(config, folder, data_dir=data_dir, console=console, ranks=ranks)
+        console.print(f"{out} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
+        return result
+
+
+def _open_run(
     out: Path, config: RunConfig, *, data_dir: Path | None, resume: bool, overwrite: bool, console: Console
 ) -> RunFolder:
     """Check that the run is possible, have its data at hand, and return its folder."""
     known = None if overwrite else RunFolder(out).config()
     if known is None or not RunFolder(out).finished:
-        _have_data(config.task, data_dir, console)
+        _have_data(config, data_dir, console)
         splits = load_splits(config, data_dir)
         make_pruner(config, len(splits.train))
     if known is None and resume and not overwrite:
@@ -72,30 +109,38 @@ def open_run(
     return RunFolder.open(out, config, resume=resume, overwrite=overwrite)
 
 
-def run_to_end(config: RunConfig, folder: RunFolder, *, data_dir: Path | None, console: Console) -> None:
+def _run_to_end(
+    config: RunConfig, folder: RunFolder, *, data_dir: Path | None, console: Console, ranks: Ranks
+) -> dict[str, Any]:
     """Run, showing progress; on Ctrl-C or SIGTERM leave a checkpoint, say how to go on and exit as shells expect."""
+    _have_data(config, data_dir, console)  # other ranks may be on other machines
     torch.set_num_threads(config.threads)
     splits = load_splits(config, data_dir)
-    session = Session.build(config, splits)
-    with _stoppable("with --resume") as stop, reporter(console) as report:
-        train(session, folder, report=report, stop=stop)
+    with _stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
+        for remark in greedy_note([config]):
+            report.remark(remark)
+        result = drivers.run(config, folder, splits, ranks=ranks, data_dir=data_dir, report=report, stop=stop)
+    return result
 
 
 def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Forecast:
     """Time a few steps of a run and return what the whole will take."""
-    _have_data(config.task, data_dir, console)
+    _have_data(config, data_dir, console)
     torch.set_num_threads(config.threads)
     splits = load_splits(config, data_dir)
-    session = Session.build(config, splits)
-    speed = measure_speed(session)
-    return forecast(session, speed, visits=planned_visits(config, len(splits.train)))
+    speed = drivers.time_steps(config, splits, data_dir=data_dir)
+    full_visits = len(splits.train) * config.epochs
+    scored = drivers.num_scored(config, splits)
+    return forecast(speed, visits=planned_visits(config, len(splits.train)), full_visits=full_visits, num_scored=scored)
 
 
 def prepared_queue(
     experiment: Experiment, *, out: Path, sources: Sequence[Path], data_dir: Path | None, console: Console
 ) -> Queue:
     """Have the data at hand, check every run, and take over what was run elsewhere."""
-    _have_data(experiment.task, data_dir, console)
+    configs = [config for variant in experiment.variants() for config in variant.configs]
+    for config in {config.model: config for config in configs}.values():
+        _have_data(config, data_dir, console)
     queue = make_queue(experiment, out, data_dir=data_dir)
     if sources:
         console.print(f"{adopt(queue, sources)} finished runs taken over.", highlight=False)
@@ -125,8 +170,7 @@ def hours_left(queue: Queue, *, num_jobs: int, data_dir: Path | None, console: C
         kind = (c.task, c.model, c.batch_size, c.optimizer, c.device, c.precision, c.compile, c.train_size)
         if kind not in known:
             known[kind] = foresee(c, data_dir=data_dir, console=console).speed
-        objective = make_objective(c, Compute.choose(c.device, c.precision))
-        scored = objective.num_scored(load_splits(c, data_dir))
+        scored = drivers.num_scored(c, load_splits(c, data_dir))
         seconds += known[kind].seconds(visits=job.planned_visits, num_scored=scored)
     return seconds / 3600 / max(1, min(num_jobs, len(queue.missing)))
 
@@ -140,21 +184,21 @@ def watch_comparison(experiment: Experiment, queue: Queue, *, out: Path, num_job
 
 
 @contextmanager
-def _stoppable(advice: str) -> Iterator[StopRequest]:
+def _stoppable(advice: str, *, said: bool = True) -> Iterator[StopRequest]:
     with stop_on_signals() as request:
         try:
             yield request
         except StoppedError as error:
-            typer.echo(f"emprune: {error} To go on, give the same command {advice}.", err=True)
+            if said:
+                typer.echo(f"emprune: {error} To go on, give the same command {advice}.", err=True)
             raise typer.Exit(request.exit_code) from None
 
 
-def _have_data(task: str, data_dir: Path | None, console: Console) -> None:
-    """Fetch a task's data now if it is missing, saying so, before any progress bar or process starts."""
-    if task in DATA_SETS and not DATA_SETS[task].folder(data_dir).exists():
-        DATA_SETS[task].ensure(data_dir, say=lambda line: console.print(line, soft_wrap=True))
+def _have_data(config: RunConfig, data_dir: Path | None, console: Console) -> None:
+    have_data(config, data_dir, say=lambda line: console.print(line, soft_wrap=True))
 
 
-def _fail(message: str, code: int) -> None:
-    typer.echo(f"emprune: {message}", err=True)
+def _fail(message: str, code: int, *, said: bool = True) -> None:
+    if said:
+        typer.echo(f"emprune: {message}", err=True)
     raise typer.Exit(code) from None

@@ -18,7 +18,7 @@ from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
 from emprune.lab.session import make_pruner, planned_visits
 from emprune.lab.store import RunFolder, write_whole
-from emprune.lab.tables import markdown_table, notes
+from emprune.lab.tables import greedy_note, markdown_table, notes
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import Board, Job, load_splits, run_job, start_worker
 
@@ -50,7 +50,8 @@ class Comparison:
 
     def remarks(self, group: Group) -> list[str]:
         """What a reader of a group's table must know."""
-        return notes(group.rows, group.results, baseline=self.experiment.baseline, margin=self.experiment.margin)
+        said = notes(group.rows, group.results, baseline=self.experiment.baseline, margin=self.experiment.margin)
+        return said + greedy_note([RunConfig.from_json(result["config"]) for result in group.results])
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class Row:
 
     Args:
         method: The method and its options.
-        accuracy: In per cent, after the last epoch.
+        metric: What is compared: accuracy in per cent, or the task's own metric in points.
+        score: Its value after the last epoch.
         difference: Paired difference to the baseline; None for the baseline itself, or where there is none.
         p_holm: The difference's p-value, adjusted for the number of methods compared to the baseline (Holm).
         to_full: Paired difference to `full`, likewise None.
@@ -29,7 +30,8 @@ class Row:
     """
 
     method: str
-    accuracy: Estimate
+    metric: str
+    score: Estimate
     difference: Estimate | None
     p_holm: float
     to_full: Estimate | None
@@ -75,7 +77,7 @@ def unequal_cost(results: Sequence[Result]) -> str | None:
 def _difference(runs: Mapping[int, Result], other: Mapping[int, Result] | None) -> Estimate | None:
     if other is None or other is runs:
         return None
-    return paired_difference(_accuracies(runs), _accuracies(other))
+    return paired_difference(_scores(runs), _scores(other))
 
 
 def _row(
@@ -87,7 +89,8 @@ def _row(
 ) -> Row:
     return Row(
         method,
-        mean_interval(list(_accuracies(runs).values())),
+        next(iter(runs.values())).get("metric", "accuracy"),
+        mean_interval(list(_scores(runs).values())),
         difference,
         p_holm,
         _difference(runs, full),
@@ -105,8 +108,8 @@ def _relative_time(runs: Mapping[int, Result], full: Mapping[int, Result] | None
     return _mean((runs[s] for s in common), "train_seconds") / _mean((full[s] for s in common), "train_seconds")
 
 
-def _accuracies(runs: Mapping[int, Result]) -> dict[int, float]:
-    return {seed: result["accuracy"] for seed, result in runs.items()}
+def _scores(runs: Mapping[int, Result]) -> dict[int, float]:
+    return {seed: result.get("score", result["accuracy"]) for seed, result in runs.items()}
 
 
 def _mean(results: Iterable[Result], name: str) -> float:

@@ -13,13 +13,16 @@ from emprune.lab.device import DEVICES, PRECISIONS
 from emprune.lab.errors import unknown_name
 from emprune.lab.learning_rate import SCHEDULES
 from emprune.lab.models import check_encoder, check_model
+from emprune.lab.models.pretrained import check_pretrained
 from emprune.lab.specs import MethodSpec
-from emprune.lab.tasks import Recipe, Task, get_task
+from emprune.lab.tasks import Recipe, Task, TextTask, get_task
 
 __all__ = ["RunConfig"]
 
 DEFAULT_KEEP = 0.3
-OPTIMIZERS = ("sgd", "lars")
+OPTIMIZERS = {"images": ("sgd", "lars"), "texts": ("adamw",)}
+SCHEDULES_OF = {"images": tuple(SCHEDULES), "texts": ("linear",)}
+IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
 FLOATS = (
     "keep", "max_lr", "momentum", "weight_decay", "label_smoothing", "warmup_fraction", "tail_fraction", "validation",
     "label_noise", "imbalance", "subset_fraction", "ema",
@@ -40,9 +43,9 @@ class RunConfig:
         model: Name of the model.
         batch_size: Samples per optimizer step, >= 1.
         max_lr: Peak learning rate, > 0.
-        schedule: one-cycle, or cosine with a warm-up.
-        optimizer: sgd, with Nesterov momentum, or lars.
-        momentum: The optimizer's, in (0, 1).
+        schedule: one-cycle, or cosine with a warm-up; for texts linear, a rise and a fall.
+        optimizer: sgd, with Nesterov momentum, or lars; for texts adamw.
+        momentum: The optimizer's, in (0, 1); AdamW's first beta.
         weight_decay: L2 penalty, >= 0.
         label_smoothing: Of the loss that is optimised, never of the one that is scored, in [0, 1).
         seed: Decides the initial weights, the plans and the augmentation; runs of one seed are paired.
@@ -93,9 +96,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         task = get_task(self.task)
+        object.__setattr__(self, "task", task.name)
         self.spec.make()
         object.__setattr__(self, "method", str(self.spec))
-        check_model(self.model)
+        self._check_kind("texts" if isinstance(task, TextTask) else "images")
         self._check_choices()
         self._check_numbers()
         if task.objective == "contrastive":
@@ -161,9 +165,30 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return f"{self.spec.slug}-{digest[:8]}"
 
+    def _check_kind(self, kind: str) -> None:
+        """Refuse what makes no sense for images, or for texts."""
+        for name, choices in (("optimizer", OPTIMIZERS[kind]), ("schedule", SCHEDULES_OF[kind])):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(f"`{name}` must be one of {', '.join(choices)} for {kind}: got {name}={value!r}.")
+        if kind == "images":
+            check_model(self.model)
+            return
+        check_pretrained(self.model)
+        for name in IMAGES_ONLY:
+            value = getattr(self, name)
+            if value:
+                raise ConfigError(
+                    f"`{name}` is for images, and {self.task} is of texts: got {name}={value!r}. Leave it out."
+                )
+        if self.keep is None:
+            raise ConfigError(
+                "`keep` must be given for texts, because the Trainer plans its steps and its learning rate before the "
+                "first: got keep=None, a cost that follows from the losses. Use `infobatch` without a prune_ratio."
+            )
+
     def _check_choices(self) -> None:
-        kinds = {"device": DEVICES, "precision": PRECISIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-        for name, choices in kinds.items():
+        for name, choices in (("device", DEVICES), ("precision", PRECISIONS)):
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"`{name}` must be one of {', '.join(choices)}: got {name}={value!r}.")

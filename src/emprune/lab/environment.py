@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import emprune
+from emprune.distributed import Ranks
 from emprune.lab.device import Compute
 
 __all__ = ["machine", "versions"]
@@ -22,7 +23,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def machine(compute: Compute) -> dict[str, str | int | None]:
+def machine(compute: Compute, ranks: Ranks) -> dict[str, str | int | None]:
     """Return where a run was computed."""
     return {
         "system": platform.system(),
@@ -31,4 +32,5 @@ def machine(compute: Compute) -> dict[str, str | int | None]:
         "device": compute.device.type,
         "device_name": compute.describe(),
         "precision": compute.precision,
+        "num_ranks": ranks.size,
     }

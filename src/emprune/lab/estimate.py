@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from emprune.lab.objectives.base import EVALUATION_BATCH
 from emprune.lab.session import Session
 
-__all__ = ["Forecast", "Speed", "forecast", "measure_speed"]
+__all__ = ["TIMED_STEPS", "WARM_UP_STEPS", "Forecast", "Speed", "forecast", "measure_speed"]
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 15
 LOADING_BOUND = 0.5
@@ -93,12 +93,16 @@ def measure_speed(session: Session) -> Speed:
     return Speed(start, loading, computing, _scoring(session), session.config.batch_size)
 
 
-def forecast(session: Session, speed: Speed, *, visits: int) -> Forecast:
-    """Return what the session's run will take, planned to make so many visits."""
-    config, splits = session.config, session.splits
-    full_visits = len(splits.train) * config.epochs
-    scored = session.objective.num_scored(splits)
-    seconds, full_seconds = (speed.seconds(visits=n, num_scored=scored) for n in (visits, full_visits))
+def forecast(speed: Speed, *, visits: int, full_visits: int, num_scored: int) -> Forecast:
+    """Return what a run will take, and the same run on all the data.
+
+    Args:
+        speed: Of its parts.
+        visits: Those it is planned to make.
+        full_visits: Those of as many epochs on all the data.
+        num_scored: Samples that either scores.
+    """
+    seconds, full_seconds = (speed.seconds(visits=n, num_scored=num_scored) for n in (visits, full_visits))
     return Forecast(speed, visits, full_visits, seconds, full_seconds)
 
 

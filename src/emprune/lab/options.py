@@ -66,14 +66,24 @@ def _settings(
     ] = None,
     model: Annotated[
         str | None,
-        _option(TRAINING, "A model of ours, or torchvision:NAME or timm:NAME.", default="the recipe's"),
+        _option(
+            TRAINING,
+            "A model of ours, or torchvision:NAME or timm:NAME; for texts minilm, minilm-2 or hf:FOLDER-OR-NAME.",
+            default="the recipe's",
+        ),
     ] = None,
-    batch_size: Annotated[int | None, _option(TRAINING, "Samples per optimizer step.", default="the recipe's")] = None,
-    optimizer: Annotated[str | None, _option(TRAINING, "sgd or lars.", default="the recipe's")] = None,
+    batch_size: Annotated[
+        int | None, _option(TRAINING, "Samples per optimizer step, on all ranks together.", default="the recipe's")
+    ] = None,
+    optimizer: Annotated[str | None, _option(TRAINING, "sgd or lars; for texts adamw.", default="the recipe's")] = None,
     max_lr: Annotated[float | None, _option(TRAINING, "Peak of the learning rate.", default="the recipe's")] = None,
     schedule: Annotated[
         str | None,
-        _option(TRAINING, "Of the learning rate: one-cycle, or cosine with a warm-up.", default="the recipe's"),
+        _option(
+            TRAINING,
+            "Of the learning rate: one-cycle, or cosine with a warm-up; for texts linear, a rise and a fall.",
+            default="the recipe's",
+        ),
     ] = None,
     ema: Annotated[
         float | None,

@@ -7,15 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 import emprune
+from emprune.distributed import Ranks
+from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.learning_rate import SCHEDULES
 from emprune.lab.objectives import Network, Objective, make_objective
 from emprune.lab.optimizers import make_optimizer
 from emprune.lab.tasks import Split, Splits
+from emprune.randomness import derive_seed
 
 __all__ = ["Session", "make_pruner", "planned_visits"]
 
@@ -24,13 +28,14 @@ RECALIBRATION_SIZE, RECALIBRATION_BATCH = 2000, 200
 
 @dataclass(frozen=True)
 class Session:
-    """The parts of a run in memory; `trained` is the model, compiled where that is asked for.
+    """The parts of a run in memory; `trained` is the model, shared among the ranks, and compiled if that is asked for.
 
     What a batch is made into, what it costs and what a model is scored by is the objective's; the rest is common. The
     learning rate follows from the position, so there is no scheduler to keep.
     """
 
     config: RunConfig
+    ranks: Ranks
     objective: Objective
     compute: Compute
     splits: Splits
@@ -43,12 +48,18 @@ class Session:
     total_steps: int | None
 
     @classmethod
-    def build(cls, config: RunConfig, splits: Splits) -> "Session":
+    def build(cls, config: RunConfig, splits: Splits, ranks: Ranks | None = None) -> "Session":
         """Return a fresh session. Runs of one seed start from the same weights, whatever the method.
+
+        Args:
+            config: The settings. The batch size is that of all ranks together.
+            splits: The data, all of it on every rank.
+            ranks: Those that share the run; None for this process alone, or the default process group.
 
         Raises:
             ConfigError: If the data, the method and the cost do not go together.
         """
+        ranks = ranks or Ranks()
         compute = Compute.choose(config.device, config.precision)
         objective = make_objective(config, compute)
         held = None if splits.validation is None else splits.validation.to(compute.device)
@@ -57,16 +68,22 @@ class Session:
         loader = emprune.ArrayLoader(
             objective.arrays(splits.train),
             pruner,
-            batch_size=config.batch_size,
+            batch_size=_rank_batch_size(config, ranks),
             transform=objective.transform,
             drop_last=(config.compile or objective.whole_batches) and config.keep is not None,
         )
         total_steps = None if config.keep is None else loader.total_steps
         model = _make_model(config, objective)
         averaged = _running_average(model, config.ema) if config.ema else None
-        trained = torch.compile(model, dynamic=False) if config.compile else model
+        trained: Network = model if ranks.size == 1 else DistributedDataParallel(model)
+        if config.compile:
+            trained = torch.compile(trained, dynamic=False)
         optimizer = make_optimizer(config, model)
-        return cls(config, objective, compute, splits, model, averaged, trained, optimizer, pruner, loader, total_steps)
+        if ranks.rank > 0:  # what a model drops is not the same on all ranks
+            torch.manual_seed(derive_seed(config.seed, "dropout", ranks.rank))
+        return cls(
+            config, ranks, objective, compute, splits, model, averaged, trained, optimizer, pruner, loader, total_steps
+        )
 
     def set_learning_rate(self, *, steps: int, epoch_fraction: float) -> float:
         """Set the rate for the next step and return it.
@@ -139,9 +156,20 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer"])
         self.pruner.load_state_dict(state["pruner"])
         self.loader.load_state_dict(state["loader"])
+        if self.ranks.rank > 0:
+            return
         torch.set_rng_state(state["random"])
         if self.compute.device.type == "cuda" and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.compute.device)
+
+
+def _rank_batch_size(config: RunConfig, ranks: Ranks) -> int:
+    if config.batch_size % ranks.size:
+        raise ConfigError(
+            f"`batch_size` is that of all ranks together, and must be a multiple of their number, {ranks.size}: got "
+            f"batch_size={config.batch_size}."
+        )
+    return config.batch_size // ranks.size
 
 
 def make_pruner(config: RunConfig, num_samples: int) -> emprune.DataPruner:

@@ -18,7 +18,7 @@ class Estimate:
 
     Args:
         mean: The mean.
-        half_width: Half the interval's width; nan for a single seed.
+        half_width: Half the interval's width; nan where there is none: for one seed, or equal values on all of them.
         num_seeds: Seeds.
         p_value: Of the two-sided test that the mean is 0; nan where there is none.
     """
@@ -41,6 +41,8 @@ class Estimate:
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Return the mean, its Student t interval and the p-value of its being 0.
 
+    Values that are all equal, as on a small test set, say nothing of how they would spread: they get neither.
+
     Args:
         values: One number per seed, at least one.
         confidence: Of the two-sided interval, in (0, 1).
@@ -56,10 +58,8 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estim
     if len(values) == 0:
         raise ValueError("`values` is empty: there is no mean of nothing.")
     mean = float(np.mean(values))
-    if len(values) == 1:
-        return Estimate(mean, math.nan, 1)
     if np.ptp(values) == 0:
-        return Estimate(mean, 0.0, len(values), 0.0 if mean else 1.0)
+        return Estimate(mean, math.nan, len(values))
     from scipy.stats import ttest_1samp
 
     test = ttest_1samp(values, 0)

@@ -1,11 +1,17 @@
 """Ctrl-C and SIGTERM as a question a run can ask."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from types import FrameType
 
-__all__ = ["StopRequest", "stop_on_signals"]
+from emprune.distributed import Ranks
+
+__all__ = ["StopRequest", "agreed", "stop_on_signals"]
+
+ASKED_EVERY = 10
+"""Of so many questions one is put to all ranks."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -46,3 +52,23 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
+
+
+def agreed(stop: Callable[[], bool], ranks: Ranks) -> Callable[[], bool]:
+    """Return a question that gets the same answer on all ranks, if all ask it equally often: yes once one said so.
+
+    Args:
+        stop: This rank's own answer.
+        ranks: Those that share the run; one alone is asked every time.
+    """
+    if ranks.size == 1:
+        return stop
+    number, said = count(), False
+
+    def ask() -> bool:
+        nonlocal said
+        if not said and next(number) % ASKED_EVERY == 0:
+            said = any(ranks.exchange(stop(), doing="asking whether to stop"))
+        return said
+
+    return ask

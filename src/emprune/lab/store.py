@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class RunFolder:
         """Write the visits (N,) and, last, the result: its presence says that the run is complete."""
         write_whole(self.path / "visits.npy", lambda file: np.save(file, visits.cpu().numpy()))
         self._write_json("result.json", result)
+        shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
 
     def append_log(self, record: Mapping[str, Any]) -> int:
         """Add a line to the log and return the log's length in bytes."""
@@ -194,15 +196,23 @@ class RunFolder:
         refused.replace(self.path / REFUSED)
         return f" The file is kept as {REFUSED}."
 
+    @property
+    def trainer_checkpoints(self) -> Path:
+        """Where the Hugging Face Trainer keeps its own checkpoints until the run is finished."""
+        return self.path / "checkpoints"
+
     def _clear(self) -> None:
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
 
     def _sweep(self) -> None:
         """Remove what a killed process was in the middle of writing."""
         for name in FILES:
             for left in self.path.glob(f".{name}.*"):
                 left.unlink(missing_ok=True)
+        if self.finished:
+            shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name

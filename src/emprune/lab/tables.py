@@ -11,8 +11,10 @@ from emprune.lab.comparison import Row, unequal_cost
 from emprune.lab.config import RunConfig
 from emprune.lab.estimate import Forecast
 from emprune.lab.statistics import FEWEST_SEEDS, Estimate, mean_interval
+from emprune.lab.tasks import get_task
+from emprune.methods.emp import TWO_CLASS_BETA
 
-__all__ = ["comparison_table", "forecast_table", "markdown_table", "notes", "queue_table", "run_table"]
+__all__ = ["comparison_table", "forecast_table", "greedy_note", "markdown_table", "notes", "queue_table", "run_table"]
 
 
 def run_table(result: Mapping[str, Any]) -> Table:
@@ -27,9 +29,13 @@ def run_table(result: Mapping[str, Any]) -> Table:
     table.add_row(f"{what} on test, last epoch", f"{result['accuracy']:.2f} %")
     if "knn_accuracy" in result:
         table.add_row("nearest neighbours on test", f"{result['knn_accuracy']:.2f} %")
+    if "score" in result:
+        table.add_row(f"{result['metric']} on test, last epoch", f"{result['score']:.2f}")
     if "accuracy_recalibrated" in result:
         table.add_row("  batch norm estimated anew", f"{result['accuracy_recalibrated']:.2f} %")
     table.add_row("visits", f"{result['visits']:,}  ({result['visits_fraction']:.1%} of full)")
+    if "tokens" in result:
+        table.add_row("tokens", f"{result['tokens']:,}  ({result['padded_tokens']:,} with padding)")
     table.add_row("optimizer steps", f"{result['optimizer_steps']:,}")
     table.add_row("training", _duration(result["train_seconds"]))
     table.add_row("  of it planning", _duration(result["planning_seconds"]))
@@ -80,16 +86,21 @@ def notes(
         )
     else:
         differences = f"no differences, because {baseline} is not among the methods"
-    remarks = [f"Accuracy on the test set after the last epoch, mean ± 95 % interval (Student t); {differences}."]
+    metric = _metric(rows)
+    counted = f"{metric[0].upper()}{metric[1:]} on the test set after the last epoch"
+    remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
     if any("knn_accuracy" in result for result in results):
         remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")
     if margin is not None:
         remarks.append(
             f"Non-inferior: the whole interval of the difference lies above −{margin:g} points (2.5 % one-sided)."
         )
-    fewest = min((row.accuracy.num_seeds for row in rows), default=0)
+    fewest = min((row.score.num_seeds for row in rows), default=0)
     if fewest < FEWEST_SEEDS:
         remarks.append(f"Only {fewest} seed{'s' * (fewest != 1)}, fewer than {FEWEST_SEEDS}: read it as a first look.")
+    estimates = [e for row in rows for e in (row.score, row.difference, row.to_full) if e is not None]
+    if any(math.isnan(e.half_width) and e.num_seeds > 1 for e in estimates):
+        remarks.append("All equal: the same on every seed, so that there is no spread to make an interval of.")
     places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
     if len(places) > 1:
         remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
@@ -101,6 +112,17 @@ def _neighbours(rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> st
     """The accuracy of the nearest neighbours, a method at a time."""
     values = {row.method: [r["knn_accuracy"] for r in results if r["config"]["method"] == row.method] for row in rows}
     return f"Nearest neighbours: {', '.join(f'{m} {_estimate(mean_interval(v))}' for m, v in values.items())}."
+
+
+def greedy_note(configs: Sequence[RunConfig]) -> list[str]:
+    """Say which methods rank as greedy does because there are two classes, if any do."""
+    tasks = [(config.spec, get_task(config.task)) for config in configs]
+    specs = [(spec, task.num_classes) for spec, task in tasks if task.objective == "classification"]
+    same = sorted({str(spec) for spec, num_classes in specs if spec.ranks_as_greedy(num_classes)})
+    if not same:
+        return []
+    what = "On two classes EMP with a beta below"
+    return [f"{what} {TWO_CLASS_BETA} ranks exactly as the loss alone, as greedy does: {', '.join(same)}."]
 
 
 def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:
@@ -122,15 +144,17 @@ def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
     full = ["− full"] if _has_full(rows) else []
     inferior = [] if margin is None else ["non-inferior"]
     time = "time / full" if _has_full(rows) else "seconds"
-    return ["method", "accuracy %", "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
+    return ["method", _metric(rows), "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
 
 
 def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
     difference, has_full = row.difference, _has_full(rows)
-    inferior = "–" if difference is None or margin is None else "yes" if difference.is_above(-margin) else "no"
+    inferior = "–"
+    if difference is not None and margin is not None and not math.isnan(difference.half_width):
+        inferior = "yes" if difference.is_above(-margin) else "no"
     return [
         row.method,
-        _estimate(row.accuracy),
+        _estimate(row.score),
         "–" if difference is None else _difference(difference),
         "–" if math.isnan(row.p_holm) else f"{row.p_holm:.3f}" if row.p_holm >= 0.001 else "<0.001",
         *([] if margin is None else [inferior]),
@@ -138,8 +162,13 @@ def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
         f"{row.visits_fraction:.1%}",
         f"{row.optimizer_steps:,.0f}",
         f"{row.relative_time:.2f}" if row.relative_time is not None and has_full else f"{row.train_seconds:.1f}",
-        str(row.accuracy.num_seeds),
+        str(row.score.num_seeds),
     ]
+
+
+def _metric(rows: Sequence[Row]) -> str:
+    metric = rows[0].metric if rows else "accuracy"
+    return "accuracy %" if metric == "accuracy" else f"{metric} × 100"
 
 
 def _has_full(rows: Sequence[Row]) -> bool:
@@ -155,7 +184,9 @@ def _difference(estimate: Estimate) -> str:
 
 
 def _half_width(estimate: Estimate) -> str:
-    return "" if math.isnan(estimate.half_width) else f" ± {estimate.half_width:.2f}"
+    if math.isnan(estimate.half_width):
+        return " (all equal)" if estimate.num_seeds > 1 else ""
+    return f" ± {estimate.half_width:.2f}"
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ import torch
 from emprune.lab.environment import machine, versions
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.session import Session, planned_visits
+from emprune.lab.stopping import agreed
 from emprune.lab.store import RunFolder
 
 __all__ = ["Reporter", "Tally", "train"]
@@ -37,7 +38,10 @@ class Reporter(Protocol):
 
 @dataclass
 class Tally:
-    """Where a run stands and what it has cost. `batch` batches of `epoch` are done, with a loss of `loss_sum`."""
+    """Where a run stands and what it has cost. `batch` batches of `epoch` are done, with a loss of `loss_sum`.
+
+    `summary` describes the epoch's plan by what was known when it was made.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -48,6 +52,7 @@ class Tally:
     epoch_seconds: float = 0.0
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    summary: dict[str, Any] = field(default_factory=dict)
     log_bytes: int = 0
     test_accuracy: dict[int, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
@@ -58,39 +63,42 @@ def train(
 ) -> dict[str, Any]:
     """Run to the end, from the folder's checkpoint if it has one, and return the result.
 
+    On several ranks every one of them calls this; the first alone scores, and uses the folder.
+
     Args:
         session: Freshly built.
         folder: Opened for these settings.
         report: Told about every batch and epoch.
-        stop: Asked after every batch; once it says yes the run writes a checkpoint and stops.
+        stop: Asked after every batch; once it says yes, on any rank, the run writes a checkpoint and stops.
 
     Raises:
         StoppedError: If `stop` said yes.
         RunError: If the losses diverge, or no checkpoint can be used.
     """
+    leads, num_epochs = session.ranks.rank == 0, session.config.epochs
+    stop = agreed(stop, session.ranks)
     tally = _restore(session, folder, report)
-    num_epochs = session.config.epochs
     planned = planned_visits(session.config, len(session.splits.train))
     report.begin(num_epochs=num_epochs, planned_visits=planned, visits_done=tally.visits)
     while tally.epoch < num_epochs:
         if _train_epoch(session, tally, report, stop):
             record = _close_epoch(session, tally)
-            tally.log_bytes = folder.append_log(record)
+            if leads:
+                tally.log_bytes = folder.append_log(record)
             report.epoch(record)
         _save(session, tally, folder)
         if stop() and tally.epoch < num_epochs:
             raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
-    result = _result(session, tally)
-    if session.config.recalibrate_bn:
-        result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
-    folder.finish(result, session.pruner.visits)
-    return result
+    result = _finish(session, tally, folder) if leads else {}
+    return session.ranks.broadcast(result, doing="the end of the run")
 
 
 def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callable[[], bool]) -> bool:
     """Train on the rest of the epoch, or until a stop is asked for; return whether the epoch is complete."""
     started = time.perf_counter()
     session.loader.set_epoch(tally.epoch)
+    if tally.batch == 0:
+        tally.summary = _plain(dataclasses.asdict(session.pruner.summary()))
     num_batches = len(session.loader)
     loss_sum = torch.zeros((), dtype=torch.float64, device=session.compute.device)
     for index, batch in session.loader:
@@ -99,35 +107,36 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
         loss_sum += session.train_on(index, batch).sum()
         tally.batch += 1
         tally.steps += 1
-        tally.visits += len(index)
-        report.step(len(index))
+        num_visits = len(index) * session.ranks.size
+        tally.visits += num_visits
+        report.step(num_visits)
         if stop():
             break
-    tally.loss_sum += loss_sum.item()
+    tally.loss_sum += session.ranks.total(loss_sum, doing="the sum of the losses").item()
     tally.epoch_seconds += time.perf_counter() - started
     return tally.batch == num_batches
 
 
 def _close_epoch(session: Session, tally: Tally) -> dict[str, Any]:
     """Score the model if it is time, move the tally to the next epoch and return the log's record of this one."""
-    summary = session.pruner.summary()
-    mean_loss = tally.loss_sum / summary.num_kept
+    num_kept = tally.summary["num_kept"]
+    mean_loss = tally.loss_sum / num_kept
     if not math.isfinite(mean_loss):
         raise RunError(f"The loss became {mean_loss} in epoch {tally.epoch + 1}: the run diverged. Lower `max_lr`.")
     started = time.perf_counter()
-    tally.scores = _score(session, tally)
+    tally.scores = _score(session, tally) if session.ranks.rank == 0 else {}
     tally.evaluation_seconds += time.perf_counter() - started
     record = {
         "epoch": tally.epoch,
-        "num_kept": summary.num_kept,
+        "num_kept": num_kept,
         "visits": tally.visits,
         "steps": tally.steps,
         "loss": mean_loss,
         "learning_rate": tally.learning_rate,
         "seconds": tally.epoch_seconds,
-        "planning_seconds": summary.planning_seconds,
+        "planning_seconds": tally.summary["planning_seconds"],
         **tally.scores,
-        "summary": _plain(dataclasses.asdict(summary)),
+        "summary": tally.summary,
     }
     tally.train_seconds += tally.epoch_seconds
     tally.epoch += 1
@@ -152,20 +161,36 @@ def _named(part: str, scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
+    """Write a checkpoint, which may be gone on from with any number of ranks."""
+    if session.ranks.size > 1:
+        session.pruner.sync()
+    if session.ranks.rank > 0:
+        return
     config = session.config.to_json()
     folder.save_checkpoint({"config": config, "tally": dataclasses.asdict(tally), "session": session.state_dict()})
 
 
 def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
     """Put the session back to the checkpoint, and the log with it: what was logged later will be logged again."""
-    state = folder.load_checkpoint(say=report.remark)
-    if state is None:
-        folder.cut_log(0)
-        return Tally()
-    session.load_state_dict(state["session"])
-    tally = Tally(**state["tally"])
-    folder.cut_log(tally.log_bytes)
+    leads = session.ranks.rank == 0
+    state = folder.load_checkpoint(say=report.remark) if leads else None
+    state = session.ranks.broadcast(state, doing="loading the checkpoint")
+    tally = Tally()
+    if state is not None:
+        session.load_state_dict(state["session"])
+        tally = Tally(**state["tally"])
+    if leads:
+        folder.cut_log(tally.log_bytes)
     return tally
+
+
+def _finish(session: Session, tally: Tally, folder: RunFolder) -> dict[str, Any]:
+    """Write the result, and return it."""
+    result = _result(session, tally)
+    if session.config.recalibrate_bn:
+        result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
+    folder.finish(result, session.pruner.visits)
+    return result
 
 
 def _result(session: Session, tally: Tally) -> dict[str, Any]:
@@ -188,7 +213,7 @@ def _result(session: Session, tally: Tally) -> dict[str, Any]:
         "num_validation": 0 if session.splits.validation is None else len(session.splits.validation),
         "num_test": len(session.splits.test),
         "versions": versions(),
-        "machine": machine(session.compute),
+        "machine": machine(session.compute, session.ranks),
         "config": session.config.to_json(),
     }
 

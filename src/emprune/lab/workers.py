@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
+from emprune.distributed import Ranks
+from emprune.lab import drivers
 from emprune.lab.config import RunConfig
-from emprune.lab.session import Session
 from emprune.lab.store import RunFolder
 from emprune.lab.tasks import Splits, divide, drawn, get_task
-from emprune.lab.train import train
 
 __all__ = ["Board", "Job", "load_splits", "run_job", "start_worker"]
 
@@ -75,7 +75,7 @@ class BoardReporter:
         warnings.warn(line, stacklevel=2)
 
 
-def load_splits(config: RunConfig, data_dir: Path | None) -> Splits:
+def load_splits(config: RunConfig, data_dir: Path | None) -> Splits[Any]:
     """Return the splits that a run trains and scores on; the last data are kept."""
     subset = (config.train_size, config.validation, config.imbalance, config.label_noise)
     splits = _load_splits(config.task, subset, data_dir)
@@ -86,7 +86,7 @@ def load_splits(config: RunConfig, data_dir: Path | None) -> Splits:
 
 
 @lru_cache(maxsize=1)
-def _load_splits(task: str, subset: tuple[int | None, float, float, float], data_dir: Path | None) -> Splits:
+def _load_splits(task: str, subset: tuple[int | None, float, float, float], data_dir: Path | None) -> Splits[Any]:
     train_size, validation, imbalance, label_noise = subset
     return divide(
         get_task(task).load(data_dir),
@@ -113,8 +113,8 @@ def run_job(job: Job) -> None:
     config = job.config
     folder = RunFolder.open(job.folder, config, resume=True)
     splits = load_splits(config, job.data_dir)
-    session = Session.build(config, splits)
-    train(session, folder, report=BoardReporter(board, job.place), stop=lambda: board.stop)
+    report = BoardReporter(board, job.place)
+    drivers.run(config, folder, splits, ranks=Ranks(), data_dir=job.data_dir, report=report, stop=lambda: board.stop)
 
 
 _board: Board | None = None

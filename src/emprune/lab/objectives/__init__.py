@@ -5,7 +5,7 @@ from emprune.lab.device import Compute
 from emprune.lab.objectives.base import Losses, Network, Objective
 from emprune.lab.objectives.classification import Classification
 from emprune.lab.objectives.contrastive import Contrastive
-from emprune.lab.tasks import get_task
+from emprune.lab.tasks import ImageTask, get_task
 
 __all__ = ["OBJECTIVES", "Losses", "Network", "Objective", "make_objective"]
 
@@ -20,4 +20,5 @@ def make_objective(config: RunConfig, compute: Compute) -> Objective:
         ConfigError: If the settings ask for what the objective cannot do.
     """
     task = get_task(config.task)
+    assert isinstance(task, ImageTask), "texts are not trained here"
     return OBJECTIVES[task.objective](config, task, compute)

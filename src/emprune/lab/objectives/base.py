@@ -1,5 +1,6 @@
 """What differs between runs that share a training loop: what a batch is made into, what it costs, what is scored."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,19 @@ from torch import Tensor, nn
 
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
-from emprune.lab.tasks import Split, Splits, Task
+from emprune.lab.tasks import ImageTask, Split, Splits
 
-__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective"]
+__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "quarters"]
 
 EVALUATION_BATCH = 1000
 
 Network: TypeAlias = Callable[[Tensor], Any]
 """The model, or what it was compiled or wrapped into."""
+
+
+def quarters(num_epochs: int) -> set[int]:
+    """Return the last epoch of each quarter of a run."""
+    return {math.ceil(num_epochs * quarter / 4) - 1 for quarter in (1, 2, 3, 4)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Objective(ABC):
     """
 
     config: RunConfig
-    task: Task
+    task: ImageTask
     compute: Compute
     whole_batches: ClassVar[bool] = False
     """Whether a short batch would be another problem than a whole one."""

@@ -1,6 +1,5 @@
 """Classification: an augmented image, its label, the cross-entropy."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.models import make_model
-from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective
+from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, quarters
 from emprune.lab.tasks import Split
 
 __all__ = ["Classification"]
@@ -54,7 +53,7 @@ class Classification(Objective):
 
     def test_epochs(self) -> set[int]:
         """Return the ends of the run's quarters."""
-        return {math.ceil(self.config.epochs * quarter / 4) - 1 for quarter in (1, 2, 3, 4)}
+        return quarters(self.config.epochs)
 
     def validation_epochs(self) -> set[int]:
         """Return every epoch."""

@@ -73,7 +73,10 @@ class Contrastive(Objective):
         size = self.config.batch_size
         whole = max(1, len(split) // size)
         model.eval()
-        losses = [self.losses(model, self.transform(generator, x)).scored for x in split.x[: whole * size].split(size)]
+        losses = []
+        for x in split.x[: whole * size].split(size):
+            _, projections = self.run(model, torch.cat(list(self.transform(generator, x))))
+            losses.append(emprune.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))  # the scoring rank is alone
         model.train()
         return torch.cat(losses).double().mean().item()
 

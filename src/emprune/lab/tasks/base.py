@@ -1,42 +1,79 @@
-"""What a task is: data, how it is augmented and normalised, and the recipe it is trained with."""
+"""What a task is: data, and the recipe it is trained with; for images also how they are augmented and normalised."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, Protocol, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
-__all__ = ["Recipe", "Split", "Splits", "Task"]
+__all__ = ["ImageTask", "Recipe", "Samples", "Split", "Splits", "Task", "TextTask", "Texts"]
+
+
+class Samples(Protocol):
+    """What is known of N samples without their labels: images in a tensor, or texts."""
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def __getitem__(self, index: Tensor, /) -> Self:
+        """Return the samples at `index` (K,) int64."""
+
+
+X = TypeVar("X", bound=Samples, default=Tensor)
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Texts in memory, or pairs of texts.
+
+    Args:
+        first: N texts.
+        second: The N texts that they are compared with, if any.
+    """
+
+    first: Sequence[str]
+    second: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, index: Tensor, /) -> "Texts":
+        """Return the texts at `index` (K,) int64."""
+        chosen = index.tolist()
+        second = None if self.second is None else [self.second[position] for position in chosen]
+        return Texts([self.first[position] for position in chosen], second)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Samples in memory: `x` (N, C, H, W) uint8 and `y` (N,) int64."""
+class Split(Generic[X]):
+    """Samples in memory: `x`, images (N, C, H, W) uint8 or N texts, and `y` (N,) int64."""
 
-    x: Tensor
+    x: X
     y: Tensor
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, index: Tensor) -> "Split":
+    def take(self, index: Tensor) -> "Split[X]":
         """Return the samples at `index` (K,) int64."""
         return Split(self.x[index], self.y[index])
 
-    def to(self, device: torch.device) -> "Split":
-        """Return the samples on `device`."""
+    def to(self: "Split[Tensor]", device: torch.device) -> "Split[Tensor]":
+        """Return images on `device`."""
         return Split(self.x.to(device), self.y.to(device))
 
 
 @dataclass(frozen=True)
-class Splits:
+class Splits(Generic[X]):
     """A task's data: what is trained on, what is tested on, and what was split off the training data, if anything."""
 
-    train: Split
-    test: Split
-    validation: Split | None = None
+    train: Split[X]
+    test: Split[X]
+    validation: Split[X] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +93,13 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """An image classification task.
+    """A classification task: what all kinds have in common.
 
     Args:
         name: As given on the command line.
         description: One line for `emprune tasks`.
         num_classes: Classes C; labels are 0 to C − 1.
-        input_shape: (channels, height, width).
-        mean: Mean of the raw pixel values over the training data, per channel.
-        std: Their standard deviation, likewise.
         load: Returns the splits, given the folder data sets are cached in (None: the user's cache).
-        augment: Maps (generator, raw batch) to an augmented raw batch.
         recipe: The default settings.
         recipes: Other settings, by name.
         objective: What is trained for, one of `emprune.lab.objectives`.
@@ -75,11 +108,7 @@ class Task:
     name: str
     description: str
     num_classes: int
-    input_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    load: Callable[[Path | None], Splits]
-    augment: Callable[[torch.Generator, Tensor], Tensor]
+    load: Callable[[Path | None], Splits[Any]]
     recipe: Recipe
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     objective: str = "classification"
@@ -88,6 +117,36 @@ class Task:
     def slug(self) -> str:
         """The name as a folder's."""
         return re.sub(r"[^A-Za-z0-9.]+", "-", self.name).strip("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(Task):
+    """A task on texts or pairs of texts, for which a pretrained language model is fine-tuned.
+
+    Args:
+        max_length: Tokens after which a text is cut off.
+        metric: What counts at the end, by its name in `emprune.lab.metrics`.
+    """
+
+    max_length: int
+    metric: str = "accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTask(Task):
+    """A task on images, for which a network is trained from scratch.
+
+    Args:
+        input_shape: (channels, height, width).
+        mean: Mean of the raw pixel values over the training data, per channel.
+        std: Their standard deviation, likewise.
+        augment: Maps (generator, raw batch) to an augmented raw batch.
+    """
+
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Callable[[torch.Generator, Tensor], Tensor]
 
     def normalise(self, x: Tensor) -> Tensor:
         """Return raw pixels (B, C, H, W) uint8 as float32 of mean 0 and standard deviation 1."""

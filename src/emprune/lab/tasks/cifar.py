@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emprune.lab.tasks.augment import flip, shift
-from emprune.lab.tasks.base import Recipe, Split, Splits, Task
+from emprune.lab.tasks.base import ImageTask, Recipe, Split, Splits
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from emprune.lab.tasks.sources import download, npm_package
 
@@ -193,8 +193,8 @@ PUBLISHED = Recipe(model="resnet18", epochs=200, batch_size=128, max_lr=5.2, opt
 """InfoBatch's: 200 epochs, label smoothing 0.1, momentum 0.9, weight decay 5e-4, one-cycle to 5.2 with LARS."""
 
 
-def _task(data: DataSet, num_classes: int, moments: Mapping[str, Sequence[float]], epochs: int) -> Task:
-    return Task(
+def _task(data: DataSet, num_classes: int, moments: Mapping[str, Sequence[float]], epochs: int) -> ImageTask:
+    return ImageTask(
         name=data.name,
         description=f"50,000 + 10,000 colour images, 32x32 pixels, {num_classes} classes; 140 to 170 MB to fetch",
         num_classes=num_classes,

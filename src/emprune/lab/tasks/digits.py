@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from emprune.lab.tasks.augment import shift
-from emprune.lab.tasks.base import Recipe, Split, Splits, Task
+from emprune.lab.tasks.base import ImageTask, Recipe, Split, Splits
 from emprune.lab.tasks.split import stratified_order
 
 __all__ = ["DIGITS"]
@@ -26,7 +26,7 @@ def load(data_dir: Path | None = None) -> Splits:
     return Splits(everything.take(order[num_test:]), everything.take(order[:num_test]))
 
 
-DIGITS = Task(
+DIGITS = ImageTask(
     name="digits",
     description="1,347 + 450 handwritten digits of 8x8 pixels, 10 classes; part of scikit-learn, no download",
     num_classes=10,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from emprune.lab.tasks.augment import flip, shift
-from emprune.lab.tasks.base import Recipe, Splits, Task
+from emprune.lab.tasks.base import ImageTask, Recipe, Splits
 from emprune.lab.tasks.cache import DataSet
 from emprune.lab.tasks.idx import read_splits
 from emprune.lab.tasks.sources import debian_package, local_folder, web_address
@@ -48,7 +48,7 @@ def augment(generator: torch.Generator, x: Tensor) -> Tensor:
     return flip(generator, shift(generator, x, pixels=2))
 
 
-FASHION_MNIST = Task(
+FASHION_MNIST = ImageTask(
     name="fashion-mnist",
     description="60,000 + 10,000 grey images of clothes, 28x28 pixels, 10 classes; 31 MB to fetch",
     num_classes=10,

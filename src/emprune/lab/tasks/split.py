@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from emprune.errors import ConfigError
-from emprune.lab.tasks.base import Split, Splits
+from emprune.lab.tasks.base import Split, Splits, X
 from emprune.lab.tasks.distort import long_tail, with_label_noise
 
 __all__ = ["divide", "drawn", "stratified_order"]
@@ -42,13 +42,13 @@ def stratified_order(y: Tensor, *, seed: int) -> Tensor:
 
 
 def divide(
-    splits: Splits,
+    splits: Splits[X],
     *,
     train_size: int | None = None,
     validation: float = 0.0,
     imbalance: float = 1.0,
     label_noise: float = 0.0,
-) -> Splits:
+) -> Splits[X]:
     """Return the splits with a smaller or harder training set, and a validation set split off it.
 
     In this order: the subset, the long tail, the validation part, the wrong labels. So the validation part has the
@@ -109,5 +109,5 @@ def drawn(num_samples: int, *, fraction: float, seed: int) -> Tensor:
     return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(num_samples)[:size]))
 
 
-def _noisy(split: Split, fraction: float, num_classes: int) -> Split:
+def _noisy(split: Split[X], fraction: float, num_classes: int) -> Split[X]:
     return split if fraction == 0 else Split(split.x, with_label_noise(split.y, fraction, num_classes=num_classes))

@@ -1,0 +1,90 @@
+"""How a kind of task is trained and timed: images by our own loop, texts by the Hugging Face Trainer."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from emprune.distributed import Ranks
+from emprune.errors import ConfigError
+from emprune.lab.config import RunConfig
+from emprune.lab.device import Compute
+from emprune.lab.estimate import Speed, measure_speed
+from emprune.lab.objectives import make_objective
+from emprune.lab.objectives.base import quarters
+from emprune.lab.session import Session
+from emprune.lab.store import RunFolder
+from emprune.lab.tasks import Splits, TextTask, get_task
+from emprune.lab.train import Reporter, train
+
+__all__ = ["num_scored", "run", "time_steps"]
+
+
+def run(
+    config: RunConfig,
+    folder: RunFolder,
+    splits: Splits[Any],
+    *,
+    ranks: Ranks,
+    data_dir: Path | None,
+    report: Reporter,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """Train from where the folder's run stands to its end, and return the result.
+
+    Args:
+        config: The run's settings.
+        folder: Opened for them.
+        splits: The task's data, divided as the settings say.
+        ranks: Those that share the run.
+        data_dir: Where data sets are cached; None is the user's cache.
+        report: Told about every batch and epoch.
+        stop: Asked after every batch; once it says yes the run writes a checkpoint and stops.
+
+    Raises:
+        StoppedError: If `stop` said yes.
+        RunError: If the losses diverge, or no checkpoint can be used.
+        ConfigError: If several ranks are to share a run on texts.
+    """
+    with _said_elsewhere():
+        if isinstance(get_task(config.task), TextTask):
+            if ranks.size > 1:
+                raise ConfigError(
+                    f"{config.task} is a task on texts, which `emprune run` trains in one process: got {ranks.size} "
+                    "ranks. Start it without torchrun, or use PrunedTrainer in a script of your own."
+                )
+            from emprune.lab.finetune import finetune  # takes seconds, and the extra `transformers`
+            from emprune.lab.text_session import TextSession
+
+            texts = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=data_dir)
+            return finetune(texts, folder, report=report, stop=stop)
+        return train(Session.build(config, splits, ranks), folder, report=report, stop=stop)
+
+
+def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None) -> Speed:
+    """Return what a few steps of a run take on this machine."""
+    if not isinstance(get_task(config.task), TextTask):
+        return measure_speed(Session.build(config, splits))
+    from emprune.lab.text_session import TextSession
+    from emprune.lab.text_speed import measure_text_speed
+
+    with _said_elsewhere(), tempfile.TemporaryDirectory() as folder:
+        return measure_text_speed(TextSession.build(config, splits, folder=Path(folder), data_dir=data_dir))
+
+
+def num_scored(config: RunConfig, splits: Splits[Any]) -> int:
+    """Return how many samples a run's scoring takes through the model."""
+    if not isinstance(get_task(config.task), TextTask):
+        return make_objective(config, Compute.choose(config.device, config.precision)).num_scored(splits)
+    validation = 0 if splits.validation is None else len(splits.validation)
+    return len(splits.test) * len(quarters(config.epochs)) + validation * config.epochs
+
+
+@contextmanager
+def _said_elsewhere() -> Iterator[None]:
+    """Leave out the library's warning about two classes, which a run or a table says once, where it is seen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "On two classes EMP")
+        yield

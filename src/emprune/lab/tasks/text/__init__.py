@@ -1,0 +1,1 @@
+"""Text classification tasks, one file each."""

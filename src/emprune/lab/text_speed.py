@@ -1,0 +1,65 @@
+"""What a run on texts takes: the Trainer's first steps, timed."""
+
+import statistics
+import time
+from typing import Any
+
+from transformers import TrainerCallback
+
+from emprune.lab.encoding import Encoded
+from emprune.lab.estimate import TIMED_STEPS, WARM_UP_STEPS, Speed
+from emprune.lab.text_session import EVALUATION_BATCH, TextSession
+
+__all__ = ["measure_text_speed"]
+
+SCORED_BATCHES = 2
+
+
+class Clock(TrainerCallback):
+    """Reads the clock around each step, and ends the training after a few."""
+
+    def __init__(self, session: TextSession) -> None:
+        self.session = session
+        self.marks: list[tuple[float, float]] = []
+        self._begun = self._ended = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Read the clock."""
+        self._ended = self._now()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Read the clock: the batch is there."""
+        self._begun = self._now()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Read the clock: it was trained on."""
+        now = self._now()
+        self.marks.append((self._begun - self._ended, now - self._begun))
+        self._ended = now
+        control.should_training_stop = len(self.marks) == WARM_UP_STEPS + TIMED_STEPS
+
+    def _now(self) -> float:
+        self.session.compute.synchronize()
+        return time.perf_counter()
+
+
+def measure_text_speed(session: TextSession) -> Speed:
+    """Time a few steps of a fresh session, which is of no use afterwards."""
+    clock = Clock(session)
+    session.trainer.add_callback(clock)
+    session.trainer.train()
+    warm_up = min(WARM_UP_STEPS, len(clock.marks) - 1)
+    loading, computing = (statistics.median(part) for part in zip(*clock.marks[warm_up:], strict=True))
+    start = sum(map(sum, clock.marks[:warm_up]))
+    return Speed(start, loading, computing, _scoring(session), session.config.batch_size)
+
+
+def _scoring(session: TextSession) -> float:
+    """Return the seconds for one text of the test part, of any length."""
+    test = session.splits.test
+    chosen = range(0, len(test), max(1, len(test) // (SCORED_BATCHES * EVALUATION_BATCH)))
+    part = Encoded([test.tokens[place] for place in chosen], [test.labels[place] for place in chosen])
+    session.evaluate(part)
+    before = time.perf_counter()
+    session.evaluate(part)
+    return (time.perf_counter() - before) / len(part)

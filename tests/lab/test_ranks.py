@@ -1,0 +1,140 @@
+"""Runs that several ranks share: each sample to one of them, one log, one result, resumed with fewer or more."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from emprune.errors import ConfigError
+from emprune.lab import stopping
+from emprune.lab.config import RunConfig
+from emprune.lab.errors import StoppedError
+from emprune.lab.session import Session
+from emprune.lab.store import RunFolder
+from emprune.lab.train import train
+from emprune.lab.workers import load_splits
+from tests.distributed.pool import RankPool
+from tests.lab.runs import SilentReporter, log, outcome, small_config
+
+pytestmark = pytest.mark.distributed
+
+
+def share(config: RunConfig, path: Path, stop_after: int | None = None, stopping_rank: int = 0) -> dict[str, Any]:
+    """Run in `path` on all ranks, one of which may ask to stop; return what this rank was delivered, and the rest."""
+    asked_every, stopping.ASKED_EVERY = stopping.ASKED_EVERY, 1
+    session = Session.build(config, load_splits(config, None))
+    leads, report, delivered = session.ranks.rank == 0, SilentReporter(), list[tuple[int, list[int]]]()
+    observe = session.pruner.observe
+
+    def record(index: torch.Tensor, *arguments: Any, **options: Any) -> None:
+        delivered.append((session.pruner.epoch, index.tolist()))
+        observe(index, *arguments, **options)
+
+    session.pruner.observe = record  # type: ignore[method-assign]
+    folder = RunFolder.open(path, config, resume=True) if leads else RunFolder(path)
+    asks = session.ranks.rank == stopping_rank and stop_after is not None
+    try:
+        result = train(session, folder, report=report, stop=lambda: asks and report.steps >= (stop_after or 0))
+    except StoppedError:
+        result = {}
+    finally:
+        stopping.ASKED_EVERY = asked_every
+    weights = {name: values.clone() for name, values in session.model.named_parameters()}
+    plan = sorted(session.pruner.plan.index.tolist())
+    return {"delivered": delivered, "result": result, "steps": report.steps, "weights": weights, "plan": plan}
+
+
+def samples(ranks: list[dict[str, Any]], epoch: int) -> list[int]:
+    """Every delivery of an epoch, on all ranks."""
+    return sorted(s for rank in ranks for e, batch in rank["delivered"] if e == epoch for s in batch)
+
+
+@pytest.mark.parametrize("method", ["emp:pool=2", "infobatch", "full"])
+def test_each_planned_sample_goes_to_one_rank_and_the_run_is_written_once(
+    ranks: RankPool, tmp_path: Path, method: str
+) -> None:
+    config = small_config(method)
+    both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
+    assert both[0]["result"] == both[1]["result"] == RunFolder(tmp_path / "two").result()
+    for epoch in range(config.epochs):
+        once = samples(both, epoch)
+        assert len(once) == len(set(once)) == log(tmp_path / "two")[epoch]["num_kept"]
+    assert samples(both, config.epochs - 1) == both[0]["plan"] == both[1]["plan"]
+    visits = np.load(tmp_path / "two" / "visits.npy")
+    everything = [s for epoch in range(config.epochs) for s in samples(both, epoch)]
+    assert np.array_equal(visits, np.bincount(everything, minlength=len(visits)))
+    assert [record["epoch"] for record in log(tmp_path / "two")] == [0, 1, 2, 3]
+    assert all(both[0]["weights"][name].equal(both[1]["weights"][name]) for name in both[0]["weights"])
+    [alone] = ranks.run(share, config, tmp_path / "one", num_ranks=1)
+    for name in ("visits", "optimizer_steps", "final_learning_rate"):
+        assert both[0]["result"][name] == alone["result"][name]
+    assert RunFolder(tmp_path / "two").result()["machine"]["num_ranks"] == 2
+
+
+@pytest.mark.parametrize("stopping_rank", [0, 1])
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_a_stopped_run_goes_on_with_any_number_of_ranks(
+    ranks: RankPool, tmp_path: Path, after: int, stopping_rank: int
+) -> None:
+    config = small_config()
+    whole = ranks.run(share, config, tmp_path / "whole", num_ranks=2)
+    first = ranks.run(share, config, tmp_path / "run", 5, stopping_rank, num_ranks=2)
+    assert [rank["steps"] for rank in first] == [5, 5]
+    second = ranks.run(share, config, tmp_path / "run", num_ranks=after)
+    visits = np.load(tmp_path / "run" / "visits.npy")
+    everything = [s for part in (first, second) for epoch in range(config.epochs) for s in samples(part, epoch)]
+    assert np.array_equal(visits, np.bincount(everything, minlength=len(visits)))
+    stopped_in = first[0]["delivered"][-1][0]
+    assert samples(first + second, stopped_in) == samples(whole, stopped_in)
+    expected, found = outcome(tmp_path / "whole"), outcome(tmp_path / "run")
+    assert found["visits"] == expected["visits"]
+    assert found["optimizer_steps"] == expected["optimizer_steps"]
+    assert [record["epoch"] for record in log(tmp_path / "run")] == [0, 1, 2, 3]
+    if after == 2:
+        assert found == expected
+        assert log(tmp_path / "run") == log(tmp_path / "whole")
+        assert all(second[0]["weights"][name].equal(whole[0]["weights"][name]) for name in whole[0]["weights"])
+
+
+def test_views_are_told_apart_from_those_of_all_ranks(ranks: RankPool, tmp_path: Path) -> None:
+    """Batch norm sees half of a batch on each, so the runs are alike, not equal."""
+    config = small_config(task="simclr-digits")
+    both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
+    [alone] = ranks.run(share, config, tmp_path / "one", num_ranks=1)
+    assert both[0]["result"]["optimizer_steps"] == alone["result"]["optimizer_steps"]
+    assert both[0]["result"]["loss"] == pytest.approx(alone["result"]["loss"], rel=0.1)
+
+
+def refuse(config: RunConfig) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Session.build(config, load_splits(config, None))
+    return str(caught.value)
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused(ranks: RankPool) -> None:
+    for message in ranks.run(refuse, small_config(), num_ranks=3):
+        assert message == (
+            "`batch_size` is that of all ranks together, and must be a multiple of their number, 3: got batch_size=16."
+        )
+
+
+def torchrun(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "emprune"]
+    return subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=280)
+
+
+@pytest.mark.slow
+def test_the_command_under_torchrun_speaks_once(tmp_path: Path) -> None:
+    small = ["--epochs", 3, "--train-size", 80, "--batch-size", 16, "--precision", "fp32", "--device", "cpu"]
+    done = torchrun("run", "digits", *small, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("accuracy on test, last epoch") == 1
+    assert [done.stderr.count(f"epoch {epoch}/3  kept") for epoch in (1, 2, 3)] == [1, 1, 1]
+    refused = torchrun("run", "digits", *small, "--seed", 1, "--out", tmp_path / "run")
+    assert refused.returncode != 0
+    [line] = [line for line in refused.stderr.splitlines() if line.startswith("emprune: ")]
+    assert "other settings" in line
