@@ -166,6 +166,7 @@ def test_differences_of_alignment_are_divided_by_their_range(tmp_path: Path) -> 
     [
         ("memorization", "simclr-digits", {}, "is an analysis of classification tasks: got 'simclr-digits'"),
         ("alignment-gap", "digits", {}, "is an analysis of contrastive tasks: got 'digits'"),
+        ("memorization", "movie-reviews", {}, "measures models of images, which we train ourselves"),
         ("memorization", "digits", {"subset_fraction": 1.0}, "`subset_fraction` must be below 1"),
         ("memorization", "digits", {"num_runs": 1}, "`runs` must be at least 2"),
         ("memorisation", "digits", {}, "Unknown analysis: got 'memorisation'. Did you mean 'memorization'"),

@@ -18,7 +18,9 @@ from emprune.lab.objectives.contrastive import TEMPERATURE, Contrastive
 from emprune.lab.probes import knn_accuracy, linear_probe_accuracy
 from emprune.lab.session import Session
 from emprune.lab.workers import load_splits
+from tests.distributed.pool import RankPool
 from tests.lab.runs import assert_equal_runs, log, outcome, run_small, small_config
+from tests.lab.test_ranks import share
 
 METHODS = [
     "emp", "emp:memory=view-alignment:pool=2", "greedy", "ucb:replan_every=2", "epsilon-greedy",
@@ -194,6 +196,18 @@ def test_recalibration_and_a_running_average_are_scored_as_well(tmp_path: Path) 
 def test_bf16_runs_too(tmp_path: Path) -> None:
     run_small(config_of(precision="bf16", epochs=2), tmp_path)
     assert outcome(tmp_path)["machine"]["precision"] == "bf16"
+
+
+@pytest.mark.distributed
+def test_ranks_share_a_run_and_one_of_them_scores_it(ranks: RankPool, tmp_path: Path) -> None:
+    config = config_of(epochs=2, train_size=96)
+    both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
+    assert both[0]["result"] == both[1]["result"]
+    assert all(both[0]["weights"][name].equal(both[1]["weights"][name]) for name in both[0]["weights"])
+    run_small(config, tmp_path / "one")
+    for name in ("visits", "optimizer_steps", "final_learning_rate"):
+        assert both[0]["result"][name] == outcome(tmp_path / "one")[name]
+    assert both[0]["result"]["loss"] == pytest.approx(outcome(tmp_path / "one")["loss"], abs=0.2)
 
 
 def test_what_scoring_takes_is_foreseen() -> None:

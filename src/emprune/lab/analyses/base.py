@@ -9,7 +9,7 @@ from torch import Tensor
 from emprune.errors import ConfigError
 from emprune.lab.experiment import Experiment
 from emprune.lab.session import Session
-from emprune.lab.tasks import Split, get_task
+from emprune.lab.tasks import ImageTask, Split, get_task
 
 __all__ = ["Analysis"]
 
@@ -42,7 +42,10 @@ class Analysis:
         Raises:
             ConfigError: If the task is for another objective, or nobody would miss a sample.
         """
-        objective = get_task(task).objective
+        chosen = get_task(task)
+        if not isinstance(chosen, ImageTask):
+            raise ConfigError(f"`{self.name}` measures models of images, which we train ourselves: got {task!r}.")
+        objective = chosen.objective
         if objective != self.objective:
             raise ConfigError(
                 f"`{self.name}` is an analysis of {self.objective} tasks: got {task!r}, a {objective} task. "

@@ -41,10 +41,12 @@ class Contrastive(Objective):
         return tuple(self.task.normalise(self.task.augment(generator, x)) for _ in range(2))
 
     def losses(self, network: Network, batch: Sequence[Tensor]) -> Losses:
-        """Return the contrastive loss of each image, and the encoder's features of its views for the memory term."""
+        """Return the contrastive loss of each image, and the encoder's features of its views for the memory term.
+
+        On several ranks an image is told from those of all, which is collective.
+        """
         features, projections = self.run(network, torch.cat(list(batch)))
-        first, second = projections.chunk(2)
-        losses = emprune.nt_xent(first, second, temperature=TEMPERATURE, gather=True)
+        losses = emprune.nt_xent(*projections.chunk(2), temperature=TEMPERATURE, gather=True)
         return Losses(optimised=losses, scored=losses.detach(), outputs=features.detach().chunk(2))
 
     def predict(self, network: Network, x: Tensor) -> Tensor:
@@ -68,15 +70,18 @@ class Contrastive(Objective):
 
     @torch.no_grad()
     def mean_loss(self, model: nn.Module, split: Split) -> float:
-        """Return the mean contrastive loss in batches of the run's size; of a last, short one where it is the first."""
+        """Return the mean contrastive loss in batches of the run's size; of a last, short one where it is the first.
+
+        Not by way of `losses`: one rank scores, and the others do not take part.
+        """
         generator = torch.Generator(self.compute.device).manual_seed(VIEWS_SEED)
         size = self.config.batch_size
         whole = max(1, len(split) // size)
-        model.eval()
         losses = []
+        model.eval()
         for x in split.x[: whole * size].split(size):
             _, projections = self.run(model, torch.cat(list(self.transform(generator, x))))
-            losses.append(emprune.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))  # the scoring rank is alone
+            losses.append(emprune.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))
         model.train()
         return torch.cat(losses).double().mean().item()
 
