@@ -32,7 +32,7 @@ TRAINER_STATE = "trainer_state.json"
 
 @dataclass
 class TextTally(Tally):
-    """Where a run stands, and what it has cost: of this epoch `kept` visits are done.
+    """Where a run stands, and what it has cost: of this epoch `kept` visits are done, `summary` is from its start.
 
     Equal visits are not equal cost where texts differ in length, so tokens are counted too, without and with padding.
     """
@@ -41,6 +41,7 @@ class TextTally(Tally):
     tokens: int = 0
     padded_tokens: int = 0
     test_score: dict[int, float] = dataclasses.field(default_factory=dict)
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Course(TrainerCallback, ExportableState):
@@ -70,6 +71,7 @@ class Course(TrainerCallback, ExportableState):
         saved = state.stateful_callbacks[type(self).__name__]["attributes"]
         by_epoch = {name: {int(k): v for k, v in saved[name].items()} for name in ("test_accuracy", "test_score")}
         self.tally = TextTally(**{**saved, **by_epoch})
+        self.session.trainer.sums[0] = self.tally.loss_sum  # one sum over the epoch, to the last bit
         self.folder.cut_log(self.tally.log_bytes)
         planned = planned_visits(self.session.config, len(self.session.splits.train))
         self.report.begin(num_epochs=self.session.config.epochs, planned_visits=planned, visits_done=self.tally.visits)
@@ -79,8 +81,10 @@ class Course(TrainerCallback, ExportableState):
         self._mark, self._reported = time.perf_counter(), 0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Note the learning rate of the step."""
+        """Note the learning rate of the step, and before an epoch's first what was planned."""
         self.tally.learning_rate = kwargs["optimizer"].param_groups[0]["lr"]
+        if not self.tally.summary:  # a checkpoint in mid-epoch folds what was observed, and would show in it
+            self.tally.summary = _plain(dataclasses.asdict(self.session.trainer.pruner.summary()))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the batch, and stop if that is asked for."""
@@ -98,9 +102,9 @@ class Course(TrainerCallback, ExportableState):
         tally.kept += visits
         tally.padded_tokens += padded_tokens
         tally.tokens += tokens
-        tally.loss_sum += loss_sum
+        tally.loss_sum = loss_sum
         tally.epoch_seconds += time.perf_counter() - self._mark
-        if tally.kept == trainer.pruner.summary().num_kept:
+        if tally.kept == tally.summary["num_kept"]:
             record = self._close_epoch()
             tally.log_bytes = self.folder.append_log(record)
             self.report.epoch(record)
@@ -109,7 +113,7 @@ class Course(TrainerCallback, ExportableState):
         control.should_save = True
 
     def _close_epoch(self) -> dict[str, Any]:
-        tally, summary = self.tally, self.session.trainer.pruner.summary()
+        tally, summary = self.tally, self.tally.summary
         mean_loss = tally.loss_sum / tally.kept
         if not math.isfinite(mean_loss):
             raise RunError(f"The loss became {mean_loss} in epoch {tally.epoch + 1}: the run diverged. Lower `max_lr`.")
@@ -118,7 +122,7 @@ class Course(TrainerCallback, ExportableState):
         tally.evaluation_seconds += time.perf_counter() - started
         record = {
             "epoch": tally.epoch,
-            "num_kept": summary.num_kept,
+            "num_kept": summary["num_kept"],
             "visits": tally.visits,
             "steps": tally.steps,
             "tokens": tally.tokens,
@@ -126,13 +130,13 @@ class Course(TrainerCallback, ExportableState):
             "loss": mean_loss,
             "learning_rate": tally.learning_rate,
             "seconds": tally.epoch_seconds,
-            "planning_seconds": summary.planning_seconds,
+            "planning_seconds": summary["planning_seconds"],
             **tally.scores,
-            "summary": _plain(dataclasses.asdict(summary)),
+            "summary": summary,
         }
         tally.train_seconds += tally.epoch_seconds
         tally.epoch += 1
-        tally.kept, tally.loss_sum, tally.epoch_seconds = 0, 0.0, 0.0
+        tally.kept, tally.loss_sum, tally.epoch_seconds, tally.summary = 0, 0.0, 0.0, {}
         return record
 
     def _score(self) -> dict[str, float]:

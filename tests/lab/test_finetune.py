@@ -1,0 +1,189 @@
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("accelerate", reason="needs emprune[transformers]")
+pytest.importorskip("transformers", reason="needs emprune[transformers]")
+
+from emprune.lab import drivers, encoding
+from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.models.pretrained import MINILM_DATA, load_pretrained, load_tokenizer
+from emprune.lab.store import RunFolder
+from emprune.lab.text_session import TextSession
+from emprune.lab.workers import load_splits
+from tests.lab.runs import SilentReporter, log, outcome
+from tests.lab.texts import NUM_TEST, NUM_TRAIN, run_text, text_config, weights, write_glue, write_model
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model and tiny data."""
+    folder = tmp_path_factory.mktemp("texts")
+    write_model(folder / "model")
+    write_glue(folder / "data")
+    return folder
+
+
+def assert_equal_text_runs(one: Path, other: Path, sessions: tuple[TextSession, TextSession]) -> None:
+    first, second = map(weights, sessions)
+    assert all(first[name].equal(second[name]) for name in first)
+    assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
+    assert outcome(one) == outcome(other)
+    assert log(one) == log(other)
+
+
+def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_network(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def offline(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", offline)
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    report = SilentReporter()
+    session = run_text(text_config(place, validation=0.25), tmp_path, place, report=report)
+    assert capfd.readouterr() == ("", "")
+    result, visits = json.loads((tmp_path / "result.json").read_text()), np.load(tmp_path / "visits.npy")
+    num_train = NUM_TRAIN * 3 // 4
+    records = log(tmp_path)
+    assert [record["epoch"] for record in records] == [record["epoch"] for record in report.records] == [0, 1, 2, 3]
+    assert result["visits"] == visits.sum() == sum(record["num_kept"] for record in records)
+    assert result["visits_fraction"] == result["visits"] / (4 * num_train)
+    assert abs(result["visits"] - 0.5 * 4 * num_train) <= 4
+    assert result["optimizer_steps"] == report.steps == result["visits"] / 4
+    lengths = torch.tensor([len(tokens["input_ids"]) for tokens in session.splits.train.tokens])
+    assert result["tokens"] == int((lengths * torch.from_numpy(visits)).sum())
+    assert result["tokens"] <= result["padded_tokens"] <= result["visits"] * int(lengths.max())
+    assert 0 < result["final_learning_rate"] < 1e-3
+    assert (result["num_train"], result["num_validation"], result["num_test"]) == (num_train, 12, NUM_TEST)
+    assert result["accuracy"] == records[-1]["test_accuracy"] == result["test_accuracy_by_epoch"]["4"]
+    assert result["validation_accuracy"] == records[-1]["validation_accuracy"]
+    assert "transformers" in result["versions"]
+    assert "score" not in result
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "log.jsonl", "result.json", "visits.npy"}
+
+
+@pytest.mark.parametrize("method", ["emp:pool=2", "infobatch"])
+def test_a_stopped_and_resumed_run_is_bit_equal_to_the_whole_one(method: str, place: Path, tmp_path: Path) -> None:
+    config = text_config(place, method, validation=0.25)
+    whole = run_text(config, tmp_path / "whole", place)
+    for stop_after in (1, 4, 5):  # in the middle of an epoch, at the end of one, and in the next
+        with pytest.raises(StoppedError, match="nothing is lost"):
+            run_text(config, tmp_path / "parts", place, stop_after=stop_after)
+        assert (tmp_path / "parts" / "checkpoints").is_dir()
+    parts = run_text(config, tmp_path / "parts", place)
+    assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+
+
+def test_a_checkpoint_that_was_being_written_does_not_count(place: Path, tmp_path: Path) -> None:
+    config = text_config(place)
+    whole = run_text(config, tmp_path / "whole", place)
+    for stop_after in (7, 3):
+        with pytest.raises(StoppedError):
+            run_text(config, tmp_path / "parts", place, stop_after=stop_after)
+    checkpoints = tmp_path / "parts" / "checkpoints"
+    names = sorted(checkpoints.iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    assert len(names) == 2
+    (names[-1] / "trainer_state.json").write_text('{"cut sh')
+    (checkpoints / "checkpoint-99").mkdir()
+    parts = run_text(config, tmp_path / "parts", place)
+    assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+
+
+def test_a_run_that_was_killed_before_its_result_has_it_at_once(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = text_config(place)
+
+    def killed(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_text(config, tmp_path, place)
+    report = SilentReporter()
+    run_text(config, tmp_path, place, report=report)
+    assert report.steps == 0
+    assert len(log(tmp_path)) == 4
+    assert (tmp_path / "result.json").is_file()
+
+
+def test_runs_of_one_seed_start_from_the_same_weights(place: Path, tmp_path: Path) -> None:
+    configs = [text_config(place, "emp"), text_config(place, "greedy"), text_config(place, seed=2**40 + 1)]
+    splits = load_splits(configs[0], place / "data")
+    one, same, other = (weights(TextSession.build(config, splits, folder=tmp_path)) for config in configs)
+    assert all(one[name].equal(same[name]) for name in one)
+    assert not all(one[name].equal(other[name]) for name in one)
+
+
+def test_on_two_classes_emp_below_its_threshold_is_greedy(place: Path, tmp_path: Path) -> None:
+    sessions = {}
+    for method in ("greedy", "emp", "emp:beta=9"):
+        config = text_config(place, method, task="glue:cola", epochs=5)
+        folder, splits = RunFolder.open(tmp_path / method, config), load_splits(config, place / "data")
+        drivers.run(
+            config, folder, splits, data_dir=place / "data", report=SilentReporter(), stop=lambda: False
+        )  # warnings are errors: it does not warn
+        sessions[method] = [log(tmp_path / method), np.load(tmp_path / method / "visits.npy").tolist()]
+    plain = [[{**r, "summary": None} for r in records] for records, _ in (sessions["greedy"], sessions["emp"])]
+    assert plain[0] == plain[1]  # the losses of every epoch too: it trained on the same batches
+    assert sessions["greedy"][1] == sessions["emp"][1] != sessions["emp:beta=9"][1]
+
+
+def test_the_metric_of_the_task_is_the_score(place: Path, tmp_path: Path) -> None:
+    session = run_text(text_config(place, "full", task="glue:cola", keep=None, epochs=8), tmp_path, place)
+    result = outcome(tmp_path)
+    assert result["metric"] == "Matthews"
+    assert result["score"] == result["test_score_by_epoch"]["8"] == log(tmp_path)[-1]["test_score"]
+    again = session.evaluate(session.splits.test)
+    assert again == {"accuracy": result["accuracy"], "loss": result["loss"], "score": result["score"]}
+    assert result["score"] > 50  # it learned
+
+
+def test_texts_are_tokenised_once_for_all_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(name: str, **options: Any) -> Any:
+        calls.append(name)
+        return load_tokenizer(name, **options)
+
+    monkeypatch.setattr(encoding, "load_tokenizer", counted)
+    config = text_config(place, train_size=20)
+    first, second = (
+        encoding.encode(load_splits(c, place / "data"), c.model, max_length=9) for c in (config, config.replace(seed=1))
+    )
+    assert len(calls) == 2  # the training part and the test part
+    assert first.train.tokens is second.train.tokens
+    lengths = [len(tokens["input_ids"]) for tokens in first.test.tokens]
+    assert lengths == sorted(lengths)
+    assert max(lengths) == 9
+
+
+def test_a_run_that_diverges_says_so(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"The loss became (nan|inf) in epoch \d+: the run diverged. Lower `max_lr`"):
+        run_text(text_config(place, "random", max_lr=1e30, epochs=6), tmp_path, place)
+
+
+def test_bf16_runs_too(place: Path, tmp_path: Path) -> None:
+    run_text(text_config(place, precision="bf16", epochs=2), tmp_path, place)
+    assert outcome(tmp_path)["machine"]["precision"] == "bf16"
+
+
+def test_a_few_steps_are_timed(place: Path) -> None:
+    config = text_config(place)
+    speed = drivers.time_steps(config, load_splits(config, place / "data"), data_dir=place / "data")
+    assert min(speed.loading, speed.computing, speed.scoring) > 0
+
+
+@pytest.mark.skipif(not MINILM_DATA.folder().exists(), reason="needs MiniLM in the cache: emprune data minilm")
+def test_minilm_is_loaded_with_two_layers_of_six() -> None:
+    model = load_pretrained("minilm-2", num_classes=3)
+    assert len(model.bert.encoder.layer) == 2
+    tokens = load_tokenizer("minilm-2")(["a good film"], return_tensors="pt")
+    assert model(**tokens).logits.shape == (1, 3)

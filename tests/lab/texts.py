@@ -1,0 +1,89 @@
+"""A tiny language model, tiny data in GLUE's form, and runs on them that take a second."""
+
+import random
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+pytest.importorskip("accelerate", reason="needs emprune[transformers]")
+pytest.importorskip("transformers", reason="needs emprune[transformers]")
+
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from emprune.lab.config import RunConfig
+from emprune.lab.finetune import finetune
+from emprune.lab.store import RunFolder
+from emprune.lab.text_session import TextSession
+from emprune.lab.workers import load_splits
+from tests.lab.runs import SilentReporter
+
+WORDS = ["good", "bad", "film", "plot", "actor", "the", "a", "very", "not", "slow", "quick", "end"]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+NUM_TRAIN, NUM_TEST = 48, 20
+
+
+def write_model(folder: Path) -> Path:
+    """Write a BERT of one layer, and its tokenizer."""
+    vocabulary = {word: place for place, word in enumerate([*SPECIAL, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=16, **names).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def write_glue(data_dir: Path) -> Path:
+    """Write CoLA and MNLI, tiny: a sentence is acceptable if it says good; a pair follows if it says the same."""
+    draw = random.Random(0)
+
+    def sentence() -> str:
+        return " ".join(draw.choice(WORDS) for _ in range(draw.randint(2, 7)))
+
+    for folder in ("CoLA", "MNLI"):
+        (data_dir / "glue" / folder).mkdir(parents=True)
+    for part, size in (("train", NUM_TRAIN), ("dev", NUM_TEST)):
+        texts = [sentence() for _ in range(size)]
+        lines = [f"gj04\t{int('good' in text)}\t\t{text}" for text in texts]
+        (data_dir / "glue" / "CoLA" / f"{part}.tsv").write_text("\n".join(lines) + "\n")
+        labels = ["entailment", "neutral", "contradiction"]
+        rows = [f"{n}\t{sentence()}\t{sentence()}\t{labels[n % 3]}" for n in range(size)]
+        name = "train" if part == "train" else "dev_matched"
+        head = "index\tsentence1\tsentence2\tgold_label"
+        (data_dir / "glue" / "MNLI" / f"{name}.tsv").write_text("\n".join([head, *rows]) + "\n")
+    return data_dir
+
+
+def text_config(place: Path, method: str = "emp", *, task: str = "glue:mnli", **settings: Any) -> RunConfig:
+    """Return settings for data and model that `write_glue` and `write_model` wrote below `place`."""
+    values = {"epochs": 4, "keep": 0.5, "batch_size": 4, "max_lr": 1e-2, "device": "cpu", "precision": "fp32"}
+    return RunConfig.for_task(task, method, model=f"hf:{place / 'model'}", **{**values, **settings})
+
+
+def run_text(
+    config: RunConfig, path: Path, place: Path, *, stop_after: int | None = None, report: SilentReporter | None = None
+) -> TextSession:
+    """Run in `path`, resuming what is there; ask to stop after so many batches of this call."""
+    report = report or SilentReporter()
+    folder = RunFolder.open(path, config, resume=True)
+    splits = load_splits(config, place / "data")
+    session = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=place / "data")
+    finetune(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
+    return session
+
+
+def weights(session: TextSession) -> dict[str, Any]:
+    return cast(dict[str, Any], session.trainer.model.state_dict())  # type: ignore[union-attr]
