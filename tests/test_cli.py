@@ -68,8 +68,8 @@ def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Pa
         (
             "run digit --out {out}",
             2,
-            "Unknown task: got 'digit'. Did you mean 'digits'? There are: cifar10, cifar100, digits, fashion-mnist, "
-            "image-folder:PATH, mnist.",
+            "Unknown task: got 'digit'. Did you mean 'digits'? There are: 20ng, cifar10, cifar100, clinc150, "
+            "digits, fashion-mnist, glue:TASK, image-folder:PATH, imdb, mnist, movie-reviews, r52.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
         ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`: got 'bta'. Did you mean 'beta'?"),

@@ -97,9 +97,11 @@ def run(
     the epochs; the result is the last, not the best. With --validation a part
     of the training data is scored after every epoch.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
     emprune run fashion-mnist --train-size 10000 --method emp:pool=2 --out runs/emp
+
+    emprune run movie-reviews --model minilm-2 --method emp:beta=5 --out runs/reviews
     """
     with failures_reported():
         config = RunConfig.for_task(task, method, seed=seed, threads=threads, **settings)
