@@ -10,6 +10,7 @@ import torch
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
+from emprune.distributed import Ranks
 from emprune.lab import drivers, encoding
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import MINILM_DATA, load_pretrained, load_tokenizer
@@ -127,9 +128,8 @@ def test_on_two_classes_emp_below_its_threshold_is_greedy(place: Path, tmp_path:
     for method in ("greedy", "emp", "emp:beta=9"):
         config = text_config(place, method, task="glue:cola", epochs=5)
         folder, splits = RunFolder.open(tmp_path / method, config), load_splits(config, place / "data")
-        drivers.run(
-            config, folder, splits, data_dir=place / "data", report=SilentReporter(), stop=lambda: False
-        )  # warnings are errors: it does not warn
+        options = {"ranks": Ranks(), "data_dir": place / "data", "report": SilentReporter(), "stop": lambda: False}
+        drivers.run(config, folder, splits, **options)  # warnings are errors: it does not warn
         sessions[method] = [log(tmp_path / method), np.load(tmp_path / method / "visits.npy").tolist()]
     plain = [[{**r, "summary": None} for r in records] for records, _ in (sessions["greedy"], sessions["emp"])]
     assert plain[0] == plain[1]  # the losses of every epoch too: it trained on the same batches

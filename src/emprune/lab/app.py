@@ -98,6 +98,8 @@ def run(
 
     emprune run fashion-mnist --train-size 10000 --method emp:pool=2 --out runs/emp
 
+    emprune run movie-reviews --model minilm-2 --method emp:beta=5 --out runs/reviews
+
     torchrun --nproc-per-node 2 -m emprune run digits --out runs/two
     """
     with failures_reported():
