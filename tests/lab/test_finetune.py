@@ -11,11 +11,12 @@ pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
 from emprune.distributed import Ranks
-from emprune.lab import drivers, encoding
+from emprune.lab import drivers
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import MINILM_DATA, load_pretrained, load_tokenizer
 from emprune.lab.store import RunFolder
-from emprune.lab.text_session import TextSession
+from emprune.lab.texts import encoding
+from emprune.lab.texts.session import TextSession
 from emprune.lab.workers import load_splits
 from tests.lab.runs import SilentReporter, log, outcome
 from tests.lab.texts import NUM_TEST, NUM_TRAIN, run_text, text_config, weights, write_glue, write_model
@@ -128,7 +129,12 @@ def test_on_two_classes_emp_below_its_threshold_is_greedy(place: Path, tmp_path:
     for method in ("greedy", "emp", "emp:beta=9"):
         config = text_config(place, method, task="glue:cola", epochs=5)
         folder, splits = RunFolder.open(tmp_path / method, config), load_splits(config, place / "data")
-        options = {"ranks": Ranks(), "data_dir": place / "data", "report": SilentReporter(), "stop": lambda: False}
+        options: dict[str, Any] = {
+            "ranks": Ranks(),
+            "data_dir": place / "data",
+            "report": SilentReporter(),
+            "stop": lambda: False,
+        }
         drivers.run(config, folder, splits, **options)  # warnings are errors: it does not warn
         sessions[method] = [log(tmp_path / method), np.load(tmp_path / method / "visits.npy").tolist()]
     plain = [[{**r, "summary": None} for r in records] for records, _ in (sessions["greedy"], sessions["emp"])]

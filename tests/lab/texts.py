@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from emprune.lab.config import RunConfig
-from emprune.lab.finetune import finetune
 from emprune.lab.store import RunFolder
-from emprune.lab.text_session import TextSession
+from emprune.lab.texts.finetune import finetune
+from emprune.lab.texts.session import TextSession
 from emprune.lab.workers import load_splits
 from tests.lab.runs import SilentReporter
 

@@ -55,8 +55,8 @@ def run(
                     f"{config.task} is a task on texts, which `emprune run` trains in one process: got {ranks.size} "
                     "ranks. Start it without torchrun, or use PrunedTrainer in a script of your own."
                 )
-            from emprune.lab.finetune import finetune  # takes seconds, and the extra `transformers`
-            from emprune.lab.text_session import TextSession
+            from emprune.lab.texts.finetune import finetune  # takes seconds, and the extra `transformers`
+            from emprune.lab.texts.session import TextSession
 
             texts = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=data_dir)
             return finetune(texts, folder, report=report, stop=stop)
@@ -67,8 +67,8 @@ def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None)
     """Return what a few steps of a run take on this machine."""
     if not isinstance(get_task(config.task), TextTask):
         return measure_speed(Session.build(config, splits))
-    from emprune.lab.text_session import TextSession
-    from emprune.lab.text_speed import measure_text_speed
+    from emprune.lab.texts.session import TextSession
+    from emprune.lab.texts.speed import measure_text_speed
 
     with _said_elsewhere(), tempfile.TemporaryDirectory() as folder:
         return measure_text_speed(TextSession.build(config, splits, folder=Path(folder), data_dir=data_dir))

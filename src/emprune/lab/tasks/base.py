@@ -125,7 +125,7 @@ class TextTask(Task):
 
     Args:
         max_length: Tokens after which a text is cut off.
-        metric: What counts at the end, by its name in `emprune.lab.metrics`.
+        metric: What counts at the end, by its name in `emprune.lab.texts.metrics`.
     """
 
     max_length: int

@@ -21,7 +21,7 @@ from emprune.lab.models.pretrained import quiet
 from emprune.lab.objectives.base import quarters
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
-from emprune.lab.text_session import TextSession
+from emprune.lab.texts.session import TextSession
 from emprune.lab.train import FORMAT, Reporter, Tally
 
 __all__ = ["finetune"]

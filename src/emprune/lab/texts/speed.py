@@ -6,9 +6,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from emprune.lab.encoding import Encoded
 from emprune.lab.estimate import TIMED_STEPS, WARM_UP_STEPS, Speed
-from emprune.lab.text_session import EVALUATION_BATCH, TextSession
+from emprune.lab.texts.encoding import Encoded
+from emprune.lab.texts.session import EVALUATION_BATCH, TextSession
 
 __all__ = ["measure_text_speed"]
 

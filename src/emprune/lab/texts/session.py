@@ -13,11 +13,11 @@ from transformers.trainer_callback import PrinterCallback
 from emprune.integrations.transformers import PrunedTrainer
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
-from emprune.lab.encoding import Encoded, EncodedSplits, encode
-from emprune.lab.metrics import score
 from emprune.lab.models.pretrained import load_pretrained, load_tokenizer
 from emprune.lab.session import make_pruner
 from emprune.lab.tasks import Splits, Texts, TextTask, get_task
+from emprune.lab.texts.encoding import Encoded, EncodedSplits, encode
+from emprune.lab.texts.metrics import score
 
 __all__ = ["CountingTrainer", "TextSession"]
 
