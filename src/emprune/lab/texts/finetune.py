@@ -1,8 +1,6 @@
 """One run on texts, from its settings to its result: the Trainer's own loop and checkpoints, our log and progress."""
 
 import dataclasses
-import json
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -15,14 +13,14 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import ExportableState
 
 from emprune.distributed import Ranks
-from emprune.lab.environment import machine, versions
-from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.errors import StoppedError
 from emprune.lab.models.pretrained import quiet
 from emprune.lab.objectives.base import quarters
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
+from emprune.lab.tally import Tally
 from emprune.lab.texts.session import TextSession
-from emprune.lab.train import FORMAT, Reporter, Tally
+from emprune.lab.train import Reporter
 
 __all__ = ["finetune"]
 
@@ -32,7 +30,7 @@ TRAINER_STATE = "trainer_state.json"
 
 @dataclass
 class TextTally(Tally):
-    """Where a run stands, and what it has cost: of this epoch `kept` visits are done, `summary` is from its start.
+    """Where a run stands, and what it has cost: of this epoch `kept` visits are done.
 
     Equal visits are not equal cost where texts differ in length, so tokens are counted too, without and with padding.
     """
@@ -40,8 +38,10 @@ class TextTally(Tally):
     kept: int = 0
     tokens: int = 0
     padded_tokens: int = 0
-    test_score: dict[int, float] = dataclasses.field(default_factory=dict)
-    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """Return the tokens that were trained on."""
+        return {"tokens": self.tokens, "padded_tokens": self.padded_tokens}
 
 
 class Course(TrainerCallback, ExportableState):
@@ -69,8 +69,8 @@ class Course(TrainerCallback, ExportableState):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Go on from the checkpoint's tally, and drop from the log what came after it."""
         saved = state.stateful_callbacks[type(self).__name__]["attributes"]
-        by_epoch = {name: {int(k): v for k, v in saved[name].items()} for name in ("test_accuracy", "test_score")}
-        self.tally = TextTally(**{**saved, **by_epoch})
+        by_epoch = {int(epoch): accuracy for epoch, accuracy in saved["test_accuracy"].items()}
+        self.tally = TextTally(**{**saved, "test_accuracy": by_epoch})
         self.session.trainer.sums[0] = self.tally.loss_sum  # one sum over the epoch, to the last bit
         self.folder.cut_log(self.tally.log_bytes)
         planned = planned_visits(self.session.config, len(self.session.splits.train))
@@ -83,8 +83,8 @@ class Course(TrainerCallback, ExportableState):
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the learning rate of the step, and before an epoch's first what was planned."""
         self.tally.learning_rate = kwargs["optimizer"].param_groups[0]["lr"]
-        if not self.tally.summary:  # a checkpoint in mid-epoch folds what was observed, and would show in it
-            self.tally.summary = _plain(dataclasses.asdict(self.session.trainer.pruner.summary()))
+        if self.tally.summary.get("epoch") != self.tally.epoch:  # later a checkpoint may have folded observations
+            self.tally.planned(self.session.trainer.pruner.summary())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the batch, and stop if that is asked for."""
@@ -105,39 +105,13 @@ class Course(TrainerCallback, ExportableState):
         tally.loss_sum = loss_sum
         tally.epoch_seconds += time.perf_counter() - self._mark
         if tally.kept == tally.summary["num_kept"]:
-            record = self._close_epoch()
+            record = tally.close_epoch(self._score)
+            tally.kept = 0
             tally.log_bytes = self.folder.append_log(record)
             self.report.epoch(record)
         if self.stop():
             control.should_training_stop = True
         control.should_save = True
-
-    def _close_epoch(self) -> dict[str, Any]:
-        tally, summary = self.tally, self.tally.summary
-        mean_loss = tally.loss_sum / tally.kept
-        if not math.isfinite(mean_loss):
-            raise RunError(f"The loss became {mean_loss} in epoch {tally.epoch + 1}: the run diverged. Lower `max_lr`.")
-        started = time.perf_counter()
-        tally.scores = self._score()
-        tally.evaluation_seconds += time.perf_counter() - started
-        record = {
-            "epoch": tally.epoch,
-            "num_kept": summary["num_kept"],
-            "visits": tally.visits,
-            "steps": tally.steps,
-            "tokens": tally.tokens,
-            "padded_tokens": tally.padded_tokens,
-            "loss": mean_loss,
-            "learning_rate": tally.learning_rate,
-            "seconds": tally.epoch_seconds,
-            "planning_seconds": summary["planning_seconds"],
-            **tally.scores,
-            "summary": summary,
-        }
-        tally.train_seconds += tally.epoch_seconds
-        tally.epoch += 1
-        tally.kept, tally.loss_sum, tally.epoch_seconds, tally.summary = 0, 0.0, 0.0, {}
-        return record
 
     def _score(self) -> dict[str, float]:
         """Score on validation after every epoch, on test after a few."""
@@ -149,9 +123,6 @@ class Course(TrainerCallback, ExportableState):
         if tally.epoch in quarters(self.session.config.epochs):
             tested = self.session.evaluate(self.session.splits.test)
             scores |= {f"test_{name}": value for name, value in tested.items()}
-            tally.test_accuracy[tally.epoch] = tested["accuracy"]
-            if "score" in tested:
-                tally.test_score[tally.epoch] = tested["score"]
         return scores
 
 
@@ -197,37 +168,14 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _result(session: TextSession, tally: TextTally) -> dict[str, Any]:
-    splits, num_train = session.splits, len(session.splits.train)
-    scores = dict(tally.scores)
-    own: dict[str, Any] = {}
-    if session.task.metric != "accuracy":
-        by_epoch = {str(epoch + 1): value for epoch, value in tally.test_score.items()}
-        own = {"metric": session.task.metric, "score": scores.pop("test_score"), "test_score_by_epoch": by_epoch}
-    return {
-        "format": FORMAT,
-        "accuracy": scores.pop("test_accuracy"),
-        "loss": scores.pop("test_loss"),
-        **own,
-        **scores,
-        "test_accuracy_by_epoch": {str(epoch + 1): accuracy for epoch, accuracy in tally.test_accuracy.items()},
-        "visits": tally.visits,
-        "visits_fraction": tally.visits / (num_train * session.config.epochs),
-        "tokens": tally.tokens,
-        "padded_tokens": tally.padded_tokens,
-        "optimizer_steps": tally.steps,
-        "final_learning_rate": tally.learning_rate,
-        "train_seconds": tally.train_seconds,
-        "evaluation_seconds": tally.evaluation_seconds,
-        "planning_seconds": session.trainer.pruner.summary().planning_seconds,
-        "num_train": num_train,
-        "num_validation": 0 if splits.validation is None else len(splits.validation),
-        "num_test": len(splits.test),
-        "versions": {**versions(), "transformers": transformers.__version__},
-        "machine": machine(session.compute, Ranks()),
-        "config": session.config.to_json(),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it, with null for numbers that are not finite."""
-    return json.loads(json.dumps(value), parse_constant=lambda _: None)
+    splits = session.splits
+    result = tally.result(
+        session.config,
+        num_train=len(splits.train),
+        num_validation=0 if splits.validation is None else len(splits.validation),
+        num_test=len(splits.test),
+        compute=session.compute,
+        ranks=Ranks(),
+    )
+    result["versions"]["transformers"] = transformers.__version__
+    return result if "score" not in result else {**result, "metric": session.task.metric}

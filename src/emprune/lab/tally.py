@@ -1,0 +1,121 @@
+"""Where a run stands: counted batch by batch, logged epoch by epoch, summed up at the end."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from emprune.distributed import Ranks
+from emprune.lab.config import RunConfig
+from emprune.lab.device import Compute
+from emprune.lab.environment import machine, versions
+from emprune.lab.errors import RunError
+from emprune.summary import PrunerSummary
+
+__all__ = ["Tally"]
+
+FORMAT = 1
+
+
+@dataclass
+class Tally:
+    """Where a run stands and what it has cost. `batch` batches of `epoch` are done, with a loss of `loss_sum`.
+
+    `summary` describes the epoch's plan by what was known when it was made.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    steps: int = 0
+    visits: int = 0
+    loss_sum: float = 0.0
+    learning_rate: float = 0.0
+    epoch_seconds: float = 0.0
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    summary: dict[str, Any] = field(default_factory=dict)
+    log_bytes: int = 0
+    test_accuracy: dict[int, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def planned(self, summary: PrunerSummary) -> None:
+        """Note what is known of the plan of an epoch that begins."""
+        self.summary = _plain(dataclasses.asdict(summary))
+
+    def counts(self) -> dict[str, int]:
+        """Return what else has been counted, for the log and the result."""
+        return {}
+
+    def close_epoch(self, score: Callable[[], dict[str, float]]) -> dict[str, Any]:
+        """Have the model scored, move on to the next epoch and return the log's record of this one.
+
+        Args:
+            score: Returns `test_accuracy` and the like, as far as it is time for them.
+
+        Raises:
+            RunError: If the losses diverged.
+        """
+        num_kept = self.summary["num_kept"]
+        mean_loss = self.loss_sum / num_kept
+        if not math.isfinite(mean_loss):
+            raise RunError(f"The loss became {mean_loss} in epoch {self.epoch + 1}: the run diverged. Lower `max_lr`.")
+        started = time.perf_counter()
+        self.scores = score()
+        self.evaluation_seconds += time.perf_counter() - started
+        if "test_accuracy" in self.scores:
+            self.test_accuracy[self.epoch] = self.scores["test_accuracy"]
+        record = {
+            "epoch": self.epoch,
+            "num_kept": num_kept,
+            "visits": self.visits,
+            "steps": self.steps,
+            **self.counts(),
+            "loss": mean_loss,
+            "learning_rate": self.learning_rate,
+            "seconds": self.epoch_seconds,
+            "planning_seconds": self.summary["planning_seconds"],
+            **self.scores,
+            "summary": self.summary,
+        }
+        self.train_seconds += self.epoch_seconds
+        self.epoch += 1
+        self.batch, self.loss_sum, self.epoch_seconds = 0, 0.0, 0.0
+        return record
+
+    def result(
+        self, config: RunConfig, *, num_train: int, num_validation: int, num_test: int, compute: Compute, ranks: Ranks
+    ) -> dict[str, Any]:
+        """Return the result of a run that is at its end; the last epoch's scores on the test set lose their `test_`."""
+        ours = {name: score for name, score in self.scores.items() if not name.startswith("test_")}
+        tested = {name.removeprefix("test_"): score for name, score in self.scores.items() if name not in ours}
+        return {
+            "format": FORMAT,
+            **tested,
+            **ours,
+            "test_accuracy_by_epoch": {str(epoch + 1): accuracy for epoch, accuracy in self.test_accuracy.items()},
+            "visits": self.visits,
+            "visits_fraction": self.visits / (num_train * config.epochs),
+            **self.counts(),
+            "optimizer_steps": self.steps,
+            "final_learning_rate": self.learning_rate,
+            "train_seconds": self.train_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "planning_seconds": self.summary["planning_seconds"],
+            "num_train": num_train,
+            "num_validation": num_validation,
+            "num_test": num_test,
+            "versions": versions(),
+            "machine": machine(compute, ranks),
+            "config": config.to_json(),
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: lists, dictionaries, finite numbers or null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
