@@ -100,6 +100,17 @@ def test_a_stopped_run_goes_on_with_any_number_of_ranks(
         assert all(second[0]["weights"][name].equal(whole[0]["weights"][name]) for name in whole[0]["weights"])
 
 
+def test_what_is_left_of_an_epoch_need_not_divide_among_other_ranks(ranks: RankPool, tmp_path: Path) -> None:
+    config = small_config("full", train_size=162, epochs=2)
+    first = ranks.run(share, config, tmp_path, 5, num_ranks=2)
+    second = ranks.run(share, config, tmp_path, num_ranks=4)
+    counts = [len(rank["delivered"]) for rank in second]
+    assert len(set(counts)) == 1
+    assert len({len(samples([rank], 0)) for rank in second}) > 1
+    assert samples(first + second, 0) == list(range(162))
+    assert RunFolder(tmp_path).result()["visits"] == np.load(tmp_path / "visits.npy").sum() == 162 + 160
+
+
 def test_views_are_told_apart_from_those_of_all_ranks(ranks: RankPool, tmp_path: Path) -> None:
     """Batch norm sees half of a batch on each, so the runs are alike, not equal."""
     config = small_config(task="simclr-digits")

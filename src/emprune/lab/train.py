@@ -73,7 +73,7 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
     session.loader.set_epoch(tally.epoch)
     if tally.batch == 0:
         tally.planned(session.pruner.summary())
-    num_batches = len(session.loader)
+    num_batches, num_visits = len(session.loader), 0
     loss_sum = torch.zeros((), dtype=torch.float64, device=session.compute.device)
     for index, batch in session.loader:
         done = (tally.epoch + tally.batch / num_batches) / session.config.epochs
@@ -81,12 +81,14 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
         loss_sum += session.train_on(index, batch).sum()
         tally.batch += 1
         tally.steps += 1
-        num_visits = len(index) * session.ranks.size
-        tally.visits += num_visits
-        report.step(num_visits)
+        num_visits += len(index)
+        report.step(len(index) * session.ranks.size)
         if stop():
             break
-    tally.loss_sum += session.ranks.total(loss_sum, doing="the sum of the losses").item()
+    sums = torch.stack([loss_sum.cpu(), torch.tensor(num_visits, dtype=torch.float64)])
+    total_loss, total_visits = session.ranks.total(sums, doing="the sum of the losses").tolist()
+    tally.loss_sum += total_loss
+    tally.visits += round(total_visits)
     tally.epoch_seconds += time.perf_counter() - started
     return tally.batch == num_batches
 
