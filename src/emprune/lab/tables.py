@@ -86,7 +86,7 @@ def notes(
         )
     else:
         differences = f"no differences, because {baseline} is not among the methods"
-    metric = _metric(rows)
+    metric = _metric(rows).removesuffix(" %")
     counted = f"{metric[0].upper()}{metric[1:]} on the test set after the last epoch"
     remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
     if any("knn_accuracy" in result for result in results):
