@@ -182,7 +182,7 @@ def test_a_result_from_elsewhere_has_no_model_to_measure(tmp_path: Path) -> None
     queue = runs_of("memorization", "digits", tmp_path, **options)
     for name in ("checkpoint.pt", "checkpoint-previous.pt"):
         (queue.jobs[0].folder / name).unlink()
-    with pytest.raises(RunError, match="holds a result without a checkpoint"):
+    with pytest.raises(RunError, match="holds a result without its last checkpoint"):
         find(ANALYSES["memorization"], experiment_of("memorization", "digits", **options), queue, data_dir=None)
 
 

@@ -164,6 +164,7 @@ def test_a_term_of_the_other_objective_is_refused(task: str, method: str, messag
     [
         ({"label_smoothing": 0.1}, "`label_smoothing` must be 0 where training knows no labels"),
         ({"model": "timm:resnet18"}, "(needs timm|Only our own models)"),
+        ({"batch_size": 1}, "`batch_size` must be at least 2"),
         ({"schedule": "linear"}, "`schedule` must be one of one-cycle, cosine"),
     ],
 )
@@ -200,7 +201,7 @@ def test_bf16_runs_too(tmp_path: Path) -> None:
 
 @pytest.mark.distributed
 def test_ranks_share_a_run_and_one_of_them_scores_it(ranks: RankPool, tmp_path: Path) -> None:
-    config = config_of(epochs=2, train_size=96)
+    config = config_of("emp:memory=view-alignment", epochs=2, train_size=96)
     both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
     assert both[0]["result"] == both[1]["result"]
     assert all(both[0]["weights"][name].equal(both[1]["weights"][name]) for name in both[0]["weights"])

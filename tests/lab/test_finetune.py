@@ -82,7 +82,8 @@ def test_a_stopped_and_resumed_run_is_bit_equal_to_the_whole_one(method: str, pl
     assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
 
 
-def test_a_checkpoint_that_was_being_written_does_not_count(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["killed while writing", "model.safetensors", "optimizer.pt", "emprune.pt"])
+def test_a_checkpoint_that_is_not_whole_does_not_count(place: Path, tmp_path: Path, damage: str) -> None:
     config = text_config(place)
     whole = run_text(config, tmp_path / "whole", place)
     for stop_after in (7, 3):
@@ -91,9 +92,16 @@ def test_a_checkpoint_that_was_being_written_does_not_count(place: Path, tmp_pat
     checkpoints = tmp_path / "parts" / "checkpoints"
     names = sorted(checkpoints.iterdir(), key=lambda path: int(path.name.split("-")[1]))
     assert len(names) == 2
-    (names[-1] / "trainer_state.json").write_text('{"cut sh')
+    if damage == "killed while writing":
+        (names[-1] / "seal.json").unlink()
+    else:
+        content = bytearray((names[-1] / damage).read_bytes())
+        content[len(content) // 2] ^= 1
+        (names[-1] / damage).write_bytes(content)
     (checkpoints / "checkpoint-99").mkdir()
-    parts = run_text(config, tmp_path / "parts", place)
+    report = SilentReporter()
+    parts = run_text(config, tmp_path / "parts", place, report=report)
+    assert ["is damaged" in remark for remark in report.remarks] == [True] * (damage != "killed while writing")
     assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
 
 

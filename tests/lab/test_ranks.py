@@ -111,16 +111,8 @@ def test_what_is_left_of_an_epoch_need_not_divide_among_other_ranks(ranks: RankP
     assert RunFolder(tmp_path).result()["visits"] == np.load(tmp_path / "visits.npy").sum() == 162 + 160
 
 
-def test_views_are_told_apart_from_those_of_all_ranks(ranks: RankPool, tmp_path: Path) -> None:
-    """Batch norm sees half of a batch on each, so the runs are alike, not equal."""
-    config = small_config(task="simclr-digits")
-    both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
-    [alone] = ranks.run(share, config, tmp_path / "one", num_ranks=1)
-    assert both[0]["result"]["optimizer_steps"] == alone["result"]["optimizer_steps"]
-    assert both[0]["result"]["loss"] == pytest.approx(alone["result"]["loss"], rel=0.1)
-
-
 def refuse(config: RunConfig) -> str:
+    """Return what a run is refused with."""
     with pytest.raises(ConfigError) as caught:
         Session.build(config, load_splits(config, None))
     return str(caught.value)
@@ -131,6 +123,15 @@ def test_a_batch_that_ranks_cannot_share_is_refused(ranks: RankPool) -> None:
         assert message == (
             "`batch_size` is that of all ranks together, and must be a multiple of their number, 3: got batch_size=16."
         )
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("emp", "compares no samples, on 2 ranks"), ("infobatch:prune_ratio=0.5", "`keep` must be given on 2 ranks")],
+)
+def test_what_would_depend_on_the_number_of_ranks_is_refused(ranks: RankPool, method: str, words: str) -> None:
+    for message in ranks.run(refuse, small_config(method, task="simclr-digits"), num_ranks=2):
+        assert words in message
 
 
 def torchrun(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -19,7 +19,7 @@ from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.estimate import Forecast, Speed, forecast
 from emprune.lab.experiment import Experiment
 from emprune.lab.progress import reporter, watching
-from emprune.lab.session import make_pruner, planned_visits
+from emprune.lab.session import planned_visits
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
 from emprune.lab.tables import greedy_note
@@ -87,7 +87,9 @@ def run_once(
     with launched_ranks() as ranks:
         leads, folder = ranks.rank == 0, RunFolder(out)
         if leads:
-            folder = _open_run(out, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=console)
+            folder = _open_run(
+                out, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=console, ranks=ranks
+            )
         result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
         if result is None:
             return _run_to_end(config, folder, data_dir=data_dir, console=console, ranks=ranks)
@@ -96,14 +98,20 @@ def run_once(
 
 
 def _open_run(
-    out: Path, config: RunConfig, *, data_dir: Path | None, resume: bool, overwrite: bool, console: Console
+    out: Path,
+    config: RunConfig,
+    *,
+    data_dir: Path | None,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+    ranks: Ranks,
 ) -> RunFolder:
     """Check that the run is possible, have its data at hand, and return its folder."""
     known = None if overwrite else RunFolder(out).config()
     if known is None or not RunFolder(out).finished:
         _have_data(config, data_dir, console)
-        splits = load_splits(config, data_dir)
-        make_pruner(config, len(splits.train))
+        drivers.check(config, load_splits(config, data_dir), ranks)
     if known is None and resume and not overwrite:
         console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
     return RunFolder.open(out, config, resume=resume, overwrite=overwrite)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emprune.distributed import Ranks
 from emprune.errors import ConfigError, EmpruneError
+from emprune.lab import drivers
 from emprune.lab.comparison import Row, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
-from emprune.lab.session import make_pruner, planned_visits
+from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder, write_whole
 from emprune.lab.tables import greedy_note, markdown_table, notes
 from emprune.lab.tasks import get_task
@@ -85,10 +87,11 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
         folders = [_folder(out, config) for config in variant.configs]
         for folder, config in zip(folders, variant.configs, strict=True):
             if folder not in jobs:
-                num_train = len(load_splits(config, data_dir).train)
-                make_pruner(config, num_train)
+                splits = load_splits(config, data_dir)
+                drivers.check(config, splits, Ranks())
                 RunFolder(folder).check(config)
-                jobs[folder] = Job(len(jobs), config, folder, data_dir, planned_visits(config, num_train))
+                visits = planned_visits(config, len(splits.train))
+                jobs[folder] = Job(len(jobs), config, folder, data_dir, visits)
         places.append([jobs[folder].place for folder in folders])
     return Queue(list(jobs.values()), places)
 

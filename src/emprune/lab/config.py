@@ -200,6 +200,11 @@ class RunConfig:
                 "`label_smoothing` must be 0 where training knows no labels: "
                 f"got label_smoothing={self.label_smoothing!r}, task={self.task!r}."
             )
+        if self.batch_size < 2:
+            raise ConfigError(
+                f"`batch_size` must be at least 2 in {self.task}, which tells samples from each other: "
+                f"got batch_size={self.batch_size!r}."
+            )
 
     def _check_numbers(self) -> None:
         for name in ("epochs", "batch_size", "threads"):

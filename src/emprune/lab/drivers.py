@@ -14,12 +14,12 @@ from emprune.lab.device import Compute
 from emprune.lab.estimate import Speed, measure_speed
 from emprune.lab.objectives import make_objective
 from emprune.lab.objectives.base import quarters
-from emprune.lab.session import Session
+from emprune.lab.session import Session, make_loader, make_pruner
 from emprune.lab.store import RunFolder
 from emprune.lab.tasks import Splits, TextTask, get_task
 from emprune.lab.train import Reporter, train
 
-__all__ = ["num_scored", "run", "time_steps"]
+__all__ = ["check", "num_scored", "run", "time_steps"]
 
 
 def run(
@@ -46,21 +46,28 @@ def run(
     Raises:
         StoppedError: If `stop` said yes.
         RunError: If the losses diverge, or no checkpoint can be used.
-        ConfigError: If several ranks are to share a run on texts.
     """
     with _said_elsewhere():
         if isinstance(get_task(config.task), TextTask):
-            if ranks.size > 1:
-                raise ConfigError(
-                    f"{config.task} is a task on texts, which `emprune run` trains in one process: got {ranks.size} "
-                    "ranks. Start it without torchrun, or use PrunedTrainer in a script of your own."
-                )
             from emprune.lab.texts.finetune import finetune  # takes seconds, and the extra `transformers`
             from emprune.lab.texts.session import TextSession
 
             texts = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=data_dir)
             return finetune(texts, folder, report=report, stop=stop)
         return train(Session.build(config, splits, ranks), folder, report=report, stop=stop)
+
+
+def check(config: RunConfig, splits: Splits[Any], ranks: Ranks) -> None:
+    """Raise ConfigError if a run is impossible, before anything is written."""
+    if not isinstance(get_task(config.task), TextTask):
+        make_loader(make_objective(config, Compute.choose(config.device, config.precision)), splits.train, ranks)
+        return
+    if ranks.size > 1:
+        raise ConfigError(
+            f"{config.task} is a task on texts, which `emprune run` trains in one process: got {ranks.size} ranks. "
+            "Start it without torchrun, or use PrunedTrainer in a script of your own."
+        )
+    make_pruner(config, len(splits.train)).schedule.num_kept_per_epoch(multiple_of=config.batch_size)
 
 
 def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None) -> Speed:

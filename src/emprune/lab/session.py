@@ -21,7 +21,7 @@ from emprune.lab.optimizers import make_optimizer
 from emprune.lab.tasks import Split, Splits
 from emprune.randomness import derive_seed
 
-__all__ = ["Session", "make_pruner", "planned_visits"]
+__all__ = ["Session", "make_loader", "make_pruner", "planned_visits"]
 
 RECALIBRATION_SIZE, RECALIBRATION_BATCH = 2000, 200
 
@@ -64,14 +64,7 @@ class Session:
         objective = make_objective(config, compute)
         held = None if splits.validation is None else splits.validation.to(compute.device)
         splits = Splits(splits.train.to(compute.device), splits.test.to(compute.device), held)
-        pruner = make_pruner(config, len(splits.train))
-        loader = emprune.ArrayLoader(
-            objective.arrays(splits.train),
-            pruner,
-            batch_size=_rank_batch_size(config, ranks),
-            transform=objective.transform,
-            drop_last=(config.compile or objective.whole_batches) and config.keep is not None,
-        )
+        loader = make_loader(objective, splits.train, ranks)
         total_steps = None if config.keep is None else loader.total_steps
         model = _make_model(config, objective)
         averaged = _running_average(model, config.ema) if config.ema else None
@@ -82,7 +75,18 @@ class Session:
         if ranks.rank > 0:  # what a model drops is not the same on all ranks
             torch.manual_seed(derive_seed(config.seed, "dropout", ranks.rank))
         return cls(
-            config, ranks, objective, compute, splits, model, averaged, trained, optimizer, pruner, loader, total_steps
+            config,
+            ranks,
+            objective,
+            compute,
+            splits,
+            model,
+            averaged,
+            trained,
+            optimizer,
+            loader.pruner,
+            loader,
+            total_steps,
         )
 
     def set_learning_rate(self, *, steps: int, epoch_fraction: float) -> float:
@@ -161,6 +165,23 @@ class Session:
         torch.set_rng_state(state["random"])
         if self.compute.device.type == "cuda" and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.compute.device)
+
+
+def make_loader(objective: Objective, train: Split, ranks: Ranks) -> emprune.ArrayLoader:
+    """Return the run's loader, with its pruner, on the device that the training data are on.
+
+    Raises:
+        ConfigError: If the data, the method, the cost, the batch size and the ranks do not go together.
+    """
+    config = objective.config
+    objective.check_ranks(ranks.size)
+    return emprune.ArrayLoader(
+        objective.arrays(train),
+        make_pruner(config, len(train)),
+        batch_size=_rank_batch_size(config, ranks),
+        transform=objective.transform,
+        drop_last=(config.compile or objective.whole_batches) and config.keep is not None,
+    )
 
 
 def _rank_batch_size(config: RunConfig, ranks: Ranks) -> int:

@@ -29,7 +29,7 @@ class StopRequest:
     @property
     def exit_code(self) -> int:
         """What a shell expects of a process ended by the signal: 130 or 143."""
-        return 128 + (self.signal or 0)
+        return 128 + (self.signal or signal.SIGTERM)  # which another rank may have had
 
 
 @contextmanager

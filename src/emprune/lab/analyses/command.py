@@ -33,7 +33,7 @@ def analyze(
     jobs: Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")] = 2,
     data_dir: DataDir = None,
 ) -> None:
-    """Say what models remember of a sample because they saw it, by method at equal cost.
+    """Say what models remember of a sample because they saw it, by method: at equal cost, but for full.
 
     memorization, for classification (Feldman & Zhang 2020): how often runs
     that had a sample in their training subset name its class, minus how often

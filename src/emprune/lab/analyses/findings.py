@@ -92,7 +92,9 @@ class Findings:
         write_whole(numbers, lambda file: file.write(text.encode()))
         title = f"{self.experiment.task}: {len(self.experiment.seeds)} runs a method"
         page = distribution_page(
-            {method: gaps.estimated for method, gaps in self.gaps.items()}, quantity=self.analysis.quantity, title=title
+            {f"{method}, mean {self.mean(method).mean:.4f}": gaps.estimated for method, gaps in self.gaps.items()},
+            quantity=self.analysis.quantity,
+            title=title,
         )
         write_whole(picture, lambda file: file.write(page.encode()))
         return [numbers, picture]
@@ -101,9 +103,9 @@ class Findings:
         gaps, mean, difference = self.gaps[method], self.mean(method), self.difference(method)
         return {
             "mean": mean.mean,
-            "half_width": mean.half_width,
+            "half_width": _number(mean.half_width),
             "difference": None if difference is None else difference.mean,
-            "difference_half_width": None if difference is None else difference.half_width,
+            "difference_half_width": None if difference is None else _number(difference.half_width),
             "per_run": gaps.per_run.tolist(),
             "quantiles": _quantiles(gaps),
             "num_estimated": len(gaps.estimated),
@@ -141,18 +143,18 @@ def _measured(analysis: Analysis, job: Job, data_dir: Path | None, say: Callable
     kept = job.folder / f"{analysis.name}.npy"
     if not kept.exists() or kept.stat().st_mtime < (job.folder / "result.json").stat().st_mtime:
         say(f"measuring {job.config.method}, seed {job.config.seed}")
-        values = _measure(analysis, job, data_dir).cpu().numpy()
+        values = _measure(analysis, job, data_dir, say).cpu().numpy()
         write_whole(kept, lambda file: np.save(file, values))
     measured: Floats = np.load(kept).astype(np.float64)
     return measured
 
 
-def _measure(analysis: Analysis, job: Job, data_dir: Path | None) -> torch.Tensor:
+def _measure(analysis: Analysis, job: Job, data_dir: Path | None, say: Callable[[str], None]) -> torch.Tensor:
     torch.set_num_threads(job.config.threads)
     session = Session.build(job.config, load_splits(job.config, data_dir))
-    state = RunFolder(job.folder).load_checkpoint(say=lambda line: None)
-    if state is None:
-        raise RunError(f"{job.folder} holds a result without a checkpoint. Delete the folder to run it here.")
+    state = RunFolder(job.folder).load_checkpoint(say=say)
+    if state is None or state["tally"]["epoch"] < job.config.epochs:
+        raise RunError(f"{job.folder} holds a result without its last checkpoint. Delete the folder to run it here.")
     session.load_state_dict(state["session"])
     everything = load_splits(job.config.replace(subset_fraction=1.0), data_dir).train
     return analysis.measure(session, everything.to(session.compute.device))
@@ -170,4 +172,9 @@ def _quantiles(gaps: Gaps) -> dict[str, float]:
 
 
 def _text(estimate: Estimate) -> str:
-    return f"{estimate.mean:+.4f} ± {estimate.half_width:.4f}"
+    spread = " (all equal)" if np.isnan(estimate.half_width) else f" ± {estimate.half_width:.4f}"
+    return f"{estimate.mean:+.4f}{spread}"
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -13,20 +13,17 @@ NUM_POINTS = 201
 
 
 def distribution_page(values: Mapping[str, Floats], *, quantity: str, title: str) -> str:
-    """Return an HTML page with a line for each method: the share of samples that have at least so much.
+    """Return an HTML page with a line for each set of values: the share of samples that have at least so much.
 
     Args:
-        values: (N,) by method.
+        values: (N,) by what the legend calls them.
         quantity: What the values are.
         title: Of the picture.
     """
     shares = np.linspace(1, 0, NUM_POINTS)
     figure = go.Figure()
-    for method, own in values.items():
-        at_least = np.quantile(own, 1 - shares)
-        figure.add_scatter(
-            x=at_least.tolist(), y=shares.tolist(), mode="lines", name=f"{method}, mean {own.mean():.4f}"
-        )
+    for name, own in values.items():
+        figure.add_scatter(x=np.quantile(own, 1 - shares).tolist(), y=shares.tolist(), mode="lines", name=name)
     figure.update_layout(
         title=title,
         xaxis_title=quantity,

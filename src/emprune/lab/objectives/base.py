@@ -94,6 +94,10 @@ class Objective(ABC):
     def validation_epochs(self) -> set[int]:
         """Return the epochs after which a validation part is scored, the last among them."""
 
+    @abstractmethod
+    def check_ranks(self, num_ranks: int) -> None:
+        """Raise ConfigError if so many ranks cannot share the run."""
+
     def num_scored(self, splits: Splits) -> int:
         """Return how many images the run's scoring takes through the model."""
         validation = 0 if splits.validation is None else len(splits.validation)

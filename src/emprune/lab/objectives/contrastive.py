@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import emprune
+from emprune.errors import ConfigError
 from emprune.lab.models import make_encoder
 from emprune.lab.objectives.base import Losses, Network, Objective
 from emprune.lab.probes import knn_accuracy, linear_probe_accuracy
@@ -30,6 +31,20 @@ class Contrastive(Objective):
 
     def make_model(self) -> nn.Module:  # noqa: D102 - inherited
         return make_encoder(self.config.model, in_channels=self.task.input_shape[0])
+
+    def check_ranks(self, num_ranks: int) -> None:
+        """Refuse what would depend on the number of ranks, or be of unequal batches on them."""
+        if num_ranks == 1:
+            return
+        if "instance_entropy" in str(self.config.spec.make().settings().get("memory", "")):
+            raise ConfigError(
+                f"`method` must be one that compares no samples, on {num_ranks} ranks: got {self.config.method}, whose "
+                "memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
+            )
+        if self.config.keep is None:
+            raise ConfigError(
+                f"`keep` must be given on {num_ranks} ranks, so that all their batches are whole: got keep=None."
+            )
 
     def arrays(self, train: Split) -> tuple[Tensor, ...]:
         """Return the images alone."""

@@ -1,31 +1,28 @@
 """One run on texts, from its settings to its result: the Trainer's own loop and checkpoints, our log and progress."""
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import TrainerCallback, TrainerState
+from safetensors import SafetensorError
+from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from emprune.distributed import Ranks
-from emprune.lab.errors import StoppedError
+from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import quiet
 from emprune.lab.objectives.base import quarters
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
 from emprune.lab.tally import Tally
+from emprune.lab.texts.checkpoints import newest_checkpoint, seal
 from emprune.lab.texts.session import TextSession
 from emprune.lab.train import Reporter
 
 __all__ = ["finetune"]
-
-TRAINER_STATE = "trainer_state.json"
-"""The last that the Trainer writes of a checkpoint: one that has it whole is whole."""
 
 
 @dataclass
@@ -94,6 +91,10 @@ class Course(TrainerCallback, ExportableState):
         if self.stop():
             control.should_training_stop = True
 
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Seal the checkpoint that was just written."""
+        seal(self.folder.trainer_checkpoints / f"checkpoint-{state.global_step}")
+
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the epoch if it is complete, and have a checkpoint written either way."""
         tally, trainer = self.tally, self.session.trainer
@@ -139,32 +140,25 @@ def finetune(
 
     Raises:
         StoppedError: If `stop` said yes.
-        RunError: If the losses diverge.
+        RunError: If the losses diverge, or a checkpoint cannot be written.
     """
     course = Course(session, folder, report, stop)
     session.trainer.add_callback(course)
-    checkpoint = newest_checkpoint(folder.trainer_checkpoints)
-    with quiet():
-        session.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    checkpoint = newest_checkpoint(folder.trainer_checkpoints, say=report.remark)
+    try:
+        with quiet():
+            session.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except SafetensorError as error:
+        raise RunError(
+            f"A checkpoint in {folder.trainer_checkpoints} could not be written or read ({error}). Is the disk full? "
+            "The one before it is kept: make room, and go on with --resume."
+        ) from error
     tally, num_epochs = course.tally, session.config.epochs
     if tally.epoch < num_epochs:
         raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
     result = _result(session, tally)
     folder.finish(result, session.trainer.pruner.visits)
     return result
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint; those that a killed process left unfinished are removed."""
-    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]), reverse=True)
-    for path in by_step:
-        try:
-            TrainerState.load_from_json(str(path / TRAINER_STATE))
-        except (OSError, ValueError):
-            shutil.rmtree(path)
-        else:
-            return path
-    return None
 
 
 def _result(session: TextSession, tally: TextTally) -> dict[str, Any]:
