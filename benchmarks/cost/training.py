@@ -74,15 +74,13 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How fast `emprune run` trains.")
     parser.add_argument("--task", default="fashion-mnist")
-    parser.add_argument("--train-size", type=int, default=10_000)
-    parser.add_argument(
-        "--epochs", type=int, default=60, help="the recipe's; a short run is scored as often as a long one"
-    )
+    parser.add_argument("--train-size", type=int, default=20_000)
+    parser.add_argument("--epochs", type=int, default=40, help="a short run is scored as often as a long one")
     parser.add_argument("--model", default=None)
     parser.add_argument("--method", default="emp:pool=2")
     parser.add_argument("--keep", type=float, default=0.3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=1, help="about seven minutes each")
+    parser.add_argument("--repeats", type=int, default=1, help="about eight minutes each")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     return parser.parse_args()
 
