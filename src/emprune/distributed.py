@@ -78,7 +78,7 @@ class Ranks:
         return box[0]
 
     def total(self, values: Tensor, *, doing: str) -> Tensor:
-        """Return the sum of all ranks' values, on the CPU; collective.
+        """Return the sum of all ranks' values (K,), on the CPU; collective.
 
         Raises:
             RankError: If a rank does not take part within the group's timeout.
@@ -156,7 +156,7 @@ class Ranks:
     def _all_reduce(self, values: Tensor, operation: "dist.ReduceOp.RedOpType", doing: str) -> None:
         """Reduce (K,) values on the CPU in place, on a device that the group communicates from."""
         device = self._device()
-        for part in values.view(-1).split(_CHUNK_ELEMENTS):
+        for part in values.split(_CHUNK_ELEMENTS):
             sent = part.to(device)
             with self._together(doing):
                 dist.all_reduce(sent, op=operation, group=self._group)

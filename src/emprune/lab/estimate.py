@@ -2,7 +2,9 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from emprune.lab.objectives.base import EVALUATION_BATCH
 from emprune.lab.session import Session
@@ -31,6 +33,19 @@ class Speed:
     computing: float
     scoring: float
     batch_size: int
+
+    @classmethod
+    def of(cls, marks: Sequence[tuple[float, float]], *, scoring: float, batch_size: int) -> Self:
+        """Return the speed that timed steps show, by their median once the first are past.
+
+        Args:
+            marks: Of each step the seconds of loading and of computing.
+            scoring: To score one sample.
+            batch_size: Samples in a batch.
+        """
+        warm_up = min(WARM_UP_STEPS, len(marks) - 1)
+        loading, computing = (statistics.median(part) for part in zip(*marks[warm_up:], strict=True))
+        return cls(sum(map(sum, marks[:warm_up])), loading, computing, scoring, batch_size)
 
     @property
     def loading_share(self) -> float:
@@ -87,10 +102,7 @@ def measure_speed(session: Session) -> Speed:
         between = _now(session)
         session.train_on(*batch)
         marks.append((between - before, _now(session) - between))
-    warm_up = min(WARM_UP_STEPS, len(marks) - 1)
-    loading, computing = (statistics.median(part) for part in zip(*marks[warm_up:], strict=True))
-    start = sum(map(sum, marks[:warm_up]))
-    return Speed(start, loading, computing, _scoring(session), session.config.batch_size)
+    return Speed.of(marks, scoring=_scoring(session), batch_size=session.config.batch_size)
 
 
 def forecast(speed: Speed, *, visits: int, full_visits: int, num_scored: int) -> Forecast:

@@ -43,7 +43,6 @@ class Session:
     averaged: AveragedModel | None
     trained: Network
     optimizer: torch.optim.Optimizer
-    pruner: emprune.DataPruner
     loader: emprune.ArrayLoader
     total_steps: int | None
 
@@ -74,20 +73,12 @@ class Session:
         optimizer = make_optimizer(config, model)
         if ranks.rank > 0:  # what a model drops is not the same on all ranks
             torch.manual_seed(derive_seed(config.seed, "dropout", ranks.rank))
-        return cls(
-            config,
-            ranks,
-            objective,
-            compute,
-            splits,
-            model,
-            averaged,
-            trained,
-            optimizer,
-            loader.pruner,
-            loader,
-            total_steps,
-        )
+        return cls(config, ranks, objective, compute, splits, model, averaged, trained, optimizer, loader, total_steps)
+
+    @property
+    def pruner(self) -> emprune.DataPruner:
+        """The loader's."""
+        return self.loader.pruner
 
     def set_learning_rate(self, *, steps: int, epoch_fraction: float) -> float:
         """Set the rate for the next step and return it.

@@ -3,9 +3,9 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from emprune.distributed import Ranks
 from emprune.lab.config import RunConfig
@@ -17,6 +17,22 @@ from emprune.summary import PrunerSummary
 __all__ = ["Tally"]
 
 FORMAT = 1
+
+
+class Parts(Protocol):
+    """A task's data, images or tokenised texts, of which only the numbers of samples are asked."""
+
+    @property
+    def train(self) -> Sized:
+        """What is trained on."""
+
+    @property
+    def test(self) -> Sized:
+        """What is tested on."""
+
+    @property
+    def validation(self) -> Sized | None:
+        """What was split off the training data, if anything."""
 
 
 @dataclass
@@ -84,9 +100,7 @@ class Tally:
         self.batch, self.loss_sum, self.epoch_seconds = 0, 0.0, 0.0
         return record
 
-    def result(
-        self, config: RunConfig, *, num_train: int, num_validation: int, num_test: int, compute: Compute, ranks: Ranks
-    ) -> dict[str, Any]:
+    def result(self, config: RunConfig, parts: Parts, *, compute: Compute, ranks: Ranks) -> dict[str, Any]:
         """Return the result of a run that is at its end; the last epoch's scores on the test set lose their `test_`."""
         ours = {name: score for name, score in self.scores.items() if not name.startswith("test_")}
         tested = {name.removeprefix("test_"): score for name, score in self.scores.items() if name not in ours}
@@ -96,16 +110,16 @@ class Tally:
             **ours,
             "test_accuracy_by_epoch": {str(epoch + 1): accuracy for epoch, accuracy in self.test_accuracy.items()},
             "visits": self.visits,
-            "visits_fraction": self.visits / (num_train * config.epochs),
+            "visits_fraction": self.visits / (len(parts.train) * config.epochs),
             **self.counts(),
             "optimizer_steps": self.steps,
             "final_learning_rate": self.learning_rate,
             "train_seconds": self.train_seconds,
             "evaluation_seconds": self.evaluation_seconds,
             "planning_seconds": self.summary["planning_seconds"],
-            "num_train": num_train,
-            "num_validation": num_validation,
-            "num_test": num_test,
+            "num_train": len(parts.train),
+            "num_validation": 0 if parts.validation is None else len(parts.validation),
+            "num_test": len(parts.test),
             "versions": versions(),
             "machine": machine(compute, ranks),
             "config": config.to_json(),

@@ -134,15 +134,7 @@ def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
 
 def _finish(session: Session, tally: Tally, folder: RunFolder) -> dict[str, Any]:
     """Write the result, and return it."""
-    train, test, validation = session.splits.train, session.splits.test, session.splits.validation
-    result = tally.result(
-        session.config,
-        num_train=len(train),
-        num_validation=0 if validation is None else len(validation),
-        num_test=len(test),
-        compute=session.compute,
-        ranks=session.ranks,
-    )
+    result = tally.result(session.config, session.splits, compute=session.compute, ranks=session.ranks)
     if session.config.recalibrate_bn:
         result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
     folder.finish(result, session.pruner.visits)

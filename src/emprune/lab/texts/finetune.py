@@ -162,14 +162,6 @@ def finetune(
 
 
 def _result(session: TextSession, tally: TextTally) -> dict[str, Any]:
-    splits = session.splits
-    result = tally.result(
-        session.config,
-        num_train=len(splits.train),
-        num_validation=0 if splits.validation is None else len(splits.validation),
-        num_test=len(splits.test),
-        compute=session.compute,
-        ranks=Ranks(),
-    )
+    result = tally.result(session.config, session.splits, compute=session.compute, ranks=Ranks())
     result["versions"]["transformers"] = transformers.__version__
     return result if "score" not in result else {**result, "metric": session.task.metric}

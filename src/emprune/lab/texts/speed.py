@@ -1,6 +1,5 @@
 """What a run on texts takes: the Trainer's first steps, timed."""
 
-import statistics
 import time
 from typing import Any
 
@@ -48,10 +47,7 @@ def measure_text_speed(session: TextSession) -> Speed:
     clock = Clock(session)
     session.trainer.add_callback(clock)
     session.trainer.train()
-    warm_up = min(WARM_UP_STEPS, len(clock.marks) - 1)
-    loading, computing = (statistics.median(part) for part in zip(*clock.marks[warm_up:], strict=True))
-    start = sum(map(sum, clock.marks[:warm_up]))
-    return Speed(start, loading, computing, _scoring(session), session.config.batch_size)
+    return Speed.of(clock.marks, scoring=_scoring(session), batch_size=session.config.batch_size)
 
 
 def _scoring(session: TextSession) -> float:
