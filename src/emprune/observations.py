@@ -117,7 +117,7 @@ class PendingObservations:
             return False
         size = index.shape[0]
         can_be = self._length == self._num_in_turn and self._length + size <= len(self._order)
-        if can_be and self._order.narrow(0, self._length, size).equal(index):
+        if can_be and self._order[self._length : self._length + size].equal(index):
             return True
         check_planned(index, self._planned)
         return False
