@@ -10,9 +10,12 @@ import torch
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
+from transformers import BertConfig
+
 from emprune.distributed import Ranks
 from emprune.lab import drivers
 from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.models.mean_pooled import MeanPooledBert
 from emprune.lab.models.pretrained import MINILM_DATA, load_pretrained, load_tokenizer
 from emprune.lab.store import RunFolder
 from emprune.lab.texts import encoding
@@ -201,3 +204,17 @@ def test_minilm_is_loaded_with_two_layers_of_six() -> None:
     assert len(model.bert.encoder.layer) == 2
     tokens = load_tokenizer("minilm-2")(["a good film"], return_tensors="pt")
     assert model(**tokens).logits.shape == (1, 3)
+
+
+def test_minilm_reads_the_mean_of_the_tokens_and_no_padding() -> None:
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    config.num_labels = 3
+    model = MeanPooledBert(config).eval()
+    tokens, labels = torch.tensor([[5, 6, 7]]), torch.tensor([1])
+    output = model(tokens, torch.ones_like(tokens), labels=labels)
+    states = model.bert(tokens).last_hidden_state
+    torch.testing.assert_close(output.logits, model.classifier(states.mean(1)))
+    torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(output.logits, labels))
+    padded = torch.tensor([[5, 6, 7, 0, 0]])
+    torch.testing.assert_close(model(padded, (padded > 0).long()).logits, output.logits)

@@ -91,10 +91,13 @@ def load_pretrained(name: str, *, num_classes: int, data_dir: Path | None = None
     """
     from transformers import AutoModelForSequenceClassification
 
+    from emprune.lab.models.mean_pooled import MeanPooledBert
+
+    family: Any = MeanPooledBert if name in PRETRAINED else AutoModelForSequenceClassification
     layers = PRETRAINED.get(name)
-    fewer = {} if layers is None else {"num_hidden_layers": layers}
+    fewer: dict[str, Any] = {} if layers is None else {"num_hidden_layers": layers}
     with quiet():
-        return AutoModelForSequenceClassification.from_pretrained(
+        return family.from_pretrained(
             _place(name, data_dir),
             num_labels=num_classes,
             ignore_mismatched_sizes=True,  # a head for other classes gives way to ours
