@@ -109,9 +109,9 @@ def differences(
         if methods.isdisjoint(contrast.ours) or methods.isdisjoint(contrast.theirs):
             continue
         (ours, high), (theirs, low) = best(group, contrast.ours), best(group, contrast.theirs)
-        setting = dict(next(iter(group))[0])
-        where = setting["task"] if contrast.at_best else ", ".join(f"{name} {setting[name]}" for name in VARIED[:-1])
-        yield contrast.primary(setting), f"{where}: {ours} − {theirs}", high, low
+        common = dict(next(iter(group))[0])
+        where = common["task"] if contrast.at_best else ", ".join(f"{name} {common[name]}" for name in VARIED[:-1])
+        yield contrast.primary(common), f"{where}: {ours} − {theirs}", high, low
 
 
 def main(part: str, paths: Sequence[Path]) -> None:
