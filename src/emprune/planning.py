@@ -26,7 +26,14 @@ def full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPla
 
 
 def pruned_plan(
-    method: Method, stats: SampleStats, size: int | None, *, epoch: int, seed: int, previous: Tensor | None
+    method: Method,
+    stats: SampleStats,
+    size: int | None,
+    *,
+    epoch: int,
+    seed: int,
+    previous: Tensor | None,
+    progress: float,
 ) -> tuple[EpochPlan, bool]:
     """Plan a pruned epoch.
 
@@ -40,6 +47,7 @@ def pruned_plan(
         epoch: The epoch.
         seed: The run's seed.
         previous: What the method alone selected for the epoch before, if it did.
+        progress: The share of the run that is done once this epoch is over.
 
     Returns:
         The plan, and whether the method alone chose it.
@@ -63,6 +71,7 @@ def pruned_plan(
             epoch=epoch,
             seed=seed,
             previous=previous if num_first == 0 else None,
+            progress=progress,
         )
         parts.append(_checked_selection(method, method.select(context), context))
     index, weight = _joined(parts)

@@ -190,7 +190,15 @@ class DataPruner:
             plan, chosen = full_plan(self.num_samples, size, epoch=epoch, seed=self.seed), False
         else:
             previous = self._plan.index if self._plan is not None and self._chosen else None
-            plan, chosen = pruned_plan(self.method, self.stats, size, epoch=epoch, seed=self.seed, previous=previous)
+            plan, chosen = pruned_plan(
+                self.method,
+                self.stats,
+                size,
+                epoch=epoch,
+                seed=self.seed,
+                previous=previous,
+                progress=self._progress(epoch, size),
+            )
         check_same_plan(self._ranks, plan)
         self._adopt(plan, chosen)
         self.planning_seconds += time.perf_counter() - start
@@ -348,6 +356,12 @@ class DataPruner:
     def _shared_settings(self) -> dict[str, Any]:
         """What must be the same on every rank."""
         return {**self._run_settings(), "nonfinite": self.nonfinite}
+
+    def _progress(self, epoch: int, size: int | None) -> float:
+        """The share of the run's visits, or of its epochs, that are made once an epoch of this size is over."""
+        if size is None or self.schedule.budget is None:
+            return (epoch + 1) / self.num_epochs
+        return min(1.0, (self._spent + size) / self.schedule.budget)
 
     def _check_next(self, epoch: int) -> None:
         if not isinstance(epoch, int) or epoch != self.epoch + 1 or epoch >= self.num_epochs:

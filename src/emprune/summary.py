@@ -1,6 +1,7 @@
 """What a pruner can tell about its current epoch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ class PrunerSummary:
         visit_gini: Gini coefficient of the visits per sample: 0 even, towards 1 concentrated.
         total_visits: Observed visits of the run so far.
         planning_seconds: Spent planning (folding included) so far, in seconds.
+        details: What else the method tells, by name (`Method.details`).
     """
 
     method: str
@@ -49,6 +51,7 @@ class PrunerSummary:
     visit_gini: float
     total_visits: int
     planning_seconds: float
+    details: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         def share(value: float | None) -> str:
@@ -66,6 +69,7 @@ class PrunerSummary:
                 f"  staleness       {age}",
                 f"  visits          {self.total_visits} in all, Gini {self.visit_gini:.3f}",
                 f"  planning        {self.planning_seconds:.3f} s so far",
+                *(f"  {name:<14}  {value:.3g}" for name, value in self.details.items()),
             ]
         )
 
@@ -106,6 +110,7 @@ def summarise(
         visit_gini=gini(visits),
         total_visits=int(visits.sum()),
         planning_seconds=planning_seconds,
+        details=dict(method.details(stats)),
     )
 
 

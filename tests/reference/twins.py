@@ -149,3 +149,77 @@ def entropy(logits: list[float]) -> float:
     total = sum(math.exp(value - top) for value in logits)
     probabilities = [math.exp(value - top) / total for value in logits]
     return -sum(p * math.log(p) for p in probabilities if p > 0)
+
+
+def emp_adaptive(beta: float) -> Twin:
+    """EMP's score, and a moving average of the probability that the label was given."""
+
+    def remember(old: Memory | None, loss: float, memory: float) -> Memory:
+        probability = math.exp(-loss)
+        confidence = probability if old is None else (old["confidence"] + probability) / 2
+        return {"loss": loss, "memory": memory, "confidence": confidence}
+
+    return Twin(remember, emp(beta).score_of)
+
+
+def adaptive_pool(samples: Mapping[int, Memory], *, max_pool: float, threshold: float, gamma: float) -> float:
+    """The pool's width from the share of the seen samples that are remembered."""
+    remembered = [own for own in samples.values() if own["confidence"] > threshold]
+    return 1 + (max_pool - 1) * math.pow(len(remembered) / len(samples), gamma)
+
+
+def emp_review(beta: float) -> Twin:
+    """EMP's score, and a card's place in the boxes of spaced repetition."""
+
+    def remember(old: Memory | None, loss: float, memory: float) -> Memory:
+        box, lapses = (0.0, 0.0) if old is None else (old["box"], old["lapses"])
+        if math.exp(-loss) > 0.5:
+            box = min(box + 1, 6)
+        elif box > 0:
+            box, lapses = max(box - 2, 0), min(lapses + 1, 4)
+        return {"loss": loss, "memory": memory, "box": box, "lapses": lapses}
+
+    return Twin(remember, emp(beta).score_of)
+
+
+def overdue(
+    samples: Mapping[int, Memory], last_visit: Mapping[int, int], *, epoch: int, growth: float
+) -> dict[int, float]:
+    """How overdue each sample is that is to be reviewed at all."""
+    return {
+        sample: (epoch - last_visit[sample]) / growth ** own["box"]
+        for sample, own in samples.items()
+        if own["box"] >= 1 and own["lapses"] < 4
+    }
+
+
+def sampling_shares(scores: Mapping[int, float], uniform: float) -> dict[int, float]:
+    """Each seen sample's share of the score, and of what is shared evenly."""
+    positive = {sample: max(score, 0.0) for sample, score in scores.items()}
+    total = sum(positive.values())
+    return {
+        sample: (1 - uniform) * (score / total if total else 1 / len(scores)) + uniform / len(scores)
+        for sample, score in positive.items()
+    }
+
+
+def inclusion(shares: Mapping[int, float], k: int) -> dict[int, float]:
+    """Probabilities in proportion to the shares that sum to k: the largest are certain until the rest fits under 1."""
+    largest_first = sorted(shares, key=shares.__getitem__, reverse=True)
+    for num_certain in range(k + 1):
+        rest = largest_first[num_certain:]
+        total = sum(shares[sample] for sample in rest)
+        if not rest or shares[rest[0]] * (k - num_certain) <= total:
+            break
+    certain = dict.fromkeys(largest_first[:num_certain], 1.0)
+    return certain | {sample: shares[sample] * (k - num_certain) / total for sample in rest}
+
+
+def on_the_line(probabilities: Iterable[float], first: float) -> list[int]:
+    """The places of those that hold one of the points first, first + 1, ... if all are laid end to end from 0."""
+    chosen, end = [], 0.0
+    for place, probability in enumerate(probabilities):
+        begin, end = end, end + probability
+        if math.floor(end - first) > math.floor(begin - first):
+            chosen.append(place)
+    return chosen

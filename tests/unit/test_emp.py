@@ -151,5 +151,24 @@ def test_a_memory_term_of_ones_own() -> None:
     assert "margin" in pruner.method.settings()["memory"]
 
 
+def test_the_papers_plain_reading_does_not_follow_the_defaults() -> None:
+    assert emprune.EMP.paper() == emprune.EMP(beta=3.0, memory="prediction_entropy", pool=None)
+    assert emprune.EMP.paper(beta=1.5).beta == 1.5
+    losses, logits = torch.rand(50), torch.randn(50, 5)
+    plan = after_full_epoch(emprune.EMP.paper(), losses, logits, num_kept=20).begin_epoch(1)
+    expected = losses + 3 * emprune.prediction_entropy(logits)
+    assert chosen(plan) == set(expected.topk(20).indices.tolist())
+
+
+@pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
+def test_a_huge_beta_ranks_by_the_entropy_alone(spread: float) -> None:
+    logits = spread * torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
+    losses = F.cross_entropy(logits, logits.argmin(1), reduction="none")  # confident mistakes among them
+    entropy = emprune.prediction_entropy(logits.double().float())
+    plan = after_full_epoch(emprune.EMP(beta=1e6), losses, logits, num_kept=400).begin_epoch(1)
+    left = torch.ones(1000, dtype=torch.bool).index_fill_(0, plan.index, False)
+    assert float(entropy[left].max()) <= float(entropy[plan.index].min()) + 1e-4
+
+
 def test_remembering_costs_at_most_16_bytes_per_sample() -> None:
     assert make_pruner(emprune.EMP()).stats.bytes_per_sample <= 16

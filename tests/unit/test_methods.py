@@ -1,13 +1,13 @@
 """Every method of the library passes the contract that third parties' methods are held to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 import emprune
-from emprune.testing import MethodContract
+from emprune.testing import MethodContract, SyntheticTask, run_epochs
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ CASES = {
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),
+    "emp-adaptive": Case(lambda n: emprune.AdaptiveEMP(threshold=0.2)),
+    "emp-adaptive, replayed": Case(lambda n: emprune.AdaptiveEMP(replay="1/3")),
+    "emp-review": Case(lambda n: emprune.ReviewEMP(review_fraction=0.4)),
+    "emp-review, unspaced": Case(lambda n: emprune.ReviewEMP(spaced=False, pool=None)),
+    "emp-sampled": Case(lambda n: emprune.SampledEMP()),
+    "emp-sampled, alpha 1": Case(lambda n: emprune.SampledEMP(alpha=1)),
 }
 
 
@@ -50,3 +56,27 @@ class TestEveryMethod(MethodContract):
 
 def test_the_table_holds_every_registered_method() -> None:
     assert {case.make(2).name for case in CASES.values()} == set(emprune.method_names())
+
+
+@dataclass(frozen=True)
+class Watching(emprune.InfoBatch):
+    progress: list[float] = field(default_factory=list)
+
+    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+        self.progress.append(context.progress)
+        return super().select(context)
+
+
+def test_progress_is_of_the_visits() -> None:
+    method = Watching(delta=1)
+    pruner = emprune.DataPruner(method, num_samples=40, num_epochs=8, keep=0.5, warmup_fraction=0.25)
+    plans = run_epochs(pruner, SyntheticTask(num_samples=40))  # a full epoch, then 120 visits in seven
+    visits = torch.tensor([len(plan) for plan in plans]).cumsum(0)
+    assert method.progress == pytest.approx((visits[1:] / 160).tolist())
+    assert method.progress[-1] == 1
+
+
+def test_progress_is_of_the_epochs_where_the_method_decides_the_cost() -> None:
+    method = Watching(prune_ratio=0.5, delta=1)
+    run_epochs(emprune.DataPruner(method, num_samples=40, num_epochs=4, keep=None), SyntheticTask(num_samples=40))
+    assert method.progress == [0.5, 0.75, 1.0]

@@ -8,7 +8,10 @@ import pytest
 import emprune
 from emprune.methods import registry
 
-ALL = "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, emp"
+ALL = (
+    "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, emp, "
+    "emp-adaptive, emp-review, emp-sampled"
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
 
-__all__ = ["Row", "summarise", "unequal_cost"]
+__all__ = ["Row", "outcome", "summarise", "unequal_cost"]
 
 Result = Mapping[str, Any]
 
@@ -57,6 +57,15 @@ def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
         _row(method, runs, differences[method], p_holm, by_method.get("full"))
         for (method, runs), p_holm in zip(by_method.items(), adjusted, strict=True)
     ]
+
+
+def outcome(result: Result) -> float:
+    """Return what a run counts with: its metric on the validation part where one was split off, else on the test set.
+
+    Who splits a part off is choosing something, and the test set is for the end.
+    """
+    part = "validation_" if "validation_accuracy" in result else ""
+    return float(result.get(f"{part}score", result[f"{part}accuracy"]))
 
 
 def unequal_cost(results: Sequence[Result]) -> str | None:
@@ -109,7 +118,7 @@ def _relative_time(runs: Mapping[int, Result], full: Mapping[int, Result] | None
 
 
 def _scores(runs: Mapping[int, Result]) -> dict[int, float]:
-    return {seed: result.get("score", result["accuracy"]) for seed, result in runs.items()}
+    return {seed: outcome(result) for seed, result in runs.items()}
 
 
 def _mean(results: Iterable[Result], name: str) -> float:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from emprune.errors import ConfigError
 from emprune.lab.errors import unknown_name
-from emprune.memory import memory_term, prediction_entropy
 from emprune.methods import Method, make_method, method_class
-from emprune.methods.emp import EMP, TWO_CLASS_BETA
+from emprune.methods.emp import MemoryScored
 
 __all__ = ["MethodSpec", "method_options", "usable_as_text"]
 
@@ -85,9 +84,7 @@ class MethodSpec:
     def ranks_as_greedy(self, num_classes: int) -> bool:
         """Return whether the method is EMP with a memory term that cannot change the order, as on two classes."""
         method = self.make()
-        if num_classes != 2 or not isinstance(method, EMP):
-            return False
-        return method.beta < TWO_CLASS_BETA and memory_term(method.memory) is prediction_entropy
+        return isinstance(method, MemoryScored) and method.ranks_as_greedy(num_classes)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{option}={_text(value)}" for option, value in self.options.items())])

@@ -87,7 +87,8 @@ def notes(
     else:
         differences = f"no differences, because {baseline} is not among the methods"
     metric = _metric(rows).removesuffix(" %")
-    counted = f"{metric[0].upper()}{metric[1:]} on the test set after the last epoch"
+    part = "validation part" if any("validation_accuracy" in result for result in results) else "test set"
+    counted = f"{metric[0].upper()}{metric[1:]} on the {part} after the last epoch"
     remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
     if any("knn_accuracy" in result for result in results):
         remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")

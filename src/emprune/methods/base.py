@@ -44,6 +44,8 @@ class SelectionContext:
         seed: The run's seed.
         previous: (K',) int64, what this method selected for the epoch before, or None where that epoch was full, had
             unseen samples in it, or there was none.
+        progress: The share of the run's visits that are made once this epoch is over, in (0, 1]; of its epochs where
+            the method decides the cost.
     """
 
     stats: SampleStats
@@ -54,6 +56,7 @@ class SelectionContext:
     epoch: int
     seed: int
     previous: Tensor | None
+    progress: float = 1.0
 
     @property
     def num_samples(self) -> int:
@@ -128,6 +131,10 @@ class Method(ABC):
     @abstractmethod
     def select(self, context: SelectionContext) -> Selection:
         """Choose `context.num_kept` of `context.seen`."""
+
+    def details(self, stats: SampleStats) -> Mapping[str, float]:
+        """Return numbers of the method's own that the summary of an epoch should tell, by name; by default none."""
+        return {}
 
     def settings(self) -> dict[str, Any]:
         """Return the options as plain values, as they are saved and compared on load."""

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,14 +16,71 @@ from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample_mask, top_k
 from emprune.stats import Column, SampleStats
 
-__all__ = ["EMP", "TWO_CLASS_BETA"]
+__all__ = ["EMP", "TWO_CLASS_BETA", "MemoryScored", "best_of_pool"]
 
 TWO_CLASS_BETA = 3.591
 """On two classes L + beta · H ranks exactly as L below this: 1 / max_p p log((1 - p) / p), at p = 0.2178."""
 
 
 @dataclass(frozen=True)
-class EMP(Method):
+class MemoryScored(Method, ABC):
+    """EMP's score, loss + beta · memory, of which `EMP` and its candidates select in ways of their own.
+
+    Args:
+        beta: Weight of the memory term, finite and at least 0; 0 is the loss alone.
+        memory: The term, by name or as a function from the model's outputs to (B,).
+
+    Raises:
+        ConfigError: If a value is out of range.
+    """
+
+    beta: float = 3.0
+    memory: str | MemoryTerm = "prediction_entropy"
+    columns: ClassVar[tuple[Column, ...]] = (Column("memory", "the memory term at the last visit"),)
+    needs_outputs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.beta) and self.beta >= 0):
+            raise ConfigError(
+                f"`beta` must be finite and at least 0, the memory term's weight: got beta={self.beta}. 0 is greedy."
+            )
+        memory_term(self.memory)
+
+    def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
+        """Return the memory term of the model's outputs."""
+        return {"memory": memory_term(self.memory)(outputs)}
+
+    def deferred(self, losses: Tensor, outputs: Any) -> Tensor | None:
+        """Return (B, C) logits if the term is their entropy, and warn where it cannot change the order."""
+        if memory_term(self.memory) is not prediction_entropy or not isinstance(outputs, Tensor):
+            return None
+        shape = outputs.shape
+        if len(shape) != 2 or shape[0] != losses.shape[0] or not outputs.is_floating_point():
+            return None
+        if shape[1] == 2 and self.ranks_as_greedy(2):
+            warnings.warn(
+                f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
+                f"cannot change the order. Raise beta, or use Greedy.",
+                stacklevel=4,
+            )
+        return outputs
+
+    def ranks_as_greedy(self, num_classes: int) -> bool:
+        """Return whether the memory term cannot change the order, as the entropy with a low beta on two classes."""
+        entropy = memory_term(self.memory) is prediction_entropy
+        return num_classes == 2 and entropy and self.beta < TWO_CLASS_BETA
+
+    def score(self, stats: SampleStats) -> Tensor:
+        """Return loss + beta · memory."""
+        return torch.add(stats["loss"], stats["memory"], alpha=self.beta)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options, the memory term by name."""
+        return {**super().settings(), "memory": memory_name(self.memory)}
+
+
+@dataclass(frozen=True)
+class EMP(MemoryScored):
     """Keep the highest loss + beta · memory.
 
     The loss alone prefers what is not yet stored in the weights and visits it so thinly that little is remembered
@@ -45,61 +103,46 @@ class EMP(Method):
         3; scores are from the last visit (stale); no warm-up and no tail; `pool`.
     """
 
-    beta: float = 3.0
-    memory: str | MemoryTerm = "prediction_entropy"
     pool: float | None = None
     name: ClassVar[str] = "emp"
-    columns: ClassVar[tuple[Column, ...]] = (Column("memory", "the memory term at the last visit"),)
-    needs_outputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.beta) and self.beta >= 0):
-            raise ConfigError(
-                f"`beta` must be finite and at least 0, the memory term's weight: got beta={self.beta}. 0 is greedy."
-            )
+        super().__post_init__()
         if self.pool is not None and not self.pool >= 1:
             raise ConfigError(
                 "`pool` must be at least 1, candidates per kept sample, or None for top-K over all: "
                 f"got pool={self.pool}."
             )
-        memory_term(self.memory)
 
-    def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
-        """Return the memory term of the model's outputs."""
-        return {"memory": memory_term(self.memory)(outputs)}
+    @staticmethod
+    def paper(*, beta: float = 3.0) -> "EMP":
+        """Return the plain reading of the paper, whatever the defaults come to be.
 
-    def deferred(self, losses: Tensor, outputs: Any) -> Tensor | None:
-        """Return (B, C) logits if the term is their entropy, and warn if there are two classes and beta is low."""
-        if memory_term(self.memory) is not prediction_entropy or not isinstance(outputs, Tensor):
-            return None
-        shape = outputs.shape
-        if len(shape) != 2 or shape[0] != losses.shape[0] or not outputs.is_floating_point():
-            return None
-        if shape[1] == 2 and self.beta < TWO_CLASS_BETA:
-            warnings.warn(
-                f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
-                f"cannot change the order. Raise beta, or use Greedy.",
-                stacklevel=4,
-            )
-        return outputs
+        Hard top-K over all the data of the last visit's loss plus beta times the prediction's entropy.
 
-    def score(self, stats: SampleStats) -> Tensor:
-        """Return loss + beta · memory."""
-        return torch.add(stats["loss"], stats["memory"], alpha=self.beta)
+        Args:
+            beta: The paper's value is not known; 3 is our choice.
+
+        Example:
+            >>> EMP.paper()
+            EMP(beta=3.0, memory='prediction_entropy', pool=None)
+        """
+        return EMP(beta=beta, memory="prediction_entropy", pool=None)
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
-        candidates = context.seen
-        if self.pool is not None and self.pool * context.size < context.num_seen:
-            candidates = sample_mask(
-                context.num_samples,
-                round(self.pool * context.size),
-                generator=context.generator("pool", context.epoch),
-                among=context.seen,
-            )
-        generator = context.generator("ties", context.epoch)
-        return Selection(top_k(context.scores, context.size, generator=generator, among=candidates))
+        return best_of_pool(context, self.pool)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the options, the memory term by name."""
-        return {"beta": self.beta, "memory": memory_name(self.memory), "pool": self.pool}
+
+def best_of_pool(context: SelectionContext, pool: float | None) -> Selection:
+    """Choose the k best of min(pool · k, seen) candidates drawn uniformly; of all the seen where `pool` is None."""
+    candidates = context.seen
+    if pool is not None and pool * context.size < context.num_seen:
+        candidates = sample_mask(
+            context.num_samples,
+            round(pool * context.size),
+            generator=context.generator("pool", context.epoch),
+            among=context.seen,
+        )
+    generator = context.generator("ties", context.epoch)
+    return Selection(top_k(context.scores, context.size, generator=generator, among=candidates))
