@@ -28,7 +28,7 @@ class AdaptiveEMP(MemoryScored):
     a <- (a + p) / 2, on the first visit p. With r the share of the seen samples whose confidence is above `threshold`,
     the K best of m · K candidates drawn uniformly are kept,
 
-    .. math:: m = 1 + (m_{max} - 1) \\, r^\\gamma
+    .. math:: m = 1 + (m_{max} - 1) \, r^\gamma
 
     so that nothing is ranked while little is remembered (m = 1 is random, which covers the data), and the score decides
     once repeats would be wasted.

@@ -25,7 +25,7 @@ class SampledEMP(MemoryScored):
 
     With s = max(loss + beta · memory, 0) over N seen samples, each is kept with probability
 
-    .. math:: \\pi = \\min(1, c \\, q), \\qquad q = (1 - \\eta) \\, s / \\textstyle\\sum s + \\eta / N
+    .. math:: \pi = \min(1, c \, q), \qquad q = (1 - \eta) \, s / \textstyle\sum s + \eta / N
 
     where c is such that the probabilities sum to K. Exactly K are kept, drawn systematically over a shuffled order, at
     weight (K / (N π))^α. At α = 1 the mean of weight · loss is an unbiased estimate of its mean over all N, with a mean
