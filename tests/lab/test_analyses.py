@@ -79,6 +79,23 @@ def test_every_run_draws_its_own_subset_which_methods_share() -> None:
     assert config.folder_name != config.replace(subset_fraction=1.0).folder_name
 
 
+def test_a_run_can_leave_samples_out_that_its_seed_draws() -> None:
+    whole, left = drawn(50, fraction=0.5, seed=4), drawn(50, fraction=0.5, leave_out=2, seed=4)
+    assert len(left) == 23
+    assert set(left.tolist()) < set(whole.tolist())
+    config = RunConfig.for_task("digits", "emp", leave_out=1, **SMALL)
+    everything = load_splits(config.replace(leave_out=0), None).train
+    assert config.folder_name != config.replace(leave_out=0).folder_name
+    missing = {int((~torch.isin(torch.arange(80), drawn(80, leave_out=1, seed=seed))).nonzero()) for seed in range(20)}
+    assert len(missing) > 10
+    for seed in range(3):
+        train = load_splits(config.replace(seed=seed), None).train
+        assert train.x.equal(everything.x[drawn(80, leave_out=1, seed=seed)])
+        assert len(train) == 79
+    with pytest.raises(ConfigError, match="leaves nothing of 80 samples: got subset_fraction=1.0 and leave_out=80"):
+        load_splits(config.replace(leave_out=80), None)
+
+
 def test_a_run_on_a_subset_costs_a_share_of_the_subset(tmp_path: Path) -> None:
     config = RunConfig.for_task("digits", "emp", keep=0.5, subset_fraction=0.5, **{**SMALL, "batch_size": 10})
     session = run_small(config, tmp_path)
