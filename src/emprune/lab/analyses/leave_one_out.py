@@ -20,7 +20,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emprune.lab.analyses.base import Analysis, Conclusion
-from emprune.lab.analyses.picture import BAND_OPACITY, colours, new_figure
+from emprune.lab.analyses.picture import BAND_OPACITY, add_level, colours, new_figure
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.tables import cell, make_table, plain
 from emprune.lab.experiment import Experiment
@@ -132,7 +132,7 @@ def figure(method: str, own: Sequence[Comparison], colour: str) -> go.Figure:
         text=[f"sample {one.sample}" for one in own],
     )
     mean = float(np.mean([one.left_out for one in own]))
-    picture.add_hline(y=mean, line={"color": colour, "dash": "dash"}, annotation_text=f"left out, mean {mean:.3f}")
+    add_level(picture, mean, text=f"left out, mean {mean:.3f}", colour=colour, dash="dash")
     name = f"seen, mean (band: {SPREAD[0]:.0%} to {SPREAD[1]:.0%} of the seen samples' losses)"
     line = {"color": "black"}
     picture.add_scatter(x=seeds, y=[one.seen for one in own], mode="lines", name=name, line=line)

@@ -11,11 +11,11 @@ from plotly.colors import qualitative
 from emprune.lab.analyses.runs import Floats
 from emprune.lab.statistics import Estimate
 
-__all__ = ["add_band", "colours", "distribution", "new_figure", "page"]
+__all__ = ["add_band", "add_level", "colours", "distribution", "new_figure", "page"]
 
 NUM_POINTS = 201
 BAND_OPACITY = 0.15
-STYLE = "body { font-family: sans-serif; margin: 2em auto; max-width: 70em; } h1 { font-size: 1.3em; }"
+STYLE = "body { font-family: sans-serif; margin: 2em auto; padding: 0 1em; max-width: 70em; } h1 { font-size: 1.3em; }"
 
 
 def page(figures: Sequence[go.Figure], *, title: str, heading: str, remarks: Sequence[str] = ()) -> str:
@@ -41,7 +41,7 @@ def page(figures: Sequence[go.Figure], *, title: str, heading: str, remarks: Seq
 def new_figure(*, x: str, y: str, title: str | None = None) -> go.Figure:
     """Return an empty figure with its axes named."""
     figure = go.Figure()
-    figure.update_layout(title=title, xaxis_title=x, yaxis_title=y, template="simple_white")
+    figure.update_layout(title=title, xaxis_title=x, yaxis_title=y, template="simple_white", margin_t=50)
     return figure
 
 
@@ -49,6 +49,12 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     """Return a colour for each name, by its place."""
     palette = qualitative.D3
     return {name: palette[place % len(palette)] for place, name in enumerate(names)}
+
+
+def add_level(figure: go.Figure, y: float, *, text: str, colour: str = "grey", dash: str = "dot") -> None:
+    """Draw a horizontal line, with its name on it."""
+    line = {"color": colour, "dash": dash, "width": 1.5}
+    figure.add_hline(y=y, line=line, annotation_text=text)
 
 
 def add_band(
@@ -70,7 +76,7 @@ def add_band(
         name: What the legend calls them.
         colour: Of both.
         dash: Of the line.
-        floor: Where the band ends at the latest, for a logarithmic axis.
+        floor: Where the band ends at the latest: what cannot be, or has no place on a logarithmic axis, is not drawn.
     """
     means = np.array([estimate.mean for estimate in estimates])
     reach = np.nan_to_num([estimate.half_width for estimate in estimates])
@@ -78,6 +84,7 @@ def add_band(
         figure.add_scatter(
             x=[*x, *reversed(x)],
             y=[*(means + reach), *reversed(np.maximum(means - reach, floor))],
+            mode="lines",
             fill="toself",
             fillcolor=colour,
             opacity=BAND_OPACITY,

@@ -100,7 +100,7 @@ def figure(found: Mapping[str, Losses]) -> go.Figure:
     for method, colour in colours(list(found)).items():
         rates = list(found[method])
         removed, kept = zip(*(means(found[method], rate) for rate in rates), strict=True)
-        add_band(picture, rates, removed, name=f"{method}: removed", colour=colour)
-        add_band(picture, rates, kept, name=f"{method}: kept", colour=colour, dash="dash")
+        add_band(picture, rates, removed, name=f"{method}: removed", colour=colour, floor=0)
+        add_band(picture, rates, kept, name=f"{method}: kept", colour=colour, floor=0, dash="dash")
     picture.update_layout(xaxis_tickformat=".0%", yaxis_rangemode="tozero")
     return picture

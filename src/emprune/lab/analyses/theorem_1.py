@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune.lab.analyses.base import Analysis, Conclusion
-from emprune.lab.analyses.picture import colours, new_figure
+from emprune.lab.analyses.picture import add_level, colours, new_figure
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.stored_information import Terms, coin_entropy
 from emprune.lab.analyses.tables import cell, make_table, plain
@@ -180,8 +180,7 @@ def caps_figure(found: Mapping[str, Fits], terms: Terms) -> go.Figure:
         name="fitted",
         marker={"color": "black", "size": 9},
     )
-    line = {"color": "grey", "dash": "dot"}
-    picture.add_hline(y=1 - terms.noise, line=line, annotation_text="nothing stored of the wrong labels")
+    add_level(picture, 1 - terms.noise, text="nothing stored of the wrong labels")
     picture.update_layout(yaxis_tickformat=".0%")
     return picture
 
@@ -190,8 +189,7 @@ def stored_figure(found: Mapping[str, Fits], terms: Terms) -> go.Figure:
     """Return where the stored information lies."""
     picture = new_figure(x="", y="nats per sample")
     add_ranges(picture, found, "stored_least", "stored_most", what="where I(w; y|x) lies")
-    line = {"color": "grey", "dash": "dot"}
-    picture.add_hline(y=terms.label_entropy, line=line, annotation_text="H(y|x), all there is to store")
+    add_level(picture, terms.label_entropy, text="H(y|x), all there is to store")
     picture.update_layout(yaxis_rangemode="tozero")
     return picture
 
