@@ -46,7 +46,7 @@ def test_differences_are_named() -> None:
         {"task": "digit"}, {"method": "emq"}, {"model": "vgg"}, {"epochs": 0}, {"epochs": 1.5}, {"batch_size": 0},
         {"threads": True}, {"seed": -1}, {"train_size": 0}, {"max_lr": 0.0}, {"max_lr": float("nan")},
         {"momentum": 1.0}, {"weight_decay": -1e-4}, {"label_smoothing": 1.0}, {"validation": 1.0},
-        {"device": "tpu"}, {"precision": "fp8"},
+        {"device": "tpu"}, {"precision": "fp8"}, {"leave_out": -1}, {"leave_out": 0.5},
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name(setting: dict[str, Any]) -> None:

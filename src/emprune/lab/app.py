@@ -222,7 +222,7 @@ def _experiment(
     return Experiment(task=task, methods=methods, seeds=numbers, settings=settings, **chosen)
 
 
-app.command()(takes_settings(analyze))
+app.add_typer(analyze, name="analyze")
 
 
 @app.command()

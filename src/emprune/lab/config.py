@@ -56,6 +56,7 @@ class RunConfig:
         label_noise: Share of the training labels that are made wrong, in [0, 1).
         imbalance: Size of the training set's largest class over its smallest's, >= 1.
         subset_fraction: Share of the training samples that the run trains on, drawn by its seed, in (0, 1].
+        leave_out: Training samples, of those, that the run does not train on, drawn by its seed, >= 0.
         ema: Decay per step of a running average of the weights, which is what is scored then, in [0, 1); 0 for none.
         recalibrate_bn: Score once more at the end, with the batch-norm statistics estimated anew.
         device: auto, cpu or cuda.
@@ -87,6 +88,7 @@ class RunConfig:
     label_noise: float = 0.0
     imbalance: float = 1.0
     subset_fraction: float = 1.0
+    leave_out: int = 0
     ema: float = 0.0
     recalibrate_bn: bool = False
     device: str = "auto"
@@ -219,6 +221,7 @@ class RunConfig:
         _check("label_noise", self.label_noise, float, 0 <= self.label_noise < 1, "in [0, 1), a share")
         _check("imbalance", self.imbalance, float, 1 <= self.imbalance < math.inf, "a number of at least 1")
         _check("subset_fraction", self.subset_fraction, float, 0 < self.subset_fraction <= 1, "in (0, 1], a share")
+        _check("leave_out", self.leave_out, int, self.leave_out >= 0, "0 or a positive integer")
         _check("ema", self.ema, float, 0 <= self.ema < 1, "in [0, 1), a decay per step")
         _check("validation", self.validation, float, 0 <= self.validation < 1, "in [0, 1), a share")
 

@@ -1,10 +1,11 @@
-"""The options that `run`, `compare` and `estimate` have in common: a run's settings, declared once."""
+"""The options that `run`, `compare`, `estimate` and `analyze` have in common: a run's settings, declared once."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -120,8 +121,15 @@ PARAMETERS = tuple(
 )
 
 
-def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each setting, in the place of its parameter `settings`, a dictionary."""
+def takes_settings(
+    command: Callable[..., None], *, unless_given: Mapping[str, Any] | None = None
+) -> Callable[..., None]:
+    """Give a command an option for each setting, in the place of its parameter `settings`, a dictionary.
+
+    Args:
+        command: The command.
+        unless_given: The settings that it makes itself where they are not given, for its help to say.
+    """
 
     @functools.wraps(command)
     def with_settings(**values: Any) -> None:
@@ -130,10 +138,22 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
         command(settings=given, **values)
 
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(PARAMETERS)
+    shared = [_with_default(parameter, unless_given or {}) for parameter in PARAMETERS]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
     with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_settings.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_settings
+
+
+def _with_default(parameter: inspect.Parameter, defaults: Mapping[str, Any]) -> inspect.Parameter:
+    """Return a setting's option whose help names the command's own default, where it has one."""
+    if parameter.name not in defaults:
+        return parameter
+    kind, option = get_args(parameter.annotation)
+    value = defaults[parameter.name]
+    option = copy.copy(option)
+    option.show_default = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return parameter.replace(annotation=Annotated[kind, option])
 
 
 def refuse_settings(settings: Mapping[str, Any], *, because: str) -> None:

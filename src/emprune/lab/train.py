@@ -94,13 +94,15 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
 
 
 def _score(session: Session, epoch: int) -> dict[str, float]:
-    """Score on validation and on test, each after the epochs that the objective says."""
+    """Score on validation, on test and on a probe of the training data, after the epochs that the objective says."""
     scores = {}
     objective, splits = session.objective, session.splits
     if splits.validation is not None and epoch in objective.validation_epochs():
         scores.update(_named("validation", session.score(splits.validation)))
     if epoch in objective.test_epochs():
         scores.update(_named("test", session.score(splits.test)))
+    if epoch in objective.probe_epochs():
+        scores["probe_loss"] = session.score(objective.probe(splits.train))["loss"]
     return scores
 
 

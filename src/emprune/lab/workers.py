@@ -79,9 +79,9 @@ def load_splits(config: RunConfig, data_dir: Path | None) -> Splits[Any]:
     """Return the splits that a run trains and scores on; the last data are kept."""
     subset = (config.train_size, config.validation, config.imbalance, config.label_noise)
     splits = _load_splits(config.task, subset, data_dir)
-    if config.subset_fraction == 1:
+    if config.subset_fraction == 1 and config.leave_out == 0:
         return splits
-    chosen = drawn(len(splits.train), fraction=config.subset_fraction, seed=config.seed)
+    chosen = drawn(len(splits.train), fraction=config.subset_fraction, leave_out=config.leave_out, seed=config.seed)
     return Splits(splits.train.take(chosen), splits.test, splits.validation)
 
 

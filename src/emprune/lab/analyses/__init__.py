@@ -1,21 +1,18 @@
-"""What runs on random subsets say about memory, one analysis a file, and their registry."""
+"""What finished runs say beyond their accuracy, one analysis a file, and their registry. A new one is a line below."""
 
-from emprune.lab.analyses.alignment_gap import ALIGNMENT_GAP
-from emprune.lab.analyses.base import Analysis
-from emprune.lab.analyses.memorization import MEMORIZATION
-from emprune.lab.errors import unknown_name
+from emprune.lab.analyses.alignment_gap import AlignmentGap
+from emprune.lab.analyses.base import Analysis, Conclusion
+from emprune.lab.analyses.leave_one_out import LeaveOneOut
+from emprune.lab.analyses.loss_curves import LossCurves
+from emprune.lab.analyses.memorization import Memorization
+from emprune.lab.analyses.runs import Run
+from emprune.lab.analyses.static_removal import StaticRemoval
+from emprune.lab.analyses.theorem_1 import Theorem1
+from emprune.lab.analyses.visits import Visits
 
-__all__ = ["ANALYSES", "Analysis", "get_analysis"]
+__all__ = ["ANALYSES", "Analysis", "Conclusion", "Run"]
 
-ANALYSES: dict[str, Analysis] = {analysis.name: analysis for analysis in (MEMORIZATION, ALIGNMENT_GAP)}
-
-
-def get_analysis(name: str) -> Analysis:
-    """Return the analysis of that name.
-
-    Raises:
-        ConfigError: If there is none; the message lists those there are.
-    """
-    if name not in ANALYSES:
-        raise unknown_name("analysis", name, ANALYSES)
-    return ANALYSES[name]
+ANALYSES: dict[str, Analysis] = {
+    analysis.name: analysis
+    for analysis in (Visits(), LossCurves(), LeaveOneOut(), StaticRemoval(), Theorem1(), Memorization(), AlignmentGap())
+}

@@ -15,38 +15,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emprune.lab.analyses.base import Analysis
+from emprune.lab.analyses.gap_analysis import GapAnalysis
 from emprune.lab.objectives.base import EVALUATION_BATCH
 from emprune.lab.session import Session
 from emprune.lab.tasks import Split
 
-__all__ = ["ALIGNMENT_GAP"]
+__all__ = ["AlignmentGap"]
 
 NUM_PAIRS = 5
 VIEWS_SEED = 0
 
 
-@torch.no_grad()
-def alignment(session: Session, split: Split) -> Tensor:
-    """Return (N,) float32, minus the mean distance of five pairs of views, which are the same for every model."""
-    objective, model = session.objective, session.result_model
-    generator = torch.Generator(session.compute.device).manual_seed(VIEWS_SEED)
-    model.eval()
-    parts = []
-    for x in split.x.split(EVALUATION_BATCH):
-        distance = torch.zeros(len(x), device=x.device)
-        for _ in range(NUM_PAIRS):
-            first, second = (F.normalize(objective.predict(model, v), dim=1) for v in objective.transform(generator, x))
-            distance += (first - second).norm(dim=1) / NUM_PAIRS
-        parts.append(-distance)
-    model.train()
-    return torch.cat(parts)
+class AlignmentGap(GapAnalysis):
+    """How much closer a sample's views lie, in pre-training, with the sample in the training set.
 
+    Encoders train on random parts of the data, 70 % unless --subset-fraction
+    says otherwise; the distance is that of features of unit length, of five
+    pairs of views, in units of the range over all samples and methods
+    (SSLMem, Wang et al. 2024).
 
-ALIGNMENT_GAP = Analysis(
-    name="alignment-gap",
-    quantity="alignment gap: how much closer a sample's views are with it in the training set than without",
-    objective="contrastive",
-    measure=alignment,
-    by_range=True,
-)
+    [bold]Example[/bold]
+
+    emprune analyze alignment-gap simclr-cifar10 --train-size 5000 --runs 6 --out runs/alignment
+    """
+
+    name = "alignment-gap"
+    objective = "contrastive"
+    quantity = "alignment gap: how much closer a sample's views are with it in the training set than without"
+    by_range = True
+
+    @torch.no_grad()
+    def measure(self, session: Session, split: Split) -> Tensor:
+        """Return (N,) float32, minus the mean distance of five pairs of views, which are the same for every model."""
+        objective, model = session.objective, session.result_model
+        generator = torch.Generator(session.compute.device).manual_seed(VIEWS_SEED)
+        model.eval()
+        parts = []
+        for x in split.x.split(EVALUATION_BATCH):
+            distance = torch.zeros(len(x), device=x.device)
+            for _ in range(NUM_PAIRS):
+                views = objective.transform(generator, x)
+                first, second = (F.normalize(objective.predict(model, view), dim=1) for view in views)
+                distance += (first - second).norm(dim=1) / NUM_PAIRS
+            parts.append(-distance)
+        model.train()
+        return torch.cat(parts)

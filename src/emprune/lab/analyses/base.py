@@ -1,64 +1,138 @@
-"""What an analysis of memory is: a number per sample and model, compared between models that saw it and others."""
+"""What an analysis is: which runs it takes, and what it concludes from them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
 
-from torch import Tensor
+import plotly.graph_objects as go
+from rich.table import Table
 
 from emprune.errors import ConfigError
+from emprune.lab.analyses.picture import page
+from emprune.lab.analyses.runs import Run
 from emprune.lab.experiment import Experiment
-from emprune.lab.session import Session
-from emprune.lab.tasks import ImageTask, Split, get_task
+from emprune.lab.store import write_whole
+from emprune.lab.tasks import ImageTask, get_task
 
-__all__ = ["Analysis"]
+__all__ = ["Analysis", "Conclusion", "check_subsets"]
 
-FEWEST_RUNS = 2
+FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Analysis:
-    """How strongly a trained model shows that it saw a sample.
+class Conclusion:
+    """What the runs say.
 
     Args:
-        name: As given on the command line.
-        quantity: What the difference between those that saw a sample and those that did not is called.
-        objective: What the task must be for.
-        measure: Maps a trained session and N samples to (N,) float, higher where a sample is remembered better.
-        by_range: Whether differences are divided by their range over all samples and methods.
+        quantity: What was found, in a line.
+        values: The same as plain values, each method's under `methods`.
+        table: In numbers, for a terminal.
+        figures: As pictures.
+        remarks: What a reader of any of them must know.
     """
 
-    name: str
     quantity: str
-    objective: str
-    measure: Callable[[Session, Split], Tensor]
-    by_range: bool
+    values: Mapping[str, Any]
+    table: Table
+    figures: Sequence[go.Figure]
+    remarks: Sequence[str] = ()
+
+
+class Analysis(ABC):
+    """A question, answered by the finished runs of an experiment: equal cost, several seeds, paired by seed.
+
+    A new one is a file with a class like this, whose docstring is the help of its command, and a line in the registry.
+    """
+
+    name: ClassVar[str]
+    """As given on the command line; also the name of its files."""
+    objective: ClassVar[str | None] = "classification"
+    """What the task must be for; None takes every task, those on texts too."""
+    methods: ClassVar[str] = "full,random-permutation,greedy,emp"
+    """The methods that are run unless others are asked for."""
+    num_runs: ClassVar[int]
+    """The runs of each method, likewise."""
+    fewest_runs: ClassVar[int] = 1
+    settings: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """What runs are made with, unless told otherwise, instead of the recipe's; a list is varied."""
+
+    @abstractmethod
+    def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
+        """Return what the finished runs say.
+
+        Raises:
+            RunError: If a run lacks what is asked of it.
+        """
+
+    def check(self, experiment: Experiment) -> None:  # noqa: B027 - most need none
+        """Raise ConfigError if the runs could not answer the question."""
 
     def experiment(
         self, task: str, *, methods: Sequence[str], num_runs: int, baseline: str, settings: Mapping[str, Any]
     ) -> Experiment:
-        """Return the runs that it takes: of each method, `num_runs` on random subsets that the methods share.
+        """Return the runs that it takes, seeds 0 to `num_runs` − 1 of each method.
 
         Raises:
-            ConfigError: If the task is for another objective, or nobody would miss a sample.
+            ConfigError: If they could not answer the question, or are impossible.
         """
+        self._check_task(task)
+        if num_runs < self.fewest_runs:
+            raise ConfigError(f"`runs` must be at least {self.fewest_runs}: got runs={num_runs}.")
+        experiment = Experiment(
+            task=task,
+            methods=methods,
+            seeds=list(range(num_runs)),
+            baseline=baseline,
+            settings={**self.settings, **settings},
+            title=self.name,
+        )
+        self.check(experiment)
+        return experiment
+
+    def document(self, experiment: Experiment, conclusion: Conclusion) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "format": FORMAT,
+            "analysis": self.name,
+            "quantity": conclusion.quantity,
+            "task": experiment.task,
+            "baseline": experiment.baseline,
+            "num_runs": len(experiment.seeds),
+            "settings": dict(experiment.settings),
+            "remarks": list(conclusion.remarks),
+            **conclusion.values,
+        }
+
+    def write(self, experiment: Experiment, conclusion: Conclusion, out: Path) -> list[Path]:
+        """Write OUT/<name>.json and .html, and return the two."""
+        numbers, picture = (out / f"{self.name}.{kind}" for kind in ("json", "html"))
+        text = json.dumps(self.document(experiment, conclusion), indent=1) + "\n"
+        title = f"{experiment.task}: {len(experiment.seeds)} runs a method"
+        html = page(conclusion.figures, title=title, heading=conclusion.quantity, remarks=conclusion.remarks)
+        write_whole(numbers, lambda file: file.write(text.encode()))
+        write_whole(picture, lambda file: file.write(html.encode()))
+        return [numbers, picture]
+
+    def _check_task(self, task: str) -> None:
         chosen = get_task(task)
+        if self.objective is None:
+            return
         if not isinstance(chosen, ImageTask):
             raise ConfigError(f"`{self.name}` measures models of images, which we train ourselves: got {task!r}.")
-        objective = chosen.objective
-        if objective != self.objective:
+        if chosen.objective != self.objective:
             raise ConfigError(
-                f"`{self.name}` is an analysis of {self.objective} tasks: got {task!r}, a {objective} task. "
+                f"`{self.name}` is an analysis of {self.objective} tasks: got {task!r}, a {chosen.objective} task. "
                 "`emprune tasks` lists them."
             )
-        if num_runs < FEWEST_RUNS:
-            raise ConfigError(f"`runs` must be at least {FEWEST_RUNS}, one with and one without: got runs={num_runs}.")
-        if not settings.get("subset_fraction", 1.0) < 1:
-            raise ConfigError(
-                "`subset_fraction` must be below 1, so that every sample is missing from some runs: "
-                f"got subset_fraction={settings.get('subset_fraction', 1.0)}."
-            )
-        seeds = list(range(num_runs))
-        return Experiment(
-            task=task, methods=methods, seeds=seeds, baseline=baseline, settings=settings, title=self.name
-        )
+
+
+def check_subsets(experiment: Experiment, *, so_that: str) -> None:
+    """Raise ConfigError unless each run trains on less than all the data."""
+    fractions = experiment.settings.get("subset_fraction", 1.0)
+    for fraction in fractions if isinstance(fractions, list) else [fractions]:
+        if not fraction < 1:
+            raise ConfigError(f"`subset_fraction` must be below 1, so that {so_that}: got subset_fraction={fraction}.")

@@ -9,23 +9,29 @@ a single sample's estimate is coarse; the distribution, and its mean above all, 
 
 from torch import Tensor
 
-from emprune.lab.analyses.base import Analysis
+from emprune.lab.analyses.gap_analysis import GapAnalysis
 from emprune.lab.session import Session
 from emprune.lab.tasks import Split
 
-__all__ = ["MEMORIZATION"]
+__all__ = ["Memorization"]
 
 
-def is_right(session: Session, split: Split) -> Tensor:
-    """Return (N,) float32, 1 where the class is named right, without augmentation."""
-    logits = session.objective.predict_all(session.result_model, split.x)
-    return (logits.argmax(1) == split.y).float()
+class Memorization(GapAnalysis):
+    """How much likelier a sample's class is named with the sample in the training set.
 
+    Runs train on random parts of the data, 70 % unless --subset-fraction says
+    otherwise: how often those that had a sample name its class, minus how
+    often the others do (Feldman & Zhang 2020).
 
-MEMORIZATION = Analysis(
-    name="memorization",
-    quantity="memorization: accuracy on a sample with it in the training set, minus without",
-    objective="classification",
-    measure=is_right,
-    by_range=False,
-)
+    [bold]Example[/bold]
+
+    emprune analyze memorization digits --label-noise 0.1 --runs 8 --out runs/memory
+    """
+
+    name = "memorization"
+    quantity = "memorization: accuracy on a sample with it in the training set, minus without"
+
+    def measure(self, session: Session, split: Split) -> Tensor:
+        """Return (N,) float32, 1 where the class is named right, without augmentation."""
+        logits = session.objective.predict_all(session.result_model, split.x)
+        return (logits.argmax(1) == split.y).float()

@@ -12,19 +12,32 @@ from torch import Tensor, nn
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.tasks import ImageTask, Split, Splits
+from emprune.randomness import derive_generator
 
-__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "quarters"]
+__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "evenly", "quarters"]
 
 EVALUATION_BATCH = 250
 """What fits the caches of a CPU: of our networks a larger batch takes half as long again per sample there."""
+
+PROBE_SIZE = 1000
 
 Network: TypeAlias = Callable[[Tensor], Any]
 """The model, or what it was compiled or wrapped into."""
 
 
+def evenly(num_epochs: int, *, times: int) -> set[int]:
+    """Return so many epochs spread evenly over a run, the last among them; all where there are not more.
+
+    Example:
+        >>> sorted(evenly(10, times=4))
+        [2, 4, 7, 9]
+    """
+    return {math.ceil(num_epochs * part / times) - 1 for part in range(1, times + 1)}
+
+
 def quarters(num_epochs: int) -> set[int]:
     """Return the last epoch of each quarter of a run."""
-    return {math.ceil(num_epochs * quarter / 4) - 1 for quarter in (1, 2, 3, 4)}
+    return evenly(num_epochs, times=4)
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,15 @@ class Objective(ABC):
     def validation_epochs(self) -> set[int]:
         """Return the epochs after which a validation part is scored, the last among them."""
 
+    def probe_epochs(self) -> set[int]:
+        """Return the epochs after which the loss on a probe of the training data is measured; none by default."""
+        return set()
+
+    def probe(self, train: Split) -> Split:
+        """Return that probe: the same for all methods of one seed on one training set."""
+        order = torch.randperm(len(train), generator=derive_generator(self.config.seed, "probe"))
+        return train.take(order[:PROBE_SIZE])
+
     @abstractmethod
     def check_ranks(self, num_ranks: int) -> None:
         """Raise ConfigError if so many ranks cannot share the run."""
@@ -101,7 +123,8 @@ class Objective(ABC):
     def num_scored(self, splits: Splits) -> int:
         """Return how many images the run's scoring takes through the model."""
         validation = 0 if splits.validation is None else len(splits.validation)
-        return len(splits.test) * len(self.test_epochs()) + validation * len(self.validation_epochs())
+        probed = min(PROBE_SIZE, len(splits.train)) * len(self.probe_epochs())
+        return len(splits.test) * len(self.test_epochs()) + validation * len(self.validation_epochs()) + probed
 
     def run(self, network: Network, x: Tensor) -> Any:
         """Return what a network makes of images (B, C, H, W), in the run's precision."""

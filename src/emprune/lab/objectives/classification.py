@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.models import make_model
-from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, quarters
+from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, evenly, quarters
 from emprune.lab.tasks import Split
 
 __all__ = ["Classification"]
+
+NUM_PROBES = 20
 
 
 class Classification(Objective):
@@ -61,3 +63,7 @@ class Classification(Objective):
     def validation_epochs(self) -> set[int]:
         """Return every epoch."""
         return set(range(self.config.epochs))
+
+    def probe_epochs(self) -> set[int]:
+        """Return epochs spread evenly, so many that a curve can be drawn."""
+        return evenly(self.config.epochs, times=NUM_PROBES)

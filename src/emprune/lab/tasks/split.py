@@ -85,12 +85,13 @@ def divide(
     return Splits(_noisy(trained, label_noise, num_classes), splits.test, held)
 
 
-def drawn(num_samples: int, *, fraction: float, seed: int) -> Tensor:
+def drawn(num_samples: int, *, fraction: float = 1.0, leave_out: int = 0, seed: int) -> Tensor:
     """Return which of the training samples a run trains on that draws its own: unlike `divide`, by the run's seed.
 
     Args:
         num_samples: Those there are.
         fraction: The share that is drawn, in (0, 1].
+        leave_out: How many of those are left out again, >= 0.
         seed: The run's.
 
     Returns:
@@ -100,12 +101,15 @@ def drawn(num_samples: int, *, fraction: float, seed: int) -> Tensor:
         ConfigError: If that is none.
 
     Example:
-        >>> len(drawn(10, fraction=0.7, seed=0))
-        7
+        >>> len(drawn(10, fraction=0.7, seed=0)), len(drawn(10, leave_out=1, seed=0))
+        (7, 9)
     """
-    size = round(fraction * num_samples)
+    size = round(fraction * num_samples) - leave_out
     if size < 1:
-        raise ConfigError(f"`subset_fraction` leaves nothing of {num_samples} samples: got subset_fraction={fraction}.")
+        rest = f" and leave_out={leave_out}" if leave_out else ""
+        raise ConfigError(
+            f"`subset_fraction` leaves nothing of {num_samples} samples: got subset_fraction={fraction}{rest}."
+        )
     return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(num_samples)[:size]))
 
 

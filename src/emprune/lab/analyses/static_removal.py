@@ -1,0 +1,106 @@
+"""What is lost of data that are removed before training. The paper's Figure 5.
+
+At each rate every run removes a random part of the training data, drawn by its seed, and trains on the rest for as many
+epochs; then the mean loss of what was removed is compared with that of what was kept. Both are the plain cross-entropy
+of the final model, without augmentation. The gap between them is what the model knows of samples only because it saw
+them; how both change with the rate is what a smaller training set, and the fewer steps that come with it, cost.
+
+The rates are ours, and so is that runs have equally many *epochs*, as in the tables of static pruning: a run that
+removes 90 % makes a tenth of the steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import plotly.graph_objects as go
+
+from emprune.lab.analyses.base import Analysis, Conclusion, check_subsets
+from emprune.lab.analyses.picture import add_band, colours, new_figure
+from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
+from emprune.lab.analyses.tables import cell, make_table, plain
+from emprune.lab.experiment import Experiment
+from emprune.lab.statistics import Estimate, mean_interval
+
+__all__ = ["StaticRemoval"]
+
+Losses = dict[float, list[tuple[float, float]]]
+"""By rate, ascending: of each run the mean loss of what was removed, and of what was kept."""
+
+
+class StaticRemoval(Analysis):
+    """Mean loss of the removed data against the rate of random static pruning, and of the kept data beside it.
+
+    The paper's Figure 5, five runs each, at rates of 10, 30, 50, 70 and 90 %;
+    --subset-fraction 0.4 is one rate alone, 60 %. Runs train on all that is
+    kept, in every epoch; other --methods prune that again.
+
+    [bold]Example[/bold]
+
+    emprune analyze static-removal digits --epochs 10 --out runs/removal
+    """
+
+    name = "static-removal"
+    methods = "full"
+    num_runs = 5
+    settings = MappingProxyType({"subset_fraction": [0.9, 0.7, 0.5, 0.3, 0.1]})
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse runs that would remove nothing."""
+        check_subsets(experiment, so_that="something is removed")
+
+    def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
+        """Return the losses by rate."""
+        found = {method: losses_by_rate(own) for method, own in by_method(runs).items()}
+        table = make_table(
+            "mean loss of what was removed before training", "method", "removed", "loss of it", "of the kept"
+        )
+        for method, rates in found.items():
+            for rate in rates:
+                removed, kept = (cell(mean, digits=3, signed=False) for mean in means(rates, rate))
+                table.add_row(method, f"{rate:.0%}", removed, kept)
+        return Conclusion(
+            quantity="static removal: mean loss of the data removed before training",
+            values={"methods": {method: values(rates) for method, rates in found.items()}},
+            table=table,
+            figures=[figure(found)],
+            remarks=["Equally many epochs at every rate, so that a higher rate also means fewer steps."],
+        )
+
+
+def losses_by_rate(runs: Sequence[Run]) -> Losses:
+    """Return what the runs of a method lose."""
+    found: Losses = {}
+    for run in sorted(runs, key=lambda run: -run.job.config.subset_fraction):
+        losses, kept = run.measured(OUTPUTS)[:, 0], run.trained_on
+        rate = round(1 - run.job.config.subset_fraction, 9)
+        found.setdefault(rate, []).append((float(losses[~kept].mean()), float(losses[kept].mean())))
+    return found
+
+
+def means(rates: Losses, rate: float) -> tuple[Estimate, Estimate]:
+    """Return the mean losses of what was removed and of what was kept, over the runs at a rate."""
+    removed, kept = zip(*rates[rate], strict=True)
+    return mean_interval(removed), mean_interval(kept)
+
+
+def values(rates: Losses) -> list[dict[str, Any]]:
+    """Return a method's numbers as plain values, rate by rate."""
+    documents = []
+    for rate, runs in rates.items():
+        removed, kept = means(rates, rate)
+        per_run = {"removed": [run[0] for run in runs], "kept": [run[1] for run in runs]}
+        documents.append({"rate": rate, "removed": plain(removed), "kept": plain(kept), "per_run": per_run})
+    return documents
+
+
+def figure(found: Mapping[str, Losses]) -> go.Figure:
+    """Return the losses against the rate, with bands."""
+    picture = new_figure(x="share of the training data removed at random", y="mean cross-entropy")
+    for method, colour in colours(list(found)).items():
+        rates = list(found[method])
+        removed, kept = zip(*(means(found[method], rate) for rate in rates), strict=True)
+        add_band(picture, rates, removed, name=f"{method}: removed", colour=colour, floor=0)
+        add_band(picture, rates, kept, name=f"{method}: kept", colour=colour, floor=0, dash="dash")
+    picture.update_layout(xaxis_tickformat=".0%", yaxis_rangemode="tozero")
+    return picture

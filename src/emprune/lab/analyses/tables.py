@@ -1,0 +1,60 @@
+"""Estimates as cells of a table, as plain values, and as differences to a baseline."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from emprune.lab.statistics import Estimate, paired_difference
+
+__all__ = ["cell", "make_table", "number", "paired", "plain"]
+
+
+def make_table(title: str, first: str, *heads: str) -> Table:
+    """Return an empty table: the first column folds, the others are numbers."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for head in heads:
+        table.add_column(head, justify="right")
+    return table
+
+
+def cell(estimate: Estimate | None, *, digits: int = 4, signed: bool = True) -> str:
+    """Return a mean with its interval, as text.
+
+    Example:
+        >>> cell(Estimate(0.5, 0.1, 3)), cell(Estimate(0.5, 0.1, 3), digits=2, signed=False), cell(None)
+        ('+0.5000 ± 0.1000', '0.50 ± 0.10', '–')
+    """
+    if estimate is None:
+        return "–"
+    sign = "+" if signed else ""
+    spread = f" ± {estimate.half_width:.{digits}f}"
+    if math.isnan(estimate.half_width):
+        spread = " (all equal)" if estimate.num_seeds > 1 else ""
+    return f"{estimate.mean:{sign}.{digits}f}{spread}"
+
+
+def number(value: float) -> float | None:
+    """Return a number as JSON has it: null for nan."""
+    return None if math.isnan(value) else value
+
+
+def plain(estimate: Estimate | None) -> dict[str, Any] | None:
+    """Return an estimate as plain values."""
+    return None if estimate is None else {"mean": estimate.mean, "half_width": number(estimate.half_width)}
+
+
+def paired(values: Mapping[str, Mapping[int, float]], method: str, baseline: str) -> Estimate | None:
+    """Return a method's mean difference to the baseline, paired by seed; None where there is none to it.
+
+    Args:
+        values: Of each method, one number for each seed.
+        method: Whose.
+        baseline: The method that differences are taken to.
+    """
+    if method == baseline or baseline not in values:
+        return None
+    return paired_difference(values[method], values[baseline])

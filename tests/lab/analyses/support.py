@@ -1,0 +1,66 @@
+"""Analyses of runs small enough for tests, made in this process: a new one costs seconds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emprune.lab.analyses import ANALYSES, Conclusion, Run
+from emprune.lab.compare import Queue, make_queue
+from emprune.lab.config import RunConfig
+from emprune.lab.experiment import DEFAULT_BASELINE, Experiment
+from emprune.lab.workers import Job
+from tests.lab.runs import run_small
+
+SMALL: dict[str, Any] = {"epochs": 2, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
+
+
+def experiment_of(
+    name: str, task: str = "digits", *, methods: Sequence[str] = ("random",), num_runs: int = 2, **settings: Any
+) -> Experiment:
+    return ANALYSES[name].experiment(
+        task, methods=methods, num_runs=num_runs, baseline=DEFAULT_BASELINE, settings={**SMALL, **settings}
+    )
+
+
+def runs_of(experiment: Experiment, out: Path) -> list[Run]:
+    """Make the runs that are missing."""
+    return [Run(job) for job in made(experiment, out).jobs]
+
+
+def made(experiment: Experiment, out: Path) -> Queue:
+    queue = make_queue(experiment, out)
+    for job in queue.missing:
+        run_small(job.config, job.folder)
+    return queue
+
+
+def concluded(name: str, out: Path, *, task: str = "digits", **options: Any) -> Conclusion:
+    experiment = experiment_of(name, task, **options)
+    return ANALYSES[name].conclude(experiment, runs_of(experiment, out))
+
+
+def pretended(
+    folder: Path,
+    *,
+    method: str = "random",
+    seed: int = 0,
+    visits: Sequence[int] | None = None,
+    probe_losses: dict[int, float] | None = None,
+    **settings: Any,
+) -> Run:
+    """Return a run that has left no more than is given."""
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text("{}")
+    if visits is not None:
+        np.save(folder / "visits.npy", np.array(visits, dtype=np.int32))
+    if probe_losses is not None:
+        records = [
+            {"epoch": epoch, **({"probe_loss": probe_losses[epoch]} if epoch in probe_losses else {})}
+            for epoch in range(max(probe_losses, default=0) + 1)
+        ]
+        (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    config = RunConfig.for_task("digits", method, seed=seed, **{**SMALL, **settings})
+    return Run(Job(0, config, folder, None, 0))

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emprune.lab.analyses.runs import OUTPUTS
+from emprune.lab.analyses.static_removal import StaticRemoval
+from emprune.lab.tasks import drawn
+from tests.lab.analyses.support import experiment_of, runs_of
+
+
+def test_the_losses_of_the_removed_and_the_kept_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
+    experiment = experiment_of("static-removal", methods=["full"], subset_fraction=[0.75, 0.25])
+    runs = runs_of(experiment, tmp_path)
+    conclusion = StaticRemoval().conclude(experiment, runs)
+    rates = conclusion.values["methods"]["full"]
+    assert [told["rate"] for told in rates] == [0.25, 0.75]
+    for told in rates:
+        own = [run for run in runs if run.job.config.subset_fraction == 1 - told["rate"]]
+        assert [run.seed for run in own] == [0, 1]
+        for place, run in enumerate(own):
+            kept = drawn(80, fraction=1 - told["rate"], seed=run.seed).tolist()
+            losses = np.load(run.job.folder / f"{OUTPUTS.name}.npy")[:, 0]
+            removed = [loss for sample, loss in enumerate(losses) if sample not in kept]
+            assert len(removed) == 80 * told["rate"]
+            assert told["per_run"]["removed"][place] == pytest.approx(np.mean(removed))
+            assert told["per_run"]["kept"][place] == pytest.approx(np.mean(losses[kept]))
+        assert told["removed"]["mean"] == pytest.approx(np.mean(told["per_run"]["removed"]))
+    (figure,) = conclusion.figures
+    assert {line.name for line in figure.data if line.name} == {"full: removed", "full: kept"}
+
+
+def test_what_was_removed_is_worse_known_the_more_of_it_there_is(tmp_path: Path) -> None:
+    experiment = experiment_of(
+        "static-removal", methods=["full"], num_runs=1, epochs=12, train_size=300, subset_fraction=[0.9, 0.1]
+    )
+    little, much = StaticRemoval().conclude(experiment, runs_of(experiment, tmp_path)).values["methods"]["full"]
+    assert little["removed"]["mean"] < much["removed"]["mean"]
+
+
+def test_the_rates_are_five_unless_told_otherwise() -> None:
+    assert len(experiment_of("static-removal").variants()) == 5
+    (one,) = experiment_of("static-removal", subset_fraction=0.4).variants()
+    assert one.configs[0].subset_fraction == 0.4
