@@ -54,7 +54,8 @@ def test_where_the_interval_includes_zero_random_permutation_is_enough() -> None
     reading = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, 0.1, noise=0.5), "greedy": plus(RANDOM, -2)})
     assert reading.verdict == (
         "Random permutation is enough here: emp, the best of 2 methods that score, shows no clear difference to random "
-        "permutation (+0.20 ± 0.68). A gain of up to 0.88 is not excluded."
+        "permutation (+0.20 ± 0.68). A gain of up to 0.88 is not excluded. Random permutation itself is "
+        "0.98 ± 0.10 below full."
     )
     assert (
         "greedy at 30 % of the cost and 33 % of the training time is 2.96 ± 0.23 below full and 1.98 ± 0.14 below"
@@ -66,7 +67,7 @@ def test_where_even_the_best_score_loses_that_is_said() -> None:
     verdict = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, -0.5), "greedy": plus(RANDOM, -2)}).verdict
     assert verdict == (
         "Random permutation is enough here, and better: emp, the best of 2 methods that score, is 0.48 ± 0.14 below "
-        "random permutation."
+        "random permutation. Random permutation itself is 0.98 ± 0.10 below full."
     )
 
 
@@ -103,6 +104,7 @@ def test_what_costs_more_is_left_out_of_the_verdict_but_not_of_the_sentences() -
     reading = read({"full": FULL, RIVAL: RANDOM, "greedy": plus(RANDOM, -1), "infobatch:prune_ratio=0.5": FULL})
     assert reading.verdict == (
         "Random permutation is enough here, and better: greedy is 0.98 ± 0.14 below random permutation. "
+        "Random permutation itself is 0.98 ± 0.10 below full. "
         "infobatch:prune_ratio=0.5 decides its own cost, 62 %, and is left out of this."
     )
     assert reading.sentences[1].startswith(

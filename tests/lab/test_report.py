@@ -212,7 +212,7 @@ def test_many_classes_are_cut_to_the_worst(tmp_path: Path) -> None:
     accuracies = [50.0 + (7 * label) % 50 for label in range(50)]
     folder = write_run(tmp_path / "run", small_config("emp"), class_accuracy=[None, *accuracies[1:]])
     text = page_of(folder, out=tmp_path)
-    assert "The 20 classes with the lowest." in text
+    assert "The 20 classes with the lowest accuracy." in text
     assert "class 43</td><td>51.00" in text
 
 

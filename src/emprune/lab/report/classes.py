@@ -58,7 +58,8 @@ def class_figures(
     visits = _of_methods(group, lambda run: _visits(run, labels))
     visits.pop("full", None)
     shown = _shown(accuracy or visits)
-    which = f" The {len(shown)} classes with the lowest." if shown and len(shown) == MOST_CLASSES else ""
+    cut = any(own.shape[1] > MOST_CLASSES for own in (accuracy or visits).values())
+    which = f" The {MOST_CLASSES} classes with the {'lowest accuracy' if accuracy else 'fewest visits'}." if cut else ""
     title = "Accuracy of each class"
     figures = [Figure("class-accuracy", title, NO_ACCURACY)]
     if accuracy:

@@ -76,10 +76,10 @@ def _verdict(pruned: Sequence[Row], rival: Row | None) -> str:
         return f"No method that scores shares a seed with {RIVAL_NAME}: run the same seeds of both to compare them."
     best = min(paired, key=_rank)
     dearer = [row for row in scored if row not in alike]
-    return " ".join([*_judged(best, len(paired)), *map(_left_out, dearer)])
+    return " ".join([*_judged(best, rival, len(paired)), *map(_left_out, dearer)])
 
 
-def _judged(best: Row, num_scored: int) -> list[str]:
+def _judged(best: Row, rival: Row, num_scored: int) -> list[str]:
     """What the paired difference of the best method that scores to the rival allows to say."""
     gap = best.difference
     assert gap is not None
@@ -94,10 +94,18 @@ def _judged(best: Row, num_scored: int) -> list[str]:
         return [_sentence_case(f"{few}the score is worth having here: {said}"), *_caution(best, num_scored)]
     enough = f"{few}{RIVAL_NAME} is enough here"
     if gap.excludes_zero:
-        return [_sentence_case(f"{enough}, and better: {said}")]
+        return [_sentence_case(f"{enough}, and better: {said}"), *_price(rival)]
     possible = gap.mean + gap.half_width
     bound = [] if math.isnan(possible) else [f"A gain of up to {possible:.2f} is not excluded."]
-    return [_sentence_case(f"{enough}: {said}"), *bound]
+    return [_sentence_case(f"{enough}: {said}"), *bound, *_price(rival)]
+
+
+def _price(rival: Row) -> list[str]:
+    """What is enough among the pruned may be far from enough."""
+    gap = rival.to_full
+    if gap is None or not gap.excludes_zero or gap.mean > 0:
+        return []
+    return [f"{RIVAL_NAME.capitalize()} itself {' '.join(_gap(gap, 'full'))}."]
 
 
 def _caution(best: Row, num_scored: int) -> list[str]:
