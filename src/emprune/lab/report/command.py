@@ -1,5 +1,6 @@
 """`emprune report`: the runs of some folders on one page."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from emprune.lab.compare import Queue
 from emprune.lab.consoles import out, progress
 from emprune.lab.experiment import Experiment
 from emprune.lab.options import DataDir
+from emprune.lab.store import RunFolder
 
 __all__ = ["report", "report_comparison"]
 
@@ -61,11 +63,8 @@ def report_comparison(experiment: Experiment, queue: Queue, *, out_dir: Path, da
     The results are on the disk and on the screen by then: a page that cannot be made must not look like a comparison
     that failed after hours, so it is said, and that is all.
     """
-    import dataclasses
-
     from emprune.lab.report.page import write_report
     from emprune.lab.report.records import Found, Run
-    from emprune.lab.store import RunFolder
 
     runs = [Run(RunFolder(job.folder).result(), job.folder) for job in queue.jobs]
     try:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -14,13 +13,13 @@ import emprune
 from emprune.errors import ConfigError
 from emprune.lab.comparison import summarise
 from emprune.lab.config import RunConfig
-from emprune.lab.report.classes import class_figures, worst_classes
+from emprune.lab.report.classes import Worst, class_figures, worst_classes
 from emprune.lab.report.drawing import Figure, colours
 from emprune.lab.report.figures import Styles, against_cost, against_time, by_epoch, visit_figures
 from emprune.lab.report.provenance import commands, facts, sample_files
 from emprune.lab.report.reading import RIVAL, Reading, read_rows
 from emprune.lab.report.records import Found
-from emprune.lab.report.samples import Gallery, Training, galleries, load_training
+from emprune.lab.report.samples import MOST_METHODS, Gallery, Training, galleries, load_training
 from emprune.lab.report.sections import Group, Section, divide_runs
 from emprune.lab.store import write_whole
 from emprune.lab.tables import comparison_cells, greedy_note, notes
@@ -29,8 +28,6 @@ __all__ = ["write_report"]
 
 MOST_SAMPLES, ALL_SAMPLES = 12, 300
 """Shown of a method at either end, and on the page: pictures must not make it large."""
-
-METHODS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class GroupView:
     visits: Sequence[Figure]
     epochs: Sequence[Figure]
     classes: Sequence[Figure]
-    worst: Sequence[Any]
+    worst: Sequence[Worst]
     galleries: Sequence[Gallery]
     no_galleries: str
 
@@ -72,7 +69,7 @@ def write_report(found: Found, out: Path, *, baseline: str | None = None, data_d
 def _page(sections: Sequence[Section], num_unfinished: int, out: Path, data_dir: Path | None) -> str:
     styles = colours(run.method for section in sections for run in section.runs)
     num_groups = sum(len(section.groups) for section in sections)
-    size = max(3, min(MOST_SAMPLES, ALL_SAMPLES // (2 * METHODS_SHOWN * num_groups)))
+    size = max(3, min(MOST_SAMPLES, ALL_SAMPLES // (2 * MOST_METHODS * num_groups)))
     views = [
         {
             "section": section,

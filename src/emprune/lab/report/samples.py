@@ -21,7 +21,7 @@ from emprune.lab.statistics import mean_band
 from emprune.lab.tasks import Split, data_of
 from emprune.lab.workers import load_splits
 
-__all__ = ["Gallery", "Sample", "Training", "galleries", "load_training"]
+__all__ = ["MOST_METHODS", "Gallery", "Sample", "Training", "galleries", "load_training"]
 
 MOST_METHODS = 4
 MOST_PIXELS = 96
