@@ -36,7 +36,8 @@ def test_run_prints_a_summary_and_fills_its_folder(tmp_path: Path) -> None:
     )
     assert code == 0, stderr
     assert {path.name for path in tmp_path.iterdir()} == {
-        "config.json", "log.jsonl", "result.json", "visits.npy", "checkpoint.pt", "checkpoint-previous.pt",
+        "config.json", "log.jsonl", "result.json", "visits.npy", "samples.parquet", "checkpoint.pt",
+        "checkpoint-previous.pt",
     }  # fmt: skip
     for part in ("digits, emp:pool=2, seed 0", "accuracy on test", "accuracy on validation", "visits", "planning"):
         assert part in stdout

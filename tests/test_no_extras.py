@@ -15,6 +15,7 @@ EXTRAS = (
     "lightning",
     "platformdirs",
     "plotly",
+    "pyarrow",
     "rich",
     "scipy",
     "sklearn",

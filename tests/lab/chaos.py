@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -80,6 +81,7 @@ def differences(one: Path, other: Path) -> list[str]:
     equal = {
         "result.json": outcome(one) == outcome(other),
         "visits.npy": np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy")),
+        "samples.parquet": pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet")),
         "log.jsonl": log(one) == log(other),
     }
     parts = {f"checkpoint's {name}": _same(sessions[0][name], sessions[1].get(name)) for name in sessions[0]}
@@ -123,7 +125,7 @@ def _wait_for_epochs(number: int, process: ForkServerProcess, says: Path) -> Non
 
 def _interrupted(out: Path) -> str:
     """Say what a killed process was doing, by what it left."""
-    for name in ("checkpoint.pt", "visits.npy", "result.json"):
+    for name in ("checkpoint.pt", "visits.npy", "samples.parquet", "result.json"):
         if list(out.glob(f".{name}.*")):
             between = (
                 name == "checkpoint.pt" and not (out / name).exists() and (out / "checkpoint-previous.pt").exists()

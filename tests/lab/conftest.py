@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.reports import write_comparison
 from tests.lab.runs import run_small, small_config
 
 
@@ -11,3 +12,11 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("finished") / "run"
     run_small(small_config(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of nine finished runs, never trained, and their results.json."""
+    out = tmp_path_factory.mktemp("comparison")
+    write_comparison(out)
+    return out

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from emprune.lab.config import RunConfig
 from emprune.lab.session import Session
@@ -68,5 +69,6 @@ def assert_equal_runs(one: Path, other: Path, models: tuple[Session, Session]) -
     weights = [session.model.state_dict() for session in models]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
     assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
+    assert pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet"))
     assert outcome(one) == outcome(other)
     assert log(one) == log(other)

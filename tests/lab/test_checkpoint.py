@@ -116,7 +116,10 @@ def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(tmp_path: Pat
     run_small(small_config(), tmp_path)
 
 
-@pytest.mark.parametrize(("name", "time"), [("checkpoint.pt", 3), ("visits.npy", 1), ("result.json", 1)])
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [("checkpoint.pt", 3), ("visits.npy", 1), ("samples.parquet", 1), ("result.json", 1)],
+)
 def test_a_full_disk_leaves_the_last_checkpoint_whole_and_nothing_else(
     name: str, time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -38,6 +39,7 @@ def assert_equal_text_runs(one: Path, other: Path, sessions: tuple[TextSession, 
     first, second = map(weights, sessions)
     assert all(first[name].equal(second[name]) for name in first)
     assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
+    assert pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet"))
     assert outcome(one) == outcome(other)
     assert log(one) == log(other)
 
@@ -70,7 +72,19 @@ def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_ne
     assert result["validation_accuracy"] == records[-1]["validation_accuracy"]
     assert "transformers" in result["versions"]
     assert "score" not in result
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "log.jsonl", "result.json", "visits.npy"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json", "log.jsonl", "result.json", "visits.npy", "samples.parquet",
+    }  # fmt: skip
+
+
+def test_each_text_and_each_class_are_recorded(place: Path, tmp_path: Path) -> None:
+    session = run_text(text_config(place, validation=0.25), tmp_path, place)
+    samples, result = pq.read_table(tmp_path / "samples.parquet"), outcome(tmp_path)
+    assert samples.column_names == ["index", "label", "visits", "loss", "memory", "score"]
+    assert samples["label"].to_pylist() == session.splits.train.labels
+    assert samples["visits"].to_pylist() == np.load(tmp_path / "visits.npy").tolist()
+    sizes = np.bincount(session.splits.test.labels)
+    assert np.dot(result["class_accuracy"], sizes) / sizes.sum() == pytest.approx(result["accuracy"])
 
 
 @pytest.mark.parametrize("method", ["emp:pool=2", "infobatch"])
@@ -159,7 +173,7 @@ def test_the_metric_of_the_task_is_the_score(place: Path, tmp_path: Path) -> Non
     assert result["metric"] == "Matthews"
     assert result["score"] == log(tmp_path)[-1]["test_score"]
     again = session.evaluate(session.splits.test)
-    assert again == {"accuracy": result["accuracy"], "loss": result["loss"], "score": result["score"]}
+    assert again == {name: result[name] for name in ("accuracy", "loss", "class_accuracy", "score")}
     assert result["score"] > 50  # it learned
 
 

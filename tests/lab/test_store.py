@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from emprune.lab.errors import RunError, RunExistsError
-from emprune.lab.store import SEAL_BYTES, RunFolder, write_whole
+from emprune.lab.store import RECORDS, SEAL_BYTES, RunFolder, write_whole
 from tests.lab.runs import small_config
 
 
@@ -106,6 +106,19 @@ def test_a_checkpoint_cut_anywhere_or_with_any_byte_changed_is_refused(tmp_path:
                 folder.load_checkpoint()
     path.write_bytes(good)
     assert folder.load_checkpoint() is not None
+
+
+def test_an_adopted_run_brings_what_its_folder_recorded_and_nothing_else(finished_run: Path, tmp_path: Path) -> None:
+    unfinished = RunFolder.open(tmp_path / "run", small_config())
+    unfinished.append_log({"epoch": 0})
+    result = RunFolder(finished_run).result()
+    unfinished.adopt(small_config(), result, source=finished_run)
+    assert unfinished.finished
+    for name in RECORDS:
+        assert (unfinished.path / name).read_bytes() == (finished_run / name).read_bytes()
+    assert {path.name for path in unfinished.path.iterdir()} == {"config.json", "result.json", *RECORDS}
+    unfinished.adopt(small_config(), result)  # a results.json has no more than this
+    assert {path.name for path in unfinished.path.iterdir()} == {"config.json", "result.json"}
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The `emprune` command in full: run, compare, estimate, analyze, data, methods, tasks."""
+"""The `emprune` command in full: run, compare, report, estimate, analyze, data, methods, tasks."""
 
 import dataclasses
 from pathlib import Path
@@ -25,6 +25,7 @@ from emprune.lab.consoles import out, progress
 from emprune.lab.data import find_data_set
 from emprune.lab.experiment import DEFAULT_BASELINE, DEFAULT_SEEDS, Experiment, parse_seeds
 from emprune.lab.options import DataDir, refuse_settings, takes_settings
+from emprune.lab.report.command import report, report_comparison
 from emprune.lab.specs import method_options, usable_as_text
 from emprune.lab.tables import comparison_table, forecast_table, queue_table, run_table
 from emprune.lab.tasks import TASKS, Recipe, get_task
@@ -83,8 +84,8 @@ def run(
     """Train once.
 
     The folder gets config.json, log.jsonl (a line per epoch), result.json,
-    visits.npy (how often each sample was visited), checkpoint.pt, and the
-    checkpoint before it.
+    visits.npy (how often each sample was visited), samples.parquet (its loss
+    and score too), checkpoint.pt, and the checkpoint before it.
     Ctrl-C stops after the current batch; --resume goes on from there, exactly.
 
     The test set is scored after a quarter, half, three quarters and all of
@@ -122,7 +123,9 @@ def compare(
     out_dir: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Folder of all the runs, results.json and table.md.", show_default="runs/<task or file>"
+            "--out",
+            help="Folder of all the runs, results.json, table.md and report.html.",
+            show_default="runs/<task or file>",
         ),
     ] = None,
     methods: Annotated[
@@ -178,6 +181,7 @@ def compare(
             out.print(comparison_table(group.rows, title=title, margin=experiment.margin))
             for remark in result.remarks(group):
                 out.print(remark, highlight=False)
+        report_comparison(experiment, queue, out_dir=where, data_dir=data_dir)
 
 
 @app.command()
@@ -222,6 +226,7 @@ def _experiment(
     return Experiment(task=task, methods=methods, seeds=numbers, settings=settings, **chosen)
 
 
+app.command()(report)
 app.add_typer(analyze, name="analyze")
 
 

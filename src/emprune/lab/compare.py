@@ -109,11 +109,11 @@ def adopt(queue: Queue, sources: Iterable[Path]) -> int:
     """
     missing = {(job.config.folder_name, job.config.seed): job for job in queue.missing}
     taken = 0
-    for result in itertools.chain.from_iterable(map(_results_in, sources)):
+    for result, source in itertools.chain.from_iterable(map(_results_in, sources)):
         config = RunConfig.from_json(result["config"])
         job = missing.pop((config.folder_name, config.seed), None)
         if job is not None and job.config == config:
-            RunFolder(job.folder).adopt(config, result)
+            RunFolder(job.folder).adopt(config, result, source=source)
             taken += 1
     return taken
 
@@ -167,14 +167,14 @@ def _folder(out: Path, config: RunConfig) -> Path:
     return out / get_task(config.task).slug / config.folder_name / f"seed-{config.seed}"
 
 
-def _results_in(source: Path) -> Iterator[dict[str, Any]]:
-    """The results of finished runs in a results.json, or in all the run folders below a folder."""
+def _results_in(source: Path) -> Iterator[tuple[dict[str, Any], Path | None]]:
+    """The results of finished runs in a results.json, or in all the run folders below a folder, and those folders."""
     if source.is_dir():
         for path in sorted(source.rglob("result.json")):
-            yield RunFolder(path.parent).result()
+            yield RunFolder(path.parent).result(), path.parent
         return
     try:
-        yield from json.loads(source.read_text())["runs"]
+        yield from ((result, None) for result in json.loads(source.read_text())["runs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source} is neither a folder of runs nor a results.json ({error}).") from error
 

@@ -2,6 +2,9 @@
 
 import os
 import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,17 +13,41 @@ import emprune
 from emprune.distributed import Ranks
 from emprune.lab.device import Compute
 
-__all__ = ["machine", "versions"]
+__all__ = ["commit", "machine", "versions"]
+
+GIT_SECONDS = 10
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides a run's numbers."""
+    """Return the versions of what decides a run's numbers, the commit of our source among them if it is under git."""
+    source = commit(Path(emprune.__file__).parent)
     return {
         "emprune": emprune.__version__,
+        **({} if source is None else {"commit": source}),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
     }
+
+
+@lru_cache
+def commit(folder: Path) -> str | None:
+    """Return the git commit of a package's source, with `-dirty` behind it where files differ; None without git.
+
+    A package that is merely installed below somebody else's repository is not part of it, and has none.
+    """
+    try:
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+        return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=GIT_SECONDS
+    )
+    return done.stdout.strip()
 
 
 def machine(compute: Compute, ranks: Ranks) -> dict[str, str | int | None]:

@@ -111,7 +111,7 @@ class Session:
         """What is scored: the running average of the weights where there is one, else the model."""
         return self.model if self.averaged is None else self.averaged
 
-    def score(self, split: Split, model: nn.Module | None = None) -> dict[str, float]:
+    def score(self, split: Split, model: nn.Module | None = None) -> dict[str, Any]:
         """Return the objective's scores on a split, by default of the run's result: `accuracy`, `loss` and others."""
         return self.objective.score(model or self.result_model, split, train=self.splits.train)
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["FEWEST_SEEDS", "Estimate", "holm", "mean_interval", "paired_difference"]
+__all__ = ["FEWEST_SEEDS", "Estimate", "holm", "mean_band", "mean_interval", "paired_difference"]
 
 FEWEST_SEEDS = 5
 """Below this many seeds an interval is wide and shaky, and tables say so."""
@@ -104,3 +105,31 @@ def paired_difference(
     if not common:
         return None
     return mean_interval([values[seed] - baseline[seed] for seed in common], confidence=confidence)
+
+
+def mean_band(
+    values: NDArray[np.float64], *, confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean over seeds at each of P points, and half the width of its Student t interval.
+
+    Args:
+        values: (S, P), a row for each seed; nan where a seed has no value.
+        confidence: Of the two-sided interval, in (0, 1).
+
+    Returns:
+        (P,) means, nan where no seed has a value, and (P,) half widths, nan where fewer than two have.
+
+    Example:
+        >>> mean, half_width = mean_band(np.array([[1.0, 5.0], [2.0, np.nan], [3.0, np.nan]]))
+        >>> mean.tolist(), half_width.round(2).tolist()
+        ([2.0, 5.0], [2.48, nan])
+    """
+    from scipy.special import stdtrit
+
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, values, 0).sum(0) / count
+        variance = np.where(known, (values - mean) ** 2, 0).sum(0) / (count - 1)
+        half_width = stdtrit(count - 1, (1 + confidence) / 2) * np.sqrt(variance / count)
+    return mean, np.where(count > 1, half_width, np.nan)

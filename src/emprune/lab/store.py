@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from emprune.errors import ConfigError
@@ -22,7 +24,10 @@ from emprune.lab.errors import RunError, RunExistsError
 __all__ = ["RunFolder", "write_whole"]
 
 CHECKPOINT, PREVIOUS, REFUSED = "checkpoint.pt", "checkpoint-previous.pt", "checkpoint-refused.pt"
-FILES = ("result.json", "config.json", CHECKPOINT, PREVIOUS, REFUSED, "log.jsonl", "visits.npy")
+RECORDS = ("log.jsonl", "visits.npy", "samples.parquet")
+"""What a run leaves behind besides its result, for whoever reads about it."""
+
+FILES = ("result.json", "config.json", CHECKPOINT, PREVIOUS, REFUSED, *RECORDS)
 
 MARK = b"\nemprune checkpoint "
 FORMAT = b"2"
@@ -79,11 +84,15 @@ class RunFolder:
             )
         return known is not None
 
-    def adopt(self, config: RunConfig, result: Mapping[str, Any]) -> None:
-        """Take over the result of a run that was made elsewhere."""
+    def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
+        """Take over the result of a run that was made elsewhere, and what it recorded if its folder is there."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._write_json("config.json", config.to_json())
         self._write_json("result.json", result)
+        for name in RECORDS:
+            (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
+            if source is not None and (source / name).is_file():
+                shutil.copyfile(source / name, self.path / name)
 
     @property
     def finished(self) -> bool:
@@ -102,9 +111,13 @@ class RunFolder:
             raise RunError(f"{self.path} holds no finished run.")
         return values
 
-    def finish(self, result: Mapping[str, Any], visits: torch.Tensor) -> None:
-        """Write the visits (N,) and, last, the result: its presence says that the run is complete."""
-        write_whole(self.path / "visits.npy", lambda file: np.save(file, visits.cpu().numpy()))
+    def finish(self, result: Mapping[str, Any], samples: pa.Table) -> None:
+        """Write what is known of each sample and, last, the result: its presence says that the run is complete."""
+        visits = samples["visits"].to_numpy()
+        write_whole(self.path / "visits.npy", lambda file: np.save(file, visits))
+        content = io.BytesIO()  # in memory first: what a full disk does to pyarrow is not ours to name
+        pq.write_table(samples, content, compression="zstd")
+        write_whole(self.path / "samples.parquet", lambda file: file.write(content.getbuffer()))
         self._write_json("result.json", result)
         shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
 

@@ -14,7 +14,16 @@ from emprune.lab.statistics import FEWEST_SEEDS, Estimate, mean_interval
 from emprune.lab.tasks import get_task
 from emprune.methods.emp import TWO_CLASS_BETA
 
-__all__ = ["comparison_table", "forecast_table", "greedy_note", "markdown_table", "notes", "queue_table", "run_table"]
+__all__ = [
+    "comparison_cells",
+    "comparison_table",
+    "forecast_table",
+    "greedy_note",
+    "markdown_table",
+    "notes",
+    "queue_table",
+    "run_table",
+]
 
 
 def run_table(result: Mapping[str, Any]) -> Table:
@@ -58,20 +67,26 @@ def forecast_table(config: RunConfig, forecast: Forecast) -> Table:
     return table
 
 
+def comparison_cells(rows: Sequence[Row], *, margin: float | None = None) -> list[list[str]]:
+    """Return the comparison as text: the heads, and a line for each row."""
+    return [_heads(rows, margin), *(_cells(row, rows, margin) for row in rows)]
+
+
 def comparison_table(rows: Sequence[Row], *, title: str, margin: float | None = None) -> Table:
     """Return the comparison for a terminal."""
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(_heads(rows, margin)):
+    heads, *cells = comparison_cells(rows, margin=margin)
+    for place, head in enumerate(heads):
         table.add_column(head, justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row, rows, margin))
+    for line in cells:
+        table.add_row(*line)
     return table
 
 
 def markdown_table(rows: Sequence[Row], *, margin: float | None = None) -> str:
     """Return the comparison as Markdown."""
-    heads = _heads(rows, margin)
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_cells(row, rows, margin) for row in rows)]
+    heads, *cells = comparison_cells(rows, margin=margin)
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

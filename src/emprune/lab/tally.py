@@ -54,7 +54,7 @@ class Tally:
     summary: dict[str, Any] = field(default_factory=dict)
     log_bytes: int = 0
     test_accuracy: dict[int, float] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
 
     def planned(self, summary: PrunerSummary) -> None:
         """Note what is known of the plan of an epoch that begins."""
@@ -64,7 +64,7 @@ class Tally:
         """Return what else has been counted, for the log and the result."""
         return {}
 
-    def close_epoch(self, score: Callable[[], dict[str, float]]) -> dict[str, Any]:
+    def close_epoch(self, score: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Have the model scored, move on to the next epoch and return the log's record of this one.
 
         Args:

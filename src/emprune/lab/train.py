@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from emprune.lab.errors import StoppedError
+from emprune.lab.samples import sample_table
 from emprune.lab.session import Session, planned_visits
 from emprune.lab.stopping import agreed
 from emprune.lab.store import RunFolder
@@ -63,6 +64,7 @@ def train(
         _save(session, tally, folder)
         if stop() and tally.epoch < num_epochs:
             raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
+    session.pruner.sync()  # what the last epoch observed belongs to what is recorded of the samples
     result = _finish(session, tally, folder) if leads else {}
     return session.ranks.broadcast(result, doing="the end of the run")
 
@@ -93,9 +95,9 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
     return tally.batch == num_batches
 
 
-def _score(session: Session, epoch: int) -> dict[str, float]:
+def _score(session: Session, epoch: int) -> dict[str, Any]:
     """Score on validation, on test and on a probe of the training data, after the epochs that the objective says."""
-    scores = {}
+    scores = dict[str, Any]()
     objective, splits = session.objective, session.splits
     if splits.validation is not None and epoch in objective.validation_epochs():
         scores.update(_named("validation", session.score(splits.validation)))
@@ -106,7 +108,7 @@ def _score(session: Session, epoch: int) -> dict[str, float]:
     return scores
 
 
-def _named(part: str, scores: Mapping[str, float]) -> dict[str, float]:
+def _named(part: str, scores: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{part}_{name}": value for name, value in scores.items()}
 
 
@@ -139,5 +141,5 @@ def _finish(session: Session, tally: Tally, folder: RunFolder) -> dict[str, Any]
     result = tally.result(session.config, session.splits, compute=session.compute, ranks=session.ranks)
     if session.config.recalibrate_bn:
         result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
-    folder.finish(result, session.pruner.visits)
+    folder.finish(result, sample_table(session.pruner, session.splits.train.y))
     return result

@@ -92,7 +92,7 @@ class Objective(ABC):
         """Return what is scored of a normalised batch of images (B, C, H, W), (B, ...) float32."""
 
     @abstractmethod
-    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, float]:
+    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, Any]:
         """Score a model on a split; `train` is what it was trained on.
 
         Returns:

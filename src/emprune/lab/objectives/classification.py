@@ -1,11 +1,13 @@
 """Classification: an augmented image, its label, the cross-entropy."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emprune.lab.class_accuracy import class_accuracy
 from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.models import make_model
 from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, evenly, quarters
@@ -46,15 +48,16 @@ class Classification(Objective):
         logits: Tensor = self.run(network, x).float()
         return logits
 
-    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, float]:
-        """Return the accuracy and the mean cross-entropy, without augmentation or smoothing."""
+    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, Any]:
+        """Return the accuracy, in all and by class, and the mean cross-entropy, without augmentation or smoothing."""
         totals = torch.zeros(2, dtype=torch.float64, device=self.compute.device)
         logits = self.predict_all(model, split.x)
         for part, y in zip(logits.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True):
             totals[0] += (part.argmax(1) == y).sum()
             totals[1] += F.cross_entropy(part, y, reduction="sum")
         right, loss = (totals / len(split)).tolist()
-        return {"accuracy": 100 * right, "loss": loss}
+        by_class = class_accuracy(logits.argmax(1), split.y, num_classes=self.task.num_classes)
+        return {"accuracy": 100 * right, "loss": loss, "class_accuracy": by_class}
 
     def test_epochs(self) -> set[int]:
         """Return the ends of the run's quarters."""

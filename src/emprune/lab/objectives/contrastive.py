@@ -1,7 +1,7 @@
 """Contrastive pre-training: two views of an image, told apart from all others; labels are for scoring only."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class Contrastive(Objective):
         features, _ = self.run(network, x)
         return features.float()  # type: ignore[no-any-return]
 
-    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, float]:
+    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, Any]:
         """Return the accuracies of a linear probe and of the nearest neighbours, fitted on the training data.
 
         `accuracy` is the probe's, `knn_accuracy` the neighbours'; `loss` is the contrastive loss of views that are the

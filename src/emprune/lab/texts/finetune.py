@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import TrainerCallback
@@ -15,6 +16,7 @@ from emprune.distributed import Ranks
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import quiet
 from emprune.lab.objectives.base import quarters
+from emprune.lab.samples import sample_table
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
 from emprune.lab.tally import Tally
@@ -114,9 +116,9 @@ class Course(TrainerCallback, ExportableState):
             control.should_training_stop = True
         control.should_save = True
 
-    def _score(self) -> dict[str, float]:
+    def _score(self) -> dict[str, Any]:
         """Score on validation after every epoch, on test after a few."""
-        tally, scores = self.tally, dict[str, float]()
+        tally, scores = self.tally, dict[str, Any]()
         if self.session.splits.validation is not None:
             scores |= {
                 f"validation_{name}": v for name, v in self.session.evaluate(self.session.splits.validation).items()
@@ -157,7 +159,9 @@ def finetune(
     if tally.epoch < num_epochs:
         raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
     result = _result(session, tally)
-    folder.finish(result, session.trainer.pruner.visits)
+    session.trainer.pruner.sync()  # what the last epoch observed belongs to what is recorded of the samples
+    labels = torch.tensor(session.splits.train.labels)
+    folder.finish(result, sample_table(session.trainer.pruner, labels))
     return result
 
 

@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from emprune.integrations.transformers import PrunedTrainer
+from emprune.lab.class_accuracy import class_accuracy
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.models.pretrained import load_pretrained, load_tokenizer
@@ -96,14 +97,16 @@ class TextSession:
         trainer.remove_callback(PrinterCallback)
         return cls(config, task, compute, encoded, trainer)
 
-    def evaluate(self, part: Encoded) -> dict[str, float]:
-        """Return the accuracy in per cent, the mean cross-entropy and, of another metric, the score of a part."""
+    def evaluate(self, part: Encoded) -> dict[str, Any]:
+        """Return accuracy in per cent, in all and by class, mean cross-entropy and, of another metric, the score."""
         prediction = self.trainer.predict(part)
         logits, labels = torch.as_tensor(prediction.predictions), torch.as_tensor(prediction.label_ids)
         predicted = logits.argmax(1).numpy()
+        by_class = class_accuracy(logits.argmax(1), labels, num_classes=self.task.num_classes)
         loss = float(torch.nn.functional.cross_entropy(logits.float(), labels))
         own = {} if self.task.metric == "accuracy" else {"score": score(self.task.metric, labels.numpy(), predicted)}
-        return {"accuracy": score("accuracy", labels.numpy(), predicted), "loss": loss, **own}
+        accuracy = score("accuracy", labels.numpy(), predicted)
+        return {"accuracy": accuracy, "loss": loss, "class_accuracy": by_class, **own}
 
 
 def _arguments(config: RunConfig, compute: Compute, folder: Path, *, warmup_steps: int) -> TrainingArguments:

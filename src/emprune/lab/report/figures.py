@@ -1,0 +1,230 @@
+"""A report's figures, a function each: accuracy against what it costs, visits, epochs, classes."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emprune.lab.report.drawing import Figure, Floats, add_band, add_points, canvas
+from emprune.lab.report.records import Run
+from emprune.lab.report.sections import Group, Section
+from emprune.lab.statistics import Estimate, mean_interval
+
+__all__ = ["against_cost", "against_time", "by_epoch", "visit_figures"]
+
+Styles = Mapping[str, Mapping[str, Any]]
+
+MOST_BINS = 50
+BESIDE = 0.8
+"""Per cent of the visits between methods that cost the same, so that they do not hide each other."""
+
+LORENZ_POINTS = 101
+NO_VISITS = "No run recorded its visits (visits.npy or samples.parquet in its folder), so there is nothing to draw."
+NO_LOG = "No run has its log (log.jsonl in its folder) to the last epoch, so there is nothing to draw."
+
+CURVES = (
+    ("probe-loss", "Training loss on the fixed probe", "loss on the probe, nats",
+     lambda record: record.get("probe_loss"),
+     "Plain cross-entropy on the same random training samples for all methods of a seed, those pruned too.",
+     "The logs hold no probe loss: the runs are older than it, or of a task that has none."),
+    ("churn", "Churn", "new since the epoch before, % of the plan",
+     lambda record: _percent(record["summary"]["churn"]),
+     "How much of an epoch's plan was not in the one before.", NO_LOG),
+    ("greedy-overlap", "Overlap with greedy", "in greedy's plan too, % of the plan",
+     lambda record: _percent(record["summary"]["greedy_overlap"]),
+     "How much of an epoch's plan the highest last losses would have chosen; from when every sample was seen once.",
+     "No epoch has an overlap: it is known from when every sample was seen once."),
+    ("staleness", "Staleness", "mean age of the scores, epochs",
+     lambda record: record["summary"]["staleness"],
+     "How old the last observation of a sample is on average; 1 where all were visited in the epoch before.", NO_LOG),
+)  # fmt: skip
+
+
+def against_cost(section: Section, styles: Styles) -> Figure:
+    """Return accuracy against visits, one point a method and cost, `full` as a line."""
+
+    def cost(runs: Sequence[Run]) -> Estimate:
+        return mean_interval([100 * float(run.result["visits_fraction"]) for run in runs])
+
+    return Figure(
+        name="accuracy-cost",
+        title=f"{_metric(section)} against cost",
+        note="95 % intervals over the seeds; the dashed line is full training. Methods of one cost stand side by side.",
+        drawing=_against(section, styles, "cost: visits, % of full training", cost, beside=BESIDE),
+    )
+
+
+def against_time(section: Section, styles: Styles) -> Figure:
+    """Return accuracy against the training time that was measured."""
+    longest = max(float(run.result["train_seconds"]) for run in section.runs)
+    unit, seconds = ("min", 60) if longest >= 180 else ("s", 1)
+
+    def time(runs: Sequence[Run]) -> Estimate:
+        return mean_interval([float(run.result["train_seconds"]) / seconds for run in runs])
+
+    places = {str(run.result["machine"].get("device_name")) for run in section.runs}
+    mixed = "" if len(places) == 1 else f" Measured in different places ({', '.join(sorted(places))}): do not compare."
+    return Figure(
+        name="accuracy-time",
+        title=f"{_metric(section)} against measured time",
+        note=f"Planning included, scoring not; 95 % intervals over the seeds in both directions.{mixed}",
+        drawing=_against(section, styles, f"training time, {unit}", time),
+    )
+
+
+def visit_figures(group: Group, styles: Styles) -> list[Figure]:
+    """Return how visits spread over the samples: as a histogram, a Lorenz curve, and a Gini coefficient."""
+    visits = {method: [v for v in (run.visits for run in runs) if v is not None] for method, runs in _pruned(group)}
+    visits = {method: own for method, own in visits.items() if own}
+    titles = {"visits": "Visits per sample", "lorenz": "Lorenz curve of the visits", "gini": "Gini coefficient"}
+    if not visits:
+        return [Figure("visits", titles["visits"], NO_VISITS)]
+    return [
+        Figure("visits", titles["visits"], _visits_note(group), _histogram(visits, styles)),
+        Figure("lorenz", titles["lorenz"], "The least visited samples first; the dotted line is even.",
+               _lorenz(visits, styles)),
+        Figure("gini", titles["gini"], "0: all samples are visited equally often; towards 1: a few take all visits.",
+               _gini(visits, styles)),
+    ]  # fmt: skip
+
+
+def by_epoch(group: Group, styles: Styles) -> list[Figure]:
+    """Return what the logs say of each epoch: the loss on the probe, churn, overlap with greedy, staleness."""
+    return [_curve(group, styles, *curve) for curve in CURVES]
+
+
+def _against(
+    section: Section, styles: Styles, x: str, place: Callable[[Sequence[Run]], Estimate], *, beside: float = 0.0
+) -> Any:
+    """Draw each method's points, `beside` each other by so much where they have one x."""
+    figure = canvas(x, f"{_metric(section)}, {_unit(section)}")
+    if _unit(section) == "%":
+        figure.update_yaxes(autorangeoptions_clipmax=101)
+    points: dict[str, dict[tuple[int, ...], tuple[float, float, float, float]]] = {}
+    for group in section.groups:
+        scores = {row.method: row.score for row in group.rows}
+        for method, runs in group.by_method.items():
+            at, score = place(runs), scores[method]
+            own = points.setdefault(method, {})  # `full` is in every group: once is enough
+            own[tuple(id(run) for run in runs)] = (at.mean, at.half_width, score.mean, score.half_width)
+    everywhere = [point[0] for own in points.values() for point in own.values()]
+    for own_cost, _, height, half in points.get("full", {}).values():
+        _add_line(figure, styles["full"], (min(0.95 * min(everywhere), own_cost), max(everywhere)), height, half)
+    for nth, (method, own) in enumerate(points.items()):
+        aside = beside * (nth - (len(points) - 1) / 2) if method != "full" else 0.0
+        ordered = [(x_mean + aside, x_half, y_mean, y_half) for x_mean, x_half, y_mean, y_half in sorted(own.values())]
+        add_points(figure, method, styles[method], ordered, hover="%{y:.2f} at %{x:.3g}", joined=len(ordered) > 1)
+    return figure
+
+
+def _add_line(figure: Any, style: Mapping[str, Any], ends: tuple[float, float], score: float, half: float) -> None:
+    if not math.isnan(half):
+        edge = {"mode": "lines", "meta": "full", "x": list(ends), "hoverinfo": "skip", "line": {"width": 0}}
+        figure.add_scatter(**edge, y=[score - half] * 2)
+        figure.add_scatter(**edge, y=[score + half] * 2, fill="tonexty", fillcolor="rgba(138,143,152,.16)")
+    figure.add_scatter(
+        x=list(ends), y=[score] * 2, mode="lines", meta="full", line={**style, "dash": "dash", "width": 1.5},
+        hovertemplate="full: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+
+
+def _pruned(group: Group) -> list[tuple[str, list[Run]]]:
+    """The methods but for `full`, whose samples are all visited in every epoch."""
+    return [(method, runs) for method, runs in group.by_method.items() if method != "full"]
+
+
+def _visits_note(group: Group) -> str:
+    full = " full, which visits all in every epoch, is left out." if "full" in group.by_method else ""
+    return f"Logarithmic; bands are 95 % intervals over the seeds.{full}"
+
+
+def _histogram(visits: Mapping[str, list[NDArray[np.int64]]], styles: Styles) -> Any:
+    most = max(int(own.max()) for runs in visits.values() for own in runs)
+    width = -(-(most + 1) // MOST_BINS)
+    num_bins = most // width + 1
+    smallest = 50 / max(len(own) for runs in visits.values() for own in runs)  # half a sample, in per cent
+    centres = [width * place + (width - 1) / 2 for place in range(num_bins)]
+    figure = canvas("visits of a sample in the run", "samples, %", yaxis_type="log")
+    top, bottom = math.log10(130), math.log10(smallest)
+    figure.update_yaxes(range=[bottom, top], dtick=1, exponentformat="none")
+    for method, runs in visits.items():
+        shares = np.array([100 * np.bincount(own // width, minlength=num_bins) / len(own) for own in runs])
+        hover = "%{y:.3g} % of the samples, %{x:.4g} visits"
+        add_band(figure, method, styles[method], centres, shares, shape="hvh", floor=smallest, hover=hover)
+    return figure
+
+
+def _lorenz(visits: Mapping[str, list[NDArray[np.int64]]], styles: Styles) -> Any:
+    figure = canvas("samples, least visited first, %", "their part of the visits, %")
+    x = np.linspace(0, 100, LORENZ_POINTS)
+    figure.add_scatter(x=[0, 100], y=[0, 100], mode="lines", line={"color": styles["full"]["color"], "dash": "dot"},
+                       hoverinfo="skip")  # fmt: skip
+    for method, runs in visits.items():
+        parts = np.array([_lorenz_curve(own, x) for own in runs])
+        hover = "%{x:.0f} % of the samples have %{y:.1f} % of the visits"
+        add_band(figure, method, styles[method], x.tolist(), parts, hover=hover)
+    return figure
+
+
+def _lorenz_curve(visits: NDArray[np.int64], x: Floats) -> Floats:
+    """The part of the visits, in per cent, that the first x per cent of the samples have."""
+    taken = np.concatenate([[0], np.cumsum(np.sort(visits))])
+    shares = 100 * taken / max(1, taken[-1])
+    curve: Floats = np.interp(x, np.linspace(0, 100, len(taken)), shares)
+    return curve
+
+
+def _gini(visits: Mapping[str, list[NDArray[np.int64]]], styles: Styles) -> Any:
+    from torch import from_numpy
+
+    from emprune.summary import gini
+
+    figure = canvas("Gini coefficient of the visits, 0 to 1", "method", xaxis_range=[-0.02, 1.02])
+    figure.update_yaxes(showticklabels=False, range=[-0.6, len(visits) - 0.2], showgrid=False)
+    for place, (method, runs) in enumerate(reversed(list(visits.items()))):
+        at = mean_interval([gini(from_numpy(own)) for own in runs])
+        add_points(figure, method, styles[method], [(at.mean, at.half_width, place, math.nan)], hover="%{x:.3f}")
+        left = at.mean < 0.5
+        figure.add_annotation(
+            x=at.mean, y=place, text=method, showarrow=False, yshift=13, xanchor="left" if left else "right"
+        )
+    return figure
+
+
+def _curve(
+    group: Group, styles: Styles, name: str, title: str, y: str, read: Callable[[Any], Any], note: str, missing: str
+) -> Figure:
+    figure, drawn = canvas("epoch", y), False
+    for method, runs in group.by_method.items():
+        logs = [run.log for run in runs if run.log]
+        values = np.array([[_number(read(record)) for record in log] for log in logs])
+        if not logs or np.isnan(values).all():
+            continue
+        add_band(
+            figure, method, styles[method], list(range(1, values.shape[1] + 1)), values, hover="%{y:.3g} in epoch %{x}"
+        )
+        drawn = True
+    if drawn:
+        return Figure(name, title, note, figure)
+    return Figure(name, title, missing if any(run.log for run in group.runs) else NO_LOG)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _metric(section: Section) -> str:
+    metric = section.groups[0].rows[0].metric
+    if metric != "accuracy":
+        return metric
+    return "Accuracy of a linear probe" if "knn_accuracy" in section.runs[0].result else "Accuracy"
+
+
+def _unit(section: Section) -> str:
+    return "%" if section.groups[0].rows[0].metric == "accuracy" else "× 100"

@@ -1,0 +1,132 @@
+"""The report itself: one HTML file that holds everything it shows, plotly.js too, and asks nobody for anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+import emprune
+from emprune.errors import ConfigError
+from emprune.lab.comparison import summarise
+from emprune.lab.config import RunConfig
+from emprune.lab.report.classes import Worst, class_figures, worst_classes
+from emprune.lab.report.drawing import Figure, colours
+from emprune.lab.report.figures import Styles, against_cost, against_time, by_epoch, visit_figures
+from emprune.lab.report.provenance import commands, facts, sample_files
+from emprune.lab.report.reading import RIVAL, Reading, read_rows
+from emprune.lab.report.records import Found
+from emprune.lab.report.samples import MOST_METHODS, Gallery, Training, galleries, load_training
+from emprune.lab.report.sections import Group, Section, divide_runs
+from emprune.lab.store import write_whole
+from emprune.lab.tables import comparison_cells, greedy_note, notes
+
+__all__ = ["write_report"]
+
+MOST_SAMPLES, ALL_SAMPLES = 12, 300
+"""Shown of a method at either end, and on the page: pictures must not make it large."""
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """A group as the template shows it."""
+
+    group: Group
+    reading: Reading
+    cells: Sequence[Sequence[str]]
+    remarks: Sequence[str]
+    visits: Sequence[Figure]
+    epochs: Sequence[Figure]
+    classes: Sequence[Figure]
+    worst: Sequence[Worst]
+    galleries: Sequence[Gallery]
+    no_galleries: str
+
+
+def write_report(found: Found, out: Path, *, baseline: str | None = None, data_dir: Path | None = None) -> Path:
+    """Write OUT/report.html and return its path.
+
+    Args:
+        found: The runs.
+        out: The folder to write into.
+        baseline: What differences are taken to; None leaves it to the comparisons that the runs were made for.
+        data_dir: Where data sets are cached, for the samples that are shown; None is the user's cache.
+
+    Raises:
+        ConfigError: If no run has the method that `baseline` names.
+    """
+    sections = divide_runs(found.runs, found.experiments, baseline=baseline)
+    page = _page(sections, found.num_unfinished, out, data_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "report.html"
+    write_whole(path, lambda file: file.write(page.encode()))
+    return path
+
+
+def _page(sections: Sequence[Section], num_unfinished: int, out: Path, data_dir: Path | None) -> str:
+    styles = colours(run.method for section in sections for run in section.runs)
+    num_groups = sum(len(section.groups) for section in sections)
+    size = max(3, min(MOST_SAMPLES, ALL_SAMPLES // (2 * MOST_METHODS * num_groups)))
+    views = [
+        {
+            "section": section,
+            "methods": list(dict.fromkeys(run.method for run in section.runs)),
+            "figures": [against_cost(section, styles), against_time(section, styles)],
+            "groups": [_group_view(group, styles, size, data_dir) for group in section.groups],
+            "facts": facts(section),
+            "commands": commands(section),
+            "files": sample_files(section, out),
+        }
+        for section in sections
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("emprune.lab.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja").render(
+        views=views,
+        styles=styles,
+        num_unfinished=num_unfinished,
+        version=emprune.__version__,
+        plotly_js=get_plotlyjs().replace("</script", "<\\/script"),
+    )
+
+
+def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path | None) -> GroupView:
+    training = load_training(group, data_dir)
+    shown = galleries(group, training, num_samples=num_samples) if isinstance(training, Training) else []
+    probed = any("knn_accuracy" in result for result in group.results)
+    return GroupView(
+        group=group,
+        reading=read_rows(summarise(group.results, baseline=RIVAL), probed=probed),
+        cells=comparison_cells(group.rows, margin=group.margin),
+        remarks=_remarks(group),
+        visits=visit_figures(group, styles),
+        epochs=by_epoch(group, styles),
+        classes=class_figures(group, styles, _labels(training)),
+        worst=worst_classes(group),
+        galleries=shown,
+        no_galleries=training if isinstance(training, str) else "Only full was run, which visits all samples alike.",
+    )
+
+
+def _labels(training: Training | str) -> NDArray[np.int64] | None:
+    if isinstance(training, str) or training.seed is not None:
+        return None
+    labels: NDArray[np.int64] = training.split.y.numpy()
+    return labels
+
+
+def _remarks(group: Group) -> list[str]:
+    said = notes(group.rows, group.results, baseline=group.baseline, margin=group.margin)
+    try:
+        configs = [RunConfig.from_json(result["config"]) for result in group.results]
+    except ConfigError:  # of a task or a method that is not here
+        return said
+    return said + greedy_note(configs)

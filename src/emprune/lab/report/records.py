@@ -1,0 +1,186 @@
+"""What a report is made from: finished runs, of which everything but the result may be missing."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from emprune.errors import ConfigError
+from emprune.lab.config import RunConfig
+
+__all__ = ["Experiment", "Found", "Run", "find_runs"]
+
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(RunConfig) if f.default is not dataclasses.MISSING}
+NEEDED = (
+    "accuracy", "visits_fraction", "optimizer_steps", "final_learning_rate", "train_seconds", "num_train", "machine",
+    "versions", "config",
+)  # fmt: skip
+NEEDED_SETTINGS = [f.name for f in dataclasses.fields(RunConfig) if f.default is dataclasses.MISSING]
+
+Experiment = Mapping[str, Any]
+"""What `compare` wrote of itself: its task, title, baseline and margin among others."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        result: What its result.json holds, or its entry in a results.json.
+        folder: Where the rest is; None where only the result is known.
+    """
+
+    result: Mapping[str, Any]
+    folder: Path | None = None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its settings; those that an earlier version did not have are at their defaults."""
+        return {**DEFAULTS, **self.result["config"]}
+
+    @property
+    def method(self) -> str:
+        """The method and its options."""
+        return str(self.config["method"])
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.config["seed"])
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """A record for each epoch; empty where the log is missing, damaged or not this run's whole."""
+        path = self._file("log.jsonl")
+        try:
+            records = [json.loads(line) for line in path.read_text().splitlines()] if path else []
+        except (OSError, ValueError):
+            return []
+        return records if len(records) == self.config["epochs"] else []
+
+    @cached_property
+    def samples(self) -> pa.Table | None:
+        """A row for each training sample, as `emprune.lab.samples` makes it."""
+        path = self._file("samples.parquet")
+        try:
+            table = None if path is None else pq.read_table(path)
+        except (OSError, ValueError):  # pyarrow's errors are ValueErrors
+            return None
+        return table if table is not None and {"index", "label", "visits"} <= set(table.column_names) else None
+
+    @cached_property
+    def visits(self) -> NDArray[np.int64] | None:
+        """(N,) how often each training sample was visited."""
+        if self.samples is not None:
+            return self.column("visits", np.int64)
+        path = self._file("visits.npy")
+        try:
+            return None if path is None else np.load(path).astype(np.int64)
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def column(self, name: str, kind: Any = np.float64) -> NDArray[Any] | None:
+        """Return a column of `samples`, (N,), with nan where nothing is known; None where there is no such column."""
+        if self.samples is None or name not in self.samples.column_names:
+            return None
+        return self.samples[name].to_numpy().astype(kind)  # type: ignore[no-any-return]
+
+    def _file(self, name: str) -> Path | None:
+        path = None if self.folder is None else self.folder / name
+        return path if path is not None and path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in the places that a report is made of.
+
+    Args:
+        runs: The finished runs, each once.
+        experiments: What the comparisons among them say of themselves.
+        num_unfinished: Runs that have not come to their end.
+    """
+
+    runs: Sequence[Run]
+    experiments: Sequence[Experiment] = ()
+    num_unfinished: int = 0
+
+
+def find_runs(places: Sequence[Path]) -> Found:
+    """Return the finished runs of several places.
+
+    Args:
+        places: Folders of `emprune compare`, folders of single runs, result.json or results.json files.
+
+    Raises:
+        ConfigError: If one holds no finished run, runs of several tasks, or what cannot be read.
+    """
+    runs: dict[str, Run] = {}
+    experiments: list[Experiment] = []
+    num_unfinished = 0
+    for place in places:
+        own = []
+        for path in _results_at(place):
+            document = _read(path)
+            if "runs" in document:
+                own += [Run(result) for result in document["runs"]]
+                experiments += [document["experiment"]] if "experiment" in document else []
+            else:
+                own.append(Run(document, path.parent))
+        _check(place, own)
+        for run in own:
+            key = json.dumps(run.config, sort_keys=True)
+            if key not in runs or runs[key].folder is None:
+                runs[key] = run
+        if place.is_dir():
+            configs = {path.parent for path in place.rglob("config.json")}
+            num_unfinished += sum(not (folder / "result.json").is_file() for folder in configs)
+    return Found(list(runs.values()), experiments, num_unfinished)
+
+
+def _results_at(place: Path) -> Iterator[Path]:
+    """The files that hold results: folders of runs first, because they hold more than a results.json."""
+    if not place.is_dir():
+        yield place
+        return
+    yield from sorted(place.rglob("result.json"))
+    if (place / "results.json").is_file():
+        yield place / "results.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is neither a folder of runs nor a readable results.json ({error}).") from error
+    results = document.get("runs", [document]) if isinstance(document, dict) else [None]
+    if not isinstance(results, list) or not all(_is_result(result) for result in results):
+        raise ConfigError(f"{path} holds something else than results of emprune: name a results.json or a run folder.")
+    return dict(document)
+
+
+def _is_result(result: object) -> bool:
+    if not isinstance(result, dict) or not all(name in result for name in NEEDED):
+        return False
+    return isinstance(result["config"], dict) and all(name in result["config"] for name in NEEDED_SETTINGS)
+
+
+def _check(place: Path, runs: Sequence[Run]) -> None:
+    tasks = sorted({str(run.config["task"]) for run in runs})
+    if not tasks:
+        raise ConfigError(
+            f"{place} holds no finished run: there is neither a result.json below it nor a results.json in it. "
+            "`emprune run` and `emprune compare` make them."
+        )
+    if len(tasks) > 1:
+        raise ConfigError(
+            f"{place} mixes runs of {len(tasks)} tasks, which do not compare: {', '.join(tasks)}. "
+            "Name the folder of each task; several folders give a section each."
+        )

@@ -1,0 +1,44 @@
+"""What a run knows at its end of each sample that it trained on, as a table."""
+
+import pyarrow as pa
+from torch import Tensor
+
+import emprune
+from emprune.stats import BASE_COLUMNS
+
+__all__ = ["sample_table"]
+
+
+def sample_table(pruner: emprune.DataPruner, labels: Tensor) -> pa.Table:
+    """Return a row for each training sample, in the run's own order.
+
+    `index`, `label`, `visits`, the last observed `loss`, what else the method remembers, and its `score`; null where a
+    sample was never observed, or the method does not score.
+
+    Args:
+        pruner: The run's, with nothing pending: call `sync` first.
+        labels: (N,) int64, as the run was given them.
+
+    Example:
+        >>> import torch
+        >>> pruner = emprune.DataPruner(emprune.Greedy(), num_samples=3, num_epochs=2, keep=0.5)
+        >>> sample_table(pruner, torch.tensor([1, 0, 1])).to_pylist()[0]
+        {'index': 0, 'label': 1, 'visits': 0, 'loss': None, 'score': None}
+    """
+    stats, method = pruner.stats, pruner.method
+    unseen = (~stats.seen).numpy()
+
+    def known(values: Tensor) -> pa.Array:
+        return pa.array(values.float().numpy(), mask=unseen)
+
+    own = [column.name for column in stats.columns[len(BASE_COLUMNS) :]]
+    return pa.table(
+        {
+            "index": pa.array(range(len(labels)), pa.int64()),
+            "label": pa.array(labels.cpu().numpy(), pa.int64()),
+            "visits": pa.array(stats["visits"].numpy(), pa.int32()),
+            "loss": known(stats["loss"]),
+            **{name: known(stats[name]) for name in own},
+            "score": known(method.score(stats)) if method.scores else pa.nulls(len(labels), pa.float32()),
+        }
+    )

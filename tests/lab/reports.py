@@ -1,0 +1,134 @@
+"""Folders of finished runs for reports, written instead of trained: seconds saved, and any shape of them possible."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from plotly.offline import get_plotlyjs
+from typer.testing import CliRunner
+
+from emprune.lab.app import app
+from emprune.lab.config import RunConfig
+from emprune.lab.report.page import write_report
+from emprune.lab.report.records import find_runs
+from emprune.lab.workers import load_splits
+from tests.lab.runs import small_config
+
+METHODS = ("full", "random-permutation", "emp:pool=2")
+VERSIONS = {"emprune": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "commit": "c0ffee"}
+MACHINE = {"system": "Linux", "architecture": "x86_64", "cpu_count": 2, "device": "cpu", "device_name": "a processor",
+           "precision": "fp32", "num_ranks": 1}  # fmt: skip
+GAIN = {"full": 4.0, "random-permutation": 0.0, "emp": 2.0, "emp:pool=2": 2.0, "greedy": -3.0}
+
+
+def result_of(config: RunConfig, *, num_train: int = 160, **more: Any) -> dict[str, Any]:
+    """Return what a run of these settings could have ended with."""
+    share = 1.0 if config.keep is None else config.keep
+    accuracy = (
+        80 + GAIN.get(config.method, 1.0) + 0.3 * config.seed + (0.1 if config.seed % 2 else 0) * len(config.method)
+    )
+    return {
+        "format": 1,
+        "accuracy": accuracy,
+        "loss": 0.5,
+        "class_accuracy": [min(100.0, accuracy + label - 5) for label in range(10)],
+        "visits": round(share * num_train * config.epochs),
+        "visits_fraction": share,
+        "optimizer_steps": 100,
+        "final_learning_rate": 1e-6,
+        "train_seconds": 100.0 * share + config.seed,
+        "evaluation_seconds": 1.0,
+        "planning_seconds": 0.1,
+        "num_train": num_train,
+        "versions": VERSIONS,
+        "machine": MACHINE,
+        "config": config.to_json(),
+        **more,
+    }
+
+
+def write_run(folder: Path, config: RunConfig, **more: Any) -> Path:
+    """Write a run's folder with all that a run leaves behind."""
+    folder.mkdir(parents=True)
+    num_train = len(load_splits(config, None).train)
+    _write(folder / "config.json", config.to_json())
+    _write(folder / "result.json", result_of(config, num_train=num_train, **more))
+    records = [_record(config, epoch) for epoch in range(config.epochs)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    samples = _samples(config)
+    pq.write_table(samples, folder / "samples.parquet")
+    np.save(folder / "visits.npy", samples["visits"].to_numpy())
+    return folder
+
+
+def write_comparison(
+    out: Path, methods: Sequence[str] = METHODS, *, seeds: Sequence[int] = (0, 1, 2), **settings: Any
+) -> list[Path]:
+    """Write the folders of a comparison, and its results.json; return the runs' folders."""
+    folders = []
+    for method in methods:
+        chosen = {**settings, "keep": None} if method == "full" else settings
+        for seed in seeds:
+            config = small_config(method, seed=seed, **chosen)
+            folders.append(write_run(out / config.task / config.folder_name / f"seed-{seed}", config))
+    runs = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    task = settings.get("task", "digits")
+    experiment = {"task": task, "baseline": "random-permutation", "margin": 0.5, "title": "Does it <work>?"}
+    _write(out / "results.json", {"format": 2, "experiment": experiment, "runs": runs})
+    return folders
+
+
+def page_of(*places: Path, out: Path, **options: Any) -> str:
+    """The report without plotly.js, of which nothing is asked here."""
+    text = write_report(find_runs(places), out, **options).read_text()
+    assert len(text) < 8e6
+    return text.replace(get_plotlyjs(), "")
+
+
+def drawn(text: str) -> list[str]:
+    return re.findall(r'data-figure="([^"]+)"', text)
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _record(config: RunConfig, epoch: int) -> dict[str, Any]:
+    seen = epoch >= 2
+    summary = {
+        "churn": None if epoch == 0 else 0.5 + 0.01 * config.seed,
+        "greedy_overlap": 0.4 + 0.02 * config.seed if seen else None,
+        "staleness": None if epoch == 0 else 1.0 + 0.1 * epoch + 0.01 * config.seed,
+    }
+    measured = {"probe_loss": 2.0 / (epoch + 1) + 0.01 * config.seed} if epoch % 2 else {}
+    return {"epoch": epoch, "loss": 1.0, **measured, "summary": summary}
+
+
+def _samples(config: RunConfig) -> pa.Table:
+    labels = load_splits(config, None).train.y.numpy()
+    draw = np.random.default_rng(config.seed)
+    visits = draw.integers(0, config.epochs + 1, len(labels)).astype(np.int32)
+    loss = np.where(visits > 0, draw.random(len(labels)), np.nan).astype(np.float32)
+    unseen = visits == 0
+    return pa.table(
+        {
+            "index": np.arange(len(labels)),
+            "label": labels,
+            "visits": visits,
+            "loss": pa.array(loss, mask=unseen),
+            "memory": pa.array(2 * loss, mask=unseen),
+            "score": pa.array(7 * loss, mask=unseen),
+        }
+    )
+
+
+def _write(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values))

@@ -1,0 +1,160 @@
+"""What a report says in words: right for winners and losers, and where something is missing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from emprune.lab.comparison import summarise
+from emprune.lab.report.reading import RIVAL, Reading, is_scored, read_rows
+
+FULL = [90.0, 91.0, 90.5, 89.5, 90.0]
+RANDOM = [89.0, 89.9, 89.6, 88.5, 89.1]
+SHARES = {"full": 1.0, "infobatch:prune_ratio=0.5": 0.62}
+
+
+def result(method: str, seed: int, accuracy: float, **more: Any) -> dict[str, Any]:
+    return {
+        "accuracy": accuracy,
+        "visits_fraction": SHARES.get(method, 0.3),
+        "optimizer_steps": 100,
+        "train_seconds": 100.0 * SHARES.get(method, 0.33),
+        "config": {"method": method, "seed": seed},
+        **more,
+    }
+
+
+def read(scores: Mapping[str, Sequence[float] | Mapping[int, float]], **more: Any) -> Reading:
+    results = [
+        result(method, seed, score, **more)
+        for method, own in scores.items()
+        for seed, score in (own.items() if isinstance(own, Mapping) else enumerate(own))
+    ]
+    return read_rows(summarise(results, baseline=RIVAL))
+
+
+def plus(values: Sequence[float], gain: float, *, noise: float = 0.1) -> list[float]:
+    """The values, each higher by `gain`, give or take."""
+    return [value + gain + noise * (-1) ** place for place, value in enumerate(values)]
+
+
+def test_a_score_that_pays_is_said_to_with_both_differences() -> None:
+    reading = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, 0.6)})
+    assert reading.verdict == "The score is worth having here: emp is 0.62 ± 0.14 above random permutation."
+    assert reading.sentences == [
+        "full reaches 90.20 ± 0.71 (5 seeds).",
+        "emp at 30 % of the cost and 33 % of the training time is 0.36 ± 0.23 below full and 0.62 ± 0.14 above random "
+        "permutation (5 seeds).",
+        "random-permutation at 30 % of the cost and 33 % of the training time is 0.98 ± 0.10 below full (5 seeds).",
+    ]
+    assert reading.unit == "points of accuracy"
+
+
+def test_where_the_interval_includes_zero_random_permutation_is_enough() -> None:
+    reading = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, 0.1, noise=0.5), "greedy": plus(RANDOM, -2)})
+    assert reading.verdict == (
+        "Random permutation is enough here: emp, the best of 2 methods that score, shows no clear difference to random "
+        "permutation (+0.20 ± 0.68). A gain of up to 0.88 is not excluded. Random permutation itself is "
+        "0.98 ± 0.10 below full."
+    )
+    assert (
+        "greedy at 30 % of the cost and 33 % of the training time is 2.96 ± 0.23 below full and 1.98 ± 0.14 below"
+        in (reading.sentences[2])
+    )
+
+
+def test_where_even_the_best_score_loses_that_is_said() -> None:
+    verdict = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, -0.5), "greedy": plus(RANDOM, -2)}).verdict
+    assert verdict == (
+        "Random permutation is enough here, and better: emp, the best of 2 methods that score, is 0.48 ± 0.14 below "
+        "random permutation. Random permutation itself is 0.98 ± 0.10 below full."
+    )
+
+
+def test_the_best_of_several_is_not_sure_where_holm_is_not() -> None:
+    scores = {RIVAL: RANDOM, **{f"emp:beta={beta}": plus(RANDOM, 0.35, noise=0.25 + 0.001 * beta) for beta in range(6)}}
+    verdict = read(scores).verdict
+    assert verdict.startswith("The score is worth having here: emp:beta=5, the best of 6 methods that score, is")
+    assert "It was picked as the best of several, though: adjusted for that (Holm), p is 0.19." in verdict
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict"),
+    [
+        ({"emp": FULL}, "random-permutation was not run with these settings, so that nothing here says"),
+        ({"full": FULL}, "random-permutation was not run with these settings"),
+        ({RIVAL: RANDOM}, "No method that scores was run at the cost of random permutation"),
+        ({RIVAL: RANDOM, "random": RANDOM}, "No method that scores was run at the cost of random permutation"),
+        ({RIVAL: {0: 89.0}, "emp": {1: 90.0}}, "No method that scores shares a seed with random permutation"),
+        ({RIVAL: [89.0], "emp": [90.0]}, "One seed cannot say whether a score is worth having: there emp is"),
+        ({RIVAL: RANDOM, "emp": RANDOM}, "Random permutation is enough here: emp is level with random permutation on"),
+        ({RIVAL: [1.0, 2.0, 3.0], "emp": [2.0, 3.0, 4.0]},
+         "As far as 3 seeds can tell, emp is 1.00 above random permutation on every seed. Without any spread there is"),
+        ({RIVAL: RANDOM[:3], "emp": plus(RANDOM[:3], 2)}, "As far as 3 seeds can tell, the score is worth having here"),
+        ({RIVAL: RANDOM[:3], "emp": plus(RANDOM[:3], -2)},
+         "As far as 3 seeds can tell, random permutation is enough here, and better: emp is"),
+        ({RIVAL: RANDOM[:2], "emp": plus(RANDOM[:2], 0)}, "As far as 2 seeds can tell, random permutation is enough"),
+    ],
+)  # fmt: skip
+def test_the_verdict_says_no_more_than_is_known(scores: dict[str, Any], verdict: str) -> None:
+    assert read(scores).verdict.startswith(verdict)
+
+
+def test_what_costs_more_is_left_out_of_the_verdict_but_not_of_the_sentences() -> None:
+    reading = read({"full": FULL, RIVAL: RANDOM, "greedy": plus(RANDOM, -1), "infobatch:prune_ratio=0.5": FULL})
+    assert reading.verdict == (
+        "Random permutation is enough here, and better: greedy is 0.98 ± 0.14 below random permutation. "
+        "Random permutation itself is 0.98 ± 0.10 below full. "
+        "infobatch:prune_ratio=0.5 decides its own cost, 62 %, and is left out of this."
+    )
+    assert reading.sentences[1].startswith(
+        "infobatch:prune_ratio=0.5 at 62 % of the cost and 62 % of the training time"
+    )
+    assert (
+        "is level with full on every seed and 0.98 ± 0.10 above random permutation (5 seeds)." in reading.sentences[1]
+    )
+    only = read({RIVAL: RANDOM, "infobatch:prune_ratio=0.5": FULL})
+    assert only.verdict.startswith("No method that scores was run at the cost of random permutation")
+
+
+def test_a_missing_full_is_said_and_nothing_is_compared_to_it() -> None:
+    reading = read({RIVAL: RANDOM, "emp": plus(RANDOM, 1)})
+    assert reading.sentences == [
+        "emp at 30 % of the cost is 1.02 ± 0.14 above random permutation (5 seeds).",
+        "random-permutation at 30 % of the cost reaches 89.22 ± 0.68 (5 seeds).",
+        "full was not run with these settings, so that what pruning loses is not known.",
+    ]
+
+
+def test_seeds_that_differ_are_told_apart() -> None:
+    reading = read({"full": FULL[:2], RIVAL: RANDOM, "emp": plus(RANDOM, 1)})
+    assert "2 seeds shared with full, 5 seeds shared with random permutation)." in reading.sentences[1]
+    alone = read({"full": {7: 90.0}, "emp": {0: 90.0}})
+    assert "reaches 90.00 (one seed, so no interval; it shares no seed with what it" in alone.sentences[1]
+
+
+def test_one_seed_has_no_interval() -> None:
+    (_, sentence, _) = read({"full": [90.0], RIVAL: [89.0], "emp": [89.5]}).sentences
+    assert sentence.endswith("is 0.50 below full and 0.50 above random permutation (one seed, so no interval).")
+
+
+def test_where_a_difference_is_not_clear_the_seeds_stand_in_its_parentheses() -> None:
+    sentence = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, 0.1, noise=0.5)}).sentences[1]
+    assert sentence.endswith(
+        "is 0.78 ± 0.76 below full and shows no clear difference to random permutation (+0.20 ± 0.68; 5 seeds)."
+    )
+
+
+def test_the_unit_is_the_metric_s() -> None:
+    assert read({"emp": [50.0]}, metric="Matthews", score=50.0).unit == "points of Matthews, 100 being perfect,"
+    rows = summarise([result("emp", 0, 50.0)], baseline=RIVAL)
+    assert read_rows(rows, probed=True).unit == "points of accuracy of a linear probe"
+
+
+@pytest.mark.parametrize(
+    ("method", "scored"),
+    [("emp:beta=3", True), ("greedy", True), ("ucb", True), ("infobatch", True), ("of-somebody-else", True),
+     ("full", False), ("random", False), ("static-random", False), (RIVAL, False)],
+)  # fmt: skip
+def test_what_scores_is_known(method: str, scored: bool) -> None:
+    assert is_scored(method) == scored

@@ -1,0 +1,227 @@
+"""What a report reads, puts together, shows, and leaves out with a reason."""
+
+import json
+import re
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from emprune.lab.compare import Queue
+from emprune.lab.experiment import Experiment
+from emprune.lab.report import command, page
+from emprune.lab.report.page import write_report
+from emprune.lab.report.provenance import commands
+from emprune.lab.report.records import Found, Run, find_runs
+from emprune.lab.report.sections import divide_runs
+from tests.lab.reports import METHODS, call, drawn, page_of, result_of, write_comparison, write_run
+from tests.lab.runs import small_config
+
+FIGURES = [
+    "accuracy-cost", "accuracy-time", "visits", "lorenz", "gini", "probe-loss", "churn", "greedy-overlap", "staleness",
+    "class-accuracy", "class-visits",
+]  # fmt: skip
+MISSING = 'class="missing"'
+
+
+def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(comparison: Path, tmp_path: Path) -> None:
+    text = page_of(comparison, out=tmp_path)
+    assert drawn(text) == FIGURES
+    assert MISSING not in text
+    assert "Does it &lt;work&gt;?" in text
+    assert "As far as 3 seeds can tell, the score is worth having here: emp:pool=2 is" in text
+    assert "non-inferior" in text
+    assert "class 0</td><td>79" in text  # the worst class of random permutation
+    assert text.count("data:image/png;base64,") == 24
+    for part in ("c0ffee", "a processor", "seed 2", "memory", "tiny-resnet", "seeds can tell"):
+        assert part in text
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", text)
+    assert "file:" not in text
+    assert all(not link.startswith(("/", "http")) for link in re.findall(r'<a href="([^"]+)"', text))
+    for link in re.findall(r'<a href="([^"#]+)"', text):
+        assert (tmp_path / link).is_file()
+
+
+def test_results_alone_make_a_report_that_says_what_is_missing(comparison: Path, tmp_path: Path) -> None:
+    text = page_of(comparison / "results.json", out=tmp_path)
+    assert drawn(text) == ["accuracy-cost", "accuracy-time", "class-accuracy"]
+    for reason in (
+        "No run recorded its visits",
+        "No run has its log",
+        "What each class was visited is not known",
+        "No run recorded its samples",
+    ):
+        assert reason in text
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("log.jsonl", ["probe-loss", "churn", "greedy-overlap", "staleness"]), ("samples.parquet", []),
+     ("class_accuracy", ["class-accuracy"]), ("probe_loss", ["probe-loss"]), ("greedy_overlap", ["greedy-overlap"])],
+)  # fmt: skip
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_a_run_lacks_is_left_out_alone(name: str, missing: list[str], damaged: bool, tmp_path: Path) -> None:
+    for folder in write_comparison(tmp_path, METHODS[1:], seeds=[0]):
+        if "." in name:
+            (folder / name).write_text("{ damaged") if damaged else (folder / name).unlink()
+        else:
+            strip(folder / ("result.json" if name == "class_accuracy" else "log.jsonl"), name)
+    text = page_of(tmp_path, out=tmp_path / "out")
+    assert drawn(text) == [figure for figure in FIGURES if figure not in missing]
+    assert text.count(MISSING) == len(missing) + (name == "samples.parquet")
+    assert "data:image/png;base64," in text  # by visits.npy and the data's own labels
+
+
+def strip(path: Path, name: str) -> None:
+    """Take an entry out of a file of JSON lines, or out of what a line holds."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        record.pop(name, None)
+        if name in record.get("summary", {}):
+            record["summary"][name] = None
+    path.write_text("\n".join(map(json.dumps, records)))
+
+
+def test_one_run_alone_is_a_report_too(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config("emp"))
+    text = page_of(folder, out=tmp_path)
+    assert "random-permutation was not run with these settings" in text
+    assert "full was not run with these settings" in text
+    assert "emprune run digits --method emp --seed 0" in text
+    assert set(FIGURES) == set(drawn(text))
+
+
+def test_full_alone_has_no_samples_to_show(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", small_config("full"))
+    text = page_of(tmp_path, out=tmp_path)
+    assert "Only full was run" in text
+    assert "accuracy-cost" in drawn(text)
+
+
+def test_texts_with_a_metric_of_their_own_and_probes_are_named(tmp_path: Path) -> None:
+    config = small_config("emp", task="simclr-digits", batch_size=16)
+    write_run(tmp_path / "probe", config, knn_accuracy=70.0, class_accuracy=None)
+    text = page_of(tmp_path / "probe", out=tmp_path)
+    assert "points of accuracy of a linear probe" in text
+    assert "Accuracy of a linear probe against cost" in text
+    assert "class-accuracy" not in drawn(text)
+    texts = {**result_of(small_config("emp")), "metric": "Matthews", "score": 33.0}
+    texts["config"] = {**texts["config"], "task": "glue:cola", "model": "minilm", "optimizer": "adamw",
+                       "schedule": "linear", "label_smoothing": 0.0}  # fmt: skip
+    (tmp_path / "texts.json").write_text(json.dumps({"runs": [texts]}))
+    text = page_of(tmp_path / "texts.json", out=tmp_path)
+    assert "points of Matthews, 100 being perfect," in text
+    assert "Matthews against cost" in text
+
+
+def test_what_is_of_another_version_or_machine_still_reads(tmp_path: Path) -> None:
+    results = []
+    for seed in (0, 1):
+        result = result_of(small_config("emp", seed=seed))
+        for name in ("schedule", "subset_fraction", "optimizer"):
+            del result["config"][name]
+        result["config"] |= {"task": "image-folder:/nowhere", "method": "of-somebody-else", "from-the-future": 1}
+        results.append(result)
+    (tmp_path / "results.json").write_text(json.dumps({"runs": results}))
+    text = page_of(tmp_path, out=tmp_path)
+    assert "of-somebody-else at 30 % of the cost reaches" in text
+
+
+def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path) -> None:
+    write_comparison(tmp_path, keep=0.3)
+    write_comparison(tmp_path / "more", METHODS[1:], keep=0.1, tail_fraction=0.5)
+    (section,) = divide_runs(find_runs([tmp_path]).runs)
+    assert [group.title for group in section.groups] == ["keep 0.3", "keep 0.1, tail fraction 0.5"]
+    assert all(group.by_method.keys() == set(METHODS) for group in section.groups)
+    assert len(section.runs) == 15
+    text = page_of(tmp_path, out=tmp_path)
+    assert drawn(text) == FIGURES[:2] + 2 * FIGURES[2:]
+    again = commands(section)
+    assert again[0] == (
+        "emprune compare digits --methods full,emp:pool=2,random-permutation --seeds 3 --keep 0.3 --epochs 4 "
+        "--train-size 160 --batch-size 16 --device cpu --precision fp32 --out runs/again"
+    )
+    assert "--keep 0.1 --epochs 4 --tail-fraction 0.5" in again[1]
+
+
+def test_the_command_makes_the_same_runs_again(comparison: Path) -> None:
+    (section,) = divide_runs(find_runs([comparison]).runs)
+    name, sub, task, *options = shlex.split(commands(section)[0])
+    assert (name, sub, task) == ("emprune", "compare", "digits")
+    code, stdout, _ = call("compare", "digits", *options[:-1], comparison, "--dry-run")
+    assert code == 0
+    assert "0 runs left" in stdout
+
+
+def test_a_comparison_ends_with_its_report(comparison: Path, tmp_path: Path) -> None:
+    shutil.copytree(comparison, tmp_path / "runs")
+    (section,) = divide_runs(find_runs([comparison]).runs)
+    options = shlex.split(commands(section)[0])[3:-1]
+    code, stdout, stderr = call("compare", "digits", *options, tmp_path / "runs", "--margin", 0.2)
+    assert code == 0, stderr
+    report = tmp_path / "runs" / "report.html"
+    assert stdout.splitlines()[-1] == str(report)
+    text = report.read_text()
+    assert drawn(text) == FIGURES
+    assert "above −0.2 points" in text
+
+
+def test_places_merge_where_they_belong_together_and_stand_apart_otherwise(tmp_path: Path) -> None:
+    here, there, other = (tmp_path / name for name in ("here", "there", "other"))
+    write_comparison(here, seeds=[0, 1])
+    write_comparison(there, seeds=[1, 2], threads=4)
+    write_comparison(other, METHODS[1:], task="simclr-digits", seeds=[0])
+    merged = divide_runs(find_runs([here, there]).runs)
+    assert [sorted(run.seed for run in group.by_method["full"]) for group in merged[0].groups] == [[0, 1, 2]]
+    text = page_of(here, there, other, out=tmp_path / "out")
+    assert re.findall(r"<h1>(.*?)</h1>", text) == ["digits", "simclr-digits"]
+    longer = tmp_path / "longer"
+    write_comparison(longer, METHODS[1:], epochs=6)
+    assert [s.heading for s in divide_runs(find_runs([here, longer]).runs)] == ["digits, epochs 4", "digits, epochs 6"]
+
+
+def test_the_command_prints_where_the_report_is_and_counts_what_is_unfinished(comparison: Path, tmp_path: Path) -> None:
+    shutil.copytree(comparison, tmp_path / "runs")
+    next((tmp_path / "runs").rglob("result.json")).unlink()
+    (tmp_path / "runs" / "results.json").unlink()
+    code, stdout, _ = call("report", tmp_path / "runs")
+    assert code == 0
+    assert stdout.split() == [str(tmp_path / "runs" / "report.html")]
+    assert "1 run is not finished and not in it" in (tmp_path / "runs" / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_does_not_fail_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    console = Console(record=True, quiet=False, width=200)
+    monkeypatch.setattr(page, "write_report", full_disk)
+    monkeypatch.setattr(command, "progress", console)
+    experiment = Experiment(task="digits", methods=["emp"], seeds=[0])
+    command.report_comparison(experiment, Queue([], []), out_dir=tmp_path, data_dir=None)
+    assert "The report could not be written: [Errno 28] No space left on device" in console.export_text()
+
+
+def test_many_classes_are_cut_to_the_worst(tmp_path: Path) -> None:
+    accuracies = [50.0 + (7 * label) % 50 for label in range(50)]
+    folder = write_run(tmp_path / "run", small_config("emp"), class_accuracy=[None, *accuracies[1:]])
+    text = page_of(folder, out=tmp_path)
+    assert "The 20 classes with the lowest accuracy." in text
+    assert "class 43</td><td>51.00" in text
+
+
+def test_a_hundred_runs_take_seconds(tmp_path: Path) -> None:
+    template = write_run(tmp_path / "template", small_config("emp"))
+    runs = []
+    for number in range(100):
+        config = small_config(f"emp:beta={number % 10 + 4}", seed=number // 10)
+        runs.append(Run(result_of(config), template))
+    start = time.process_time()
+    write_report(Found(runs), tmp_path)
+    assert time.process_time() - start < 10

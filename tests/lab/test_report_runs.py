@@ -1,0 +1,122 @@
+"""What a report reads, refuses and puts together, and the samples it shows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emprune.errors import ConfigError
+from emprune.lab.report.drawing import colours
+from emprune.lab.report.records import Run, find_runs
+from emprune.lab.report.samples import Training, galleries, load_training
+from emprune.lab.report.sections import Group, divide_runs
+from emprune.lab.statistics import mean_band, mean_interval
+from tests.lab.reports import call, drawn, page_of, write_comparison, write_run
+from tests.lab.runs import small_config
+
+
+def test_a_run_is_taken_once_and_from_where_there_is_most(comparison: Path) -> None:
+    for places in ([comparison], [comparison, comparison], [comparison / "results.json", comparison]):
+        runs = find_runs(places).runs
+        assert len(runs) == 9
+        assert all(run.folder is not None for run in runs)
+    assert all(run.folder is None for run in find_runs([comparison / "results.json"]).runs)
+
+
+def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path, tmp_path: Path) -> None:
+    found = find_runs([comparison])
+    (section,) = divide_runs(found.runs, found.experiments, baseline="full")
+    assert {row.method: row.difference is None for row in section.groups[0].rows} == {
+        "full": True, "random-permutation": False, "emp:pool=2": False,
+    }  # fmt: skip
+    assert section.groups[0].margin == 0.5
+    with pytest.raises(ConfigError, match="`baseline` must be one of the methods that were run, .*: got 'greedy'"):
+        divide_runs(found.runs, baseline="greedy")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "holds no finished run"), ("{", "is neither a folder of runs nor a readable results.json"),
+     ("[]", "holds something else than results of emprune"), ('{"accuracy": 1}', "holds something else"),
+     ('{"runs": [{"config": 3}]}', "holds something else"), ('{"runs": []}', "holds no finished run")],
+)  # fmt: skip
+def test_bad_input_is_a_message_and_exit_code_2(content: str | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    code, _, stderr = call("report", tmp_path)
+    assert code == 2
+    assert message in stderr
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_place_that_mixes_tasks_or_is_not_there_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "one", small_config())
+    write_run(tmp_path / "two", small_config(task="simclr-digits"))
+    code, _, stderr = call("report", tmp_path)
+    assert code == 2
+    assert "mixes runs of 2 tasks, which do not compare: digits, simclr-digits." in stderr
+    assert call("report", tmp_path / "nowhere")[0] == 2
+    assert call("report", tmp_path / "one", "--baseline", "greedy")[0] == 2
+
+
+def group_of(*folders: Path) -> Group:
+    runs = find_runs(folders).runs
+    return divide_runs(runs)[0].groups[0]
+
+
+def test_the_samples_are_the_most_and_least_visited_and_wrong_labels_are_marked(tmp_path: Path) -> None:
+    config = small_config("emp", label_noise=0.3)
+    folder = write_run(tmp_path / "run", config)
+    group = group_of(folder)
+    training = load_training(group, None)
+    assert isinstance(training, Training)
+    assert training.true is not None
+    (gallery,) = galleries(group, training, num_samples=12)
+    visits, wrong = np.load(folder / "visits.npy"), (training.split.y != training.true).numpy()
+    assert [sample.visits for sample in gallery.most] == sorted(visits.tolist(), reverse=True)[:12]
+    assert [sample.visits for sample in gallery.least] == sorted(visits.tolist())[:12]
+    for sample in (*gallery.most, *gallery.least):
+        assert sample.label == int(training.split.y[sample.index])
+        assert (sample.true is not None) == wrong[sample.index]
+        assert bool(sample.values) == (visits[sample.index] > 0)
+    assert "made wrong, is" in page_of(folder, out=tmp_path)
+
+
+def test_where_each_seed_has_samples_of_its_own_one_seed_s_are_shown(tmp_path: Path) -> None:
+    folders = write_comparison(tmp_path, ["emp"], seeds=[3, 4], subset_fraction=0.5)
+    group = group_of(*folders)
+    training = load_training(group, None)
+    assert isinstance(training, Training)
+    assert training.seed == 3
+    (gallery,) = galleries(group, training, num_samples=5)
+    visits = np.load(folders[0] / "visits.npy")
+    assert [sample.visits for sample in gallery.most] == sorted(visits.tolist(), reverse=True)[:5]
+    assert "class-visits" in drawn(page_of(tmp_path, out=tmp_path))
+
+
+def test_data_that_are_not_here_or_not_those_are_a_reason(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config("emp"))
+    run = find_runs([folder]).runs[0]
+
+    def with_settings(**changes: Any) -> Any:
+        changed = {**run.result, "config": {**run.result["config"], **changes}}
+        return load_training(divide_runs([Run(changed, folder)])[0].groups[0], tmp_path)
+
+    assert "The data are not on this machine: `emprune data mnist`" in with_settings(task="mnist", model="small-resnet")
+    assert "The data here have 150 training samples, the runs' had 160." in with_settings(train_size=150)
+    assert "The data cannot be loaded: " in with_settings(task="nothing")
+
+
+def test_the_band_is_the_interval_of_each_point() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 3))
+    mean, half = mean_band(values)
+    for point in range(3):
+        expected = mean_interval(values[:, point].tolist())
+        assert (mean[point], half[point]) == pytest.approx((expected.mean, expected.half_width))
+    assert np.isnan(mean_band(values[:1])[1]).all()
+
+
+def test_each_method_looks_the_same_everywhere_and_unlike_the_others() -> None:
+    styles = colours(["full", *(f"emp:beta={beta}" for beta in range(30))])
+    assert len({(style["color"], style["dash"]) for style in styles.values()}) == 31

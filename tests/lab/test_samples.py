@@ -1,0 +1,105 @@
+"""What a run records of each sample and of each class."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from emprune.lab.environment import commit
+from emprune.lab.session import Session
+from emprune.lab.workers import load_splits
+from tests.distributed.pool import RankPool
+from tests.lab.runs import outcome, run_small, small_config
+from tests.lab.test_ranks import share
+
+COLUMNS = {
+    "emp": ["index", "label", "visits", "loss", "memory", "score"],
+    "ucb": ["index", "label", "visits", "loss", "mean", "variance", "score"],
+    "random": ["index", "label", "visits", "loss", "score"],
+}
+
+
+@pytest.mark.parametrize("method", COLUMNS)
+def test_every_sample_has_a_row_with_what_the_method_remembers(method: str, tmp_path: Path) -> None:
+    session = run_small(small_config(method, epochs=2), tmp_path)
+    table = pq.read_table(tmp_path / "samples.parquet")
+    assert table.column_names == COLUMNS[method]
+    types = {"index": "int64", "label": "int64", "visits": "int32"}
+    assert [str(field.type) for field in table.schema] == [types.get(name, "float") for name in COLUMNS[method]]
+    assert table["index"].to_pylist() == list(range(160))
+    assert table["label"].to_pylist() == session.splits.train.y.tolist()
+    visits = np.load(tmp_path / "visits.npy")
+    assert visits.dtype == np.int32
+    assert table["visits"].to_pylist() == visits.tolist()
+    assert [value is None for value in table["loss"].to_pylist()] == (visits == 0).tolist()
+    assert 0 < (visits == 0).sum() < 160  # two epochs at 0.3 cannot see all
+    score = table["score"].to_pylist()
+    if method == "random":
+        assert set(score) == {None}
+    else:
+        assert [value is None for value in score] == (visits == 0).tolist()
+    if method == "emp":
+        rows = [row for row in table.to_pylist() if row["visits"]]
+        for row in rows:
+            assert row["score"] == pytest.approx(row["loss"] + 3 * row["memory"], rel=1e-5)
+
+
+def test_what_the_last_epoch_observed_is_in_it(tmp_path: Path) -> None:
+    session = run_small(small_config("greedy"), tmp_path)
+    last = session.pruner.plan.index
+    observed = session.pruner.stats["last_visit"]
+    assert (observed[last] == 3).all()
+    loss = torch.tensor(pq.read_table(tmp_path / "samples.parquet")["loss"].to_pylist(), dtype=torch.float32)
+    assert loss[last].equal(session.pruner.stats["loss"][last])
+
+
+def test_pre_training_records_labels_that_it_does_not_train_on(tmp_path: Path) -> None:
+    config = small_config("emp", task="simclr-digits", epochs=1, keep=0.5)
+    session: Session = run_small(config, tmp_path)
+    table = pq.read_table(tmp_path / "samples.parquet")
+    assert table["label"].to_pylist() == session.splits.train.y.tolist()
+    assert "class_accuracy" not in outcome(tmp_path)
+
+
+@pytest.mark.distributed
+def test_several_ranks_record_what_all_of_them_observed(ranks: RankPool, tmp_path: Path) -> None:
+    ranks.run(share, small_config("emp:pool=2"), tmp_path, num_ranks=2)
+    table, visits = pq.read_table(tmp_path / "samples.parquet"), np.load(tmp_path / "visits.npy")
+    assert table["visits"].to_pylist() == visits.tolist()
+    assert [value is None for value in table["score"].to_pylist()] == (visits == 0).tolist()
+
+
+def test_the_accuracy_of_the_classes_weighs_up_to_the_whole(finished_run: Path) -> None:
+    result = outcome(finished_run)
+    sizes = load_splits(small_config(), None).test.y.bincount(minlength=10)
+    assert len(result["class_accuracy"]) == 10
+    mean = (torch.tensor(result["class_accuracy"]) * sizes).sum() / sizes.sum()
+    assert float(mean) == pytest.approx(result["accuracy"], abs=1e-4)
+
+
+def test_the_commit_is_that_of_the_source_and_of_no_other_repository(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    package, installed = tmp_path / "package", tmp_path / "installed"
+    for folder in (package, installed):
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+    assert commit(package) is None
+    commit.cache_clear()
+    git("init", "--quiet")
+    git("add", "package")
+    git("commit", "--quiet", "--message", "all of it")
+    clean = commit(package)
+    assert clean is not None
+    assert len(clean) == 40
+    assert commit(installed) is None
+    commit.cache_clear()
+    (package / "__init__.py").write_text("changed = True\n")
+    assert commit(package) == f"{clean}-dirty"
+    assert commit(tmp_path / "missing") is None
+    commit.cache_clear()
