@@ -47,16 +47,17 @@ def test_the_paired_difference_is_the_paired_t_test() -> None:
 
 
 def test_with_a_validation_part_methods_are_compared_on_it() -> None:
-    on_test = [result("random", seed, 90 + seed, 1) for seed in range(5)] + [result("emp", s, 70, 1) for s in range(5)]
     held = [
-        {**r, "validation_accuracy": 80.0 + (r["config"]["method"] == "emp") + r["config"]["seed"]} for r in on_test
-    ]  # type: ignore[index]
+        {**result(method, seed, on_test, 1), "validation_accuracy": 80.0 + (method == "emp") + seed}
+        for method, on_test in (("random", 90), ("emp", 70))
+        for seed in range(5)
+    ]
     random, emp = summarise(held, baseline="random")
     assert emp.score.mean == 83
     assert emp.difference is not None
     assert (emp.difference.mean, random.score.mean) == (1, 82)
     assert "Accuracy on the validation part after the last epoch" in notes([random, emp], held, baseline="random")[0]
-    assert "Accuracy on the test set after" in notes([random, emp], on_test, baseline="random")[0]
+    assert "Accuracy on the test set after" in notes([random, emp], [result("emp", 0, 70, 1)], baseline="random")[0]
     assert outcome({"accuracy": 80, "score": 40, "validation_accuracy": 70, "validation_score": 30}) == 30
 
 
