@@ -70,12 +70,14 @@ def test_every_figure_is_drawn_and_has_axes_with_titles(shown: Shown) -> None:
             const box = figure.querySelector("svg.main-svg")?.getBoundingClientRect();
             const titles = [...figure.querySelectorAll(".xtitle, .ytitle")].map((title) => title.textContent);
             const traces = figure.querySelectorAll(".trace").length;
-            return [figure.dataset.figure, box?.width ?? 0, box?.height ?? 0, titles, traces];
+            const room = figure.getBoundingClientRect().width;
+            return [figure.dataset.figure, room, box?.width ?? 0, box?.height ?? 0, titles, traces];
         })"""
     )
     assert len(sizes) == 11
-    for name, width, height, titles, traces in sizes:
+    for name, room, width, height, titles, traces in sizes:
         assert min(width, height) > 200, name
+        assert width <= room + 1, f"{name} lies over its neighbour"
         assert len(titles) == 2, name
         assert all(titles), name
         assert traces > 0, name
