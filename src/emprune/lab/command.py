@@ -87,34 +87,18 @@ def run_once(
     with launched_ranks() as ranks:
         leads, folder = ranks.rank == 0, RunFolder(out)
         if leads:
-            folder = _open_run(
-                out, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=console, ranks=ranks
-            )
+            known = None if overwrite else folder.config()
+            if known is None or not folder.finished:
+                _have_data(config, data_dir, console)
+                drivers.check(config, load_splits(config, data_dir), ranks)
+            if known is None and resume and not overwrite:
+                console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
+            folder = RunFolder.open(out, config, resume=resume, overwrite=overwrite)
         result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
         if result is None:
             return _run_to_end(config, folder, data_dir=data_dir, console=console, ranks=ranks)
         console.print(f"{out} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
         return result
-
-
-def _open_run(
-    out: Path,
-    config: RunConfig,
-    *,
-    data_dir: Path | None,
-    resume: bool,
-    overwrite: bool,
-    console: Console,
-    ranks: Ranks,
-) -> RunFolder:
-    """Check that the run is possible, have its data at hand, and return its folder."""
-    known = None if overwrite else RunFolder(out).config()
-    if known is None or not RunFolder(out).finished:
-        _have_data(config, data_dir, console)
-        drivers.check(config, load_splits(config, data_dir), ranks)
-    if known is None and resume and not overwrite:
-        console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
-    return RunFolder.open(out, config, resume=resume, overwrite=overwrite)
 
 
 def _run_to_end(
