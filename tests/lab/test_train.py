@@ -89,6 +89,13 @@ def test_the_log_holds_every_epoch_and_the_test_set_is_scored_at_a_few(tmp_path:
     assert result["num_validation"] == 32
 
 
+def test_a_long_run_is_validated_twenty_times_and_at_its_end(tmp_path: Path) -> None:
+    run_small(small_config(epochs=50, train_size=40, validation=0.2), tmp_path)
+    validated = [record["epoch"] + 1 for record in log(tmp_path) if "validation_accuracy" in record]
+    assert validated == [math.ceil(2.5 * part) for part in range(1, 21)]
+    assert validated == [record["epoch"] + 1 for record in log(tmp_path) if "probe_loss" in record]
+
+
 @pytest.mark.parametrize("num_epochs", [1, 2, 3, 5, 30, 60])
 def test_the_last_epoch_is_always_scored_and_few_others(num_epochs: int) -> None:
     scored = make_objective(small_config(epochs=num_epochs), Compute.choose("cpu", "fp32")).test_epochs()

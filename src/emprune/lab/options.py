@@ -48,7 +48,7 @@ def _settings(
     ] = None,
     validation: Annotated[
         float | None,
-        _option(DATA, "Split off this share of the training data and score it after every epoch.", default="0"),
+        _option(DATA, "Split off this share of the training data and score it, up to 20 times in a run.", default="0"),
     ] = None,
     label_noise: Annotated[
         float | None, _option(DATA, "Make this share of the training labels wrong.", default="0")

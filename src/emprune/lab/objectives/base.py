@@ -14,7 +14,7 @@ from emprune.lab.device import Compute
 from emprune.lab.tasks import ImageTask, Split, Splits
 from emprune.randomness import derive_generator
 
-__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "evenly", "quarters"]
+__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "curve_epochs", "evenly", "quarters"]
 
 EVALUATION_BATCH = 250
 """What fits the caches of a CPU: of our networks a larger batch takes half as long again per sample there."""
@@ -38,6 +38,14 @@ def evenly(num_epochs: int, *, times: int) -> set[int]:
 def quarters(num_epochs: int) -> set[int]:
     """Return the last epoch of each quarter of a run."""
     return evenly(num_epochs, times=4)
+
+
+def curve_epochs(num_epochs: int) -> set[int]:
+    """Return the epochs after which to measure what a curve is drawn of: all of a short run, 20 of a longer one.
+
+    After every epoch it would cost more than the training, where little is kept.
+    """
+    return evenly(num_epochs, times=20)
 
 
 @dataclass(frozen=True)

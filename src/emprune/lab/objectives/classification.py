@@ -10,16 +10,14 @@ from torch import Tensor, nn
 from emprune.lab.class_accuracy import class_accuracy
 from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.models import make_model
-from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, evenly, quarters
+from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, curve_epochs, quarters
 from emprune.lab.tasks import Split
 
 __all__ = ["Classification"]
 
-NUM_PROBES = 20
-
 
 class Classification(Objective):
-    """Name the class. Scored by the test set's accuracy after a few epochs, by a validation part's after each."""
+    """Name the class. Scored by the test set's accuracy after a few epochs, by a validation part's after more."""
 
     def make_model(self) -> nn.Module:  # noqa: D102 - inherited
         return make_model(self.config.model, in_channels=self.task.input_shape[0], num_classes=self.task.num_classes)
@@ -64,9 +62,9 @@ class Classification(Objective):
         return quarters(self.config.epochs)
 
     def validation_epochs(self) -> set[int]:
-        """Return every epoch."""
-        return set(range(self.config.epochs))
+        """Return so many that a curve can be drawn."""
+        return curve_epochs(self.config.epochs)
 
     def probe_epochs(self) -> set[int]:
-        """Return epochs spread evenly, so many that a curve can be drawn."""
-        return evenly(self.config.epochs, times=NUM_PROBES)
+        """Return the same."""
+        return curve_epochs(self.config.epochs)

@@ -15,7 +15,7 @@ from transformers.trainer_callback import ExportableState
 from emprune.distributed import Ranks
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import quiet
-from emprune.lab.objectives.base import quarters
+from emprune.lab.objectives.base import curve_epochs, quarters
 from emprune.lab.samples import sample_table
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
@@ -117,14 +117,13 @@ class Course(TrainerCallback, ExportableState):
         control.should_save = True
 
     def _score(self) -> dict[str, Any]:
-        """Score on validation after every epoch, on test after a few."""
-        tally, scores = self.tally, dict[str, Any]()
-        if self.session.splits.validation is not None:
-            scores |= {
-                f"validation_{name}": v for name, v in self.session.evaluate(self.session.splits.validation).items()
-            }
-        if tally.epoch in quarters(self.session.config.epochs):
-            tested = self.session.evaluate(self.session.splits.test)
+        """Score on validation after up to 20 epochs, on test after four."""
+        scores, num_epochs, splits = dict[str, Any](), self.session.config.epochs, self.session.splits
+        if splits.validation is not None and self.tally.epoch in curve_epochs(num_epochs):
+            validated = self.session.evaluate(splits.validation)
+            scores |= {f"validation_{name}": value for name, value in validated.items()}
+        if self.tally.epoch in quarters(num_epochs):
+            tested = self.session.evaluate(splits.test)
             scores |= {f"test_{name}": value for name, value in tested.items()}
         return scores
 
