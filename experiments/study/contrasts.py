@@ -1,25 +1,46 @@
-"""The registered contrasts of a part: `python experiments/study/contrasts.py e1 runs/study/e1-*/results.json`.
+"""Print the registered contrasts of a part, from the results of its comparisons.
 
-Differences are paired by seed. Those marked P are a family, whose p-values are adjusted together (Holm).
+python experiments/study/contrasts.py e1 runs/study/e1-*/results.json
 """
 
 import json
 import math
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from scipy.stats import permutation_test, rankdata
 
 from emprune.lab.comparison import outcome
 from emprune.lab.config import RunConfig
-from emprune.lab.statistics import holm, paired_difference
+from emprune.lab.statistics import Estimate, holm, paired_difference
 
 Config = Mapping[str, Any]
+Result = Mapping[str, Any]
 Setting = tuple[tuple[str, Any], ...]
-Scores = dict[int, float]
+Runs = dict[tuple[Setting, str], dict[int, Result]]
 
 VARIED = ("task", "keep", "epochs", "max_lr", "tail_fraction", "label_noise", "imbalance", "train_size")
+POOL, LOSS, RANDOM = ["emp:pool=2"], ["emp:beta=0:pool=2"], ["random-permutation"]
+INFOBATCH, NORMALISED = ["infobatch"], ["infobatch:normalize=true"]
+RIVALS = [*RANDOM, *INFOBATCH, *NORMALISED, "greedy", "ucb", "epsilon-greedy"]
+
+MOST_ORDERS = 50_000
+"""Above the 8! of eight cells, so that all of them are tried."""
+
+
+def never(setting: Config) -> bool:
+    """For what is in no family."""
+    return False
+
+
+def recalibrated_gain(result: Result) -> float:
+    """What re-estimated batch norm gives a run, on the test set."""
+    return float(result["accuracy_recalibrated"]) - float(result["accuracy"])
 
 
 @dataclass(frozen=True)
@@ -30,8 +51,10 @@ class Contrast:
         ours: A method, or several of which the best counts.
         theirs: Likewise.
         primary: Whether it is in the family, given a setting.
-        at_best: Each method at its best setting on a task, and not in every setting.
+        at_best: Each method at its best setting on a task at a keep, and not in every setting.
         where: The settings it is about.
+        measure: What of a run is compared.
+        above: What the whole interval is to lie above, where that is the question.
     """
 
     ours: Sequence[str]
@@ -39,26 +62,46 @@ class Contrast:
     primary: Callable[[Config], bool] = lambda setting: True
     at_best: bool = False
     where: Callable[[Config], bool] = lambda setting: True
+    measure: Callable[[Result], float] = outcome
+    above: float | None = None
 
 
-POOL, LOSS, RANDOM, INFO = ["emp:pool=2"], ["emp:beta=0:pool=2"], ["random-permutation"], "infobatch:normalize=true"
-SECONDARY: Callable[[Config], bool] = lambda setting: False  # noqa: E731 - a constant among constants
+@dataclass(frozen=True)
+class Finding:
+    """A contrast at one place, or another test: what it is, what was found, and its p-value, nan outside the family."""
+
+    what: str
+    found: str
+    p_value: float
+
+
+def judgement(finalist: str, infobatch: str) -> list[Contrast]:
+    """The judgement's questions: not worse than any rival, better at keep 0.1, and near full training at keep 0.3."""
+    ours = [finalist]
+    rivals = [rival for rival in [*RIVALS, "emp", "emp:beta=5"] if rival != finalist]
+    return [
+        *(Contrast(ours, [rival], never, at_best=True, above=-0.3) for rival in rivals),
+        *(Contrast(ours, [rival], lambda s: s["keep"] == 0.1, at_best=True) for rival in (*RANDOM, infobatch)),
+        Contrast(ours, ["full"], never, at_best=True, where=lambda s: s["keep"] == 0.3, above=-0.5),
+    ]
+
 
 PARTS: dict[str, list[Contrast]] = {
     "e1": [
         Contrast(LOSS, ["emp:pool=1"]),
         Contrast(POOL, LOSS),
-        Contrast(["emp:beta=10:pool=2"], LOSS, SECONDARY),
-        Contrast(["emp:beta=1000000:pool=2"], LOSS, SECONDARY),
+        Contrast(["emp:beta=10:pool=2"], LOSS, never),
+        Contrast(["emp:beta=1000000:pool=2"], LOSS, never),
     ],
     "e2": [
         Contrast(POOL, RANDOM, lambda setting: setting["epochs"] == 180),
-        Contrast(["infobatch:normalize=true"], RANDOM, SECONDARY),
+        Contrast(NORMALISED, RANDOM, never),
     ],
     "e3": [
         Contrast(POOL, RANDOM, at_best=True),
-        Contrast([INFO], ["infobatch"], at_best=True),
-        Contrast([INFO], ["infobatch"], SECONDARY),
+        Contrast(NORMALISED, INFOBATCH, at_best=True),
+        Contrast(NORMALISED, INFOBATCH, never),
+        Contrast(POOL, RANDOM, never, measure=recalibrated_gain),
     ],
     "e4": [
         Contrast(["greedy"], RANDOM, lambda setting: setting["label_noise"] == 0.4),
@@ -72,61 +115,111 @@ PARTS: dict[str, list[Contrast]] = {
             ["emp-sampled"], ["emp-sampled:alpha=0", "emp-sampled:alpha=1"], at_best=True,
             where=lambda setting: setting["tail_fraction"] == 0,
         ),
-        *(Contrast([name], POOL, SECONDARY, at_best=True) for name in ("emp-adaptive", "emp-review", "emp-sampled")),
+        *(Contrast([name], POOL, never, at_best=True) for name in ("emp-adaptive", "emp-review", "emp-sampled")),
     ],
 }  # fmt: skip
 
 
-def read(paths: Iterable[Path]) -> dict[tuple[Setting, str], Scores]:
-    """Return what each method scored, by setting and seed."""
-    runs: dict[tuple[Setting, str], Scores] = {}
+def read(paths: Iterable[Path]) -> Runs:
+    """Return the results of each method, by setting and seed. Full training is in every setting of its task."""
+    found: Runs = {}
     for path in paths:
         for run in json.loads(path.read_text())["runs"]:
             config = RunConfig.from_json(run["config"]).to_json()
             setting = tuple((name, config[name]) for name in VARIED)
-            runs.setdefault((setting, config["method"]), {})[config["seed"]] = outcome(run)
-    return runs
+            found.setdefault((setting, config["method"]), {})[config["seed"]] = run
+    settings = {setting for setting, method in found if method != "full"}
+    return {
+        (setting, method): runs
+        for (own, method), runs in found.items()
+        for setting in ([s for s in settings if s[0] == own[0]] if method == "full" else [own])
+    }
 
 
-def best(runs: Mapping[tuple[Setting, str], Scores], methods: Sequence[str]) -> tuple[str, Scores]:
-    """Return the best of all settings of some methods, in words, and its scores."""
-    found = [(setting, method) for setting, method in runs if method in methods]
-    setting, method = max(found, key=lambda place: sum(runs[place].values()) / len(runs[place]))
-    own = dict(setting)
-    return f"{method} (lr {own['max_lr']:g}, tail {own['tail_fraction']})", runs[setting, method]
-
-
-def differences(
-    runs: Mapping[tuple[Setting, str], Scores], contrast: Contrast
-) -> Iterable[tuple[bool, str, Scores, Scores]]:
-    """Return for each place of a contrast whether it is primary, what it is, and both sides' scores."""
-    runs = {place: scores for place, scores in runs.items() if contrast.where(dict(place[0]))}
-    groups: dict[Any, dict[tuple[Setting, str], Scores]] = {}
-    for (setting, method), scores in runs.items():
-        groups.setdefault(dict(setting)["task"] if contrast.at_best else setting, {})[setting, method] = scores
+def findings(runs: Runs, contrast: Contrast) -> Iterator[Finding]:
+    """Return what a contrast finds at each of its places."""
+    groups: dict[Any, dict[tuple[Setting, str], dict[int, float]]] = {}
+    for (setting, method), own in runs.items():
+        config = dict(setting)
+        if contrast.where(config):
+            place = (config["task"], config["keep"]) if contrast.at_best else setting
+            scores = {seed: contrast.measure(result) for seed, result in own.items()}
+            groups.setdefault(place, {})[setting, method] = scores
     for group in groups.values():
         methods = {method for _, method in group}
         if methods.isdisjoint(contrast.ours) or methods.isdisjoint(contrast.theirs):
             continue
         (ours, high), (theirs, low) = best(group, contrast.ours), best(group, contrast.theirs)
+        difference = paired_difference(high, low)
+        if difference is None:
+            continue
         common = dict(next(iter(group))[0])
-        where = common["task"] if contrast.at_best else ", ".join(f"{name} {common[name]}" for name in VARIED[:-1])
-        yield contrast.primary(common), f"{where}: {ours} − {theirs}", high, low
+        names = ("task", "keep") if contrast.at_best else VARIED[:-1]
+        where = ", ".join(f"{name} {common[name]}" for name in names)
+        p_value = difference.p_value if contrast.primary(common) else math.nan
+        yield Finding(f"{where}: {ours} − {theirs}", in_words(difference, contrast.above), p_value)
 
 
-def main(part: str, paths: Sequence[Path]) -> None:
-    """Print a part's contrasts."""
+def best(group: Mapping[tuple[Setting, str], dict[int, float]], methods: Sequence[str]) -> tuple[str, dict[int, float]]:
+    """Return the best of all settings of some methods, in words, and its scores."""
+    own = {place: scores for place, scores in group.items() if place[1] in methods}
+    setting, method = max(own, key=lambda place: fmean(own[place].values()))
+    at = dict(setting)
+    return f"{method} (lr {at['max_lr']:g}, tail {at['tail_fraction']})", group[setting, method]
+
+
+def in_words(difference: Estimate, above: float | None) -> str:
+    """Return a difference with its interval, and whether that lies above a bound."""
+    said = f"{difference.mean:+.2f} ± {difference.half_width:.2f}  ({difference.num_seeds} seeds)"
+    if above is None:
+        return said
+    return f"{said}  above {above:+}: {'yes' if difference.is_above(above) else 'no'}"
+
+
+def regime(runs: Runs) -> Finding:
+    """Correlate, over the cells, EMP's gain with what random permutation has fitted: Spearman's, tested exactly."""
+    gains, fitted = [], []
+    for (setting, method), own in runs.items():
+        rival = runs.get((setting, RANDOM[0]))
+        if [method] == POOL and rival is not None:
+            common = own.keys() & rival.keys()
+            gains.append(fmean(outcome(own[seed]) - outcome(rival[seed]) for seed in common))
+            fitted.append(fmean(float(result["fitted_fraction"]) for result in rival.values()))
+    ranks = rankdata(gains)
+    test = permutation_test(
+        (rankdata(fitted),),
+        lambda shuffled: np.corrcoef(shuffled, ranks)[0, 1],
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=MOST_ORDERS,
+    )
+    cells = "; ".join(f"{share:.0%} {gain:+.2f}" for share, gain in sorted(zip(fitted, gains, strict=True)))
+    return Finding(f"gain against fitted share: {cells}", f"Spearman {test.statistic:+.2f}", float(test.pvalue))
+
+
+def main(
+    part: Annotated[str, typer.Argument(help=f"{', '.join(PARTS)} or judge.")],
+    paths: Annotated[list[Path], typer.Argument(help="The comparisons' results.json.", exists=True)],
+    finalist: Annotated[str, typer.Option(help="Who is judged.")] = POOL[0],
+    infobatch: Annotated[str, typer.Option(help="InfoBatch's better normalisation on the tuning tasks.")] = NORMALISED[
+        0
+    ],
+) -> None:
+    """Print the registered contrasts of a part.
+
+    Differences are paired by seed. Those marked P are a family, whose p-values are adjusted together (Holm).
+    """
+    if part not in {*PARTS, "judge"}:
+        raise typer.BadParameter(f"`part` must be one of {', '.join(PARTS)} or judge: got {part!r}.")
     runs = read(paths)
-    found = [place for contrast in PARTS[part] for place in differences(runs, contrast)]
-    estimates = [paired_difference(high, low) for _, _, high, low in found]
-    p_values = [
-        e.p_value if e is not None and primary else math.nan for e, (primary, *_) in zip(estimates, found, strict=True)
-    ]
-    for (primary, what, *_), e, p in zip(found, estimates, holm(p_values), strict=True):
-        if e is not None:
-            mark = f"P  adjusted p {p:.3f}" if primary else " " * 20
-            print(f"{mark}  {e.mean:+.2f} ± {e.half_width:.2f}  ({e.num_seeds} seeds)  {what}")
+    contrasts = judgement(finalist, infobatch) if part == "judge" else PARTS[part]
+    found = [finding for contrast in contrasts for finding in findings(runs, contrast)]
+    if part == "e2":
+        found.append(regime(runs))
+    for finding, p in zip(found, holm([finding.p_value for finding in found]), strict=True):
+        mark = " " * 20 if math.isnan(p) else f"P  adjusted p {p:.3f}"
+        typer.echo(f"{mark}  {finding.found}  {finding.what}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [Path(path) for path in sys.argv[2:]])
+    typer.run(main)

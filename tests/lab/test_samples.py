@@ -1,5 +1,6 @@
 """What a run records of each sample and of each class."""
 
+import math
 import subprocess
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def test_every_sample_has_a_row_with_what_the_method_remembers(method: str, tmp_
     visits = np.load(tmp_path / "visits.npy")
     assert visits.dtype == np.int32
     assert table["visits"].to_pylist() == visits.tolist()
-    assert [value is None for value in table["loss"].to_pylist()] == (visits == 0).tolist()
+    losses = table["loss"].to_pylist()
+    assert [loss is None for loss in losses] == (visits == 0).tolist()
+    fitted = sum(loss is not None and math.exp(-loss) > 0.5 for loss in losses)
+    assert outcome(tmp_path)["fitted_fraction"] == fitted / 160
     assert 0 < (visits == 0).sum() < 160  # two epochs at 0.3 cannot see all
     score = table["score"].to_pylist()
     if method == "random":

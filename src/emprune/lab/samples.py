@@ -1,12 +1,15 @@
 """What a run knows at its end of each sample that it trained on, as a table."""
 
+import math
+
 import pyarrow as pa
+import pyarrow.compute as pc
 from torch import Tensor
 
 import emprune
 from emprune.stats import BASE_COLUMNS
 
-__all__ = ["sample_table"]
+__all__ = ["fitted_fraction", "sample_table"]
 
 
 def sample_table(pruner: emprune.DataPruner, labels: Tensor) -> pa.Table:
@@ -42,3 +45,19 @@ def sample_table(pruner: emprune.DataPruner, labels: Tensor) -> pa.Table:
             "score": known(method.score(stats)) if method.scores else pa.nulls(len(labels), pa.float32()),
         }
     )
+
+
+def fitted_fraction(samples: pa.Table) -> float:
+    """Return the share of the samples whose last observed loss is below log 2: what is right had a probability above ½.
+
+    The loss is that of the training pass, augmented, and as old as the last visit. Samples never observed do not count
+    as fitted. In contrastive learning: images whose other view was likelier than all else in the batch together.
+
+    Args:
+        samples: As `sample_table` returns it.
+
+    Example:
+        >>> fitted_fraction(pa.table({"loss": [0.1, 0.6, 0.8, None]}))
+        0.5
+    """
+    return int(pc.sum(pc.less(samples["loss"], math.log(2))).as_py() or 0) / len(samples)

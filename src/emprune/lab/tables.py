@@ -42,6 +42,8 @@ def run_table(result: Mapping[str, Any]) -> Table:
         table.add_row(f"{result['metric']} on test, last epoch", f"{result['score']:.2f}")
     if "accuracy_recalibrated" in result:
         table.add_row("  batch norm estimated anew", f"{result['accuracy_recalibrated']:.2f} %")
+    if "fitted_fraction" in result and "knn_accuracy" not in result:
+        table.add_row("training samples fitted", f"{result['fitted_fraction']:.1%}")
     table.add_row("visits", f"{result['visits']:,}  ({result['visits_fraction']:.1%} of full)")
     if "tokens" in result:
         table.add_row("tokens", f"{result['tokens']:,}  ({result['padded_tokens']:,} with padding)")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from emprune.lab.errors import StoppedError
-from emprune.lab.samples import sample_table
+from emprune.lab.samples import fitted_fraction, sample_table
 from emprune.lab.session import Session, planned_visits
 from emprune.lab.stopping import agreed
 from emprune.lab.store import RunFolder
@@ -141,5 +141,7 @@ def _finish(session: Session, tally: Tally, folder: RunFolder) -> dict[str, Any]
     result = tally.result(session.config, session.splits, compute=session.compute, ranks=session.ranks)
     if session.config.recalibrate_bn:
         result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
-    folder.finish(result, sample_table(session.pruner, session.splits.train.y))
+    samples = sample_table(session.pruner, session.splits.train.y)
+    result["fitted_fraction"] = fitted_fraction(samples)
+    folder.finish(result, samples)
     return result

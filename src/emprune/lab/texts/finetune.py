@@ -16,7 +16,7 @@ from emprune.distributed import Ranks
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import quiet
 from emprune.lab.objectives.base import curve_epochs, quarters
-from emprune.lab.samples import sample_table
+from emprune.lab.samples import fitted_fraction, sample_table
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
 from emprune.lab.tally import Tally
@@ -159,8 +159,9 @@ def finetune(
         raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
     result = _result(session, tally)
     session.trainer.pruner.sync()  # what the last epoch observed belongs to what is recorded of the samples
-    labels = torch.tensor(session.splits.train.labels)
-    folder.finish(result, sample_table(session.trainer.pruner, labels))
+    samples = sample_table(session.trainer.pruner, torch.tensor(session.splits.train.labels))
+    result["fitted_fraction"] = fitted_fraction(samples)
+    folder.finish(result, samples)
     return result
 
 

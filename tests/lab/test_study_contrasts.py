@@ -1,0 +1,124 @@
+"""The registered contrasts of the study, on results whose differences are known."""
+
+import json
+import re
+import runpy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from scipy.stats import ttest_1samp
+from typer.testing import CliRunner, Result
+
+from emprune.lab.statistics import holm
+from tests.lab.reports import result_of
+from tests.lab.runs import small_config
+
+SCRIPT = Path(__file__).parents[2] / "experiments/study/contrasts.py"
+NOISE = (0.0, 0.3, -0.2, 0.1, -0.2)
+"""Of the seeds, around a method's mean; other than their common part, which pairing takes away."""
+
+
+def results(accuracies: Mapping[str, float], *, more: Mapping[str, Any] | None = None, **settings: Any) -> list[Any]:
+    """Return five seeds of results: the first method's without noise around its mean, the next ones' with ever more."""
+    runs = []
+    for place, (method, mean) in enumerate(accuracies.items()):
+        for seed, noise in enumerate(NOISE):
+            chosen = {name: value for name, value in settings.items() if method != "full" or name != "keep"}
+            config = small_config(method, seed=seed, **chosen)
+            runs.append({**result_of(config), "accuracy": mean + 5 * seed + place * (noise + 1e-6), **(more or {})})
+    return runs
+
+
+def call(tmp_path: Path, part: str, runs: Iterable[Any], *options: str) -> Result:
+    """Run the script as a command."""
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"runs": list(runs)}))
+    app = typer.Typer()
+    app.command()(runpy.run_path(str(SCRIPT))["main"])
+    return CliRunner().invoke(app, [part, str(path), *options])
+
+
+def said(tmp_path: Path, part: str, runs: Iterable[Any], *options: str) -> list[str]:
+    """Return the lines that the script prints."""
+    outcome = call(tmp_path, part, runs, *options)
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.output.splitlines()
+
+
+def adjusted(lines: Iterable[str]) -> list[float]:
+    return [float(match[1]) for line in lines if (match := re.search(r"adjusted p (\S+)", line))]
+
+
+def test_e1_pairs_seeds_in_each_cell_and_adjusts_within_the_family(tmp_path: Path) -> None:
+    runs = []
+    for tail, gain in ((0.0, 1.0), (0.25, 0.2)):
+        means = {
+            "emp:beta=0:pool=2": 80 + gain,
+            "emp:pool=1": 80.0,
+            "emp:pool=2": 80 + gain,
+            "emp:beta=10:pool=2": 79.0,
+        }
+        runs += results(means, keep=0.3, tail_fraction=tail)
+    lines = said(tmp_path, "e1", runs)
+    assert len(lines) == 6  # three contrasts in two cells; the entropy alone was not run
+    primary = [line for line in lines if line.startswith("P")]
+    assert [re.search(r"[+-]\d\.\d\d", line)[0] for line in primary] == ["+1.00", "+0.20", "+0.00", "+0.00"]  # type: ignore[index]
+    noise = [(1.0, 1), (0.2, 1), (0.0, 2), (0.0, 2)]
+    expected = holm([float(ttest_1samp([gain - k * n for n in NOISE], 0).pvalue) for gain, k in noise])
+    assert adjusted(lines) == pytest.approx(expected, abs=5e-4)
+    assert all("tail_fraction" in line and "(5 seeds)" in line for line in lines)
+
+
+def test_e2_asks_whether_the_gain_grows_with_what_is_fitted(tmp_path: Path) -> None:
+    runs = []
+    for place, epochs in enumerate((7, 20, 60, 180)):
+        more = {"fitted_fraction": 0.2 + 0.2 * place}
+        runs += results({"random-permutation": 80.0, "emp:pool=2": 80.0 + place}, more=more, epochs=epochs)
+    lines = said(tmp_path, "e2", runs)
+    assert "Spearman +1.00" in lines[-1]
+    assert "20% +0.00; 40% +1.00; 60% +2.00; 80% +3.00" in lines[-1]
+    assert len(adjusted(lines)) == 2  # the longest run's gain, and the correlation
+    gain = float(ttest_1samp([3 + noise for noise in NOISE], 0).pvalue)
+    assert adjusted(lines) == pytest.approx(holm([gain, 1 / 24]), abs=5e-4)  # one order of 4! is as high
+
+
+def test_e3_takes_each_method_at_its_best_rate_and_compares_what_batch_norm_gives(tmp_path: Path) -> None:
+    runs = []
+    for rate, ours, rival in ((0.1, 81.0, 83.0), (0.2, 83.0, 82.0)):
+        for run in results({"random-permutation": rival, "emp:pool=2": ours}, max_lr=rate, recalibrate_bn=True):
+            is_ours = run["config"]["method"] == "emp:pool=2"
+            repaired = run["accuracy"] + (0.7 + 0.1 * run["config"]["seed"] if is_ours else 0.25)
+            runs.append({**run, "accuracy_recalibrated": repaired})
+    lines = said(tmp_path, "e3", runs)
+    (best,) = [line for line in lines if line.startswith("P")]
+    assert "emp:pool=2 (lr 0.2, tail None) − random-permutation (lr 0.1, tail None)" in best
+    assert "+0.00 ± 0.26" in best
+    assert [line.split("±")[0].strip() for line in lines if not line.startswith("P")] == ["+0.65"] * 2
+
+
+def test_the_judgement_asks_three_questions(tmp_path: Path) -> None:
+    runs = results({"full": 81.5, "greedy": 79.0}, keep=0.3)
+    for keep, gain in ((0.3, 1.8), (0.1, 1.0)):
+        runs += results({"random-permutation": 80.0, "infobatch": 82.0, "emp-review": 80 + gain}, keep=keep)
+    lines = said(tmp_path, "judge", runs, "--finalist", "emp-review", "--infobatch", "infobatch")
+    judged = [line for line in lines if "above -0.3" in line and "keep 0.3" in line]
+    answers = {line.split(" − ")[1].split(" (")[0]: line.split("above -0.3: ")[1].split()[0] for line in judged}
+    assert answers == {
+        "random-permutation": "yes",
+        "infobatch": "no",
+        "greedy": "yes",
+    }
+    assert len(adjusted(lines)) == 2
+    assert all("keep 0.1" in line for line in lines if line.startswith("P"))
+    (near,) = [line for line in lines if "above -0.5" in line]
+    assert "keep 0.3" in near
+    assert "above -0.5: yes" in near
+
+
+def test_a_part_that_is_none_is_refused(tmp_path: Path) -> None:
+    outcome = call(tmp_path, "e9", [])
+    assert outcome.exit_code == 2
+    assert "`part` must be one of" in outcome.output
