@@ -89,8 +89,8 @@ def run(
     Ctrl-C stops after the current batch; --resume goes on from there, exactly.
 
     The test set is scored after a quarter, half, three quarters and all of
-    the epochs; the result is the last, not the best. With --validation a part
-    of the training data is scored too, up to 20 times.
+    the epochs; the result is the last, not the best. With --validation it is
+    scored at the end alone, and a part of the training data up to 20 times.
 
     Under torchrun the processes share the run: each trains on its part of every
     batch, on a GPU of its own where there are any. --resume may use fewer or more.

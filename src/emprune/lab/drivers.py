@@ -13,7 +13,7 @@ from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.estimate import Speed, measure_speed
 from emprune.lab.objectives import make_objective
-from emprune.lab.objectives.base import curve_epochs, quarters
+from emprune.lab.objectives.base import curve_epochs, tested_epochs
 from emprune.lab.session import Session, make_loader, make_pruner
 from emprune.lab.store import RunFolder
 from emprune.lab.tasks import Splits, TextTask, get_task
@@ -86,7 +86,7 @@ def num_scored(config: RunConfig, splits: Splits[Any]) -> int:
     if not isinstance(get_task(config.task), TextTask):
         return make_objective(config, Compute.choose(config.device, config.precision)).num_scored(splits)
     validation = 0 if splits.validation is None else len(splits.validation)
-    return len(splits.test) * len(quarters(config.epochs)) + validation * len(curve_epochs(config.epochs))
+    return len(splits.test) * len(tested_epochs(config)) + validation * len(curve_epochs(config.epochs))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from emprune.lab.device import Compute
 from emprune.lab.tasks import ImageTask, Split, Splits
 from emprune.randomness import derive_generator
 
-__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "curve_epochs", "evenly", "quarters"]
+__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "curve_epochs", "evenly", "tested_epochs"]
 
 EVALUATION_BATCH = 250
 """What fits the caches of a CPU: of our networks a larger batch takes half as long again per sample there."""
@@ -35,9 +35,9 @@ def evenly(num_epochs: int, *, times: int) -> set[int]:
     return {math.ceil(num_epochs * part / times) - 1 for part in range(1, times + 1)}
 
 
-def quarters(num_epochs: int) -> set[int]:
-    """Return the last epoch of each quarter of a run."""
-    return evenly(num_epochs, times=4)
+def tested_epochs(config: RunConfig) -> set[int]:
+    """Return the epochs after which to score the test set: the last of each quarter, or of the run, if it validates."""
+    return evenly(config.epochs, times=4 if config.validation == 0 else 1)
 
 
 def curve_epochs(num_epochs: int) -> set[int]:

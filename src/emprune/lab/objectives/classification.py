@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from emprune.lab.class_accuracy import class_accuracy
 from emprune.lab.losses import smoothed_and_plain
 from emprune.lab.models import make_model
-from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, curve_epochs, quarters
+from emprune.lab.objectives.base import EVALUATION_BATCH, Losses, Network, Objective, curve_epochs, tested_epochs
 from emprune.lab.tasks import Split
 
 __all__ = ["Classification"]
 
 
 class Classification(Objective):
-    """Name the class. Scored by the test set's accuracy after a few epochs, by a validation part's after more."""
+    """Name the class. Scored by the test set's accuracy, and by a validation part's on the way."""
 
     def make_model(self) -> nn.Module:  # noqa: D102 - inherited
         return make_model(self.config.model, in_channels=self.task.input_shape[0], num_classes=self.task.num_classes)
@@ -58,8 +58,8 @@ class Classification(Objective):
         return {"accuracy": 100 * right, "loss": loss, "class_accuracy": by_class}
 
     def test_epochs(self) -> set[int]:
-        """Return the ends of the run's quarters."""
-        return quarters(self.config.epochs)
+        """Return four, or the last alone where there is a validation part to look at."""
+        return tested_epochs(self.config)
 
     def validation_epochs(self) -> set[int]:
         """Return so many that a curve can be drawn."""

@@ -15,7 +15,7 @@ from transformers.trainer_callback import ExportableState
 from emprune.distributed import Ranks
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import quiet
-from emprune.lab.objectives.base import curve_epochs, quarters
+from emprune.lab.objectives.base import curve_epochs, tested_epochs
 from emprune.lab.samples import fitted_fraction, sample_table
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
@@ -117,12 +117,12 @@ class Course(TrainerCallback, ExportableState):
         control.should_save = True
 
     def _score(self) -> dict[str, Any]:
-        """Score on validation after up to 20 epochs, on test after four."""
-        scores, num_epochs, splits = dict[str, Any](), self.session.config.epochs, self.session.splits
-        if splits.validation is not None and self.tally.epoch in curve_epochs(num_epochs):
+        """Score on validation after up to 20 epochs, on test after four or one."""
+        scores, config, splits = dict[str, Any](), self.session.config, self.session.splits
+        if splits.validation is not None and self.tally.epoch in curve_epochs(config.epochs):
             validated = self.session.evaluate(splits.validation)
             scores |= {f"validation_{name}": value for name, value in validated.items()}
-        if self.tally.epoch in quarters(num_epochs):
+        if self.tally.epoch in tested_epochs(config):
             tested = self.session.evaluate(splits.test)
             scores |= {f"test_{name}": value for name, value in tested.items()}
         return scores
