@@ -1,0 +1,54 @@
+"""The picture of accuracy against measured time, drawn of results whose values are known."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.lab.reports import result_of
+from tests.lab.runs import small_config
+
+pytest.importorskip("matplotlib", reason="the extra dev has it")
+
+SCRIPT = Path(__file__).parents[2] / "experiments/picture.py"
+METHODS = ("full", "random-permutation", "infobatch:normalize=true", "emp:pool=2")
+
+
+def results(keeps: tuple[float, ...]) -> dict[str, Any]:
+    runs = [result_of(small_config("full", seed=seed)) for seed in range(3)]
+    for method in METHODS[1:]:
+        runs += [result_of(small_config(method, seed=seed, keep=keep)) for keep in keeps for seed in range(3)]
+    return {"experiment": {"title": "Digits: what the time buys"}, "runs": runs}
+
+
+def draw(folder: Path, name: str) -> list[str]:
+    paths = [folder / "one.json", folder / "other.json"]
+    for path, keeps in zip(paths, ((0.3, 0.1), (0.3,)), strict=True):
+        path.write_text(json.dumps(results(keeps)))
+    app = typer.Typer()
+    app.command()(runpy.run_path(str(SCRIPT))["main"])
+    outcome = CliRunner().invoke(app, [*map(str, paths), "--out", str(folder / name)])
+    assert outcome.exit_code == 0, outcome.output
+    return [(folder / f"{name}-{theme}.svg").read_text() for theme in ("light", "dark")]
+
+
+def test_all_methods_and_costs_are_in_it_on_light_and_on_dark_pages(tmp_path: Path) -> None:
+    light, dark = draw(tmp_path, "picture")
+    for svg in (light, dark):
+        texts = re.findall(r">([^<>\n]+)</text>", svg)
+        assert texts.count("Digits") == texts.count("test accuracy, %") == 2
+        assert texts.count("measured training time on one core, s") == 2
+        assert {"full training", "random permutation", "InfoBatch, normalised", "EMP, pool 2"} <= set(texts)
+        assert texts.count("30% of the visits") == 2
+        assert texts.count("10% of the visits") == 1
+    assert [ink in light for ink in ("#1d2129", "#e6e8ec")] == [True, False]
+    assert [ink in dark for ink in ("#1d2129", "#e6e8ec")] == [False, True]
+
+
+def test_the_same_results_make_the_same_file(tmp_path: Path) -> None:
+    assert draw(tmp_path, "one") == draw(tmp_path, "other")
