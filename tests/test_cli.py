@@ -63,15 +63,18 @@ def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Pa
     assert (tmp_path / "result.json").stat().st_mtime_ns > written
 
 
-def test_what_starts_its_own_processes_is_refused_under_torchrun(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("command", ["compare", "estimate"])
+def test_what_is_no_run_is_refused_under_torchrun(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     for rank, said in ((0, True), (1, False)):
         monkeypatch.setenv("RANK", str(rank))
-        code, _, stderr = call("compare", "digits", "--out", tmp_path)
+        code, _, stderr = call(command, "digits")
         assert code == 2
         assert ("call it without torchrun" in stderr) == said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

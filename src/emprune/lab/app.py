@@ -200,6 +200,7 @@ def estimate(
     emprune estimate cifar10 --keep 0.3 --epochs 200 --model resnet18
     """
     with failures_reported():
+        refuse_torchrun("estimate")
         config = RunConfig.for_task(task, method, threads=threads, **settings)
         foreseen = foresee(config, data_dir=data_dir, console=progress)
         out.print(forecast_table(config, foreseen))

@@ -68,7 +68,7 @@ def failures_reported() -> Iterator[None]:
 def refuse_torchrun(command: str) -> None:
     """Raise ConfigError if torchrun started this process."""
     if launched_rank() is not None:
-        raise ConfigError(f"`emprune {command}` starts its own processes: call it without torchrun.")
+        raise ConfigError(f"`emprune {command}` is no run that processes can share: call it without torchrun.")
 
 
 def run_once(
