@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emprune.errors import ConfigError
-from emprune.lab.report.drawing import colours
+from emprune.lab.pages.drawing import colours
 from emprune.lab.report.records import Run, find_runs
 from emprune.lab.report.samples import Training, galleries, load_training
 from emprune.lab.report.sections import Group, divide_runs
