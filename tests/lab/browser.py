@@ -62,23 +62,27 @@ def check_that_it_is_quiet_and_asks_nobody(shown: Shown) -> None:
 
 
 def check_that_figures_are_drawn(page: Page, *, names: list[str]) -> None:
-    """Each in its place, with titles on both axes, and something between them."""
+    """Each in its place, with titles on both axes, and all its points between them."""
     sizes = page.evaluate(
         """() => [...document.querySelectorAll("[data-figure]")].map((figure) => {
             const box = figure.querySelector("svg.main-svg")?.getBoundingClientRect();
             const titles = [...figure.querySelectorAll(".xtitle, .ytitle")].map((title) => title.textContent);
             const traces = figure.querySelectorAll(".trace").length;
             const room = figure.getBoundingClientRect().width;
-            return [figure.dataset.figure, room, box?.width ?? 0, box?.height ?? 0, titles, traces];
+            const plot = figure.querySelector(".js-plotly-plot"), [low, high] = plot._fullLayout.xaxis.range;
+            const points = plot.data.filter((trace) => trace.mode.includes("markers")).flatMap((trace) => [...trace.x]);
+            const outside = points.filter((x) => x < low || x > high);
+            return [figure.dataset.figure, room, box?.width ?? 0, box?.height ?? 0, titles, traces, outside];
         })"""
     )
     assert [size[0] for size in sizes] == names
-    for name, room, width, height, titles, traces in sizes:
+    for name, room, width, height, titles, traces, outside in sizes:
         assert min(width, height) > 200, name
         assert width <= room + 1, f"{name} lies over its neighbour"
         assert len(titles) == 2, name
         assert all(titles), name
         assert traces > 0, name
+        assert outside == [], name
 
 
 def rows(page: Page, column: int) -> list[str]:

@@ -110,7 +110,7 @@ def _shown(values: Mapping[str, Floats]) -> list[int]:
 
 
 def _drawn(values: Mapping[str, Floats], styles: Styles, shown: Sequence[int], y: str) -> Any:
-    figure = canvas("class", y)
+    figure = canvas("class", y, xaxis_rangemode="normal")  # those beside the first class lie below 0
     places = list(range(len(shown)))
     figure.update_xaxes(tickvals=places, ticktext=[str(name) for name in shown], showgrid=False)
     for nth, (method, own) in enumerate(values.items()):
