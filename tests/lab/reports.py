@@ -20,6 +20,10 @@ from emprune.lab.workers import load_splits
 from tests.lab.runs import small_config
 
 METHODS = ("full", "random-permutation", "emp:pool=2")
+FIGURES = [
+    "accuracy-cost", "accuracy-time", "visits", "lorenz", "gini", "probe-loss", "churn", "greedy-overlap", "staleness",
+    "class-accuracy", "class-visits",
+]  # fmt: skip
 VERSIONS = {"emprune": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "commit": "c0ffee"}
 MACHINE = {"system": "Linux", "architecture": "x86_64", "cpu_count": 2, "device": "cpu", "device_name": "a processor",
            "precision": "fp32", "num_ranks": 1}  # fmt: skip

@@ -18,13 +18,9 @@ from emprune.lab.report.page import write_report
 from emprune.lab.report.provenance import commands
 from emprune.lab.report.records import Found, Run, find_runs
 from emprune.lab.report.sections import divide_runs
-from tests.lab.reports import METHODS, call, drawn, page_of, result_of, write_comparison, write_run
+from tests.lab.reports import FIGURES, METHODS, call, drawn, page_of, result_of, write_comparison, write_run
 from tests.lab.runs import small_config
 
-FIGURES = [
-    "accuracy-cost", "accuracy-time", "visits", "lorenz", "gini", "probe-loss", "churn", "greedy-overlap", "staleness",
-    "class-accuracy", "class-visits",
-]  # fmt: skip
 MISSING = 'class="missing"'
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emprune.errors import ConfigError
-from emprune.lab.report.drawing import colours
+from emprune.lab.pages.drawing import add_band, canvas, colours
 from emprune.lab.report.records import Run, find_runs
 from emprune.lab.report.samples import Training, galleries, load_training
 from emprune.lab.report.sections import Group, divide_runs
@@ -120,3 +120,9 @@ def test_the_band_is_the_interval_of_each_point() -> None:
 def test_each_method_looks_the_same_everywhere_and_unlike_the_others() -> None:
     styles = colours(["full", *(f"emp:beta={beta}" for beta in range(30))])
     assert len({(style["color"], style["dash"]) for style in styles.values()}) == 31
+
+
+def test_a_curve_of_one_epoch_is_a_point_that_can_be_seen() -> None:
+    figure = canvas("epoch", "loss")
+    add_band(figure, "emp", colours(["emp"])["emp"], [1], np.array([[0.5]]))
+    assert [trace.mode for trace in figure.data] == ["markers"]

@@ -1,11 +1,12 @@
 """Analyses of runs small enough for tests, made in this process: a new one costs seconds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emprune.lab.analyses import ANALYSES, Conclusion, Run
 from emprune.lab.compare import Queue, make_queue
@@ -52,6 +53,21 @@ def pretended(
     **settings: Any,
 ) -> Run:
     """Return a run that has left no more than is given."""
+    config = RunConfig.for_task("digits", method, seed=seed, **{**SMALL, **settings})
+    run = Run(Job(0, config, folder, None, 0))
+    leave(run, visits=visits, probe_losses=probe_losses)
+    return run
+
+
+def leave(
+    run: Run,
+    *,
+    visits: Sequence[int] | None = None,
+    probe_losses: dict[int, float] | None = None,
+    measured: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """Write what a run could have left, and what could have been measured on it."""
+    folder = run.job.folder
     folder.mkdir(parents=True)
     (folder / "result.json").write_text("{}")
     if visits is not None:
@@ -62,5 +78,5 @@ def pretended(
             for epoch in range(max(probe_losses, default=0) + 1)
         ]
         (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    config = RunConfig.for_task("digits", method, seed=seed, **{**SMALL, **settings})
-    return Run(Job(0, config, folder, None, 0))
+    for name, values in (measured or {}).items():
+        np.save(folder / f"{name}.npy", values)

@@ -40,8 +40,13 @@ def test_the_losses_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
         differences.append(told["left_out"] - told["seen"])
     assert method["difference"]["mean"] == pytest.approx(np.mean(differences))
     assert method["share_above"] == pytest.approx(np.mean(np.array(differences) > 0))
-    (figure,) = conclusion.figures
-    assert list(figure.data[0].y) == [told["left_out"] for told in method["runs"]]
+    shown, gaps = (figure.drawing for figure in conclusion.figures)
+    assert shown is not None
+    assert list(shown.data[-1].y) == [told["left_out"] for told in method["runs"]]
+    assert gaps is not None
+    (gap,) = gaps.data
+    assert gap.x[0] == pytest.approx(np.mean(differences))
+    assert gap.error_x.array[0] == pytest.approx(method["difference"]["half_width"])
 
 
 def test_methods_share_the_samples_that_are_left_out(tmp_path: Path) -> None:

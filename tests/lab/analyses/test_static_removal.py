@@ -27,7 +27,11 @@ def test_the_losses_of_the_removed_and_the_kept_are_what_a_slow_twin_finds(tmp_p
             assert told["per_run"]["kept"][place] == pytest.approx(np.mean(losses[kept]))
         assert told["removed"]["mean"] == pytest.approx(np.mean(told["per_run"]["removed"]))
     (figure,) = conclusion.figures
-    assert {line.name for line in figure.data if line.name} == {"full: removed", "full: kept"}
+    assert figure.drawing is not None
+    for line, name in zip(figure.drawing.data, ("removed", "kept"), strict=True):
+        assert list(line.x) == [25, 75]
+        assert list(line.y) == pytest.approx([told[name]["mean"] for told in rates])
+        assert list(line.error_y.array) == pytest.approx([told[name]["half_width"] for told in rates])
 
 
 def test_what_was_removed_is_worse_known_the_more_of_it_there_is(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class AlignmentGap(GapAnalysis):
     name = "alignment-gap"
     objective = "contrastive"
     quantity = "alignment gap: how much closer a sample's views are with it in the training set than without"
+    axis = "alignment gap, −1 to 1"
     by_range = True
 
     @torch.no_grad()

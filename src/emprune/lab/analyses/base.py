@@ -8,13 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import plotly.graph_objects as go
-from rich.table import Table
-
 from emprune.errors import ConfigError
-from emprune.lab.analyses.picture import page
 from emprune.lab.analyses.runs import Run
+from emprune.lab.analyses.tables import Table
 from emprune.lab.experiment import Experiment
+from emprune.lab.pages.drawing import Figure, colours
+from emprune.lab.pages.rendering import render_page
 from emprune.lab.store import write_whole
 from emprune.lab.tasks import ImageTask, get_task
 
@@ -30,15 +29,15 @@ class Conclusion:
     Args:
         quantity: What was found, in a line.
         values: The same as plain values, each method's under `methods`.
-        table: In numbers, for a terminal.
-        figures: As pictures.
+        table: In numbers.
+        figures: As pictures, the methods in the `colours` of `values["methods"]`.
         remarks: What a reader of any of them must know.
     """
 
     quantity: str
     values: Mapping[str, Any]
     table: Table
-    figures: Sequence[go.Figure]
+    figures: Sequence[Figure]
     remarks: Sequence[str] = ()
 
 
@@ -111,11 +110,23 @@ class Analysis(ABC):
         """Write OUT/<name>.json and .html, and return the two."""
         numbers, picture = (out / f"{self.name}.{kind}" for kind in ("json", "html"))
         text = json.dumps(self.document(experiment, conclusion), indent=1) + "\n"
-        title = f"{experiment.task}: {len(experiment.seeds)} runs a method"
-        html = page(conclusion.figures, title=title, heading=conclusion.quantity, remarks=conclusion.remarks)
+        html = self._page(experiment, conclusion)
         write_whole(numbers, lambda file: file.write(text.encode()))
         write_whole(picture, lambda file: file.write(html.encode()))
         return [numbers, picture]
+
+    def _page(self, experiment: Experiment, conclusion: Conclusion) -> str:
+        methods, num_runs = list(conclusion.values["methods"]), len(experiment.seeds)
+        settings = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in experiment.settings.items()]
+        return render_page(
+            "emprune.lab.analyses",
+            styles=colours(methods),
+            methods=methods,
+            analysis=self.name,
+            conclusion=conclusion,
+            task=experiment.task,
+            made=", ".join([f"{experiment.task}: {num_runs} run{'s' * (num_runs != 1)} a method", *settings]),
+        )
 
     def _check_task(self, task: str) -> None:
         chosen = get_task(task)
@@ -128,6 +139,10 @@ class Analysis(ABC):
                 f"`{self.name}` is an analysis of {self.objective} tasks: got {task!r}, a {chosen.objective} task. "
                 "`emprune tasks` lists them."
             )
+
+
+def _in_words(value: object) -> str:
+    return " / ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def check_subsets(experiment: Experiment, *, so_that: str) -> None:

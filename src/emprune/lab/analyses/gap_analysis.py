@@ -7,15 +7,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
-from rich.table import Table
 from torch import Tensor
 
 from emprune.lab.analyses.base import Analysis, Conclusion, check_subsets
 from emprune.lab.analyses.gaps import Gaps, estimate
-from emprune.lab.analyses.picture import distribution
 from emprune.lab.analyses.runs import Measurement, Run, by_method
-from emprune.lab.analyses.tables import cell, make_table, number, paired
+from emprune.lab.analyses.tables import Table, cell, number, paired
 from emprune.lab.experiment import Experiment
+from emprune.lab.pages.drawing import Figure, add_band, canvas, colours, estimate_rows
 from emprune.lab.session import Session
 from emprune.lab.statistics import Estimate, mean_interval
 from emprune.lab.tasks import Split
@@ -23,6 +22,7 @@ from emprune.lab.tasks import Split
 __all__ = ["GapAnalysis"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+NUM_POINTS = 201
 
 
 class GapAnalysis(Analysis):
@@ -30,6 +30,8 @@ class GapAnalysis(Analysis):
 
     quantity: ClassVar[str]
     """What the difference between those that saw a sample and those that did not is called."""
+    axis: ClassVar[str]
+    """The same in few words, with its unit, for an axis."""
     by_range: ClassVar[bool] = False
     """Whether differences are divided by their range over all samples and methods."""
     num_runs = 10
@@ -55,14 +57,11 @@ class GapAnalysis(Analysis):
         if self.by_range:
             divisor = float(np.ptp(np.concatenate([gap.estimated for gap in gaps.values()]))) or 1.0
         findings = Findings({method: gap.scaled(divisor) for method, gap in gaps.items()}, experiment.baseline)
-        legend = {
-            f"{method}, mean {findings.mean(method).mean:.4f}": g.estimated for method, g in findings.gaps.items()
-        }
         return Conclusion(
             quantity=self.quantity,
             values={"divided_by": divisor, "methods": {method: findings.values(method) for method in gaps}},
             table=findings.table(self.quantity),
-            figures=[distribution(legend, quantity=self.quantity)],
+            figures=findings.figures(self.axis),
         )
 
 
@@ -85,11 +84,27 @@ class Findings:
 
     def table(self, title: str) -> Table:
         """Return the distributions in numbers."""
-        table = make_table(title, "method", "mean", "difference", *(f"{q:.0%}" for q in QUANTILES))
+        rows = [
+            [m, cell(self.mean(m)), cell(self.difference(m)), *(f"{value:.3f}" for value in _quantiles(gaps).values())]
+            for m, gaps in self.gaps.items()
+        ]
+        return Table(title, ["method", "mean", "difference", *(f"{q:.0%}" for q in QUANTILES)], rows)
+
+    def figures(self, axis: str) -> list[Figure]:
+        """Return the distributions, and their means over the runs."""
+        styles, shares = colours(self.gaps), np.linspace(1, 0, NUM_POINTS)
+        drawing = canvas(axis, "samples with at least so much, %", xaxis_rangemode="normal")
         for method, gaps in self.gaps.items():
-            quantiles = [f"{value:.3f}" for value in _quantiles(gaps).values()]
-            table.add_row(method, cell(self.mean(method)), cell(self.difference(method)), *quantiles)
-        return table
+            least, hover = np.quantile(gaps.estimated, 1 - shares).tolist(), "%{y:.1f} % have %{x:.3g} or more"
+            add_band(drawing, method, styles[method], least, 100 * shares[None], hover=hover)
+        means = {method: self.mean(method) for method in self.gaps}
+        rows = estimate_rows(f"mean {axis}", means, styles, hover="%{x:.4f}", level=0, xaxis_rangemode="normal")
+        note = "Over the samples that some runs of a method trained on and others did not."
+        mean_note = "Bars are 95 % intervals over the runs; the dotted line, at 0: nothing is remembered."
+        return [
+            Figure("distribution", "Distribution over the samples", note, drawing),
+            Figure("mean", "Mean over the samples", mean_note, rows),
+        ]
 
     def values(self, method: str) -> dict[str, Any]:
         """Return a method's numbers, every sample's among them."""

@@ -11,7 +11,8 @@ out the same sample. Methods share the samples that are left out.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,15 +21,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emprune.lab.analyses.base import Analysis, Conclusion
-from emprune.lab.analyses.picture import BAND_OPACITY, add_level, colours, new_figure
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
-from emprune.lab.analyses.tables import cell, make_table, plain
+from emprune.lab.analyses.tables import Table, cell, plain
 from emprune.lab.experiment import Experiment
+from emprune.lab.pages.drawing import Figure, Style, add_points, canvas, colours, estimate_rows, transparent
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["LeaveOneOut"]
 
 SPREAD = (0.05, 0.95)
+MOST_TICKS = 10
 
 
 @dataclass(frozen=True)
@@ -79,23 +81,13 @@ class LeaveOneOut(Analysis):
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return the losses."""
         found = {method: [Comparison.of(run) for run in own] for method, own in by_method(runs).items()}
-        table = make_table(
-            "loss of the sample left out", "method", "left out", "median", "seen", "difference", "above the seen's mean"
-        )
-        for method, own in found.items():
-            table.add_row(
-                method,
-                cell(mean_interval([one.left_out for one in own]), digits=3, signed=False),
-                f"{np.median([one.left_out for one in own]):.3f}",
-                cell(mean_interval([one.seen for one in own]), digits=3, signed=False),
-                cell(difference(own), digits=3),
-                f"{np.mean([one.left_out > one.seen for one in own]):.0%}",
-            )
+        heads = ["method", "left out", "median", "seen", "difference", "above the seen's mean"]
+        rows = [[method, *cells(own)] for method, own in found.items()]
         return Conclusion(
             quantity="leave one out: the loss of a sample that was left out, and the mean loss of those that were seen",
             values={"methods": {method: values(own) for method, own in found.items()}},
-            table=table,
-            figures=[figure(method, found[method], colour) for method, colour in colours(list(found)).items()],
+            table=Table("loss of the sample left out", heads, rows),
+            figures=figures(found),
             remarks=["Difference: left out minus seen, mean over the runs; seen: visited at least once."],
         )
 
@@ -103,6 +95,17 @@ class LeaveOneOut(Analysis):
 def difference(own: Sequence[Comparison]) -> Estimate:
     """Return how much higher the loss of the sample left out is, mean over the runs."""
     return mean_interval([one.left_out - one.seen for one in own])
+
+
+def cells(own: Sequence[Comparison]) -> list[str]:
+    """Return a method's numbers as the table's cells."""
+    return [
+        cell(mean_interval([one.left_out for one in own]), digits=3, signed=False),
+        f"{np.median([one.left_out for one in own]):.3f}",
+        cell(mean_interval([one.seen for one in own]), digits=3, signed=False),
+        cell(difference(own), digits=3),
+        f"{np.mean([one.left_out > one.seen for one in own]):.0%}",
+    ]
 
 
 def values(own: Sequence[Comparison]) -> dict[str, Any]:
@@ -117,23 +120,35 @@ def values(own: Sequence[Comparison]) -> dict[str, Any]:
     }
 
 
-def figure(method: str, own: Sequence[Comparison], colour: str) -> go.Figure:
+def figures(found: Mapping[str, Sequence[Comparison]]) -> list[Figure]:
+    """Return each method's losses, run by run, and the mean differences."""
+    styles = colours(found)
+    note = "A point: the sample that a run left out; dashed: their mean. A stroke: the mean of those that the run saw; "
+    note += f"band: from {100 * SPREAD[0]:g} % to {100 * SPREAD[1]:g} % of their losses."
+    losses = [
+        Figure(f"left-out-{place}", f"Losses of {method}", note, losses_figure(method, own, styles[method]))
+        for place, (method, own) in enumerate(found.items(), start=1)
+    ]
+    gaps = {method: difference(own) for method, own in found.items()}
+    axis = "loss of the sample left out − mean of the seen, nats"
+    drawing = estimate_rows(axis, gaps, styles, hover="%{x:+.3g}", level=0, xaxis_rangemode="normal")
+    gap_note = "Mean over the runs; bars are 95 % intervals. The dotted line, at 0: nothing is remembered."
+    return [*losses, Figure("difference", "How much higher the loss of the sample left out is", gap_note, drawing)]
+
+
+def losses_figure(method: str, own: Sequence[Comparison], style: Style) -> go.Figure:
     """Return the losses of the samples left out, against the mean of the seen and the spread of their losses."""
-    picture = new_figure(x="run, by its seed", y="cross-entropy", title=method)
-    seeds = [one.seed for one in own]
+    seeds, left_out = [one.seed for one in own], [one.left_out for one in own]
+    step = -(-len(own) // MOST_TICKS)
+    drawing = canvas("run, by its seed", "cross-entropy, nats", xaxis_rangemode="normal", xaxis_dtick=step)
+    ends = {"x": [min(seeds) - 0.5, max(seeds) + 0.5], "mode": "lines", "meta": method, "hoverinfo": "skip"}
     low, high = (float(np.mean([getattr(one, end) for one in own])) for end in ("low", "high"))
-    picture.add_hrect(y0=low, y1=high, fillcolor=colour, opacity=BAND_OPACITY, line_width=0)
-    picture.add_scatter(
-        x=seeds,
-        y=[one.left_out for one in own],
-        mode="markers",
-        name="left out",
-        marker={"color": colour, "size": 8},
-        text=[f"sample {one.sample}" for one in own],
-    )
-    mean = float(np.mean([one.left_out for one in own]))
-    add_level(picture, mean, text=f"left out, mean {mean:.3f}", colour=colour, dash="dash")
-    name = f"seen, mean (band: {SPREAD[0]:.0%} to {SPREAD[1]:.0%} of the seen samples' losses)"
-    line = {"color": "black"}
-    picture.add_scatter(x=seeds, y=[one.seen for one in own], mode="lines", name=name, line=line)
-    return picture
+    drawing.add_scatter(**ends, y=[low, low], line_width=0)
+    drawing.add_scatter(**ends, y=[high, high], line_width=0, fill="tonexty", fillcolor=transparent(style))
+    drawing.add_scatter(**ends, y=2 * [float(np.mean(left_out))], line={**style, "dash": "dash", "width": 1.5})
+    seen = [(one.seed, math.nan, one.seen, math.nan) for one in own]
+    add_points(drawing, method, style, seen, hover="mean of the seen %{y:.3g}", symbol="line-ew")
+    points = [(one.seed, math.nan, one.left_out, math.nan) for one in own]
+    add_points(drawing, method, style, points, hover="sample %{text}, left out of run %{x}: %{y:.3g}")
+    drawing.update_traces(text=[str(one.sample) for one in own], selector=-1)
+    return drawing

@@ -14,14 +14,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from emprune.lab.analyses.base import Analysis, Conclusion
-from emprune.lab.analyses.picture import add_band, colours, new_figure
 from emprune.lab.analyses.runs import Floats, Run, by_method
-from emprune.lab.analyses.tables import cell, make_table, paired, plain
+from emprune.lab.analyses.tables import Table, cell, paired, plain
 from emprune.lab.errors import RunError
 from emprune.lab.experiment import Experiment
+from emprune.lab.pages.drawing import Figure, add_band, canvas, colours
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["LossCurves", "probe_losses"]
@@ -58,15 +57,15 @@ class LossCurves(Analysis):
         ends = {method: paired(last, method, experiment.baseline) for method in curves}
         epochs = curves[runs[0].method].epochs
         places = [max(0, round(share * len(epochs)) - 1) for share in SHOWN]
-        heads = [f"epoch {epochs[place]}" for place in places]
-        table = make_table("loss on a probe of the training set", "method", *heads, "difference at the end")
-        for method, curve in curves.items():
-            cells = [cell(curve.means[place], digits=3, signed=False) for place in places]
-            table.add_row(method, *cells, cell(ends[method], digits=3))
+        heads = ["method", *(f"epoch {epochs[place]}" for place in places), "difference at the end"]
+        rows = [
+            [m, *(cell(curve.means[place], digits=3, signed=False) for place in places), cell(ends[m], digits=3)]
+            for m, curve in curves.items()
+        ]
         return Conclusion(
             quantity="loss curves: mean cross-entropy on a fixed probe of the training set",
             values={"methods": {m: {**c.values(), "difference_at_the_end": plain(ends[m])} for m, c in curves.items()}},
-            table=table,
+            table=Table("loss on a probe of the training set", heads, rows),
             figures=[curves_figure(curves)],
             remarks=[READING] if LOW_FREQUENCY in curves else [],
         )
@@ -107,15 +106,16 @@ class Curve:
         return {"epochs": self.epochs, "loss": [plain(mean) for mean in self.means], "per_run": self.losses.tolist()}
 
 
-def curves_figure(curves: Mapping[str, Curve]) -> go.Figure:
+def curves_figure(curves: Mapping[str, Curve]) -> Figure:
     """Return the losses by epoch, on a logarithmic axis: early ones can be orders of magnitude above the last."""
-    figure = new_figure(x="epoch", y="mean cross-entropy on the probe")
+    drawing = canvas("epoch", "loss on the probe, nats", yaxis_type="log")
     lowest = min(mean.mean for curve in curves.values() for mean in curve.means)
-    for method, colour in colours(list(curves)).items():
-        name = f"{method} (extreme low-frequency learning)" if method == LOW_FREQUENCY else method
-        add_band(figure, curves[method].epochs, curves[method].means, name=name, colour=colour, floor=lowest / 2)
-    figure.update_layout(yaxis_type="log")
-    return figure
+    styles, hover = colours(curves), "%{y:.3g} in epoch %{x}"
+    for method, curve in curves.items():
+        add_band(drawing, method, styles[method], curve.epochs, curve.losses, floor=lowest / 2, hover=hover)
+    note = "Plain cross-entropy on the same random training samples for all methods of a seed. Logarithmic; "
+    note += "bands are 95 % intervals over the seeds."
+    return Figure("probe-loss", "Training loss on the fixed probe", note, drawing)
 
 
 def probe_losses(run: Run) -> dict[int, float]:

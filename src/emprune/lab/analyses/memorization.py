@@ -30,6 +30,7 @@ class Memorization(GapAnalysis):
 
     name = "memorization"
     quantity = "memorization: accuracy on a sample with it in the training set, minus without"
+    axis = "memorization, −1 to 1"
 
     def measure(self, session: Session, split: Split) -> Tensor:
         """Return (N,) float32, 1 where the class is named right, without augmentation."""

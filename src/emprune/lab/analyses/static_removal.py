@@ -9,17 +9,16 @@ The rates are ours, and so is that runs have equally many *epochs*, as in the ta
 removes 90 % makes a tenth of the steps.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import plotly.graph_objects as go
-
 from emprune.lab.analyses.base import Analysis, Conclusion, check_subsets
-from emprune.lab.analyses.picture import add_band, colours, new_figure
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
-from emprune.lab.analyses.tables import cell, make_table, plain
+from emprune.lab.analyses.tables import Table, cell, plain
 from emprune.lab.experiment import Experiment
+from emprune.lab.pages.drawing import Figure, add_points, canvas, colours
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["StaticRemoval"]
@@ -52,17 +51,16 @@ class StaticRemoval(Analysis):
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return the losses by rate."""
         found = {method: losses_by_rate(own) for method, own in by_method(runs).items()}
-        table = make_table(
-            "mean loss of what was removed before training", "method", "removed", "loss of it", "of the kept"
-        )
-        for method, rates in found.items():
-            for rate in rates:
-                removed, kept = (cell(mean, digits=3, signed=False) for mean in means(rates, rate))
-                table.add_row(method, f"{rate:.0%}", removed, kept)
+        rows = [
+            [method, f"{rate:.0%}", *(cell(mean, digits=3, signed=False) for mean in means(rates, rate))]
+            for method, rates in found.items()
+            for rate in rates
+        ]
+        heads = ["method", "removed", "loss of it", "of the kept"]
         return Conclusion(
             quantity="static removal: mean loss of the data removed before training",
             values={"methods": {method: values(rates) for method, rates in found.items()}},
-            table=table,
+            table=Table("mean loss of what was removed before training", heads, rows),
             figures=[figure(found)],
             remarks=["Equally many epochs at every rate, so that a higher rate also means fewer steps."],
         )
@@ -94,13 +92,18 @@ def values(rates: Losses) -> list[dict[str, Any]]:
     return documents
 
 
-def figure(found: Mapping[str, Losses]) -> go.Figure:
-    """Return the losses against the rate, with bands."""
-    picture = new_figure(x="share of the training data removed at random", y="mean cross-entropy")
-    for method, colour in colours(list(found)).items():
-        rates = list(found[method])
-        removed, kept = zip(*(means(found[method], rate) for rate in rates), strict=True)
-        add_band(picture, rates, removed, name=f"{method}: removed", colour=colour, floor=0)
-        add_band(picture, rates, kept, name=f"{method}: kept", colour=colour, floor=0, dash="dash")
-    picture.update_layout(xaxis_tickformat=".0%", yaxis_rangemode="tozero")
-    return picture
+def figure(found: Mapping[str, Losses]) -> Figure:
+    """Return the losses against the rate."""
+    drawing = canvas("removed before training, % of the training data", "mean loss, nats", yaxis_rangemode="tozero")
+    styles = colours(found)
+    for method, rates in found.items():
+        both = [(100 * rate, *means(rates, rate)) for rate in rates]
+        removed = [(rate, math.nan, loss.mean, loss.half_width) for rate, loss, _ in both]
+        kept = [(rate, math.nan, loss.mean, loss.half_width) for rate, _, loss in both]
+        hover = "%{y:.3g} where %{x:.0f} % were removed"
+        add_points(drawing, method, styles[method], removed, hover=f"removed, {hover}", joined=True)
+        dotted = {**styles[method], "dash": "dot"}
+        add_points(drawing, method, dotted, kept, hover=f"kept, {hover}", joined=True, symbol="circle-open")
+    note = "Cross-entropy of the final model. Filled, solid: what was removed; open, dotted: what was kept. "
+    note += "Bars are 95 % intervals over the runs."
+    return Figure("static-removal", "Loss of what was removed, and of what was kept", note, drawing)

@@ -1,24 +1,42 @@
-"""Estimates as cells of a table, as plain values, and as differences to a baseline."""
+"""Tables of text for a terminal and a page; estimates as their cells, as plain values, as differences to a baseline."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import rich.table
 from rich import box
-from rich.table import Table
 
 from emprune.lab.statistics import Estimate, paired_difference
 
-__all__ = ["cell", "make_table", "number", "paired", "plain"]
+__all__ = ["Table", "cell", "number", "paired", "plain"]
 
 
-def make_table(title: str, first: str, *heads: str) -> Table:
-    """Return an empty table: the first column folds, the others are numbers."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for head in heads:
-        table.add_column(head, justify="right")
-    return table
+@dataclass(frozen=True)
+class Table:
+    """Numbers as text; rich prints it as it is.
+
+    Args:
+        title: What it shows.
+        heads: Of its columns, of which the first names the rows.
+        rows: The cells of each.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich__(self) -> rich.table.Table:
+        """Return it for a terminal: the first column folds, the others are numbers."""
+        table = rich.table.Table(title=self.title, box=box.SIMPLE_HEAD, pad_edge=False)
+        first, *others = self.heads
+        table.add_column(first, overflow="fold")
+        for head in others:
+            table.add_column(head, justify="right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
 
 
 def cell(estimate: Estimate | None, *, digits: int = 4, signed: bool = True) -> str:

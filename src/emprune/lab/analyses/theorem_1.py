@@ -5,6 +5,7 @@ can be said of the information that they store. What is measured of it, what is 
 is told by `stored_information`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune.lab.analyses.base import Analysis, Conclusion
-from emprune.lab.analyses.picture import add_level, colours, new_figure
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.stored_information import Terms, coin_entropy
-from emprune.lab.analyses.tables import cell, make_table, plain
+from emprune.lab.analyses.tables import Table, cell, plain
 from emprune.lab.errors import RunError
 from emprune.lab.experiment import Experiment
+from emprune.lab.pages.drawing import Figure, Styles, add_points, colours, row_canvas
 from emprune.lab.statistics import mean_interval
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import load_splits
@@ -32,6 +33,10 @@ NAMES = (
     "fitted", "loss", "visited", "label_entropy", "error_entropy", "stored_by_loss", "stored_by_fit", "stored_least",
     "stored_most", "cap_lowest", "cap_proved",
 )  # fmt: skip
+HEADS = (
+    "method", "fitted", "of the wrong", "stored ≥", "stored ≤", "H(e)", "H(e_i)", "cap, lowest", "cap, proved",
+)  # fmt: skip
+RANGE_WIDTH, RANGE_OPACITY = 10, 0.4
 
 
 class Theorem1(Analysis):
@@ -73,10 +78,7 @@ class Theorem1(Analysis):
             raise RunError("`label_noise` made none of so few labels wrong: raise it, or take more samples.")
         found = {method: Fits.of(own, right) for method, own in by_method(runs).items()}
         terms = found[runs[0].method].terms[0]
-        heads = ["fitted", "of the wrong", "stored ≥", "stored ≤", "H(e)", "H(e_i)", "cap, lowest", "cap, proved"]
-        table = make_table("Theorem 1: the share of the training set that is fitted, and its cap", "method", *heads)
-        for method, fits in found.items():
-            table.add_row(method, *fits.cells())
+        rows = [[method, *fits.cells()] for method, fits in found.items()]
         said = [
             f"Per sample, in nats. H(y|x) = {terms.label_entropy:.3f}: {terms.noise:.1%} of the labels are wrong.",
             f"Who stores nothing of the wrong labels fits {1 - terms.noise:.1%} at most.",
@@ -88,7 +90,7 @@ class Theorem1(Analysis):
         return Conclusion(
             quantity="Theorem 1: the share of the training set that is fitted, and the cap on it",
             values={"methods": {method: fits.values() for method, fits in found.items()}},
-            table=table,
+            table=Table("Theorem 1: the share of the training set that is fitted, and its cap", HEADS, rows),
             figures=[caps_figure(found, terms), stored_figure(found, terms)],
             remarks=said,
         )
@@ -167,36 +169,40 @@ def clean_labels(run: Run) -> NDArray[np.int64]:
     return labels
 
 
-def caps_figure(found: Mapping[str, Fits], terms: Terms) -> go.Figure:
+def caps_figure(found: Mapping[str, Fits], terms: Terms) -> Figure:
     """Return the fitted shares below the caps on them."""
-    picture = new_figure(x="", y="share of the training set that is fitted")
-    add_ranges(picture, found, "cap_lowest", "cap_proved", what="where Theorem 1's cap lies")
-    fitted = [mean_interval(fits.of_each("fitted")) for fits in found.values()]
-    picture.add_scatter(
-        x=list(found),
-        y=[mean.mean for mean in fitted],
-        error_y={"array": np.nan_to_num([mean.half_width for mean in fitted]).tolist()},
-        mode="markers",
-        name="fitted",
-        marker={"color": "black", "size": 9},
-    )
-    add_level(picture, 1 - terms.noise, text="nothing stored of the wrong labels")
-    picture.update_layout(yaxis_tickformat=".0%")
-    return picture
+    styles, level = colours(found), 100 * (1 - terms.noise)
+    drawing = row_canvas("fitted, % of the training set", list(found), level=level)
+    add_ranges(drawing, found, styles, "cap_lowest", "cap_proved", unit=100)
+    for method, fits in found.items():
+        at = mean_interval([100 * share for share in fits.of_each("fitted")])
+        add_points(drawing, method, styles[method], [(at.mean, at.half_width, method, math.nan)], hover="%{x:.1f} %")
+    note = "A point: what is fitted, with its 95 % interval over the runs. A bar: where Theorem 1's cap on it lies, "
+    note += f"lowest to proved. The dotted line, at {level:.1f} %: nothing stored of the wrong labels."
+    return Figure("caps", "What is fitted, and the cap on it", note, drawing)
 
 
-def stored_figure(found: Mapping[str, Fits], terms: Terms) -> go.Figure:
+def stored_figure(found: Mapping[str, Fits], terms: Terms) -> Figure:
     """Return where the stored information lies."""
-    picture = new_figure(x="", y="nats per sample")
-    add_ranges(picture, found, "stored_least", "stored_most", what="where I(w; y|x) lies")
-    add_level(picture, terms.label_entropy, text="H(y|x), all there is to store")
-    picture.update_layout(yaxis_rangemode="tozero")
-    return picture
+    drawing = row_canvas("stored of the labels, nats per sample", list(found), level=terms.label_entropy)
+    add_ranges(drawing, found, colours(found), "stored_least", "stored_most")
+    drawing.update_xaxes(rangemode="tozero")
+    note = "A bar: where I(w; y|x) lies, from what the model betrays to what it was shown, means over the runs. "
+    note += "The dotted line: H(y|x), all there is to store."
+    return Figure("stored", "What is stored of the labels", note, drawing)
 
 
-def add_ranges(picture: go.Figure, found: Mapping[str, Fits], low: str, high: str, *, what: str) -> None:
-    """Draw a bar from one number to another for each method, means over the runs."""
-    lows, highs = ([fits.mean(name) for fits in found.values()] for name in (low, high))
-    heights = [top - bottom for bottom, top in zip(lows, highs, strict=True)]
-    colour = list(colours(list(found)).values())
-    picture.add_bar(x=list(found), y=heights, base=lows, name=what, marker_color=colour, opacity=0.4, width=0.4)
+def add_ranges(
+    drawing: go.Figure, found: Mapping[str, Fits], styles: Styles, low: str, high: str, *, unit: float = 1
+) -> None:
+    """Draw a bar from one number to another in each method's row, means over the runs."""
+    for method, fits in found.items():
+        drawing.add_scatter(
+            x=[unit * fits.mean(low), unit * fits.mean(high)],
+            y=[method, method],
+            mode="lines",
+            meta=method,
+            line={"color": styles[method]["color"], "width": RANGE_WIDTH},
+            opacity=RANGE_OPACITY,
+            hovertemplate=f"{method}: %{{x:.3g}}<extra></extra>",
+        )

@@ -11,16 +11,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import torch
 
 from emprune.lab.analyses.base import Analysis, Conclusion
-from emprune.lab.analyses.picture import colours, new_figure
 from emprune.lab.analyses.runs import Floats, Run, by_method
-from emprune.lab.analyses.tables import cell, make_table, paired, plain
+from emprune.lab.analyses.tables import Table, cell, paired, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.frequency import gini, histogram, lorenz
-from emprune.lab.statistics import mean_interval
+from emprune.lab.pages.drawing import colours
+from emprune.lab.pages.visits import spread_figures
+from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["Visits"]
 
@@ -58,6 +58,16 @@ class Spread:
         """Return how often the sample at that share from the least visited was visited."""
         return int(np.searchsorted(self.counts.cumsum(), share - 1e-12))
 
+    def cells(self, gap: Estimate | None) -> list[str]:
+        """Return the table's cells, given the difference of the Gini coefficient."""
+        return [
+            cell(mean_interval(list(self.gini.values())), digits=3, signed=False),
+            cell(gap, digits=3),
+            f"{self.counts[0]:.1%}",
+            *(str(self.quantile(share)) for share in QUANTILES),
+            str(len(self.counts) - 1),
+        ]
+
     def values(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
@@ -90,51 +100,16 @@ class Visits(Analysis):
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return how the visits are spread."""
-        spreads = {method: Spread.of(own) for method, own in by_method(runs).items()}
+        methods = by_method(runs)
+        spreads = {method: Spread.of(own) for method, own in methods.items()}
         ginis = {method: spread.gini for method, spread in spreads.items()}
-        table = make_table(
-            "visits of a sample", "method", "Gini", "difference", "never", *(f"{q:.0%}" for q in QUANTILES), "most"
-        )
-        for method, spread in spreads.items():
-            table.add_row(
-                method,
-                cell(mean_interval(list(spread.gini.values())), digits=3, signed=False),
-                cell(paired(ginis, method, experiment.baseline), digits=3),
-                f"{spread.counts[0]:.1%}",
-                *(str(spread.quantile(share)) for share in QUANTILES),
-                str(len(spread.counts) - 1),
-            )
-        differences = {method: plain(paired(ginis, method, experiment.baseline)) for method in spreads}
+        gaps = {method: paired(ginis, method, experiment.baseline) for method in methods}
+        visits = {method: [run.visits for run in own] for method, own in methods.items()}
+        heads = ["method", "Gini", "difference", "never", *(f"{q:.0%}" for q in QUANTILES), "most"]
         return Conclusion(
             quantity="visits: how often a sample is visited in a run",
-            values={"methods": {m: {**s.values(), "gini_difference": differences[m]} for m, s in spreads.items()}},
-            table=table,
-            figures=[counts_figure(spreads), lorenz_figure(spreads)],
+            values={"methods": {m: {**s.values(), "gini_difference": plain(gaps[m])} for m, s in spreads.items()}},
+            table=Table("visits of a sample", heads, [[m, *s.cells(gaps[m])] for m, s in spreads.items()]),
+            figures=spread_figures(visits, colours(methods)),
             remarks=["Gini 0: all samples are visited equally often; towards 1: few samples have all the visits."],
         )
-
-
-def counts_figure(spreads: dict[str, Spread]) -> go.Figure:
-    """Return the share of the samples by how often they were visited."""
-    figure = new_figure(x="visits", y="share of the samples")
-    colour = colours(list(spreads))
-    for method, spread in spreads.items():
-        figure.add_bar(
-            x=list(range(len(spread.counts))), y=spread.counts.tolist(), name=method, marker_color=colour[method]
-        )
-    figure.update_layout(yaxis_tickformat=".0%")
-    return figure
-
-
-def lorenz_figure(spreads: dict[str, Spread]) -> go.Figure:
-    """Return the share of the visits that the least visited share of the samples has."""
-    figure = new_figure(x="share of the samples, the least visited first", y="share of the visits")
-    colour = colours(list(spreads))
-    for method, spread in spreads.items():
-        name = f"{method}, Gini {np.mean(list(spread.gini.values())):.3f}"
-        line = {"color": colour[method]}
-        figure.add_scatter(x=spread.samples, y=spread.visits, mode="lines", name=name, line=line)
-    even = {"color": "grey", "dash": "dot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="all equally often", line=even)
-    figure.update_layout(xaxis_tickformat=".0%", yaxis_tickformat=".0%")
-    return figure

@@ -2,22 +2,23 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emprune.lab.report.drawing import Figure, Floats, add_points, canvas
+from emprune.lab.pages.drawing import Figure, Floats, Styles, add_points, canvas
 from emprune.lab.report.records import Run
 from emprune.lab.report.sections import Group
 from emprune.lab.statistics import mean_band
 
-__all__ = ["Worst", "class_figures", "worst_classes"]
+__all__ = ["class_figures", "worst_cells"]
 
 MOST_CLASSES = 20
 SPREAD = 0.6
 """How much of a class's room its methods share, side by side."""
+
+WORST_HEADS = ["method", "worst class", "accuracy on it, %", "full on it, %"]
 
 NO_ACCURACY = (
     "No run recorded the accuracy of each class: they are older than that, or of a task that trains no classifier."
@@ -25,28 +26,7 @@ NO_ACCURACY = (
 NO_LABELS = "What each class was visited is not known: neither the labels nor the visits of a run are here."
 
 
-@dataclass(frozen=True)
-class Worst:
-    """The class that a method names right least often.
-
-    Args:
-        method: The method.
-        name: The class.
-        accuracy: In per cent, mean over the seeds.
-        half_width: Of its 95 % interval; nan where there is none.
-        full: The accuracy of `full` on that class; None where it was not run.
-    """
-
-    method: str
-    name: int
-    accuracy: float
-    half_width: float
-    full: float | None
-
-
-def class_figures(
-    group: Group, styles: Mapping[str, Mapping[str, Any]], labels: NDArray[np.int64] | None
-) -> list[Figure]:
+def class_figures(group: Group, styles: Styles, labels: NDArray[np.int64] | None) -> list[Figure]:
     """Return the accuracy and the visits of each class.
 
     Args:
@@ -75,17 +55,21 @@ def class_figures(
     return [*figures, Figure("class-visits", "Visits of each class", note, drawing)]
 
 
-def worst_classes(group: Group) -> list[Worst]:
-    """Return each method's worst class, where the accuracy of classes was recorded."""
+def worst_cells(group: Group) -> list[list[str]]:
+    """Return the class that each method names right least often as text: the heads, and a line for each method.
+
+    Empty where no run recorded the accuracy of classes.
+    """
     found = {method: mean_band(values) for method, values in _of_methods(group, _accuracy).items()}
-    worst = []
+    lines = []
     for method, (mean, half) in found.items():
         if np.isnan(mean).all():
             continue
-        name = int(np.nanargmin(mean))
-        full = float(found["full"][0][name]) if "full" in found else None
-        worst.append(Worst(method, name, float(mean[name]), float(half[name]), full))
-    return worst
+        worst = int(np.nanargmin(mean))
+        spread = "" if np.isnan(half[worst]) else f" ± {half[worst]:.2f}"
+        full = f"{found['full'][0][worst]:.2f}" if "full" in found else "–"
+        lines.append([method, f"class {worst}", f"{mean[worst]:.2f}{spread}", full])
+    return [WORST_HEADS, *lines] if lines else []
 
 
 def _of_methods(group: Group, read: Callable[[Run], Floats | None]) -> dict[str, Floats]:
@@ -125,8 +109,8 @@ def _shown(values: Mapping[str, Floats]) -> list[int]:
     return sorted(np.argsort(mean_band(everything)[0], kind="stable")[:MOST_CLASSES].tolist())
 
 
-def _drawn(values: Mapping[str, Floats], styles: Mapping[str, Mapping[str, Any]], shown: Sequence[int], y: str) -> Any:
-    figure = canvas("class", y)
+def _drawn(values: Mapping[str, Floats], styles: Styles, shown: Sequence[int], y: str) -> Any:
+    figure = canvas("class", y, xaxis_rangemode="normal")  # those beside the first class lie below 0
     places = list(range(len(shown)))
     figure.update_xaxes(tickvals=places, ticktext=[str(name) for name in shown], showgrid=False)
     for nth, (method, own) in enumerate(values.items()):

@@ -1,26 +1,22 @@
 """A report's figures, a function each: accuracy against what it costs, visits, epochs, classes."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emprune.lab.report.drawing import Figure, Floats, add_band, add_points, canvas
+from emprune.lab.pages.drawing import Figure, Style, Styles, add_band, add_points, canvas, transparent
+from emprune.lab.pages.visits import TITLE, spread_figures
 from emprune.lab.report.records import Run
 from emprune.lab.report.sections import Group, Section
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["against_cost", "against_time", "by_epoch", "visit_figures"]
 
-Styles = Mapping[str, Mapping[str, Any]]
-
-MOST_BINS = 50
 BESIDE = 0.8
 """Per cent of the visits between methods that cost the same, so that they do not hide each other."""
 
-LORENZ_POINTS = 101
 NO_VISITS = "No run recorded its visits (visits.npy or samples.parquet in its folder), so there is nothing to draw."
 NO_LOG = "No run has its log (log.jsonl in its folder) to the last epoch, so there is nothing to draw."
 
@@ -75,19 +71,14 @@ def against_time(section: Section, styles: Styles) -> Figure:
 
 
 def visit_figures(group: Group, styles: Styles) -> list[Figure]:
-    """Return how visits spread over the samples: as a histogram, a Lorenz curve, and a Gini coefficient."""
-    visits = {method: [v for v in (run.visits for run in runs) if v is not None] for method, runs in _pruned(group)}
-    visits = {method: own for method, own in visits.items() if own}
-    titles = {"visits": "Visits per sample", "lorenz": "Lorenz curve of the visits", "gini": "Gini coefficient"}
+    """Return how visits spread over the samples, but for `full`, whose samples are all visited in every epoch."""
+    recorded = {method: [run.visits for run in runs] for method, runs in group.by_method.items() if method != "full"}
+    visits = {method: [own for own in runs if own is not None] for method, runs in recorded.items()}
+    visits = {method: runs for method, runs in visits.items() if runs}
     if not visits:
-        return [Figure("visits", titles["visits"], NO_VISITS)]
-    return [
-        Figure("visits", titles["visits"], _visits_note(group), _histogram(visits, styles)),
-        Figure("lorenz", titles["lorenz"], "The least visited samples first; the dotted line is even.",
-               _lorenz(visits, styles)),
-        Figure("gini", titles["gini"], "0: all samples are visited equally often; towards 1: a few take all visits.",
-               _gini(visits, styles)),
-    ]  # fmt: skip
+        return [Figure("visits", TITLE, NO_VISITS)]
+    full = " full, which visits all in every epoch, is left out." if "full" in group.by_method else ""
+    return spread_figures(visits, styles, note=full)
 
 
 def by_epoch(group: Group, styles: Styles) -> list[Figure]:
@@ -119,78 +110,15 @@ def _against(
     return figure
 
 
-def _add_line(figure: Any, style: Mapping[str, Any], ends: tuple[float, float], score: float, half: float) -> None:
+def _add_line(figure: Any, style: Style, ends: tuple[float, float], score: float, half: float) -> None:
     if not math.isnan(half):
         edge = {"mode": "lines", "meta": "full", "x": list(ends), "hoverinfo": "skip", "line": {"width": 0}}
         figure.add_scatter(**edge, y=[score - half] * 2)
-        figure.add_scatter(**edge, y=[score + half] * 2, fill="tonexty", fillcolor="rgba(138,143,152,.16)")
+        figure.add_scatter(**edge, y=[score + half] * 2, fill="tonexty", fillcolor=transparent(style))
     figure.add_scatter(
         x=list(ends), y=[score] * 2, mode="lines", meta="full", line={**style, "dash": "dash", "width": 1.5},
         hovertemplate="full: %{y:.2f}<extra></extra>",
     )  # fmt: skip
-
-
-def _pruned(group: Group) -> list[tuple[str, list[Run]]]:
-    """The methods but for `full`, whose samples are all visited in every epoch."""
-    return [(method, runs) for method, runs in group.by_method.items() if method != "full"]
-
-
-def _visits_note(group: Group) -> str:
-    full = " full, which visits all in every epoch, is left out." if "full" in group.by_method else ""
-    return f"Logarithmic; bands are 95 % intervals over the seeds.{full}"
-
-
-def _histogram(visits: Mapping[str, list[NDArray[np.int64]]], styles: Styles) -> Any:
-    most = max(int(own.max()) for runs in visits.values() for own in runs)
-    width = -(-(most + 1) // MOST_BINS)
-    num_bins = most // width + 1
-    smallest = 50 / max(len(own) for runs in visits.values() for own in runs)  # half a sample, in per cent
-    centres = [width * place + (width - 1) / 2 for place in range(num_bins)]
-    figure = canvas("visits of a sample in the run", "samples, %", yaxis_type="log")
-    top, bottom = math.log10(130), math.log10(smallest)
-    figure.update_yaxes(range=[bottom, top], dtick=1, exponentformat="none")
-    for method, runs in visits.items():
-        shares = np.array([100 * np.bincount(own // width, minlength=num_bins) / len(own) for own in runs])
-        hover = "%{y:.3g} % of the samples, %{x:.4g} visits"
-        add_band(figure, method, styles[method], centres, shares, shape="hvh", floor=smallest, hover=hover)
-    return figure
-
-
-def _lorenz(visits: Mapping[str, list[NDArray[np.int64]]], styles: Styles) -> Any:
-    figure = canvas("samples, least visited first, %", "their part of the visits, %")
-    x = np.linspace(0, 100, LORENZ_POINTS)
-    figure.add_scatter(x=[0, 100], y=[0, 100], mode="lines", line={"color": styles["full"]["color"], "dash": "dot"},
-                       hoverinfo="skip")  # fmt: skip
-    for method, runs in visits.items():
-        parts = np.array([_lorenz_curve(own, x) for own in runs])
-        hover = "%{x:.0f} % of the samples have %{y:.1f} % of the visits"
-        add_band(figure, method, styles[method], x.tolist(), parts, hover=hover)
-    return figure
-
-
-def _lorenz_curve(visits: NDArray[np.int64], x: Floats) -> Floats:
-    """The part of the visits, in per cent, that the first x per cent of the samples have."""
-    taken = np.concatenate([[0], np.cumsum(np.sort(visits))])
-    shares = 100 * taken / max(1, taken[-1])
-    curve: Floats = np.interp(x, np.linspace(0, 100, len(taken)), shares)
-    return curve
-
-
-def _gini(visits: Mapping[str, list[NDArray[np.int64]]], styles: Styles) -> Any:
-    from torch import from_numpy
-
-    from emprune.summary import gini
-
-    figure = canvas("Gini coefficient of the visits, 0 to 1", "method", xaxis_range=[-0.02, 1.02])
-    figure.update_yaxes(showticklabels=False, range=[-0.6, len(visits) - 0.2], showgrid=False)
-    for place, (method, runs) in enumerate(reversed(list(visits.items()))):
-        at = mean_interval([gini(from_numpy(own)) for own in runs])
-        add_points(figure, method, styles[method], [(at.mean, at.half_width, place, math.nan)], hover="%{x:.3f}")
-        left = at.mean < 0.5
-        figure.add_annotation(
-            x=at.mean, y=place, text=method, showarrow=False, yshift=13, xanchor="left" if left else "right"
-        )
-    return figure
 
 
 def _curve(

@@ -1,21 +1,19 @@
-"""The report itself: one HTML file that holds everything it shows, plotly.js too, and asks nobody for anything."""
+"""The report itself: what its page shows of the runs, section by section."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
-from plotly.offline import get_plotlyjs
 
-import emprune
 from emprune.errors import ConfigError
 from emprune.lab.comparison import summarise
 from emprune.lab.config import RunConfig
-from emprune.lab.report.classes import Worst, class_figures, worst_classes
-from emprune.lab.report.drawing import Figure, colours
-from emprune.lab.report.figures import Styles, against_cost, against_time, by_epoch, visit_figures
+from emprune.lab.pages.drawing import Figure, Styles, colours
+from emprune.lab.pages.rendering import render_page
+from emprune.lab.report.classes import class_figures, worst_cells
+from emprune.lab.report.figures import against_cost, against_time, by_epoch, visit_figures
 from emprune.lab.report.provenance import commands, facts, sample_files
 from emprune.lab.report.reading import RIVAL, Reading, read_rows
 from emprune.lab.report.records import Found
@@ -41,7 +39,7 @@ class GroupView:
     visits: Sequence[Figure]
     epochs: Sequence[Figure]
     classes: Sequence[Figure]
-    worst: Sequence[Worst]
+    worst: Sequence[Sequence[str]]
     galleries: Sequence[Gallery]
     no_galleries: str
 
@@ -82,20 +80,7 @@ def _page(sections: Sequence[Section], num_unfinished: int, out: Path, data_dir:
         }
         for section in sections
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emprune.lab.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(
-        views=views,
-        styles=styles,
-        num_unfinished=num_unfinished,
-        version=emprune.__version__,
-        plotly_js=get_plotlyjs().replace("</script", "<\\/script"),
-    )
+    return render_page("emprune.lab.report", styles=styles, views=views, num_unfinished=num_unfinished)
 
 
 def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path | None) -> GroupView:
@@ -110,7 +95,7 @@ def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path |
         visits=visit_figures(group, styles),
         epochs=by_epoch(group, styles),
         classes=class_figures(group, styles, _labels(training)),
-        worst=worst_classes(group),
+        worst=worst_cells(group),
         galleries=shown,
         no_galleries=training if isinstance(training, str) else "Only full was run, which visits all samples alike.",
     )

@@ -1,4 +1,4 @@
-"""How every figure of a report looks: plotly's, bare, for a page that colours text and lines itself, light or dark."""
+"""How every figure looks: plotly's, bare, for a page that colours text and lines itself, light or dark."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,21 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from emprune.lab.statistics import mean_band
+from emprune.lab.statistics import Estimate, mean_band
 
-__all__ = ["Figure", "add_band", "add_points", "canvas", "colours"]
+__all__ = [
+    "Figure",
+    "Floats",
+    "Style",
+    "Styles",
+    "add_band",
+    "add_points",
+    "canvas",
+    "colours",
+    "estimate_rows",
+    "row_canvas",
+    "transparent",
+]
 
 GREY = "#8a8f98"
 GRID = "rgba(138,143,152,.25)"
@@ -24,7 +36,12 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 HEIGHT = 340
 BAND_OPACITY = 0.16
 
+NAME_ABOVE = 13
+"""Pixels between a row and the name that stands above it."""
+
 Floats = NDArray[np.float64]
+Style = Mapping[str, Any]
+Styles = Mapping[str, Style]
 
 
 @dataclass(frozen=True)
@@ -56,9 +73,9 @@ class Figure:
         return html
 
 
-def colours(methods: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+def colours(methods: Iterable[str]) -> dict[str, Style]:
     """Return how each method's lines are drawn: in the same way in all figures; `full` in grey."""
-    styles: dict[str, Mapping[str, Any]] = {}
+    styles: dict[str, Style] = {}
     others = [method for method in dict.fromkeys(methods) if method != "full"]
     for place, method in enumerate(others):
         dash = DASHES[place // len(COLOURS) % len(DASHES)]
@@ -72,10 +89,10 @@ def canvas(x: str, y: str, **layout: Any) -> go.Figure:
     Args:
         x: The horizontal axis' title, with its unit.
         y: The vertical axis' title, with its unit.
-        **layout: Plotly's, such as `yaxis_type`.
+        **layout: Plotly's, such as `yaxis_type`, or `yaxis_rangemode="normal"` where values may be negative.
     """
     axis = {"automargin": True, "showline": True, "linecolor": GREY, "gridcolor": GRID, "zeroline": False}
-    axis["rangemode"] = "nonnegative"  # nothing that is drawn can be negative, though an interval's end may be
+    axis["rangemode"] = "nonnegative"  # few values can be negative, though an interval's end may be
     figure = go.Figure()
     figure.update_layout(
         template="none",
@@ -96,7 +113,7 @@ def canvas(x: str, y: str, **layout: Any) -> go.Figure:
 def add_band(
     figure: go.Figure,
     method: str,
-    style: Mapping[str, Any],
+    style: Style,
     x: Sequence[Any],
     values: Floats,
     *,
@@ -123,24 +140,31 @@ def add_band(
     drawn = ~np.isnan(mean)
     x = [place for place, there in zip(x, drawn, strict=True) if there]
     mean, low, high = mean[drawn], low[drawn], high[drawn]
-    common = {"mode": "lines", "meta": method, "x": x}
+    common = {"mode": "lines" if len(x) > 1 else "markers", "meta": method, "x": x}
     if not np.isnan(half[drawn]).all():
         edge = {**common, "hoverinfo": "skip", "line": {"width": 0, "shape": shape}}
         figure.add_scatter(**edge, y=_listed(np.where(np.isnan(low), mean, low)))
-        fill = {"fill": "tonexty", "fillcolor": _transparent(style["color"])}
+        fill = {"fill": "tonexty", "fillcolor": transparent(style)}
         figure.add_scatter(**edge, **fill, y=_listed(np.where(np.isnan(high), mean, high)))
     line = {**style, "width": 2, "shape": shape}
-    figure.add_scatter(**common, y=_listed(mean), line=line, hovertemplate=f"{method}: {hover}<extra></extra>")
+    figure.add_scatter(
+        **common,
+        y=_listed(mean),
+        line=line,
+        marker_color=style["color"],
+        hovertemplate=f"{method}: {hover}<extra></extra>",
+    )
 
 
 def add_points(
     figure: go.Figure,
     method: str,
-    style: Mapping[str, Any],
-    points: Sequence[tuple[Any, float, float, float]],
+    style: Style,
+    points: Sequence[tuple[Any, float, Any, float]],
     *,
     hover: str,
     joined: bool = False,
+    symbol: str = "circle",
 ) -> None:
     """Add a method's points, each with its 95 % interval.
 
@@ -151,6 +175,7 @@ def add_points(
         points: x, half the width of its interval or nan, y, likewise.
         hover: What is shown of a point.
         joined: Whether a line goes through them.
+        symbol: Plotly's name of what stands at a point.
     """
     x, x_half, y, y_half = (list(column) for column in zip(*points, strict=True))
     bars = {
@@ -164,10 +189,50 @@ def add_points(
         **bars,
         mode="lines+markers" if joined else "markers",
         line={**style, "width": 1.4},
-        marker={"size": 9, "color": style["color"]},
+        marker={"size": 9, "color": style["color"], "symbol": symbol, "line": {"color": style["color"], "width": 2}},
         meta=method,
         hovertemplate=f"{method}: {hover}<extra></extra>",
     )
+
+
+def row_canvas(x: str, methods: Sequence[str], *, level: float | None = None, **layout: Any) -> go.Figure:
+    """Return an empty figure with a row for each method, whose name is its height, the first on top.
+
+    Args:
+        x: The horizontal axis' title, with its unit.
+        methods: The rows, each with its name above it: beside it there is no room on a phone.
+        level: Where a dotted line stands, which is of no method.
+        **layout: Plotly's.
+    """
+    figure = canvas(x, "method")
+    order = {"type": "category", "categoryorder": "array", "categoryarray": list(reversed(methods))}
+    figure.update_yaxes(**order, range=[-0.5, len(methods) - 0.3], showticklabels=False, showgrid=False)
+    for method in methods:
+        figure.add_annotation(
+            x=0,
+            xref="x domain",
+            xanchor="left",
+            align="left",
+            xshift=4,
+            y=method,
+            yshift=NAME_ABOVE,
+            text=method,
+            showarrow=False,
+        )
+    if level is not None:
+        figure.add_vline(x=level, line={"color": GREY, "dash": "dot", "width": 1.5}, layer="below")
+    figure.update_layout(**layout)
+    return figure
+
+
+def estimate_rows(
+    x: str, estimates: Mapping[str, Estimate], styles: Styles, *, hover: str = "%{x:.3f}", **layout: Any
+) -> go.Figure:
+    """Return a figure with a mean and its 95 % interval in a row for each method; `layout` is `row_canvas`'s."""
+    figure = row_canvas(x, list(estimates), **layout)
+    for method, at in estimates.items():
+        add_points(figure, method, styles[method], [(at.mean, at.half_width, method, np.nan)], hover=hover)
+    return figure
 
 
 def _listed(values: Floats) -> list[float]:
@@ -175,6 +240,7 @@ def _listed(values: Floats) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def _transparent(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+def transparent(style: Style) -> str:
+    """Return a style's colour as that of a band."""
+    red, green, blue = (int(style["color"][place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red},{green},{blue},{BAND_OPACITY})"

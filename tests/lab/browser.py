@@ -1,0 +1,181 @@
+"""A browser that shows one page after the other, and what every page of the lab must do in it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+LOADING_MS = 240_000
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+
+NEEDS_CHROMIUM = [
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="needs the program chromium, as Debian's package of that name brings it"
+    ),
+    pytest.mark.timeout(600),
+]
+
+
+@dataclass
+class Shown:
+    """A page, and what the browser had to say of it."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def open(self, path: Path) -> None:
+        self.said.clear()
+        self.asked.clear()
+        self.page.goto(path.as_uri())
+
+    def as_at_first(self) -> None:
+        self.page.set_viewport_size(DESKTOP)
+        self.page.emulate_media(color_scheme="light")
+
+
+@contextmanager
+def browser() -> Iterator[Shown]:
+    """Yield one for many tests: it takes a while to start."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = Shown(chromium.new_page(viewport=DESKTOP))
+        shown.page.set_default_timeout(LOADING_MS)
+        shown.page.on("console", lambda message: shown.said.append(f"{message.type}: {message.text}"))
+        shown.page.on("pageerror", lambda error: shown.said.append(str(error)))
+        shown.page.on("request", lambda request: shown.asked.append(request.url))
+        yield shown
+        chromium.close()
+
+
+def check_that_it_is_quiet_and_asks_nobody(shown: Shown) -> None:
+    assert shown.said == []
+    own = shown.page.url
+    assert [url for url in shown.asked if not url.startswith(("data:", "blob:"))] == [own]
+    assert own.startswith("file:")
+
+
+def check_that_figures_are_drawn(page: Page, *, names: list[str]) -> None:
+    """Each in its place, with titles on both axes, and all its points between them."""
+    sizes = page.evaluate(
+        """() => [...document.querySelectorAll("[data-figure]")].map((figure) => {
+            const box = figure.querySelector("svg.main-svg")?.getBoundingClientRect();
+            const titles = [...figure.querySelectorAll(".xtitle, .ytitle")].map((title) => title.textContent);
+            const traces = figure.querySelectorAll(".trace").length;
+            const room = figure.getBoundingClientRect().width;
+            const plot = figure.querySelector(".js-plotly-plot"), [low, high] = plot._fullLayout.xaxis.range;
+            const points = plot.data.filter((trace) => trace.mode.includes("markers")).flatMap((trace) => [...trace.x]);
+            const outside = points.filter((x) => x < low || x > high);
+            return [figure.dataset.figure, room, box?.width ?? 0, box?.height ?? 0, titles, traces, outside];
+        })"""
+    )
+    assert [size[0] for size in sizes] == names
+    for name, room, width, height, titles, traces, outside in sizes:
+        assert min(width, height) > 200, name
+        assert width <= room + 1, f"{name} lies over its neighbour"
+        assert len(titles) == 2, name
+        assert all(titles), name
+        assert traces > 0, name
+        assert outside == [], name
+
+
+def rows(page: Page, column: int) -> list[str]:
+    texts = page.locator("table.sortable >> nth=0").locator("tbody tr").all_inner_texts()
+    return [text.split("\t")[column].strip() for text in texts]
+
+
+def number(cell: str) -> float:
+    return float(cell.split()[0].removesuffix("%"))
+
+
+def check_that_a_click_sorts_and_another_turns_round(page: Page) -> None:
+    table = page.locator("table.sortable >> nth=0")
+    for place, numbers in ((0, False), (1, True)):
+        head = table.locator("thead th").nth(place)
+        for wanted in ("descending", "ascending") if numbers else ("ascending", "descending"):
+            head.locator("button").click()
+            assert head.get_attribute("aria-sort") == wanted
+            cells = rows(page, place)
+            keys = [number(cell) for cell in cells] if numbers else cells
+            assert keys == sorted(keys, reverse=wanted == "descending")
+        others = [h.get_attribute("aria-sort") for h in table.locator("thead th").all()]
+        assert others.count("none") == len(others) - 1
+
+
+def check_that_the_legend_hides(page: Page, method: str, *, at_least: int) -> None:
+    """In all figures, and brings back, a method that has so many lines in them."""
+
+    def visible() -> list[bool]:
+        found: list[bool] = page.evaluate(
+            """(method) => [...document.querySelectorAll(".js-plotly-plot")].flatMap((figure) =>
+                figure.data.filter((trace) => trace.meta === method).map((trace) => trace.visible !== false))""",
+            method,
+        )
+        return found
+
+    box = page.locator(f".legend input[value='{method}']")
+    assert len(visible()) >= at_least
+    assert all(visible())
+    box.uncheck()
+    assert not any(visible())
+    box.check()
+    assert all(visible())
+
+
+def check_that_a_phone_needs_no_scrolling_sideways(page: Page) -> None:
+    page.set_viewport_size(PHONE)
+    while _widest(page, ".main-svg") > PHONE["width"]:  # plotly draws anew; wait_for_function may not: no eval
+        page.wait_for_timeout(50)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    widths = page.evaluate(
+        "[...document.querySelectorAll('main *')].filter((e) => !e.closest('.scroll') && !e.closest('svg'))"
+        ".map((e) => Math.round(e.getBoundingClientRect().right))"
+    )
+    assert max(widths) <= PHONE["width"]
+    smallest = page.evaluate(
+        "Math.min(...[...document.querySelectorAll('.xtick text')].map((t) => parseInt(getComputedStyle(t).fontSize)))"
+    )
+    assert smallest >= 11
+    cut_off = page.evaluate(
+        """[...document.querySelectorAll(".xtitle, .ytitle, .annotation-text")].filter((text) => {
+            const [own, svg] = [text, text.closest("svg")].map((e) => e.getBoundingClientRect());
+            return own.left < svg.left - 1 || own.right > svg.right + 1 || own.top < svg.top - 1;
+        }).map((text) => text.textContent)"""
+    )
+    assert cut_off == []
+
+
+def check_that_text_stands_out(page: Page) -> None:
+    """From the paper, in the light scheme and in the dark one."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours = page.evaluate(
+            """() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
+                    getComputedStyle(document.querySelector(".note")).color,
+                    ...[".xtick text", ".xtitle"].map((name) => getComputedStyle(document.querySelector(name)).fill)]"""
+        )
+        paper, *inks = map(_luminance, colours)
+        assert (paper > 0.5) == (scheme == "light")
+        for ink in inks:
+            assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) > 4.5  # WCAG AA
+
+
+def _widest(page: Page, selector: str) -> float:
+    width: float = page.evaluate(
+        "(name) => Math.max(...[...document.querySelectorAll(name)].map((e) => e.getBoundingClientRect().width))",
+        selector,
+    )
+    return width
+
+
+def _luminance(colour: str) -> float:
+    """WCAG's relative luminance of `rgb(r, g, b)`."""
+    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
