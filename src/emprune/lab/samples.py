@@ -1,15 +1,32 @@
 """What a run knows at its end of each sample that it trained on, as a table."""
 
 import math
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
 import emprune
+from emprune.lab.store import RunFolder
 from emprune.stats import BASE_COLUMNS
 
-__all__ = ["fitted_fraction", "sample_table"]
+__all__ = ["finish_run", "fitted_fraction", "sample_table"]
+
+
+def finish_run(folder: RunFolder, result: dict[str, Any], pruner: emprune.DataPruner, labels: Tensor) -> dict[str, Any]:
+    """Write a run's result, with what it has fitted, and its samples, and return the result.
+
+    Args:
+        folder: The run's.
+        result: All else that is known of it.
+        pruner: As `sample_table` takes it.
+        labels: Likewise.
+    """
+    samples = sample_table(pruner, labels)
+    result = {**result, "fitted_fraction": fitted_fraction(samples)}
+    folder.finish(result, samples)
+    return result
 
 
 def sample_table(pruner: emprune.DataPruner, labels: Tensor) -> pa.Table:

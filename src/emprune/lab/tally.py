@@ -14,7 +14,7 @@ from emprune.lab.environment import machine, versions
 from emprune.lab.errors import RunError
 from emprune.summary import PrunerSummary
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "named"]
 
 FORMAT = 1
 
@@ -124,6 +124,11 @@ class Tally:
             "machine": machine(compute, ranks),
             "config": config.to_json(),
         }
+
+
+def named(part: str, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores on a part of the data, `test` or `validation`, as the log and the result name them."""
+    return {f"{part}_{name}": value for name, value in scores.items()}
 
 
 def _plain(value: Any) -> Any:

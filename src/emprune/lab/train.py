@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import torch
 
 from emprune.lab.errors import StoppedError
-from emprune.lab.samples import fitted_fraction, sample_table
+from emprune.lab.samples import finish_run
 from emprune.lab.session import Session, planned_visits
 from emprune.lab.stopping import agreed
 from emprune.lab.store import RunFolder
-from emprune.lab.tally import Tally
+from emprune.lab.tally import Tally, named
 
 __all__ = ["Reporter", "train"]
 
@@ -100,16 +100,12 @@ def _score(session: Session, epoch: int) -> dict[str, Any]:
     scores = dict[str, Any]()
     objective, splits = session.objective, session.splits
     if splits.validation is not None and epoch in objective.validation_epochs():
-        scores.update(_named("validation", session.score(splits.validation)))
+        scores |= named("validation", session.score(splits.validation))
     if epoch in objective.test_epochs():
-        scores.update(_named("test", session.score(splits.test)))
+        scores |= named("test", session.score(splits.test))
     if epoch in objective.probe_epochs():
         scores["probe_loss"] = session.score(objective.probe(splits.train))["loss"]
     return scores
-
-
-def _named(part: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{part}_{name}": value for name, value in scores.items()}
 
 
 def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
@@ -141,7 +137,4 @@ def _finish(session: Session, tally: Tally, folder: RunFolder) -> dict[str, Any]
     result = tally.result(session.config, session.splits, compute=session.compute, ranks=session.ranks)
     if session.config.recalibrate_bn:
         result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
-    samples = sample_table(session.pruner, session.splits.train.y)
-    result["fitted_fraction"] = fitted_fraction(samples)
-    folder.finish(result, samples)
-    return result
+    return finish_run(folder, result, session.pruner, session.splits.train.y)

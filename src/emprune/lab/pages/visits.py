@@ -29,27 +29,15 @@ def spread_figures(visits: Visits, styles: Styles, *, note: str = "") -> list[Fi
         styles: How each method is drawn.
         note: What else must be said of the histogram.
     """
+    ginis = {method: mean_interval([gini(torch.from_numpy(own)) for own in runs]) for method, runs in visits.items()}
+    rows = estimate_rows("Gini coefficient of the visits, 0 to 1", ginis, styles, xaxis_range=[-0.02, 1.02])
+    said = f"Logarithmic; bands are 95 % intervals over the seeds.{note}"
+    even = "The least visited samples first; the dotted line is even."
+    spread = "0: all samples are visited equally often; towards 1: a few take all visits."
     return [
-        Figure(
-            "visits", TITLE, f"Logarithmic; bands are 95 % intervals over the seeds.{note}", _histogram(visits, styles)
-        ),
-        Figure(
-            "lorenz",
-            "Lorenz curve of the visits",
-            "The least visited samples first; the dotted line is even.",
-            _lorenz(visits, styles),
-        ),
-        Figure(
-            "gini",
-            "Gini coefficient",
-            "0: all samples are visited equally often; towards 1: a few take all visits.",
-            estimate_rows(
-                "Gini coefficient of the visits, 0 to 1",
-                {method: mean_interval([gini(_tensor(own)) for own in runs]) for method, runs in visits.items()},
-                styles,
-                xaxis_range=[-0.02, 1.02],
-            ),
-        ),
+        Figure("visits", TITLE, said, _histogram(visits, styles)),
+        Figure("lorenz", "Lorenz curve of the visits", even, _lorenz(visits, styles)),
+        Figure("gini", "Gini coefficient", spread, rows),
     ]
 
 
@@ -83,10 +71,6 @@ def _lorenz(visits: Visits, styles: Styles) -> go.Figure:
 
 def _lorenz_curve(visits: NDArray[np.int64], x: Floats) -> Floats:
     """The part of the visits, in per cent, that the first x per cent of the samples have."""
-    samples, parts = (100 * np.array(shares) for shares in lorenz(_tensor(visits)))
+    samples, parts = (100 * np.array(shares) for shares in lorenz(torch.from_numpy(visits)))
     curve: Floats = np.interp(x, samples, parts)
     return curve
-
-
-def _tensor(visits: NDArray[np.int64]) -> torch.Tensor:
-    return torch.from_numpy(visits)

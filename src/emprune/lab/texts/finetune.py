@@ -16,10 +16,10 @@ from emprune.distributed import Ranks
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import quiet
 from emprune.lab.objectives.base import curve_epochs, tested_epochs
-from emprune.lab.samples import fitted_fraction, sample_table
+from emprune.lab.samples import finish_run
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
-from emprune.lab.tally import Tally
+from emprune.lab.tally import Tally, named
 from emprune.lab.texts.checkpoints import newest_checkpoint, seal
 from emprune.lab.texts.session import TextSession
 from emprune.lab.train import Reporter
@@ -120,11 +120,9 @@ class Course(TrainerCallback, ExportableState):
         """Score on validation after up to 20 epochs, on test after four or one."""
         scores, config, splits = dict[str, Any](), self.session.config, self.session.splits
         if splits.validation is not None and self.tally.epoch in curve_epochs(config.epochs):
-            validated = self.session.evaluate(splits.validation)
-            scores |= {f"validation_{name}": value for name, value in validated.items()}
+            scores |= named("validation", self.session.evaluate(splits.validation))
         if self.tally.epoch in tested_epochs(config):
-            tested = self.session.evaluate(splits.test)
-            scores |= {f"test_{name}": value for name, value in tested.items()}
+            scores |= named("test", self.session.evaluate(splits.test))
         return scores
 
 
@@ -159,10 +157,7 @@ def finetune(
         raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
     result = _result(session, tally)
     session.trainer.pruner.sync()  # what the last epoch observed belongs to what is recorded of the samples
-    samples = sample_table(session.trainer.pruner, torch.tensor(session.splits.train.labels))
-    result["fitted_fraction"] = fitted_fraction(samples)
-    folder.finish(result, samples)
-    return result
+    return finish_run(folder, result, session.trainer.pruner, torch.tensor(session.splits.train.labels))
 
 
 def _result(session: TextSession, tally: TextTally) -> dict[str, Any]:
