@@ -15,15 +15,16 @@ import typer
 from matplotlib.axes import Axes
 
 from emprune.lab.comparison import outcome
+from emprune.lab.pages.drawing import GREY, colours
 from emprune.lab.statistics import mean_interval
 
 Result = Mapping[str, Any]
 
 METHODS = {
-    "full": ("full training", "#8a8f98"),
-    "random-permutation": ("random permutation", "#3f7fd4"),
-    "infobatch:normalize=true": ("InfoBatch, normalised", "#a58a1c"),
-    "emp:pool=2": ("EMP, pool 2", "#d9662b"),
+    "full": "full training",
+    "random-permutation": "random permutation",
+    "infobatch:normalize=true": "InfoBatch, normalised",
+    "emp:pool=2": "EMP, pool 2",
 }
 INK = {"light": "#1d2129", "dark": "#e6e8ec"}
 INKED: Sequence[Any] = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -31,7 +32,7 @@ STYLE: dict[Any, Any] = {
     "figure.figsize": (9.6, 3.6),  # inches
     "font.family": "sans-serif",
     "font.size": 10,
-    "grid.color": METHODS["full"][1],
+    "grid.color": GREY,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "emprune",  # the same data make the same file
     "axes.spines.top": False,
@@ -44,8 +45,9 @@ def draw(comparisons: Sequence[Mapping[str, Any]]) -> None:
     """Draw a panel for each comparison; the points of a method are its costs, bars 95 % intervals over the seeds."""
     figure, panels = plt.subplots(1, len(comparisons), layout="constrained", squeeze=False)
     for axes, comparison in zip(panels[0], comparisons, strict=True):
-        for method, (label, colour) in METHODS.items():
-            draw_method(axes, [run for run in comparison["runs"] if run["config"]["method"] == method], label, colour)
+        for method, style in colours(METHODS).items():
+            runs = [run for run in comparison["runs"] if run["config"]["method"] == method]
+            draw_method(axes, method, runs, style["color"])
         axes.set(title=comparison["experiment"]["title"].split(":")[0], ylabel="test accuracy, %")
         axes.set(xlabel="measured training time on one core, s")
         axes.set_xlim(left=0)
@@ -54,7 +56,7 @@ def draw(comparisons: Sequence[Mapping[str, Any]]) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
 
 
-def draw_method(axes: Axes, runs: Sequence[Result], label: str, colour: str) -> None:
+def draw_method(axes: Axes, method: str, runs: Sequence[Result], colour: str) -> None:
     """Draw a method's costs, joined, each with what it keeps; of full training its accuracy as a line too."""
     keeps = sorted({run["config"]["keep"] for run in runs})
     costs = [[run for run in runs if run["config"]["keep"] == keep] for keep in keeps]
@@ -63,10 +65,10 @@ def draw_method(axes: Axes, runs: Sequence[Result], label: str, colour: str) -> 
     x, x_half = ([getattr(time, name) for time in times] for name in ("mean", "half_width"))
     y, y_half = ([getattr(score, name) for score in scores] for name in ("mean", "half_width"))
     look: dict[str, Any] = {"color": colour, "markersize": 6, "linewidth": 1.4, "capsize": 2}
-    axes.errorbar(x, y, xerr=np.nan_to_num(x_half), yerr=np.nan_to_num(y_half), fmt="o-", label=label, **look)
-    if label == METHODS["full"][0]:
+    axes.errorbar(x, y, xerr=np.nan_to_num(x_half), yerr=np.nan_to_num(y_half), fmt="o-", label=METHODS[method], **look)
+    if method == "full":
         axes.axhline(y[0], color=colour, linestyle="--", linewidth=1.2, zorder=0)
-    elif label == METHODS["random-permutation"][0]:
+    elif method == "random-permutation":
         for keep, right, height in zip(keeps, x, y, strict=True):
             place: dict[str, Any] = {"xytext": (10, 0), "textcoords": "offset points", "va": "center"}
             axes.annotate(f"{keep:.0%} of the visits", (right, height), fontsize=9, **place)

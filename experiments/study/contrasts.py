@@ -201,9 +201,7 @@ def main(
     part: Annotated[str, typer.Argument(help=f"{', '.join(PARTS)} or judge.")],
     paths: Annotated[list[Path], typer.Argument(help="The comparisons' results.json.", exists=True)],
     finalist: Annotated[str, typer.Option(help="Who is judged.")] = POOL[0],
-    infobatch: Annotated[str, typer.Option(help="InfoBatch's better normalisation on the tuning tasks.")] = NORMALISED[
-        0
-    ],
+    infobatch: Annotated[str, typer.Option(help="Which InfoBatch is to be bettered.")] = NORMALISED[0],
 ) -> None:
     """Print the registered contrasts of a part.
 

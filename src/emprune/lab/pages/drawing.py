@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from emprune.lab.statistics import Estimate, mean_band
 
 __all__ = [
+    "GREY",
     "Figure",
     "Floats",
     "Style",
