@@ -1,10 +1,12 @@
-"""A browser that shows one page after the other, and what every page of the lab must do in it."""
+"""A browser that shows one page after the other, and the contract of every page of the lab."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, sync_playwright
@@ -54,35 +56,118 @@ def browser() -> Iterator[Shown]:
         chromium.close()
 
 
-def check_that_it_is_quiet_and_asks_nobody(shown: Shown) -> None:
-    assert shown.said == []
-    own = shown.page.url
-    assert [url for url in shown.asked if not url.startswith(("data:", "blob:"))] == [own]
-    assert own.startswith("file:")
+class PageContract:
+    """What every page must keep to. Subclass it, and have fixtures `opened`, the page, and `names`, of its figures.
 
+    Attributes:
+        fewest_lines: How many lines a method has at least in all the figures together; of others one will do.
+    """
 
-def check_that_figures_are_drawn(page: Page, *, names: list[str]) -> None:
-    """Each in its place, with titles on both axes, and all its points between them."""
-    sizes = page.evaluate(
-        """() => [...document.querySelectorAll("[data-figure]")].map((figure) => {
-            const box = figure.querySelector("svg.main-svg")?.getBoundingClientRect();
-            const titles = [...figure.querySelectorAll(".xtitle, .ytitle")].map((title) => title.textContent);
-            const traces = figure.querySelectorAll(".trace").length;
-            const room = figure.getBoundingClientRect().width;
-            const plot = figure.querySelector(".js-plotly-plot"), [low, high] = plot._fullLayout.xaxis.range;
-            const points = plot.data.filter((trace) => trace.mode.includes("markers")).flatMap((trace) => [...trace.x]);
-            const outside = points.filter((x) => x < low || x > high);
-            return [figure.dataset.figure, room, box?.width ?? 0, box?.height ?? 0, titles, traces, outside];
-        })"""
-    )
-    assert [size[0] for size in sizes] == names
-    for name, room, width, height, titles, traces, outside in sizes:
-        assert min(width, height) > 200, name
-        assert width <= room + 1, f"{name} lies over its neighbour"
-        assert len(titles) == 2, name
-        assert all(titles), name
-        assert traces > 0, name
-        assert outside == [], name
+    fewest_lines: ClassVar[Mapping[str, int]] = MappingProxyType({})
+
+    @pytest.fixture
+    def shown(self, opened: Shown) -> Shown:
+        opened.as_at_first()
+        return opened
+
+    def test_it_says_nothing_to_the_console_and_asks_nobody(self, shown: Shown) -> None:
+        assert shown.said == []
+        own = shown.page.url
+        assert [url for url in shown.asked if not url.startswith(("data:", "blob:"))] == [own]
+        assert own.startswith("file:")
+
+    def test_every_figure_is_drawn_in_its_place_with_titles_on_both_axes_and_all_its_points_between_them(
+        self, names: list[str], shown: Shown
+    ) -> None:
+        sizes = shown.page.evaluate(
+            """() => [...document.querySelectorAll("[data-figure]")].map((figure) => {
+                const box = figure.querySelector("svg.main-svg")?.getBoundingClientRect();
+                const titles = [...figure.querySelectorAll(".xtitle, .ytitle")].map((title) => title.textContent);
+                const traces = figure.querySelectorAll(".trace").length;
+                const room = figure.getBoundingClientRect().width;
+                const plot = figure.querySelector(".js-plotly-plot"), [low, high] = plot._fullLayout.xaxis.range;
+                const marked = plot.data.filter((trace) => trace.mode.includes("markers"));
+                const outside = marked.flatMap((trace) => [...trace.x]).filter((x) => x < low || x > high);
+                return [figure.dataset.figure, room, box?.width ?? 0, box?.height ?? 0, titles, traces, outside];
+            })"""
+        )
+        assert [size[0] for size in sizes] == names
+        for name, room, width, height, titles, traces, outside in sizes:
+            assert min(width, height) > 200, name
+            assert width <= room + 1, f"{name} lies over its neighbour"
+            assert len(titles) == 2, name
+            assert all(titles), name
+            assert traces > 0, name
+            assert outside == [], name
+
+    def test_a_click_sorts_the_table_and_another_turns_it_round(self, shown: Shown) -> None:
+        table = shown.page.locator("table.sortable >> nth=0")
+        for place, numbers in ((0, False), (1, True)):
+            head = table.locator("thead th").nth(place)
+            for wanted in ("descending", "ascending") if numbers else ("ascending", "descending"):
+                head.locator("button").click()
+                assert head.get_attribute("aria-sort") == wanted
+                cells = rows(shown.page, place)
+                keys = [number(cell) for cell in cells] if numbers else cells
+                assert keys == sorted(keys, reverse=wanted == "descending")
+            others = [h.get_attribute("aria-sort") for h in table.locator("thead th").all()]
+            assert others.count("none") == len(others) - 1
+
+    def test_the_legend_hides_a_method_in_all_figures_and_brings_it_back(self, shown: Shown) -> None:
+        def visible(method: str) -> list[bool]:
+            found: list[bool] = shown.page.evaluate(
+                """(method) => [...document.querySelectorAll(".js-plotly-plot")].flatMap((figure) =>
+                    figure.data.filter((trace) => trace.meta === method).map((trace) => trace.visible !== false))""",
+                method,
+            )
+            return found
+
+        methods = shown.page.locator(".legend input").evaluate_all("(boxes) => boxes.map((box) => box.value)")
+        assert self.fewest_lines.keys() <= set(methods)
+        for method in methods:
+            box = shown.page.locator(f".legend input[value='{method}']")
+            assert len(visible(method)) >= self.fewest_lines.get(method, 1)
+            assert all(visible(method))
+            box.uncheck()
+            assert not any(visible(method))
+            box.check()
+            assert all(visible(method))
+
+    def test_a_phone_shows_all_of_it_without_scrolling_sideways(self, shown: Shown) -> None:
+        page = shown.page
+        page.set_viewport_size(PHONE)
+        while _widest(page, ".main-svg") > PHONE["width"]:  # plotly draws anew; wait_for_function may not: no eval
+            page.wait_for_timeout(50)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        widths = page.evaluate(
+            "[...document.querySelectorAll('main *')].filter((e) => !e.closest('.scroll') && !e.closest('svg'))"
+            ".map((e) => Math.round(e.getBoundingClientRect().right))"
+        )
+        assert max(widths) <= PHONE["width"]
+        sizes = "[...document.querySelectorAll('.xtick text')].map((t) => parseInt(getComputedStyle(t).fontSize))"
+        assert page.evaluate(f"Math.min(...{sizes})") >= 11
+        cut_off = page.evaluate(
+            """[...document.querySelectorAll(".xtitle, .ytitle, .annotation-text")].filter((text) => {
+                const [own, svg] = [text, text.closest("svg")].map((e) => e.getBoundingClientRect());
+                return own.left < svg.left - 1 || own.right > svg.right + 1 || own.top < svg.top - 1;
+            }).map((text) => text.textContent)"""
+        )
+        assert cut_off == []
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_text_stands_out_from_the_paper_in_both_schemes(
+        self, scheme: Literal["light", "dark"], shown: Shown
+    ) -> None:
+        shown.page.emulate_media(color_scheme=scheme)
+        colours = shown.page.evaluate(
+            """() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
+                    getComputedStyle(document.querySelector(".note")).color,
+                    ...[".xtick text", ".xtitle"].map((name) => getComputedStyle(document.querySelector(name)).fill)]"""
+        )
+        paper, *inks = map(_luminance, colours)
+        assert (paper > 0.5) == (scheme == "light")
+        for ink in inks:
+            assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) > 4.5  # WCAG AA
 
 
 def rows(page: Page, column: int) -> list[str]:
@@ -92,78 +177,6 @@ def rows(page: Page, column: int) -> list[str]:
 
 def number(cell: str) -> float:
     return float(cell.split()[0].removesuffix("%"))
-
-
-def check_that_a_click_sorts_and_another_turns_round(page: Page) -> None:
-    table = page.locator("table.sortable >> nth=0")
-    for place, numbers in ((0, False), (1, True)):
-        head = table.locator("thead th").nth(place)
-        for wanted in ("descending", "ascending") if numbers else ("ascending", "descending"):
-            head.locator("button").click()
-            assert head.get_attribute("aria-sort") == wanted
-            cells = rows(page, place)
-            keys = [number(cell) for cell in cells] if numbers else cells
-            assert keys == sorted(keys, reverse=wanted == "descending")
-        others = [h.get_attribute("aria-sort") for h in table.locator("thead th").all()]
-        assert others.count("none") == len(others) - 1
-
-
-def check_that_the_legend_hides(page: Page, method: str, *, at_least: int) -> None:
-    """In all figures, and brings back, a method that has so many lines in them."""
-
-    def visible() -> list[bool]:
-        found: list[bool] = page.evaluate(
-            """(method) => [...document.querySelectorAll(".js-plotly-plot")].flatMap((figure) =>
-                figure.data.filter((trace) => trace.meta === method).map((trace) => trace.visible !== false))""",
-            method,
-        )
-        return found
-
-    box = page.locator(f".legend input[value='{method}']")
-    assert len(visible()) >= at_least
-    assert all(visible())
-    box.uncheck()
-    assert not any(visible())
-    box.check()
-    assert all(visible())
-
-
-def check_that_a_phone_needs_no_scrolling_sideways(page: Page) -> None:
-    page.set_viewport_size(PHONE)
-    while _widest(page, ".main-svg") > PHONE["width"]:  # plotly draws anew; wait_for_function may not: no eval
-        page.wait_for_timeout(50)
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    widths = page.evaluate(
-        "[...document.querySelectorAll('main *')].filter((e) => !e.closest('.scroll') && !e.closest('svg'))"
-        ".map((e) => Math.round(e.getBoundingClientRect().right))"
-    )
-    assert max(widths) <= PHONE["width"]
-    smallest = page.evaluate(
-        "Math.min(...[...document.querySelectorAll('.xtick text')].map((t) => parseInt(getComputedStyle(t).fontSize)))"
-    )
-    assert smallest >= 11
-    cut_off = page.evaluate(
-        """[...document.querySelectorAll(".xtitle, .ytitle, .annotation-text")].filter((text) => {
-            const [own, svg] = [text, text.closest("svg")].map((e) => e.getBoundingClientRect());
-            return own.left < svg.left - 1 || own.right > svg.right + 1 || own.top < svg.top - 1;
-        }).map((text) => text.textContent)"""
-    )
-    assert cut_off == []
-
-
-def check_that_text_stands_out(page: Page) -> None:
-    """From the paper, in the light scheme and in the dark one."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        colours = page.evaluate(
-            """() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
-                    getComputedStyle(document.querySelector(".note")).color,
-                    ...[".xtick text", ".xtitle"].map((name) => getComputedStyle(document.querySelector(name)).fill)]"""
-        )
-        paper, *inks = map(_luminance, colours)
-        assert (paper > 0.5) == (scheme == "light")
-        for ink in inks:
-            assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) > 4.5  # WCAG AA
 
 
 def _widest(page: Page, selector: str) -> float:

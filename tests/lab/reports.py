@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import typer
 from plotly.offline import get_plotlyjs
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from emprune.lab.app import app
 from emprune.lab.config import RunConfig
@@ -103,6 +105,13 @@ def call(*arguments: object) -> tuple[int, str, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+def call_script(script: Path, *arguments: object) -> Result:
+    """Run a script whose `main` is a command."""
+    command = typer.Typer()
+    command.command()(runpy.run_path(str(script))["main"])
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
 def _record(config: RunConfig, epoch: int) -> dict[str, Any]:

@@ -2,15 +2,12 @@
 
 import json
 import re
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from tests.lab.reports import result_of
+from tests.lab.reports import call_script, result_of
 from tests.lab.runs import small_config
 
 pytest.importorskip("matplotlib", reason="the extra dev has it")
@@ -30,9 +27,7 @@ def draw(folder: Path, name: str) -> list[str]:
     paths = [folder / "one.json", folder / "other.json"]
     for path, keeps in zip(paths, ((0.3, 0.1), (0.3,)), strict=True):
         path.write_text(json.dumps(results(keeps)))
-    app = typer.Typer()
-    app.command()(runpy.run_path(str(SCRIPT))["main"])
-    outcome = CliRunner().invoke(app, [*map(str, paths), "--out", str(folder / name)])
+    outcome = call_script(SCRIPT, *paths, "--out", folder / name)
     assert outcome.exit_code == 0, outcome.output
     return [(folder / f"{name}-{theme}.svg").read_text() for theme in ("light", "dark")]
 

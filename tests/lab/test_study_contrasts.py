@@ -2,18 +2,16 @@
 
 import json
 import re
-import runpy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from scipy.stats import ttest_1samp
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from emprune.lab.statistics import holm
-from tests.lab.reports import result_of
+from tests.lab.reports import call_script, result_of
 from tests.lab.runs import small_config
 
 SCRIPT = Path(__file__).parents[2] / "experiments/study/contrasts.py"
@@ -36,9 +34,7 @@ def call(tmp_path: Path, part: str, runs: Iterable[Any], *options: str) -> Resul
     """Run the script as a command."""
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"runs": list(runs)}))
-    app = typer.Typer()
-    app.command()(runpy.run_path(str(SCRIPT))["main"])
-    return CliRunner().invoke(app, [part, str(path), *options])
+    return call_script(SCRIPT, part, path, *options)
 
 
 def said(tmp_path: Path, part: str, runs: Iterable[Any], *options: str) -> list[str]:

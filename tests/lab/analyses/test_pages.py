@@ -10,7 +10,7 @@ from emprune.lab.analyses import ANALYSES, Run
 from emprune.lab.compare import make_queue
 from tests.lab import browser
 from tests.lab.analyses.support import experiment_of, leave
-from tests.lab.browser import NEEDS_CHROMIUM, Shown
+from tests.lab.browser import NEEDS_CHROMIUM, PageContract, Shown
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -73,39 +73,14 @@ def opened(name: str, screen: Shown, tmp_path_factory: pytest.TempPathFactory) -
     return screen
 
 
-@pytest.fixture
-def shown(opened: Shown) -> Shown:
-    opened.as_at_first()
-    return opened
+@pytest.fixture(scope="module")
+def names(name: str) -> list[str]:
+    return FIGURES[name]
 
 
-def test_it_says_nothing_to_the_console_and_asks_nobody(shown: Shown) -> None:
-    browser.check_that_it_is_quiet_and_asks_nobody(shown)
-
-
-def test_every_figure_is_drawn_and_has_axes_with_titles(name: str, shown: Shown) -> None:
-    browser.check_that_figures_are_drawn(shown.page, names=FIGURES[name])
-
-
-def test_it_says_what_was_run_and_what_was_found(name: str, shown: Shown) -> None:
-    text = shown.page.locator("header").inner_text()
-    assert f"emprune analyze {name}" in text
-    assert "digits: 3 runs a method, " in text
-    assert len(set(browser.rows(shown.page, 0))) == 3
-
-
-def test_a_click_sorts_the_table_and_another_turns_it_round(shown: Shown) -> None:
-    browser.check_that_a_click_sorts_and_another_turns_round(shown.page)
-
-
-def test_the_legend_hides_a_method_in_all_figures(shown: Shown) -> None:
-    for method in shown.page.locator(".legend input").evaluate_all("(boxes) => boxes.map((box) => box.value)"):
-        browser.check_that_the_legend_hides(shown.page, method, at_least=1)
-
-
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(shown: Shown) -> None:
-    browser.check_that_a_phone_needs_no_scrolling_sideways(shown.page)
-
-
-def test_text_stands_out_from_the_paper_in_both_schemes(shown: Shown) -> None:
-    browser.check_that_text_stands_out(shown.page)
+class TestAnalysis(PageContract):
+    def test_it_says_what_was_run_and_what_was_found(self, name: str, shown: Shown) -> None:
+        text = shown.page.locator("header").inner_text()
+        assert f"emprune analyze {name}" in text
+        assert "digits: 3 runs a method, " in text
+        assert len(set(browser.rows(shown.page, 0))) == 3
