@@ -103,7 +103,7 @@ format: $(VENV)/.all
 
 types: $(VENV)/.all
 	$(call stage,mypy --strict)
-	@$(VENV)/bin/mypy src tests $(wildcard benchmarks experiments conftest.py)
+	@$(VENV)/bin/mypy
 
 pytest: $(VENV)/.all
 	$(call stage,pytest)
