@@ -75,10 +75,9 @@ class Finding:
     p_value: float
 
 
-def judgement(finalist: str, infobatch: str) -> list[Contrast]:
+def judgement(ours: Sequence[str], infobatch: str) -> list[Contrast]:
     """The judgement's questions: not worse than any rival, better at keep 0.1, and near full training at keep 0.3."""
-    ours = [finalist]
-    rivals = [rival for rival in [*RIVALS, "emp", "emp:beta=5"] if rival != finalist]
+    rivals = [rival for rival in [*RIVALS, "emp", "emp:beta=5"] if rival not in ours]
     return [
         *(Contrast(ours, [rival], never, at_best=True, above=-0.3) for rival in rivals),
         *(Contrast(ours, [rival], lambda s: s["keep"] == 0.1, at_best=True) for rival in (*RANDOM, infobatch)),
@@ -197,10 +196,19 @@ def regime(runs: Runs) -> Finding:
     return Finding(f"gain against fitted share: {cells}", f"Spearman {test.statistic:+.2f}", float(test.pvalue))
 
 
+def check_one_finalist_per_task(runs: Runs, finalist: Sequence[str]) -> None:
+    """Refuse results in which a task has no finalist, or two of which the better would be taken."""
+    for task in sorted({dict(setting)["task"] for setting, _ in runs}):
+        present = sorted({method for setting, method in runs if dict(setting)["task"] == task} & set(finalist))
+        if len(present) != 1:
+            got = " and ".join(present) or "none"
+            raise typer.BadParameter(f"`--finalist` must name one method of {task}: got {got}.")
+
+
 def main(
     part: Annotated[str, typer.Argument(help=f"{', '.join(PARTS)} or judge.")],
     paths: Annotated[list[Path], typer.Argument(help="The comparisons' results.json.", exists=True)],
-    finalist: Annotated[str, typer.Option(help="Who is judged.")] = POOL[0],
+    finalist: Annotated[list[str], typer.Option(help="Who is judged; again for a task of two classes.")] = POOL,
     infobatch: Annotated[str, typer.Option(help="Which InfoBatch is to be bettered.")] = NORMALISED[0],
 ) -> None:
     """Print the registered contrasts of a part.
@@ -210,6 +218,8 @@ def main(
     if part not in {*PARTS, "judge"}:
         raise typer.BadParameter(f"`part` must be one of {', '.join(PARTS)} or judge: got {part!r}.")
     runs = read(paths)
+    if part == "judge":
+        check_one_finalist_per_task(runs, finalist)
     contrasts = judgement(finalist, infobatch) if part == "judge" else PARTS[part]
     found = [finding for contrast in contrasts for finding in findings(runs, contrast)]
     if part == "e2":

@@ -114,6 +114,30 @@ def test_the_judgement_asks_three_questions(tmp_path: Path) -> None:
     assert "above -0.5: yes" in near
 
 
+def test_the_finalist_of_two_classes_has_a_name_of_its_own(tmp_path: Path) -> None:
+    runs = results({"random-permutation": 80.0, "emp:pool=2": 81.0}, keep=0.1)
+    runs += results({"random-permutation": 80.0, "emp:beta=5:pool=2": 82.0}, keep=0.1, task="glue:cola")
+    lines = said(tmp_path, "judge", runs, "--finalist", "emp:pool=2", "--finalist", "emp:beta=5:pool=2")
+    gains = [re.search(r"[+-]\d\.\d\d", line)[0] for line in lines if line.startswith("P")]  # type: ignore[index]
+    assert gains == ["+1.00", "+2.00"]
+
+
+@pytest.mark.parametrize(
+    ("finalists", "said_of"),
+    [
+        (["emp:pool=2"], "one method of glue:cola: got none"),
+        (["emp:pool=2", "random-permutation", "emp:beta=5:pool=2"], "got emp:pool=2 and random-permutation"),
+    ],
+)
+def test_a_task_with_no_finalist_or_two_is_refused(tmp_path: Path, finalists: list[str], said_of: str) -> None:
+    runs = results({"random-permutation": 80.0, "emp:pool=2": 81.0}, keep=0.1)
+    runs += results({"random-permutation": 80.0, "emp:beta=5:pool=2": 82.0}, keep=0.1, task="glue:cola")
+    options = [part for finalist in finalists for part in ("--finalist", finalist)]
+    outcome = call(tmp_path, "judge", runs, *options)
+    assert outcome.exit_code == 2
+    assert said_of in " ".join(outcome.output.replace("│", " ").split())
+
+
 def test_a_part_that_is_none_is_refused(tmp_path: Path) -> None:
     outcome = call(tmp_path, "e9", [])
     assert outcome.exit_code == 2
