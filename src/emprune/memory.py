@@ -61,8 +61,8 @@ class MaskedLogits:
 def prediction_entropy(logits: Tensor | MaskedLogits, mask: Tensor | None = None) -> Tensor:
     r"""Entropy of the predicted distribution, in nats: :math:`H(p) = -\sum_c p_c \log p_c`, p = softmax(logits).
 
-    Computed in float32 whatever the logits' dtype; classes masked out with -inf, or too improbable for a float,
-    contribute nothing. Many logits are taken in chunks.
+    Computed in float32 whatever the logits' dtype, under autocast too; classes masked out with -inf, or too improbable
+    for a float, contribute nothing. Many logits are taken in chunks.
 
     Args:
         logits: (B, C) float, or (B, T, C) for a sequence of predictions, whose entropies are averaged over T; or these
@@ -100,6 +100,11 @@ def prediction_entropy(logits: Tensor | MaskedLogits, mask: Tensor | None = None
             f"{tuple(logits.shape)}, {logits.dtype}, mask {None if mask is None else tuple(mask.shape)}. "
             "Pass the model's logits, not its predictions or its whole output object."
         )
+    if logits.shape[1] < 2:
+        raise ObservationError(
+            f"`logits` must be of at least two classes: got shape {tuple(logits.shape)}, whose entropy is always 0. "
+            "For a single logit z of a binary task pass torch.cat([torch.zeros_like(z), z], 1)."
+        )
     if logits.numel() <= _CHUNK_ELEMENTS:
         return _entropy(logits)
     rows = max(1, _CHUNK_ELEMENTS // logits.shape[1])
@@ -109,8 +114,9 @@ def prediction_entropy(logits: Tensor | MaskedLogits, mask: Tensor | None = None
 def _entropy(logits: Tensor) -> Tensor:
     # No summand of sum(p * log p) is positive, so nothing cancels. A class masked out would give 0 * -inf: its
     # logarithm is made finite, which changes nothing where p has long been 0; a NaN stays one.
-    log_p = torch.log_softmax(logits, -1, dtype=torch.float32).clamp_(min=_LEAST_LOG)
-    entropy: Tensor = torch.linalg.vecdot(log_p.exp(), log_p).neg_()
+    with torch.autocast(logits.device.type, enabled=False):  # which would take the products in half precision
+        log_p = torch.log_softmax(logits, -1, dtype=torch.float32).clamp_(min=_LEAST_LOG)
+        entropy: Tensor = torch.linalg.vecdot(log_p.exp(), log_p).neg_()
     return entropy
 
 

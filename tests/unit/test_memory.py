@@ -16,7 +16,7 @@ def entropy_of(probabilities: list[float]) -> float:
     return -sum(p * math.log(p) for p in probabilities if p > 0)
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, 3, 10, 1000, 50_000])
+@pytest.mark.parametrize("num_classes", [2, 3, 10, 1000, 50_000])
 def test_uniform_logits_have_the_most_entropy(num_classes: int) -> None:
     entropy = emprune.prediction_entropy(torch.full((2, num_classes), 7.5))
     assert entropy.tolist() == pytest.approx([math.log(num_classes)] * 2)
@@ -58,6 +58,15 @@ def test_half_precision_logits_lose_nothing_more(dtype: torch.dtype, scale: floa
     entropy = emprune.prediction_entropy(logits)
     assert entropy.dtype == torch.float32
     assert entropy.tolist() == pytest.approx(emprune.prediction_entropy(logits.double()).tolist(), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
+    logits = torch.randn(50, 1000, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=dtype):
+        entropy = emprune.prediction_entropy(logits)
+    assert entropy.dtype == torch.float32
+    assert entropy.equal(emprune.prediction_entropy(logits))
 
 
 def test_float16_logits_far_apart_do_not_overflow() -> None:
@@ -122,6 +131,7 @@ def test_an_empty_batch_is_empty() -> None:
         (torch.zeros(2, 3, 4, 5), None, r"got shape \(2, 3, 4, 5\)"),
         (torch.zeros(4, 3, dtype=torch.int64), None, "torch.int64"),
         (torch.zeros(2, 4, 3, dtype=torch.int64), None, "torch.int64"),
+        (torch.zeros(4, 1), None, r"at least two classes: got shape \(4, 1\).* pass torch.cat"),
         (torch.zeros(4, 3), torch.ones(4), r"mask \(4,\)"),
         (torch.zeros(2, 4, 3), torch.ones(2, 3), r"`mask` must be \(B, T\) = \(2, 4\).*: got \(2, 3\)"),
         ({"logits": torch.zeros(4, 3)}, None, "got dict. Pass the model's logits"),
