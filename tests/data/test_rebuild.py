@@ -253,6 +253,23 @@ def test_worker_init_fn_finds_the_users_dataset() -> None:
     assert workers == {0, 1}
 
 
+class Asking(Positions):
+    """Asks the worker for its dataset, as a stream of files would for its part."""
+
+    def __getitem__(self, index: int) -> Tensor:
+        info = get_worker_info()
+        assert info is not None
+        assert isinstance(info.dataset, Asking)
+        return super().__getitem__(index)
+
+
+def test_a_dataset_finds_itself_in_its_worker() -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, Asking(22), num_workers=1)
+    loader.set_epoch(0)
+    assert all(batch.equal(index) for index, batch in loader)
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
 @pytest.mark.parametrize(
     "options", [{}, {"generator": torch.Generator()}, {"num_workers": 1}], ids=lambda o: "".join(o) or "plain"

@@ -1,6 +1,7 @@
 """A dataset and a collate function whose batches carry their indices, from the worker to the loss."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -58,8 +59,9 @@ class IndexedDataset(Dataset[Any]):
 class IndexedCollate:
     """The user's collate function, given the samples alone; the index goes beside its batch.
 
-    A batch that plainly holds fewer samples than it was given is refused here; whatever this cannot see is refused
-    when its losses are observed, which must be as many as its indices.
+    It must keep the samples' order, which is what says whose loss is whose. One that sorts the list it is given is
+    refused here; one that makes another list of it is not seen. One that drops samples is refused when their losses are
+    observed, which must be as many as the indices.
 
     Args:
         collate_fn: The user's function.
@@ -73,13 +75,14 @@ class IndexedCollate:
         The index is NumPy's: from a worker that travels inside the message, where a tensor would bring a shared-memory
         file of its own. `unpacked` makes a tensor of it.
         """
-        collated = self.collate_fn(batch.samples)
-        sizes = list(_sizes(collated))
-        largest = max((leading for leading, _ in sizes), default=0)
-        if 1 < largest < len(batch.index) and not any(len(batch.index) in size for size in sizes):
+        samples = batch.samples
+        before = list(samples) if isinstance(samples, list) else samples
+        collated = self.collate_fn(samples)
+        if before is not samples and not _is_same(before, samples):
             raise ConfigError(
-                f"The `collate_fn` must keep all samples: got a batch of {largest} for {len(batch.index)} samples. "
-                "Filter the dataset beforehand, so that every index stays with its sample."
+                "The `collate_fn` must keep the samples and their order, which say whose loss is whose: it changed "
+                "the list it was given. Sort in the model instead, as pack_padded_sequence(..., enforce_sorted=False) "
+                "does, and filter the dataset beforehand."
             )
         return np.array(batch.index, dtype=np.int64), collated
 
@@ -91,32 +94,23 @@ def unpacked(batch: tuple[PackedIndex, Any]) -> tuple[Tensor, Any]:
 
 @dataclass(frozen=True)
 class IndexedWorkerInit:
-    """The user's `worker_init_fn`, which finds its own dataset in ``get_worker_info().dataset``.
+    """Lets a worker find the user's dataset in ``get_worker_info().dataset``, and calls the user's `worker_init_fn`.
 
     Args:
-        worker_init_fn: The user's function.
+        worker_init_fn: The user's function, if there is one.
     """
 
-    worker_init_fn: Callable[[int], None]
+    worker_init_fn: Callable[[int], None] | None
 
     def __call__(self, worker_id: int) -> None:
         """Unwrap the dataset in the worker's info, then do what the user's function does."""
         info = get_worker_info()
         if info is not None and isinstance(info.dataset, IndexedDataset):
             object.__setattr__(info, "dataset", info.dataset.dataset)  # torch freezes it
-        self.worker_init_fn(worker_id)
+        if self.worker_init_fn is not None:
+            self.worker_init_fn(worker_id)
 
 
-def _sizes(batch: Any) -> Iterator[tuple[int, int]]:
-    """Sizes that may count samples: an array's leading two, and (0, length) of a list or tuple."""
-    shape = getattr(batch, "shape", None)
-    if shape is not None:
-        if len(shape):
-            yield int(shape[0]), int(shape[1]) if len(shape) > 1 else 0
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from _sizes(value)
-    elif isinstance(batch, Sequence) and not isinstance(batch, (str, bytes)):
-        yield 0, len(batch)
-        for value in batch:
-            yield from _sizes(value)
+def _is_same(before: list[Any], after: list[Any]) -> bool:
+    """Whether two lists hold the same objects in the same order."""
+    return len(before) == len(after) and all(map(operator.is_, before, after))

@@ -23,7 +23,8 @@ class PrunedLoader(PlannedLoader):
 
     The given loader is not changed and not iterated: one of the same class is built around its dataset, collate
     function, workers and every other argument; its sampler is replaced by the plan, which is always in random order.
-    Batches come as ``(index, batch)``, with `batch` what the user's loader would give.
+    Batches come as ``(index, batch)``, with `batch` what the user's loader would give; its collate function must keep
+    the order of its samples.
 
     Args:
         loader: A DataLoader (or subclass, such as torchdata's StatefulDataLoader) over a map-style dataset, with a

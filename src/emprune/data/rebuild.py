@@ -74,8 +74,7 @@ def rebuilt(loader: DataLoader[Any], sampler: PlanBatchSampler, generator: torch
         raise ConfigError(f"{cls.__name__} cannot be rebuilt: it makes its own batches. Pass a plain DataLoader.")
     twin.collate_fn = IndexedCollate(loader.collate_fn)
     twin.generator = generator
-    if loader.worker_init_fn is not None:
-        twin.worker_init_fn = IndexedWorkerInit(loader.worker_init_fn)
+    twin.worker_init_fn = IndexedWorkerInit(loader.worker_init_fn)
     return twin
 
 
