@@ -18,7 +18,7 @@ pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
 from transformers import Trainer
 
-from emprune.integrations.transformers import PrunedTrainer
+from emprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
 from tests.integration.trainers import NUM_SAMPLES, Sentences, make_arguments, make_model, make_pruner, make_trainer
 
 
@@ -106,6 +106,21 @@ def test_a_compute_loss_func_stays_and_cannot_be_weighted(tmp_path: Path) -> Non
     assert int(trainer.pruner.visits.sum()) == sum(map(len, trainer.delivered.values()))
     trainer = make_trainer(tmp_path, make_pruner(emprune.InfoBatch()), compute_loss_func=squared)
     with pytest.raises(emprune.ConfigError, match="infobatch's weights of single samples cannot enter"):
+        trainer.train()
+
+
+def test_a_models_own_loss_cannot_be_weighted(tmp_path: Path) -> None:
+    class Routed(Trainer):
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            loss, outputs = super().compute_loss(*args, **kwargs)
+            return loss + 3, {**outputs, "aux_loss": torch.tensor(3.0)}
+
+    class PrunedRouted(PrunedTrainerMixin, Routed):
+        pass
+
+    make_trainer(tmp_path, make_pruner(), cls=PrunedRouted).train()
+    trainer = make_trainer(tmp_path, make_pruner(emprune.InfoBatch()), cls=PrunedRouted)
+    with pytest.raises(emprune.ConfigError, match=r"`aux_loss`.*infobatch's weights.*output_router_logits=False"):
         trainer.train()
 
 

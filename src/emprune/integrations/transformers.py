@@ -181,6 +181,11 @@ class PrunedTrainerMixin(Trainer):
                 f"`compute_loss_func` returns one loss for the batch, which {self.pruner.method.name}'s weights of "
                 "single samples cannot enter. Leave it out, or choose a method without weights."
             )
+        if isinstance(outputs, Mapping) and outputs.get("aux_loss") is not None:
+            raise ConfigError(
+                f"The model adds a loss of its own (`aux_loss`), and {self.pruner.method.name}'s weights are for the "
+                "samples' losses alone. Set output_router_logits=False, or choose a method without weights."
+            )
         logits, labels = self._logits_and_labels(outputs, inputs)
         smoothing = self.args.label_smoothing_factor
         losses = sequence_cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum")
