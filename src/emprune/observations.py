@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,8 +48,9 @@ def check_planned(index: Tensor, planned: Tensor) -> None:
     positions, mask = index.numpy(), planned.numpy()  # for a batch NumPy is several times quicker than torch
     if not positions.size:
         return
-    if positions.view(np.uint64).max() >= mask.size:  # a negative position is a huge one there
-        found = positions.min() if positions.min() < 0 else positions.max()
+    lowest, highest = positions.min(), positions.max()
+    if lowest < 0 or highest >= mask.size:
+        found = lowest if lowest < 0 else highest
         raise ObservationError(f"`index` must be in [0, {mask.size}), a position in the dataset: got {found}.")
     inside = mask.take(positions)
     if not inside.all():

@@ -86,7 +86,9 @@ def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:
     index = torch.cat([part.index for part in parts])
     if all(part.weight is None for part in parts):
         return index, None
-    return index, torch.cat([torch.ones(len(p.index)) if p.weight is None else p.weight for p in parts])
+    return index, torch.cat(
+        [torch.ones(len(p.index), dtype=torch.float32) if p.weight is None else p.weight for p in parts]
+    )
 
 
 def _checked_scores(method: Method, stats: SampleStats, seen: Tensor, num_seen: int) -> Tensor:

@@ -1,7 +1,8 @@
 """DataPruner: plan an epoch, observe it, remember."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,13 @@ from emprune.summary import PrunerSummary, summarise
 __all__ = ["DataPruner"]
 
 _POLICIES = ("error", "skip", "revisit")
+
+
+@contextmanager
+def _on_cpu() -> Iterator[None]:
+    """Whatever `torch.set_default_device` says: columns and plans are on the CPU."""
+    with torch.device("cpu"):
+        yield
 
 
 class DataPruner:
@@ -58,6 +66,7 @@ class DataPruner:
         5
     """
 
+    @_on_cpu()
     def __init__(
         self,
         method: Method,
@@ -144,6 +153,7 @@ class DataPruner:
         return self._ranks.size
 
     @property
+    @_on_cpu()
     def visits(self) -> Tensor:
         """(N,) int32: in how many epochs each sample was observed, this rank's pending observations included."""
         visits = self.stats["visits"].clone()
@@ -151,6 +161,7 @@ class DataPruner:
         visits.index_add_(0, index, (self.stats["last_visit"][index] != self.epoch).int())
         return visits
 
+    @_on_cpu()
     def begin_epoch(self, epoch: int, *, multiple_of: int = 1, drop_last: bool = False) -> EpochPlan:
         """Plan an epoch: unite and fold what the ranks observed in the last one, and select.
 
@@ -258,13 +269,16 @@ class DataPruner:
         """
         plan = self.plan
         if plan.weight is None:
-            return torch.ones(len(index), device=index.device)
+            return torch.ones(len(index), dtype=torch.float32, device=index.device)
         if self._weights is None:
-            self._weights = torch.ones(self.num_samples).index_copy_(0, plan.index, plan.weight)
+            self._weights = torch.ones(self.num_samples, dtype=torch.float32, device="cpu").index_copy_(
+                0, plan.index, plan.weight
+            )
         if self._weights.device != index.device:
             self._weights = self._weights.to(index.device)  # once per epoch, not per batch
         return self._weights[index]
 
+    @_on_cpu()
     def sync(self) -> None:
         """Fold pending observations into the columns, and unite them across ranks.
 
@@ -277,6 +291,7 @@ class DataPruner:
         """
         self._fold_pending(f"sync() in epoch {self.epoch}")
 
+    @_on_cpu()
     def summary(self) -> PrunerSummary:
         """Describe the current epoch's plan and the columns behind it.
 
@@ -322,6 +337,7 @@ class DataPruner:
             "planning_seconds": self.planning_seconds,
         }
 
+    @_on_cpu()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a saved state; the current epoch's plan is then the saved one.
 

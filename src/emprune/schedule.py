@@ -122,7 +122,7 @@ class Schedule:
             spent: Visits planned for all epochs before this one.
             multiple_of: The quantum: world size · batch size · accumulation. Pruned epochs are multiples of it, or of
                 `num_ranks` alone where their mean size is smaller.
-            num_ranks: World size; every epoch is a multiple of it.
+            num_ranks: World size; every epoch whose size is planned is a multiple of it.
             drop_last: Make the full epochs multiples of `multiple_of` too, so that no batch is ever short.
 
         Returns:

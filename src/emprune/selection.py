@@ -80,7 +80,7 @@ def sample_mask(num_samples: int, k: int, *, generator: torch.Generator, among: 
 
 
 def _draws(num_samples: int, generator: torch.Generator, among: Tensor | None) -> Tensor:
-    draws = torch.rand(num_samples, generator=generator)
+    draws = torch.rand(num_samples, generator=generator, dtype=torch.float32)
     return draws if among is None else draws.masked_fill_(~among, -torch.inf)
 
 

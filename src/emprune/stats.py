@@ -88,7 +88,10 @@ class SampleStats:
         return sum(column.dtype.itemsize for column in self.columns)
 
     def fold(self, epoch: int, index: Tensor, measured: Mapping[str, Tensor], method_fold: Fold | None) -> None:
-        """Enter one epoch's observations.
+        """Enter an epoch's observations, or a part of them.
+
+        A sample that was entered in the same epoch before keeps what it has where a rule makes new values of old ones,
+        which would count the epoch twice, and is overwritten where not.
 
         Args:
             epoch: The epoch they were made in.
@@ -100,8 +103,13 @@ class SampleStats:
         own = [column.name for column in self.columns[len(BASE_COLUMNS) :]]
         entered = measured
         if own and method_fold is not None:
+            last = last_visit.index_select(0, index)
+            fresh = last != epoch
+            if not bool(fresh.all()):
+                index, last = index[fresh], last[fresh]
+                measured = {name: values[fresh] for name, values in measured.items()}
             old = {name: self._values[name].index_select(0, index) for name in own}
-            entered = method_fold(old, measured, last_visit.index_select(0, index) < 0)
+            entered = method_fold(old, measured, last < 0)
         for name in own:
             self._values[name].index_copy_(0, index, entered[name].to(self._values[name].dtype))
         self._values["loss"].index_copy_(0, index, measured["loss"])

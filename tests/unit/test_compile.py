@@ -1,5 +1,6 @@
 """torch.compile around the model and its loss."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,3 +32,17 @@ def test_a_compiled_loss_is_observed_as_any_other() -> None:
             gradients.append(model.weight.grad.clone())
         assert gradients[0].allclose(gradients[1])
     assert_same_state(pruner.state_dict(), plain.state_dict())
+
+
+def test_a_compiled_step_observes_out_of_turn() -> None:
+    pruner = make_pruner(num_samples=20)
+    step = torch.compile(pruner.reduce, backend="eager")
+    for number, index in enumerate(pruner.begin_epoch(0).index.split(5)):
+        if number == 1:
+            pruner.sync()
+        step(index, index.float())
+    pruner.sync()
+    index = pruner.plan.index
+    assert pruner.stats["loss"][index].equal(index.float())
+    with pytest.raises(emprune.ObservationError, match=r"`index` must be in \[0, 20\).*: got -1"):
+        step(torch.tensor([-1]), torch.ones(1))

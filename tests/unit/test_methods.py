@@ -80,3 +80,39 @@ def test_progress_is_of_the_epochs_where_the_method_decides_the_cost() -> None:
     method = Watching(prune_ratio=0.5, delta=1)
     run_epochs(emprune.DataPruner(method, num_samples=40, num_epochs=4, keep=None), SyntheticTask(num_samples=40))
     assert method.progress == [0.5, 0.75, 1.0]
+
+
+def test_a_static_subset_does_not_follow_its_ranking() -> None:
+    ranking = torch.arange(10.0)
+    pruner = emprune.DataPruner(emprune.StaticSubset(ranking), num_samples=10, num_epochs=2, keep=0.3)
+    first = set(pruner.begin_epoch(0).index.tolist())
+    ranking.neg_()
+    assert set(pruner.begin_epoch(1).index.tolist()) == first == {7, 8, 9}
+
+
+@pytest.mark.parametrize("loss", [3e19, 3e38])
+@pytest.mark.parametrize("alpha", [0.2, 0.8, 1.0])
+def test_ucb_survives_a_loss_whose_square_is_beyond_float32(loss: float, alpha: float) -> None:
+    pruner = emprune.DataPruner(emprune.UCB(alpha=alpha, replan_every=1), num_samples=4, num_epochs=6, keep=0.75)
+    for epoch in range(6):
+        index = pruner.begin_epoch(epoch).index
+        pruner.observe(index, torch.where(index == 2, loss if epoch == 3 else 1.0, 1.0))
+    pruner.sync()
+    assert bool(pruner.method.score(pruner.stats).isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_global_defaults_do_not_matter(case: Case, dtype: torch.dtype) -> None:
+    task, method = SyntheticTask(num_samples=40), case.make(40)
+
+    def plans() -> list[emprune.EpochPlan]:
+        return run_epochs(emprune.DataPruner(method, num_samples=40, num_epochs=8, keep=case.keep), task)
+
+    expected, before = plans(), torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):  # where nothing can be computed
+            assert plans() == expected
+    finally:
+        torch.set_default_dtype(before)

@@ -111,7 +111,8 @@ def test_unequal_shards_are_refused(world_size: int) -> None:
         make_plan().shard(0, world_size)
     assert str(caught.value) == (
         f"A plan of 6 samples cannot be shared equally by world_size={world_size} ranks. "
-        "Plan it with begin_epoch(epoch, multiple_of=world_size * batch_size)."
+        "Plan it with begin_epoch(epoch, multiple_of=world_size * batch_size); with keep=None, whose sizes follow from "
+        "the losses, let a loader divide it."
     )
 
 

@@ -38,7 +38,7 @@ class Place:
     @classmethod
     def resumed(cls, share: Share, ahead: Sequence[int]) -> "Place":
         """Return the place in a share from which samples were handed out that lie ahead."""
-        return cls(share, _without(share.index, torch.tensor(ahead, dtype=torch.int64)))
+        return cls(share, _without(share.index, share.index.new_tensor(ahead)))
 
     @property
     def is_whole(self) -> bool:

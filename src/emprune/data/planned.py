@@ -56,6 +56,11 @@ class PlannedLoader(ABC):
                 "drop_last=True cannot be honoured with keep=None: the epochs' sizes follow from the losses. "
                 "Use drop_last=False, or give `keep`."
             )
+        if batch_size == 1 and pruner.keep is None and pruner.num_ranks > 1:
+            raise ConfigError(
+                f"`batch_size` must be at least 2 with keep=None on {pruner.num_ranks} ranks: got batch_size=1. The "
+                "epochs' sizes follow from the losses, and what is left over needs a place in another batch."
+            )
         self.pruner = pruner
         self.batch_size = batch_size
         self.accumulation = accumulation

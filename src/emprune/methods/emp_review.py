@@ -106,6 +106,8 @@ class ReviewEMP(EMP):
     def _overdue(self, context: SelectionContext) -> Tensor:
         """(N,) float32: u; or draws where reviews are not spaced."""
         if not self.spaced:
-            return torch.rand(context.num_samples, generator=context.generator("unspaced", context.epoch))
+            return torch.rand(
+                context.num_samples, generator=context.generator("unspaced", context.epoch), dtype=torch.float32
+            )
         shrink = context.stats["box"].float().mul_(-math.log(self.growth)).exp_()
         return shrink.mul_(context.epoch - context.stats["last_visit"])

@@ -93,7 +93,7 @@ class InfoBatch(Method):
     ) -> Selection:
         stay = sample(context.num_samples, num_stay, generator=generator, among=below)
         above = (context.seen & ~below).nonzero().squeeze(1)
-        weight = torch.ones(len(above) + num_stay)
+        weight = torch.ones(len(above) + num_stay, dtype=torch.float32)
         weight[len(above) :] = num_below / max(1, num_stay)
         if self.normalize:
             weight /= weight.mean()

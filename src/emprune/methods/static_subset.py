@@ -40,7 +40,7 @@ class StaticSubset(Method):
             raise ConfigError(f"`ranking` must be a float tensor of shape (N,): got {found}.")
         if not ranking.isfinite().all():
             raise ConfigError("`ranking` must be finite: got NaN or infinite values. Rank those samples explicitly.")
-        object.__setattr__(self, "ranking", ranking.detach().float().cpu())
+        object.__setattr__(self, "ranking", ranking.detach().float().cpu().clone())
 
     def check(self, *, num_samples: int, keep: float | None) -> None:
         """Raise ConfigError unless there is one score per sample."""

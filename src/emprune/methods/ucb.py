@@ -16,6 +16,9 @@ from emprune.stats import Column, SampleStats
 
 __all__ = ["UCB"]
 
+_LARGEST = torch.finfo(torch.float32).max
+"""What a finite loss's square is taken for where a float32 cannot hold it."""
+
 
 @dataclass(frozen=True)
 class UCB(Method):
@@ -57,7 +60,8 @@ class UCB(Method):
         """Update the variance from the old mean, then the mean."""
         loss = new["loss"]
         mean = torch.lerp(old["mean"], loss, self.alpha)
-        variance = torch.lerp(old["variance"], (loss - old["mean"]).square(), self.alpha)
+        surprise = (loss - old["mean"]).square().clamp_(max=_LARGEST)
+        variance = torch.lerp(old["variance"], surprise, self.alpha)
         return {
             "mean": torch.where(first, loss, mean),
             "variance": torch.where(first, torch.zeros_like(variance), variance),
@@ -65,7 +69,7 @@ class UCB(Method):
 
     def score(self, stats: SampleStats) -> Tensor:
         """Return mean + c · variance."""
-        return torch.add(stats["mean"], stats["variance"], alpha=self.c)
+        return torch.add(stats["mean"], stats["variance"], alpha=self.c).clamp_(max=_LARGEST)
 
     def select(self, context: SelectionContext) -> Selection:
         """Hold the last selection, or choose the top k."""

@@ -194,6 +194,18 @@ class MethodContract:
         plain.sync()
         assert_same_state(repeated.state_dict(), plain.state_dict())
 
+    def test_an_epoch_observed_again_after_a_sync_counts_once(self) -> None:
+        repeated, plain, task = self.make_pruner(), self.make_pruner(), self.make_task()
+        for epoch in range(self.num_epochs):
+            assert repeated.begin_epoch(epoch) == plain.begin_epoch(epoch)
+            train_epoch(repeated, task)
+            repeated.sync()
+            train_epoch(repeated, task)
+            train_epoch(plain, task)
+        repeated.sync()
+        plain.sync()
+        assert_same_state(repeated.state_dict(), plain.state_dict())
+
     # Saving.
 
     def test_resumes_bit_equal_after_every_batch(self) -> None:
