@@ -5,6 +5,7 @@ python experiments/study/contrasts.py e1 runs/study/e1-*/results.json
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from scipy.stats import permutation_test, rankdata
 
 from emprune.lab.comparison import outcome
 from emprune.lab.config import RunConfig
+from emprune.lab.specs import MEMORY_TERMS
 from emprune.lab.statistics import Estimate, holm, paired_difference
+from emprune.lab.tasks import get_task
 
 Config = Mapping[str, Any]
 Result = Mapping[str, Any]
@@ -77,9 +80,10 @@ class Finding:
 
 def judgement(ours: Sequence[str], infobatch: str) -> list[Contrast]:
     """The judgement's questions: not worse than any rival, better at keep 0.1, and near full training at keep 0.3."""
-    rivals = [rival for rival in [*RIVALS, "emp", "emp:beta=5"] if rival not in ours]
+    rivals = [[rival] for rival in RIVALS] + [["emp", "emp:beta=5"]]  # a task has one of the two
+    rivals = [rival for rival in rivals if set(rival).isdisjoint(ours)]
     return [
-        *(Contrast(ours, [rival], never, at_best=True, above=-0.3) for rival in rivals),
+        *(Contrast(ours, rival, never, at_best=True, above=-0.3) for rival in rivals),
         *(Contrast(ours, [rival], lambda s: s["keep"] == 0.1, at_best=True) for rival in (*RANDOM, infobatch)),
         Contrast(ours, ["full"], never, at_best=True, where=lambda s: s["keep"] == 0.3, above=-0.5),
     ]
@@ -120,13 +124,22 @@ PARTS: dict[str, list[Contrast]] = {
 
 
 def read(paths: Iterable[Path]) -> Runs:
-    """Return the results of each method, by setting and seed. Full training is in every setting of its task."""
+    """Return the results of each method, by setting and seed. Full training is in every setting of its task.
+
+    A method's name is without the memory term that its task's objective has anyway.
+    """
     found: Runs = {}
     for path in paths:
         for run in json.loads(path.read_text())["runs"]:
             config = RunConfig.from_json(run["config"]).to_json()
             setting = tuple((name, config[name]) for name in VARIED)
-            found.setdefault((setting, config["method"]), {})[config["seed"]] = run
+            usual = MEMORY_TERMS[get_task(config["task"]).objective][0].replace("_", "-")
+            method = config["method"].replace(f":memory={usual}", "")
+            found.setdefault((setting, method), {})[config["seed"]] = run
+    settings_of_full = [dict(setting) for setting, method in found if method == "full"]
+    for task, number in Counter(setting["task"] for setting in settings_of_full).items():
+        if number > 1:
+            raise typer.BadParameter(f"Full training was run with {number} settings on {task}: leave it in one file.")
     settings = {setting for setting, method in found if method != "full"}
     return {
         (setting, method): runs
@@ -205,6 +218,16 @@ def check_one_finalist_per_task(runs: Runs, finalist: Sequence[str]) -> None:
             raise typer.BadParameter(f"`--finalist` must name one method of {task}: got {got}.")
 
 
+def not_judged(runs: Runs, contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """Say which rivals a task has no runs of."""
+    for task in sorted({dict(setting)["task"] for setting, _ in runs}):
+        present = {method for setting, method in runs if dict(setting)["task"] == task}
+        rivals = dict.fromkeys(tuple(contrast.theirs) for contrast in contrasts)
+        missing = [" or ".join(theirs) for theirs in rivals if present.isdisjoint(theirs)]
+        if missing:
+            yield f"NOT JUDGED on {task}, because it was not run: {', '.join(missing)}"
+
+
 def main(
     part: Annotated[str, typer.Argument(help=f"{', '.join(PARTS)} or judge.")],
     paths: Annotated[list[Path], typer.Argument(help="The comparisons' results.json.", exists=True)],
@@ -224,6 +247,9 @@ def main(
     found = [finding for contrast in contrasts for finding in findings(runs, contrast)]
     if part == "e2":
         found.append(regime(runs))
+    if part == "judge":
+        for line in not_judged(runs, contrasts):
+            typer.echo(line)
     for finding, p in zip(found, holm([finding.p_value for finding in found]), strict=True):
         mark = " " * 20 if math.isnan(p) else f"P  adjusted p {p:.3f}"
         typer.echo(f"{mark}  {finding.found}  {finding.what}")

@@ -89,6 +89,14 @@ def test_results_of_several_machines_merge(tmp_path: Path) -> None:
     assert result.groups[0].results[1]["accuracy"] == other.groups[0].results[0]["accuracy"]
     assert adopt(make_queue(whole, third), [here]) == 2  # a folder of runs does as well
     assert adopt(make_queue(small(["random"], [0], max_lr=0.1), tmp_path / "other"), [here]) == 0
+    document = json.loads((here / "results.json").read_text())
+    for strange in ({"method": "gone"}, {"unheard": 1}):
+        document["runs"].insert(0, {**document["runs"][0], "config": {**document["runs"][0]["config"], **strange}})
+    (tmp_path / "mixed.json").write_text(json.dumps(document))
+    assert adopt(make_queue(whole, tmp_path / "fourth"), [tmp_path / "mixed.json"]) == 2  # the others are passed over
+    (tmp_path / "odd.json").write_text('{"runs": [{}]}')
+    with pytest.raises(ConfigError, match="a run of it has no settings"):
+        adopt(queue, [tmp_path / "odd.json"])
     (tmp_path / "text").write_text("none")
     with pytest.raises(ConfigError, match=r"is neither a folder of runs nor a results\.json"):
         adopt(queue, [tmp_path / "text"])

@@ -153,6 +153,20 @@ def test_the_command_makes_the_same_runs_again(comparison: Path) -> None:
     assert "0 runs left" in stdout
 
 
+def test_a_setting_without_an_option_is_said_beside_the_command(tmp_path: Path) -> None:
+    write_comparison(tmp_path, METHODS[1:], leave_out=1)
+    (section,) = divide_runs(find_runs([tmp_path]).runs)
+    assert commands(section)[0].endswith("--out runs/again  # and in an experiment file: leave_out=1")
+
+
+def test_what_the_accuracy_is_measured_on_is_said(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / f"{seed}", small_config(seed=seed, validation=0.2), validation_accuracy=70.0 + seed)
+    text = page_of(tmp_path, out=tmp_path)
+    assert "points of accuracy on the validation part after the last epoch" in text
+    assert "on the test set" not in text
+
+
 def test_a_comparison_ends_with_its_report(comparison: Path, tmp_path: Path) -> None:
     shutil.copytree(comparison, tmp_path / "runs")
     (section,) = divide_runs(find_runs([comparison]).runs)

@@ -1,5 +1,6 @@
 """What a report reads, refuses and puts together, and the samples it shows."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from emprune.lab.report.records import Run, find_runs
 from emprune.lab.report.samples import Training, galleries, load_training
 from emprune.lab.report.sections import Group, divide_runs
 from emprune.lab.statistics import mean_band, mean_interval
-from tests.lab.reports import call, drawn, page_of, write_comparison, write_run
+from tests.lab.reports import METHODS, call, drawn, page_of, write_comparison, write_run
 from tests.lab.runs import small_config
 
 
@@ -22,6 +23,44 @@ def test_a_run_is_taken_once_and_from_where_there_is_most(comparison: Path) -> N
         assert len(runs) == 9
         assert all(run.folder is not None for run in runs)
     assert all(run.folder is None for run in find_runs([comparison / "results.json"]).runs)
+
+
+def test_of_a_run_made_twice_the_first_counts_and_it_is_said(comparison: Path, tmp_path: Path) -> None:
+    document = json.loads((comparison / "results.json").read_text())
+    for run in document["runs"][:2]:
+        run["accuracy"] += 1
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    both = [comparison, tmp_path / "results.json"]
+    for places in (both, both[::-1]):
+        found = find_runs(places)
+        assert (len(found.runs), found.num_repeated) == (9, 2)
+        first = find_runs(places[:1]).runs
+        assert [run.result["accuracy"] for run in found.runs] == [run.result["accuracy"] for run in first]
+    assert "2 runs were made again with the same settings and other results" in page_of(*both, out=tmp_path)
+
+
+def test_a_trainer_s_checkpoints_are_no_runs(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs" / "one", small_config())
+    write_run(tmp_path / "runs" / "two", small_config(seed=1))
+    (folder / "result.json").unlink()
+    for step in (1, 2):
+        (folder / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
+        (folder / "checkpoints" / f"checkpoint-{step}" / "config.json").write_text("{}")
+    assert find_runs([tmp_path / "runs"]).num_unfinished == 1
+
+
+def test_each_comparison_says_what_its_own_settings_are(tmp_path: Path) -> None:
+    write_comparison(tmp_path / "runs", METHODS[1:])
+    runs = write_comparison(tmp_path / "longer", METHODS[1:], epochs=6)
+    said = {"task": "digits", "baseline": "random-permutation", "margin": None, "title": "longer"}
+    experiments = [{**said, "settings": {"epochs": [6, 8], "recipe": "default", "max_lr": None}}]
+    found = find_runs([tmp_path / "runs", tmp_path / "longer"])
+    sections = divide_runs(found.runs, [*experiments, *found.experiments[:1]])
+    assert [(section.title, section.groups[0].margin) for section in sections] == [
+        ("Does it <work>?", 0.5),
+        ("longer", None),
+    ]
+    assert len(sections[1].runs) == len(runs)
 
 
 def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path, tmp_path: Path) -> None:

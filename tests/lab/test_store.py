@@ -1,9 +1,11 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from emprune.lab import store
 from emprune.lab.errors import RunError, RunExistsError
 from emprune.lab.store import RECORDS, SEAL_BYTES, RunFolder, write_whole
 from tests.lab.runs import small_config
@@ -42,9 +44,15 @@ def test_a_finished_run_is_recognised_and_kept(finished_run: Path) -> None:
 
 def test_damaged_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(RunError, match=r"config\.json cannot be read .*--overwrite"):
+    with pytest.raises(RunError, match=r"config\.json cannot be read .*Delete its folder"):
         RunFolder.open(tmp_path, small_config(), resume=True)
     RunFolder.open(tmp_path, small_config(), overwrite=True)
+
+
+def test_settings_that_are_something_else_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(RunError, match=r"config\.json is not a run's. Delete its folder"):
+        RunFolder.open(tmp_path, small_config())
 
 
 def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -119,6 +127,24 @@ def test_an_adopted_run_brings_what_its_folder_recorded_and_nothing_else(finishe
     assert {path.name for path in unfinished.path.iterdir()} == {"config.json", "result.json", *RECORDS}
     unfinished.adopt(small_config(), result)  # a results.json has no more than this
     assert {path.name for path in unfinished.path.iterdir()} == {"config.json", "result.json"}
+
+
+def test_an_adoption_that_fails_leaves_the_run_unfinished(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(path: Path, write: Any) -> None:
+        if path.name == "samples.parquet":
+            raise OSError(28, "No space left on device", str(path))
+        write_whole(path, write)
+
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(store, "write_whole", full_disk)
+    with pytest.raises(OSError, match="samples"):
+        folder.adopt(small_config(), RunFolder(finished_run).result(), source=finished_run)
+    assert not folder.finished
+    monkeypatch.undo()
+    folder.adopt(small_config(), RunFolder(finished_run).result(), source=finished_run)
+    assert (folder.path / "samples.parquet").read_bytes() == (finished_run / "samples.parquet").read_bytes()
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

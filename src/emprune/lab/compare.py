@@ -99,7 +99,8 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
 def adopt(queue: Queue, sources: Iterable[Path]) -> int:
     """Take over finished runs from elsewhere: another machine's folder of runs, or a results.json.
 
-    A run is taken if its settings and seed are exactly those of one that is missing.
+    A run is taken if its settings and seed are exactly those of one that is missing; one whose settings are of another
+    version of emprune is passed over.
 
     Returns:
         How many were taken.
@@ -110,8 +111,11 @@ def adopt(queue: Queue, sources: Iterable[Path]) -> int:
     missing = {(job.config.folder_name, job.config.seed): job for job in queue.missing}
     taken = 0
     for result, source in itertools.chain.from_iterable(map(_results_in, sources)):
-        config = RunConfig.from_json(result["config"])
-        job = missing.pop((config.folder_name, config.seed), None)
+        try:
+            config = RunConfig.from_json(result["config"])
+            job = missing.pop((config.folder_name, config.seed), None)
+        except ConfigError:
+            continue
         if job is not None and job.config == config:
             RunFolder(job.folder).adopt(config, result, source=source)
             taken += 1
@@ -174,9 +178,13 @@ def _results_in(source: Path) -> Iterator[tuple[dict[str, Any], Path | None]]:
             yield RunFolder(path.parent).result(), path.parent
         return
     try:
-        yield from ((result, None) for result in json.loads(source.read_text())["runs"])
+        results = json.loads(source.read_text())["runs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source} is neither a folder of runs nor a results.json ({error}).") from error
+    for result in results:
+        if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
+            raise ConfigError(f"{source} is neither a folder of runs nor a results.json: a run of it has no settings.")
+        yield result, None
 
 
 def _run(

@@ -7,7 +7,7 @@ from typing import Any
 
 from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
 
-__all__ = ["Row", "outcome", "summarise", "unequal_cost"]
+__all__ = ["Row", "outcome", "scored_part", "summarise", "unequal_cost"]
 
 Result = Mapping[str, Any]
 
@@ -57,6 +57,11 @@ def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
         _row(method, runs, differences[method], p_holm, by_method.get("full"))
         for (method, runs), p_holm in zip(by_method.items(), adjusted, strict=True)
     ]
+
+
+def scored_part(results: Iterable[Mapping[str, Any]]) -> str:
+    """Return what runs are compared on, in words."""
+    return "validation part" if any("validation_accuracy" in result for result in results) else "test set"
 
 
 def outcome(result: Result) -> float:

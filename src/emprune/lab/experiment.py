@@ -60,6 +60,7 @@ class Experiment:
     title: str = ""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         specs = [self._method(method) for method in self.methods]
         if len(set(specs)) < len(specs):
             raise ConfigError(f"A method is listed twice: got {', '.join(specs)}.")
@@ -91,6 +92,25 @@ class Experiment:
             raise ConfigError(f"{path} must name {' and '.join(missing)}.")
         seeds = parse_seeds(str(content.pop("seeds", DEFAULT_SEEDS)))
         return cls(**content, seeds=seeds)
+
+    def _check_kinds(self) -> None:
+        """Refuse what a file may hold in place of what is meant."""
+        if not isinstance(self.methods, (list, tuple)) or not all(isinstance(method, str) for method in self.methods):
+            raise ConfigError(f"`methods` must be a list of names: got methods={self.methods!r}.")
+        for name in ("task", "baseline", "title"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"`{name}` must be text: got {name}={getattr(self, name)!r}.")
+        if self.margin is not None and (not isinstance(self.margin, (int, float)) or isinstance(self.margin, bool)):
+            raise ConfigError(f"`margin` must be a number, points of accuracy: got margin={self.margin!r}.")
+        if not isinstance(self.settings, Mapping):
+            raise ConfigError(f"`settings` must be a table of settings: got settings={self.settings!r}.")
+        for name, value in self.settings.items():
+            if name in ("task", "method", "seed"):
+                raise ConfigError(
+                    f"`settings` must not hold {name!r}: name the task, the methods and the seeds above it."
+                )
+            if value == []:
+                raise ConfigError(f"`{name}` must have a value, or several to be varied: got an empty list.")
 
     def variants(self) -> list[Variant]:
         """Return the combinations of the varied settings, in order, each with its runs."""

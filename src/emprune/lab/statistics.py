@@ -12,6 +12,9 @@ __all__ = ["FEWEST_SEEDS", "Estimate", "holm", "mean_band", "mean_interval", "pa
 FEWEST_SEEDS = 5
 """Below this many seeds an interval is wide and shaky, and tables say so."""
 
+ROUNDING = 1e-9
+"""Differences of percentages that are equal differ by less: they are rounded, and no accuracy is that fine."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -59,7 +62,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estim
     if len(values) == 0:
         raise ValueError("`values` is empty: there is no mean of nothing.")
     mean = float(np.mean(values))
-    if np.ptp(values) == 0:
+    if np.ptp(values) <= ROUNDING * max(1.0, float(np.abs(values).max())):
         return Estimate(mean, math.nan, len(values))
     from scipy.stats import ttest_1samp
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -85,14 +86,15 @@ class RunFolder:
         return known is not None
 
     def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
-        """Take over the result of a run that was made elsewhere, and what it recorded if its folder is there."""
+        """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._write_json("config.json", config.to_json())
-        self._write_json("result.json", result)
         for name in RECORDS:
             (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
             if source is not None and (source / name).is_file():
-                shutil.copyfile(source / name, self.path / name)
+                with (source / name).open("rb") as recorded:
+                    write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
+        self._write_json("result.json", result)
 
     @property
     def finished(self) -> bool:
@@ -232,9 +234,11 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            values: dict[str, Any] = json.loads(path.read_text())
+            values = json.loads(path.read_text())
         except ValueError as error:
-            raise RunError(f"{path} cannot be read ({error}). Start anew with --overwrite.") from error
+            raise RunError(f"{path} cannot be read ({error}). Delete its folder, and the run is made anew.") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{path} is not a run's. Delete its folder, and the run is made anew.")
         return values
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from emprune.lab.comparison import Row, unequal_cost
+from emprune.lab.comparison import Row, scored_part, unequal_cost
 from emprune.lab.config import RunConfig
 from emprune.lab.estimate import Forecast
 from emprune.lab.statistics import FEWEST_SEEDS, Estimate, mean_interval
@@ -104,8 +104,7 @@ def notes(
     else:
         differences = f"no differences, because {baseline} is not among the methods"
     metric = _metric(rows).removesuffix(" %")
-    part = "validation part" if any("validation_accuracy" in result for result in results) else "test set"
-    counted = f"{metric[0].upper()}{metric[1:]} on the {part} after the last epoch"
+    counted = f"{metric[0].upper()}{metric[1:]} on the {scored_part(results)} after the last epoch"
     remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
     if any("knn_accuracy" in result for result in results):
         remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
-from emprune.lab.comparison import summarise
+from emprune.lab.comparison import scored_part, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.pages.drawing import Figure, Styles, colours
 from emprune.lab.pages.rendering import render_page
@@ -34,6 +34,7 @@ class GroupView:
 
     group: Group
     reading: Reading
+    part: str
     cells: Sequence[Sequence[str]]
     remarks: Sequence[str]
     visits: Sequence[Figure]
@@ -57,14 +58,14 @@ def write_report(found: Found, out: Path, *, baseline: str | None = None, data_d
         ConfigError: If no run has the method that `baseline` names.
     """
     sections = divide_runs(found.runs, found.experiments, baseline=baseline)
-    page = _page(sections, found.num_unfinished, out, data_dir)
+    page = _page(sections, found, out, data_dir)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"
     write_whole(path, lambda file: file.write(page.encode()))
     return path
 
 
-def _page(sections: Sequence[Section], num_unfinished: int, out: Path, data_dir: Path | None) -> str:
+def _page(sections: Sequence[Section], found: Found, out: Path, data_dir: Path | None) -> str:
     styles = colours(run.method for section in sections for run in section.runs)
     num_groups = sum(len(section.groups) for section in sections)
     size = max(3, min(MOST_SAMPLES, ALL_SAMPLES // (2 * MOST_METHODS * num_groups)))
@@ -80,7 +81,7 @@ def _page(sections: Sequence[Section], num_unfinished: int, out: Path, data_dir:
         }
         for section in sections
     ]
-    return render_page("emprune.lab.report", styles=styles, views=views, num_unfinished=num_unfinished)
+    return render_page("emprune.lab.report", styles=styles, views=views, found=found)
 
 
 def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path | None) -> GroupView:
@@ -90,6 +91,7 @@ def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path |
     return GroupView(
         group=group,
         reading=read_rows(summarise(group.results, baseline=RIVAL), probed=probed),
+        part=scored_part(group.results),
         cells=comparison_cells(group.rows, margin=group.margin),
         remarks=_remarks(group),
         visits=visit_figures(group, styles),

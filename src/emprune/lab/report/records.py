@@ -47,6 +47,11 @@ class Run:
         return {**DEFAULTS, **self.result["config"]}
 
     @property
+    def content(self) -> dict[str, Any]:
+        """The result as any file holds it."""
+        return {name: value for name, value in self.result.items() if name not in ("format", "config")}
+
+    @property
     def method(self) -> str:
         """The method and its options."""
         return str(self.config["method"])
@@ -106,11 +111,13 @@ class Found:
         runs: The finished runs, each once.
         experiments: What the comparisons among them say of themselves.
         num_unfinished: Runs that have not come to their end.
+        num_repeated: Runs left out because another of the same settings and seed, with other results, came first.
     """
 
     runs: Sequence[Run]
     experiments: Sequence[Experiment] = ()
     num_unfinished: int = 0
+    num_repeated: int = 0
 
 
 def find_runs(places: Sequence[Path]) -> Found:
@@ -124,6 +131,7 @@ def find_runs(places: Sequence[Path]) -> Found:
     """
     runs: dict[str, Run] = {}
     experiments: list[Experiment] = []
+    repeated: set[str] = set()
     num_unfinished = 0
     for place in places:
         own = []
@@ -137,12 +145,14 @@ def find_runs(places: Sequence[Path]) -> Found:
         _check(place, own)
         for run in own:
             key = json.dumps(run.config, sort_keys=True)
-            if key not in runs or runs[key].folder is None:
+            if key in runs and run.content != runs[key].content:
+                repeated.add(key)
+            elif key not in runs or runs[key].folder is None:
                 runs[key] = run
         if place.is_dir():
-            configs = {path.parent for path in place.rglob("config.json")}
+            configs = {path.parent for path in place.rglob("config.json") if "checkpoints" not in path.parts}
             num_unfinished += sum(not (folder / "result.json").is_file() for folder in configs)
-    return Found(list(runs.values()), experiments, num_unfinished)
+    return Found(list(runs.values()), experiments, num_unfinished, len(repeated))
 
 
 def _results_at(place: Path) -> Iterator[Path]:

@@ -125,10 +125,16 @@ def _section(
     others = [_settings(run) for run in everything if run.config["task"] == task]
     mine = _settings(own[0])
     differing = {name: mine[name] for name in mine if any(other[name] != mine[name] for other in others)}
-    said = next((e for e in experiments if e.get("task") == task), {})
+    said = next((e for e in experiments if e.get("task") == task and _is_of(mine, e.get("settings", {}))), {})
     chosen = baseline or said.get("baseline") or DEFAULT_BASELINE
     groups = [Group(cost, runs, chosen, said.get("margin")) for cost, runs in _costs(own)]
     return Section(task, differing, said.get("title") or "", groups)
+
+
+def _is_of(mine: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether settings are what a comparison said, or among what it varied."""
+    given = {name: value for name, value in said.items() if name in mine and value is not None}
+    return all(mine[name] in (value if isinstance(value, list) else [value]) for name, value in given.items())
 
 
 def _costs(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
