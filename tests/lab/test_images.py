@@ -186,6 +186,13 @@ def test_a_folder_may_have_its_own_test_part(tmp_path: Path) -> None:
         get_task(f"image-folder:{tmp_path / 'birds'}").load(tmp_path / "cache")
 
 
+def test_a_test_part_alone_is_not_trained_on(tmp_path: Path) -> None:
+    for part in ("cat", "dog", "test/cat", "test/dog"):
+        (tmp_path / part).mkdir(parents=True)
+    with pytest.raises(ConfigError, match="holds test/ and no train/, .* Put the training classes into train/"):
+        image_folder(f"image-folder:{tmp_path}:size=16")
+
+
 def test_folders_that_are_no_data_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "one", {"cat": 3})
     for name, message in [

@@ -72,6 +72,8 @@ def test_help_says_what_an_analysis_asks_and_what_it_sets() -> None:
         ("static-removal", "clinc150", {}, "measures models of images"),
         ("theorem-1", "simclr-digits", {}, "is an analysis of classification tasks"),
         ("memorization", "digits", {"subset_fraction": 1.0}, "`subset_fraction` must be below 1"),
+        ("leave-one-out", "digits", {"subset_fraction": 0.5}, "`subset_fraction` must stay 1, so that one sample"),
+        ("leave-one-out", "digits", {"leave_out": 2}, "`leave_out` must stay 1"),
         ("static-removal", "digits", {"subset_fraction": 1.0}, "below 1, so that something is removed"),
         ("memorization", "digits", {"num_runs": 1}, "`runs` must be at least 2"),
         ("visits", "digits", {"num_runs": 0}, "`runs` must be at least 1"),

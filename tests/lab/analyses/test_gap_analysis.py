@@ -13,6 +13,7 @@ from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError
 from emprune.lab.session import Session
 from emprune.lab.tasks import drawn
+from emprune.lab.tasks.distort import with_label_noise
 from emprune.lab.workers import load_splits
 from tests.lab.analyses.support import SMALL, concluded, experiment_of, runs_of
 from tests.lab.runs import run_small
@@ -47,6 +48,8 @@ def test_every_run_draws_its_own_subset_which_methods_share() -> None:
     assert drawn(5, fraction=1.0, seed=3).tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(ConfigError, match="`subset_fraction` leaves nothing of 3 samples"):
         drawn(3, fraction=0.1, seed=0)
+    with pytest.raises(ConfigError, match="`subset_fraction` leaves out none of 80 samples"):
+        drawn(80, fraction=0.999, seed=0)
     config = RunConfig.for_task("digits", "emp", subset_fraction=0.5, seed=2, **SMALL)
     whole = load_splits(config.replace(subset_fraction=1.0), None)
     splits = load_splits(config, None)
@@ -150,3 +153,10 @@ def test_a_result_from_elsewhere_has_no_model_to_measure(tmp_path: Path) -> None
         (runs[0].job.folder / name).unlink()
     with pytest.raises(RunError, match="holds a result without its last checkpoint"):
         ANALYSES["memorization"].conclude(experiment, runs)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_which_labels_are_wrong_has_nothing_to_do_with_which_are_drawn(seed: int) -> None:
+    y = torch.arange(4000) % 10
+    wrong = with_label_noise(y, 0.1, num_classes=10) != y
+    assert float(wrong[drawn(4000, fraction=0.1, seed=seed)].float().mean()) == pytest.approx(0.1, abs=0.05)

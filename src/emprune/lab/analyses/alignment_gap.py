@@ -3,7 +3,7 @@ r"""Memorization in contrastive learning: whose views of a sample lie closer tog
 .. math:: m(i) = E_{i \notin S} \, E \lVert u' - u'' \rVert - E_{i \in S} \, E \lVert u' - u'' \rVert
 
 with u of unit length, the encoder's features of two views of sample i, over encoders trained on random subsets S;
-divided by the range of all values, so that it lies in [-1, 1] and 0 is none.
+divided by the range of all values; 0 is none.
 
 References: Wang et al., "Memorization in Self-Supervised Learning Improves Downstream Generalization" (ICLR 2024),
 SSLMem; unit length, the distance and the division by the range are as in its authors' code. Here the range is one for

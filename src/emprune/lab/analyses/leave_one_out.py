@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from emprune.errors import ConfigError
 from emprune.lab.analyses.base import Analysis, Conclusion
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.tables import Table, cell, plain
@@ -77,6 +78,13 @@ class LeaveOneOut(Analysis):
     methods = "emp"
     num_runs = 50
     settings = MappingProxyType({"leave_out": 1})
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse runs that leave out more than one sample."""
+        for name, rule in (("subset_fraction", 1), ("leave_out", 1)):
+            value = experiment.settings.get(name, rule)
+            if value != rule:
+                raise ConfigError(f"`{name}` must stay {rule}, so that one sample is left out: got {name}={value!r}.")
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return the losses."""

@@ -49,9 +49,16 @@ def image_folder(name: str) -> ImageTask:
     square and kept in memory, 8 bits per channel; decoded once, into the data folder.
 
     Raises:
-        ConfigError: If the folder does not exist or holds fewer than two classes, or the size is no positive integer.
+        ConfigError: If the folder does not exist, holds fewer than two classes or a test part alone, or the size is no
+            positive integer.
     """
     path, size = _parse(name)
+    test_part = _part(path, TEST_NAMES)
+    if test_part is not None and _part(path, ("train",)) is None:
+        raise ConfigError(
+            f"{path} holds {test_part.name}/ and no train/, so that the images to test on would be trained on. Put the "
+            "training classes into train/."
+        )
     classes = _classes(_part(path, ("train",)) or path)
     return ImageTask(
         name=name,

@@ -7,6 +7,7 @@ from torch import Tensor
 from emprune.errors import ConfigError
 from emprune.lab.tasks.base import Split, Splits, X
 from emprune.lab.tasks.distort import long_tail, with_label_noise
+from emprune.randomness import derive_seed
 
 __all__ = ["divide", "drawn", "stratified_order"]
 
@@ -110,7 +111,14 @@ def drawn(num_samples: int, *, fraction: float = 1.0, leave_out: int = 0, seed: 
         raise ConfigError(
             f"`subset_fraction` leaves nothing of {num_samples} samples: got subset_fraction={fraction}{rest}."
         )
-    return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(num_samples)[:size]))
+    if fraction < 1 and size == num_samples:
+        raise ConfigError(
+            f"`subset_fraction` leaves out none of {num_samples} samples: got subset_fraction={fraction}. Lower it, or "
+            "leave it at 1."
+        )
+    # Not the run's seed itself, which may be that of the label noise: then all the wrong ones would be drawn, or none.
+    random = np.random.default_rng(derive_seed(seed, "subset"))
+    return torch.from_numpy(np.sort(random.permutation(num_samples)[:size]))
 
 
 def _noisy(split: Split[X], fraction: float, num_classes: int) -> Split[X]:
