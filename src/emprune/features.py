@@ -96,7 +96,11 @@ class _Passes:
                     f"Layer {name!r} ran {how}: capture a layer that runs once in each forward pass, of the module "
                     "that is called."
                 )
-            self._passes[-1][name] = self._pool(_as_tensor(name, output).detach())
+            features = _as_tensor(name, output).detach()
+            pooled = self._pool(features)
+            if pooled.untyped_storage().data_ptr() == features.untyped_storage().data_ptr():
+                pooled = pooled.clone()  # what comes next may work in place, and a part would hold the whole
+            self._passes[-1][name] = pooled
 
         return record
 

@@ -248,6 +248,13 @@ def test_what_is_refused(make: Any, message: str) -> None:
         make()
 
 
+def test_processes_that_share_a_model_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = make_accelerator()
+    monkeypatch.setattr(accelerator.state, "parallelism_config", object())
+    with pytest.raises(emprune.ConfigError, match=r"`parallelism_config` cannot be honoured"):
+        prepare(accelerator, runs.make_dataloader(), runs.make_pruner())
+
+
 def test_a_pruner_for_fewer_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = make_accelerator()
     monkeypatch.setattr(accelerator.state, "num_processes", 2)

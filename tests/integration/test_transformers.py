@@ -15,6 +15,8 @@ pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
 from transformers import (
+    BartConfig,
+    BartForCausalLM,
     BertConfig,
     BertForMaskedLM,
     BertForTokenClassification,
@@ -25,6 +27,8 @@ from transformers import (
     PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
+    XLNetConfig,
+    XLNetLMHeadModel,
     default_data_collator,
 )
 
@@ -225,6 +229,8 @@ def test_weights_multiply_each_samples_part_of_the_loss(tmp_path: Path, task: st
         (BertForMaskedLM, BertConfig, False),
         (BertForTokenClassification, BertConfig, False),
         (T5ForConditionalGeneration, T5Config, False),
+        (BartForCausalLM, BartConfig, False),
+        (XLNetLMHeadModel, XLNetConfig, False),
         (type("Tagger", (PreTrainedModel,), {"config_class": BertConfig}), BertConfig, False),
     ],
     ids=lambda case: getattr(case, "__name__", ""),
@@ -233,6 +239,7 @@ def test_labels_are_shifted_where_the_models_loss_shifts_them(cls: Any, config: 
     with torch.device("meta"):
         model = cls(config())
     assert predicts_next(model) == expected
+    assert predicts_next(model, smoothed=True) == (expected or cls in (BartForCausalLM, XLNetLMHeadModel))
 
     class Peft:
         def get_base_model(self) -> Any:

@@ -31,6 +31,7 @@ from tests.integration.trainers import NUM_SAMPLES, Sentences, make_arguments, m
         ({"train_sampling_strategy": "sequential"}, "`train_sampling_strategy` must stay 'random'"),
         ({"data_seed": 3}, "`data_seed` must stay None, .* give the pruner a `seed`: got 3."),
         ({"ignore_data_skip": True}, "`ignore_data_skip` must stay False"),
+        ({"dataloader_in_order": False}, "`dataloader_in_order` must stay True"),
         ({"auto_find_batch_size": True}, "`auto_find_batch_size` must stay False"),
         ({"accelerator_config": {"split_batches": True}}, "`accelerator_config.split_batches` must stay False"),
         ({"accelerator_config": {"dispatch_batches": True}}, "`accelerator_config.dispatch_batches` must stay None"),

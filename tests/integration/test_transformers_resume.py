@@ -10,6 +10,8 @@ import emprune
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
+from transformers import TrainerCallback
+
 from emprune.integrations.transformers import STATE_FILE
 from emprune.testing import assert_same_state
 from tests.integration.trainers import RecordingTrainer, assert_same_weights, history, make_pruner, make_trainer
@@ -77,3 +79,29 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     (last / STATE_FILE).unlink()
     with pytest.raises(emprune.StateError, match=r"emprune\.pt does not exist: .* Start a new run"):
         make_trainer(tmp_path, make_pruner()).train(resume_from_checkpoint=str(last))
+
+
+def test_a_checkpoint_is_of_the_batch_size_that_its_epochs_are_planned_for(tmp_path: Path) -> None:
+    make_trainer(tmp_path, make_pruner(), save_strategy="steps", save_steps=1).train()
+    other = make_trainer(tmp_path, make_pruner(), per_device_train_batch_size=2)
+    with pytest.raises(emprune.StateError, match="samples_per_step=4, this one 2: .* Resume with the batch size"):
+        other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+class StopsTheFirstEpoch(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            control.should_epoch_stop = True
+
+
+def test_an_epoch_that_was_stopped_early_does_not_move_the_place_in_later_ones(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1, "callbacks": [StopsTheFirstEpoch()]}
+    whole = make_trainer(tmp_path, make_pruner(), **options)
+    whole.train()
+    later = 2 - (-len(whole.delivered[1]) // 4) + 1
+    resumed = make_trainer(tmp_path, make_pruner(), **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{later}"))
+    for epoch, delivered in resumed.delivered.items():
+        assert delivered == whole.delivered[epoch][-len(delivered) :]
+    left = sum(len(delivered) for epoch, delivered in whole.delivered.items() if epoch > 1) - 4
+    assert sum(map(len, resumed.delivered.values())) == left

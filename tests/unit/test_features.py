@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +227,21 @@ def test_models_whose_layers_do_not_run_in_order_or_in_sight_are_refused() -> No
     compiled: Any = torch.compile(Net(), backend="eager")
     with pytest.raises(emprune.ConfigError, match=r"Compile the captured layer itself"):
         run(2, "stem", compiled)
+
+
+def cls_token(output: Tensor) -> Tensor:
+    return output[:, 0]
+
+
+@pytest.mark.parametrize(("pool", "shape"), [(mean_pool, (4, 3)), (cls_token, (4, 6, 3))])
+def test_what_works_in_place_behind_a_layer_does_not_change_its_features(
+    pool: Callable[[Tensor], Tensor], shape: tuple[int, ...]
+) -> None:
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(inplace=True))
+    views = [torch.randn(shape) for _ in range(2)]
+    with emprune.capture_features(model, "0", pool=pool) as features:
+        for view in views:
+            model(view)
+    for view, captured in zip(views, features["0"], strict=True):
+        assert captured.equal(pool(model[0](view)))
+        assert captured.untyped_storage().nbytes() == captured.nbytes  # a part does not hold the whole

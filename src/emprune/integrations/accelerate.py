@@ -159,6 +159,11 @@ def _check_unsharded(dataloader: object) -> None:
 
 def _check_accelerator(accelerator: Accelerator, pruner: DataPruner) -> None:
     num_processes = accelerator.num_processes
+    if getattr(accelerator, "parallelism_config", None) is not None:
+        raise ConfigError(
+            "`parallelism_config` cannot be honoured: processes that share a model must get the same batch, and the "
+            "plan is divided among all of them. Leave it out, and see docs/ranks.md for groups of your own."
+        )
     if pruner.num_ranks != num_processes:
         raise ConfigError(
             f"Every process must have its own share of the data: got {num_processes} process(es) and a pruner for "

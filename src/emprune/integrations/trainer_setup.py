@@ -19,6 +19,12 @@ INDEX_KEY = "emprune_index"
 """The key of a training batch under which its (B,) index travels, from the collator to `compute_loss`."""
 
 _CAUSAL_NAMES = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+_UNSHIFTED = frozenset(
+    f"{name}ForCausalLM"
+    for name in ("Bart", "BigBirdPegasus", "Blenderbot", "BlenderbotSmall", "CpmAnt", "MBart", "Marian", "Musicgen",
+                 "MusicgenMelody", "Mvp", "PLBart", "Pegasus", "ProphetNet", "TrOCR", "Whisper")
+) | {"FlaubertWithLMHeadModel", "XLMWithLMHeadModel", "XLNetLMHeadModel"}  # fmt: skip
+"""Causal ones whose own loss takes the labels as they are; the Trainer's smoothed loss shifts them all the same."""
 _LOADER_OPTIONS = (
     *("collate_fn", "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context"),
     *("prefetch_factor", "persistent_workers", "in_order"),
@@ -60,10 +66,18 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
     )
 
 
-def predicts_next(model: Any) -> bool:
-    """Return whether a model's logits t predict label t + 1, so that its loss shifts the labels: a causal one's."""
+def predicts_next(model: Any, *, smoothed: bool = False) -> bool:
+    """Return whether the loss shifts the labels, so that logits t predict label t + 1: a causal model's, mostly.
+
+    Args:
+        model: The model, or PEFT's around it.
+        smoothed: Whether the loss is the Trainer's, with label smoothing, and not the model's own.
+    """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
-    causal = not _CAUSAL_NAMES.isdisjoint(cls.__name__ for cls in type(model).__mro__)
+    names = {cls.__name__ for cls in type(model).__mro__}
+    if not smoothed and not _UNSHIFTED.isdisjoint(names):
+        return False
+    causal = not _CAUSAL_NAMES.isdisjoint(names)
     causal = causal or LOSS_MAPPING.get(getattr(model, "loss_type", None) or "") is ForCausalLMLoss
     return causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
 
@@ -102,6 +116,12 @@ def conflicts(args: TrainingArguments, pruner: DataPruner, dataset: Any) -> Iter
         ),
         ("data_seed", args.data_seed, None, "the order is the plan's; give the pruner a `seed`"),
         ("ignore_data_skip", args.ignore_data_skip, False, "a resumed epoch goes on where it stopped"),
+        (
+            "dataloader_in_order",
+            getattr(args, "dataloader_in_order", True),
+            True,
+            "a resumed epoch goes on where it stopped",
+        ),
         ("auto_find_batch_size", args.auto_find_batch_size, False, "the epochs are planned for one batch size"),
         (
             "parallelism_config",

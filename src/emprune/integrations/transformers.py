@@ -51,6 +51,7 @@ class PrunedTrainerMixin(Trainer):
 
     def __init__(self, *args: Any, pruner: DataPruner, **kwargs: Any) -> None:
         self.pruner, self._kept = pruner, dict[str, float]()
+        self._began = (-1, 0)  # the current epoch, and the step it began at
         super().__init__(*args, **kwargs)
 
     def observation(self, outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Any]:
@@ -96,6 +97,7 @@ class PrunedTrainerMixin(Trainer):
             multiple_of=quantum, num_ranks=num_ranks, drop_last=self._loader.drop_last
         )
         self._num_updates = [-(-size // quantum) for size in self._sizes]
+        self._planned_for = {"samples_per_step": quantum, "drop_last": self._loader.drop_last}
         return self._loader.loader
 
     def set_initial_training_values(
@@ -117,6 +119,8 @@ class PrunedTrainerMixin(Trainer):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         epoch = kwargs["epoch"]
         self._loader.set_epoch(epoch)
+        if self._began[0] != epoch:  # and not in the middle of it, resumed
+            self._began = (epoch, self.state.global_step)
         summary = self.pruner.summary()
         kept = {name: getattr(summary, name) for name in ("kept_fraction", "churn", "planning_seconds")}
         self._kept = {name: value for name, value in kept.items() if value is not None}
@@ -134,7 +138,8 @@ class PrunedTrainerMixin(Trainer):
         if self.args.should_save:  # first of all, so that a checkpoint with a Trainer's state has it
             folder = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
             folder.mkdir(parents=True, exist_ok=True)
-            torch.save(self.pruner.state_dict(), folder / f".{STATE_FILE}")
+            state = {"pruner": self.pruner.state_dict(), "began": list(self._began), **self._planned_for}
+            torch.save(state, folder / f".{STATE_FILE}")
             (folder / f".{STATE_FILE}").replace(folder / STATE_FILE)
         super()._save_checkpoint(model, trial)
 
@@ -148,14 +153,16 @@ class PrunedTrainerMixin(Trainer):
         file = Path(resume_from_checkpoint, STATE_FILE)
         if not file.is_file():
             raise StateError(f"{file} does not exist: the checkpoint is not of a PrunedTrainer. Start a new run.")
-        self.pruner.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-        epoch = self.pruner.epoch
-        done = self.state.global_step - sum(self._num_updates[:epoch])
-        if not 0 <= done <= self._num_updates[epoch]:
-            raise StateError(
-                f"The checkpoint is at step {self.state.global_step}, which is not in the pruner's epoch {epoch} as "
-                f"planned. Resume with the batch size, accumulation and ranks the run was started with."
-            )
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        for name, mine in self._planned_for.items():
+            if saved.get(name) != mine:
+                raise StateError(
+                    f"The checkpoint's run has {name}={saved.get(name)}, this one {mine}: its epochs are planned for "
+                    "that. Resume with the batch size, accumulation and ranks the run was started with."
+                )
+        self.pruner.load_state_dict(saved["pruner"])
+        epoch, first_step = self._began = tuple(saved["began"])
+        done = self.state.global_step - first_step
         if done == self._num_updates[epoch]:
             return epoch + 1, 0
         return epoch, done * self.args.gradient_accumulation_steps
@@ -170,7 +177,7 @@ class PrunedTrainerMixin(Trainer):
                 "override `observation(outputs, inputs)` to return (B,) losses and what a memory term needs."
             )
         labels = labels.to(logits.device)
-        if labels.ndim == 2 and predicts_next(self.model):
+        if labels.ndim == 2 and predicts_next(self.model, smoothed=self.args.label_smoothing_factor > 0):
             labels = next_labels(labels)
         return logits, labels
 
