@@ -33,6 +33,7 @@ def test_a_real_session_is_timed(settings: dict[str, Any], tmp_path: Path) -> No
     session = Session.build(config, load_splits(config, None))
     speed = measure_speed(session)
     assert min(speed.loading, speed.computing, speed.scoring) > 0
+    assert speed.start > 0  # the first steps are no measure of the others, though an epoch may be a single batch
     num_train, scored = len(session.splits.train), num_scored(config, session.splits)
     assert scored == session.objective.num_scored(session.splits) > 0
     foreseen = forecast(speed, visits=2 * num_train, full_visits=4 * num_train, num_scored=scored)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from emprune.errors import ConfigError
 from emprune.lab.errors import DataError
-from emprune.lab.tasks import cifar, divide, get_task
+from emprune.lab.tasks import Split, Splits, cifar, divide, get_task
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from emprune.lab.tasks.image_folder import image_folder
 from emprune.lab.tasks.sources import npm_package
@@ -221,6 +221,16 @@ def test_label_noise_is_exact_nested_and_only_in_what_is_trained_on() -> None:
     assert many.test.y.equal(digits.test.y)
     assert few.train.y.min() >= 0
     assert few.train.y.max() <= 9
+
+
+def test_a_wrong_label_may_be_of_a_class_that_a_small_subset_has_none_of() -> None:
+    split = Split(torch.zeros(1000, 1), torch.arange(1000) // 100)
+    beyond = 0
+    for size in range(1, 10):
+        clean, wrong = (divide(Splits(split, split), train_size=size, label_noise=p).train.y for p in (0, 0.9))
+        assert int((wrong != clean).sum()) == round(0.9 * size)
+        beyond += int(wrong.max()) > int(clean.max())
+    assert beyond > 0
 
 
 def test_a_long_tail_has_the_ratio_it_was_asked_for() -> None:

@@ -97,8 +97,9 @@ def measure_speed(session: Session) -> Speed:
     while len(marks) < WARM_UP_STEPS + TIMED_STEPS:
         before = _now(session)
         batch = next(batches, None)
-        if batch is None:
-            break
+        if batch is None:  # an epoch may be a single batch, whose first step is no measure of the others: once more
+            batches = iter(session.loader)
+            continue
         between = _now(session)
         session.train_on(*batch)
         marks.append((between - before, _now(session) - between))

@@ -72,7 +72,7 @@ def divide(
         train = train.take(stratified_order(train.y, seed=SUBSET_SEED)[:train_size])
     if imbalance != 1:
         train = train.take(long_tail(train.y, imbalance))
-    num_classes = int(train.y.max()) + 1
+    num_classes = int(splits.train.y.max()) + 1  # also those that a small subset has none of
     if validation == 0:
         return Splits(_noisy(train, label_noise, num_classes), splits.test)
     num_held = round(validation * len(train))
