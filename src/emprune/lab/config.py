@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -210,20 +210,20 @@ class RunConfig:
 
     def _check_numbers(self) -> None:
         for name in ("epochs", "batch_size", "threads"):
-            _check(name, getattr(self, name), int, getattr(self, name) >= 1, "an integer of at least 1")
-        _check("seed", self.seed, int, 0 <= self.seed < 2**63, "an integer in [0, 2^63)")
+            _check(name, getattr(self, name), int, lambda value: value >= 1, "an integer of at least 1")
+        _check("seed", self.seed, int, lambda value: 0 <= value < 2**63, "an integer in [0, 2^63)")
         if self.train_size is not None:
-            _check("train_size", self.train_size, int, self.train_size >= 1, "an integer of at least 1")
-        _check("max_lr", self.max_lr, float, 0 < self.max_lr < math.inf, "a positive number")
-        _check("momentum", self.momentum, float, 0 < self.momentum < 1, "in (0, 1)")
-        _check("weight_decay", self.weight_decay, float, 0 <= self.weight_decay < math.inf, "0 or a positive number")
-        _check("label_smoothing", self.label_smoothing, float, 0 <= self.label_smoothing < 1, "in [0, 1)")
-        _check("label_noise", self.label_noise, float, 0 <= self.label_noise < 1, "in [0, 1), a share")
-        _check("imbalance", self.imbalance, float, 1 <= self.imbalance < math.inf, "a number of at least 1")
-        _check("subset_fraction", self.subset_fraction, float, 0 < self.subset_fraction <= 1, "in (0, 1], a share")
-        _check("leave_out", self.leave_out, int, self.leave_out >= 0, "0 or a positive integer")
-        _check("ema", self.ema, float, 0 <= self.ema < 1, "in [0, 1), a decay per step")
-        _check("validation", self.validation, float, 0 <= self.validation < 1, "in [0, 1), a share")
+            _check("train_size", self.train_size, int, lambda value: value >= 1, "an integer of at least 1")
+        _check("max_lr", self.max_lr, float, lambda value: 0 < value < math.inf, "a positive number")
+        _check("momentum", self.momentum, float, lambda value: 0 < value < 1, "in (0, 1)")
+        _check("weight_decay", self.weight_decay, float, lambda value: 0 <= value < math.inf, "0 or a positive number")
+        _check("label_smoothing", self.label_smoothing, float, lambda value: 0 <= value < 1, "in [0, 1)")
+        _check("label_noise", self.label_noise, float, lambda value: 0 <= value < 1, "in [0, 1), a share")
+        _check("imbalance", self.imbalance, float, lambda value: 1 <= value < math.inf, "a number of at least 1")
+        _check("subset_fraction", self.subset_fraction, float, lambda value: 0 < value <= 1, "in (0, 1], a share")
+        _check("leave_out", self.leave_out, int, lambda value: value >= 0, "0 or a positive integer")
+        _check("ema", self.ema, float, lambda value: 0 <= value < 1, "in [0, 1), a decay per step")
+        _check("validation", self.validation, float, lambda value: 0 <= value < 1, "in [0, 1), a share")
 
 
 def _recipe(task: Task, name: str | None) -> Recipe:
@@ -240,7 +240,7 @@ def _default_keep(spec: MethodSpec) -> float | None:
     return None if spec.options.get("prune_ratio") is not None else DEFAULT_KEEP
 
 
-def _check(name: str, value: float, kind: type, holds: bool, rule: str) -> None:
+def _check(name: str, value: Any, kind: type, holds: Callable[[Any], bool], rule: str) -> None:
     right_kind = isinstance(value, int | kind) and not isinstance(value, bool)
-    if not right_kind or not holds:
+    if not right_kind or not holds(value):
         raise ConfigError(f"`{name}` must be {rule}: got {name}={value!r}.")
