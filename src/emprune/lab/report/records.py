@@ -150,8 +150,9 @@ def find_runs(places: Sequence[Path]) -> Found:
             elif key not in runs or runs[key].folder is None:
                 runs[key] = run
         if place.is_dir():
-            configs = {path.parent for path in place.rglob("config.json") if "checkpoints" not in path.parts}
-            num_unfinished += sum(not (folder / "result.json").is_file() for folder in configs)
+            folders = {path.parent for path in place.resolve().rglob("config.json")}
+            runs_alone = {f for f in folders if f.parent.parent not in folders}  # a Trainer's checkpoints lie so deep
+            num_unfinished += sum(not (folder / "result.json").is_file() for folder in runs_alone)
     return Found(list(runs.values()), experiments, num_unfinished, len(repeated))
 
 
