@@ -80,10 +80,9 @@ class Finding:
 
 def judgement(ours: Sequence[str], infobatch: str) -> list[Contrast]:
     """The judgement's questions: not worse than any rival, better at keep 0.1, and near full training at keep 0.3."""
-    rivals = [[rival] for rival in RIVALS] + [["emp", "emp:beta=5"]]  # a task has one of the two
-    rivals = [rival for rival in rivals if set(rival).isdisjoint(ours)]
+    rivals = [*([rival] for rival in RIVALS), ["emp", "emp:beta=5"]]  # a task has one of the two
     return [
-        *(Contrast(ours, rival, never, at_best=True, above=-0.3) for rival in rivals),
+        *(Contrast(ours, rival, never, at_best=True, above=-0.3) for rival in rivals if set(rival).isdisjoint(ours)),
         *(Contrast(ours, [rival], lambda s: s["keep"] == 0.1, at_best=True) for rival in (*RANDOM, infobatch)),
         Contrast(ours, ["full"], never, at_best=True, where=lambda s: s["keep"] == 0.3, above=-0.5),
     ]
@@ -136,8 +135,7 @@ def read(paths: Iterable[Path]) -> Runs:
             usual = MEMORY_TERMS[get_task(config["task"]).objective][0].replace("_", "-")
             method = config["method"].replace(f":memory={usual}", "")
             found.setdefault((setting, method), {})[config["seed"]] = run
-    settings_of_full = [dict(setting) for setting, method in found if method == "full"]
-    for task, number in Counter(setting["task"] for setting in settings_of_full).items():
+    for task, number in Counter(dict(setting)["task"] for setting, method in found if method == "full").items():
         if number > 1:
             raise typer.BadParameter(f"Full training was run with {number} settings on {task}: leave it in one file.")
     settings = {setting for setting, method in found if method != "full"}
@@ -209,21 +207,28 @@ def regime(runs: Runs) -> Finding:
     return Finding(f"gain against fitted share: {cells}", f"Spearman {test.statistic:+.2f}", float(test.pvalue))
 
 
+def methods_by_task(runs: Runs) -> dict[str, set[str]]:
+    """Return the methods that each task has runs of, the tasks by name."""
+    found: dict[str, set[str]] = {}
+    for setting, method in runs:
+        found.setdefault(dict(setting)["task"], set()).add(method)
+    return dict(sorted(found.items()))
+
+
 def check_one_finalist_per_task(runs: Runs, finalist: Sequence[str]) -> None:
     """Refuse results in which a task has no finalist, or two of which the better would be taken."""
-    for task in sorted({dict(setting)["task"] for setting, _ in runs}):
-        present = sorted({method for setting, method in runs if dict(setting)["task"] == task} & set(finalist))
+    for task, methods in methods_by_task(runs).items():
+        present = methods & set(finalist)
         if len(present) != 1:
-            got = " and ".join(present) or "none"
+            got = " and ".join(sorted(present)) or "none"
             raise typer.BadParameter(f"`--finalist` must name one method of {task}: got {got}.")
 
 
 def not_judged(runs: Runs, contrasts: Sequence[Contrast]) -> Iterator[str]:
     """Say which rivals a task has no runs of."""
-    for task in sorted({dict(setting)["task"] for setting, _ in runs}):
-        present = {method for setting, method in runs if dict(setting)["task"] == task}
-        rivals = dict.fromkeys(tuple(contrast.theirs) for contrast in contrasts)
-        missing = [" or ".join(theirs) for theirs in rivals if present.isdisjoint(theirs)]
+    rivals = dict.fromkeys(tuple(contrast.theirs) for contrast in contrasts)
+    for task, methods in methods_by_task(runs).items():
+        missing = [" or ".join(theirs) for theirs in rivals if methods.isdisjoint(theirs)]
         if missing:
             yield f"NOT JUDGED on {task}, because it was not run: {', '.join(missing)}"
 
@@ -241,15 +246,14 @@ def main(
     if part not in {*PARTS, "judge"}:
         raise typer.BadParameter(f"`part` must be one of {', '.join(PARTS)} or judge: got {part!r}.")
     runs = read(paths)
+    contrasts = judgement(finalist, infobatch) if part == "judge" else PARTS[part]
     if part == "judge":
         check_one_finalist_per_task(runs, finalist)
-    contrasts = judgement(finalist, infobatch) if part == "judge" else PARTS[part]
+        for line in not_judged(runs, contrasts):
+            typer.echo(line)
     found = [finding for contrast in contrasts for finding in findings(runs, contrast)]
     if part == "e2":
         found.append(regime(runs))
-    if part == "judge":
-        for line in not_judged(runs, contrasts):
-            typer.echo(line)
     for finding, p in zip(found, holm([finding.p_value for finding in found]), strict=True):
         mark = " " * 20 if math.isnan(p) else f"P  adjusted p {p:.3f}"
         typer.echo(f"{mark}  {finding.found}  {finding.what}")

@@ -37,6 +37,14 @@ class FirstHalfLast(RandomSampler):
     """A random sampler with an order of its own."""
 
 
+def _keep_valid(samples: list[Tensor]) -> Tensor:
+    return torch.stack([s for s in samples if int(s) % 5])
+
+
+def _keep_first(samples: list[Tensor]) -> Tensor:
+    return samples[0][None]
+
+
 def _longest_first(samples: list[Tensor]) -> Tensor:
     samples.sort(key=int, reverse=True)
     return torch.stack(samples)
@@ -138,13 +146,16 @@ def test_a_batch_may_have_another_shape_than_its_samples() -> None:
     assert all(pairs.flatten().equal(index) for index, pairs in loader if len(index) == 4)
 
 
-def test_a_drop_is_refused_when_observed() -> None:
-    pruner = make_pruner()
-    loader = make_loader(pruner, collate_fn=lambda samples: {"one": samples[0], "odd": torch.zeros(1)})
+@pytest.mark.parametrize(("collate_fn", "left"), [(_keep_valid, 8), (_keep_first, 1)])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_drop_is_refused_when_observed(collate_fn: Any, left: int, num_workers: int) -> None:
+    pruner = make_pruner(11, num_epochs=1, keep=1.0, tail_fraction=0)
+    loader = make_loader(pruner, collate_fn=collate_fn, batch_size=11, num_workers=num_workers)
     loader.set_epoch(0)
-    index, _ = next(iter(loader))
-    with pytest.raises(emprune.ObservationError, match=r"got 4 indices and 1 losses. Does the collate_fn drop samples"):
-        pruner.reduce(index, torch.ones(1))
+    index, batch = next(iter(loader))
+    message = f"got 11 indices and {left} losses. Does the collate_fn drop samples"
+    with pytest.raises(emprune.ObservationError, match=message):
+        pruner.reduce(index, loss_of(batch))
 
 
 def test_getitems_that_drops_samples() -> None:

@@ -157,7 +157,7 @@ def test_values_that_are_all_equal_have_no_interval_and_are_called_so() -> None:
     assert math.isnan(estimate.half_width)
     assert math.isnan(estimate.p_value)
     assert not estimate.excludes_zero
-    correct = {0: (300, 299), 1: (404, 403)}  # of 450; one more is 0.2222222222222285 and 0.22222222222222854
+    correct = {0: (300, 299), 1: (404, 403)}  # of 450; one more is 0.22222222222222854 and 0.22222222222221433
     rounded = paired_difference(*({seed: 100 * pair[k] / 450 for seed, pair in correct.items()} for k in (0, 1)))
     assert rounded is not None
     assert math.isnan(rounded.half_width)

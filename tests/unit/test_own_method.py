@@ -1,10 +1,8 @@
 """A third party's method in one file, as the docs show it: it is registered, and it passes the contract."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,8 +12,6 @@ import emprune
 from emprune.methods import registry
 from emprune.selection import top_k
 from emprune.testing import MethodContract
-
-PAGE = Path(__file__).parents[2] / "docs" / "new-method.md"
 
 
 @dataclass(frozen=True)
@@ -63,17 +59,3 @@ def test_it_does_what_it_says() -> None:
     assert second == {0, 1, 2, 3} - first
     pruner.observe(pruner.plan.index, losses[pruner.plan.index])
     assert set(pruner.begin_epoch(2).index.tolist()) == first  # eleven times their loss beats any loss here
-
-
-def test_the_class_on_the_page_passes_the_contract() -> None:
-    page: dict[str, Any] = {"__name__": "page"}
-    before = dict(registry._METHODS)
-    try:
-        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-            exec(block, page)
-        contract = page["TestAgeing"]()
-        contract.test_every_epoch_has_its_planned_size(8)
-        contract.test_the_same_seed_gives_the_same_run()
-    finally:
-        registry._METHODS.clear()
-        registry._METHODS.update(before)

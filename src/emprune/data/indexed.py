@@ -76,9 +76,9 @@ class IndexedCollate:
         file of its own. `unpacked` makes a tensor of it.
         """
         samples = batch.samples
-        before = list(samples) if isinstance(samples, list) else samples
+        before = list(samples) if isinstance(samples, list) else None
         collated = self.collate_fn(samples)
-        if before is not samples and not _is_same(before, samples):
+        if before is not None and not _is_same(before, samples):
             raise ConfigError(
                 "The `collate_fn` must keep the samples and their order, which say whose loss is whose: it changed "
                 "the list it was given. Sort in the model instead, as pack_padded_sequence(..., enforce_sorted=False) "

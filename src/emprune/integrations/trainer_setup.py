@@ -1,6 +1,6 @@
 """What the Trainer integration asks of the training arguments, and of the DataLoader that the Trainer makes."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,18 @@ _UNSHIFTED = frozenset(
                  "MusicgenMelody", "Mvp", "PLBart", "Pegasus", "ProphetNet", "TrOCR", "Whisper")
 ) | {"FlaubertWithLMHeadModel", "XLMWithLMHeadModel", "XLNetLMHeadModel"}  # fmt: skip
 """Causal ones whose own loss takes the labels as they are; the Trainer's smoothed loss shifts them all the same."""
+_FIXED: Sequence[tuple[str, Any, str]] = (
+    ("max_steps", -1, "the pruner's `keep` and `num_epochs` fix the steps of the run"),
+    ("train_sampling_strategy", "random", "the plan says which samples, and in which order"),
+    ("data_seed", None, "the order is the plan's; give the pruner a `seed`"),
+    ("ignore_data_skip", False, "a resumed epoch goes on where it stopped"),
+    ("dataloader_in_order", True, "a resumed epoch goes on where it stopped"),
+    ("auto_find_batch_size", False, "the epochs are planned for one batch size"),
+    ("parallelism_config", None, "the plan is divided among ranks that each have the model"),
+    ("accelerator_config.split_batches", False, "the plan divides the data among the ranks"),
+    ("accelerator_config.dispatch_batches", None, "the plan divides the data among the ranks"),
+)
+"""Training arguments that must keep their default, and why."""
 _LOADER_OPTIONS = (
     *("collate_fn", "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context"),
     *("prefetch_factor", "persistent_workers", "in_order"),
@@ -105,37 +117,8 @@ def conflicts(args: TrainingArguments, pruner: DataPruner, dataset: Any) -> Iter
         )
     if args.n_gpu > 1:
         yield f"One process drives {args.n_gpu} GPUs: start one for each, torchrun --nproc-per-node {args.n_gpu} ..."
-    split: Any = args.accelerator_config
-    for name, value, allowed, why in (
-        ("max_steps", args.max_steps, -1, "the pruner's `keep` and `num_epochs` fix the steps of the run"),
-        (
-            "train_sampling_strategy",
-            args.train_sampling_strategy,
-            "random",
-            "the plan says which samples, and in which order",
-        ),
-        ("data_seed", args.data_seed, None, "the order is the plan's; give the pruner a `seed`"),
-        ("ignore_data_skip", args.ignore_data_skip, False, "a resumed epoch goes on where it stopped"),
-        (
-            "dataloader_in_order",
-            getattr(args, "dataloader_in_order", True),
-            True,
-            "a resumed epoch goes on where it stopped",
-        ),
-        ("auto_find_batch_size", args.auto_find_batch_size, False, "the epochs are planned for one batch size"),
-        (
-            "parallelism_config",
-            args.parallelism_config,
-            None,
-            "the plan is divided among ranks that each have the model",
-        ),
-        ("accelerator_config.split_batches", split.split_batches, False, "the plan divides the data among the ranks"),
-        (
-            "accelerator_config.dispatch_batches",
-            split.dispatch_batches,
-            None,
-            "the plan divides the data among the ranks",
-        ),
-    ):
+    for name, allowed, why in _FIXED:
+        holder, _, option = name.rpartition(".")
+        value = getattr(getattr(args, holder) if holder else args, option, allowed)  # an older release has not all
         if value != allowed:
             yield f"`{name}` must stay {allowed!r}, because {why}: got {value!r}."

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Self
 
 from emprune.lab.objectives.base import EVALUATION_BATCH
@@ -93,13 +94,10 @@ def measure_speed(session: Session) -> Speed:
     """Time a few steps of a fresh session, which is of no use afterwards."""
     marks: list[tuple[float, float]] = []
     session.loader.set_epoch(0)
-    batches = iter(session.loader)
+    batches = chain.from_iterable(repeat(session.loader))  # the epoch again and again: it may be a single batch
     while len(marks) < WARM_UP_STEPS + TIMED_STEPS:
         before = _now(session)
-        batch = next(batches, None)
-        if batch is None:  # an epoch may be a single batch, whose first step is no measure of the others: once more
-            batches = iter(session.loader)
-            continue
+        batch = next(batches)
         between = _now(session)
         session.train_on(*batch)
         marks.append((between - before, _now(session) - between))

@@ -81,10 +81,10 @@ class LeaveOneOut(Analysis):
 
     def check(self, experiment: Experiment) -> None:
         """Refuse runs that leave out more than one sample."""
-        for name, rule in (("subset_fraction", 1), ("leave_out", 1)):
-            value = experiment.settings.get(name, rule)
-            if value != rule:
-                raise ConfigError(f"`{name}` must stay {rule}, so that one sample is left out: got {name}={value!r}.")
+        for name in ("subset_fraction", "leave_out"):
+            value = experiment.settings.get(name, 1)
+            if value != 1:
+                raise ConfigError(f"`{name}` must stay 1, so that one sample is left out: got {name}={value!r}.")
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return the losses."""

@@ -53,13 +53,13 @@ def image_folder(name: str) -> ImageTask:
             positive integer.
     """
     path, size = _parse(name)
-    test_part = _part(path, TEST_NAMES)
-    if test_part is not None and _part(path, ("train",)) is None:
+    train_part, test_part = _part(path, ("train",)), _part(path, TEST_NAMES)
+    if train_part is None and test_part is not None:
         raise ConfigError(
             f"{path} holds {test_part.name}/ and no train/, so that the images to test on would be trained on. Put the "
             "training classes into train/."
         )
-    classes = _classes(_part(path, ("train",)) or path)
+    classes = _classes(train_part or path)
     return ImageTask(
         name=name,
         description="your own images, a folder for each class",
