@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -186,25 +186,35 @@ def in_words(difference: Estimate, above: float | None) -> str:
     return f"{said}  above {above:+}: {'yes' if difference.is_above(above) else 'no'}"
 
 
-def regime(runs: Runs) -> Finding:
-    """Correlate, over the cells, EMP's gain with what random permutation has fitted: Spearman's, tested exactly."""
-    gains, fitted = [], []
+def regime(runs: Runs) -> Iterator[Finding]:
+    """Correlate EMP's gain with what random permutation has fitted, and with its gap, which is in no family."""
+    fitted = correlation(runs, "fitted share", lambda result: float(result["fitted_fraction"]), "greater")
+    gap = correlation(runs, "gap", lambda result: float(result["validation_loss"] - result["probe_loss"]), "less")
+    yield fitted
+    yield Finding(gap.what, f"{gap.found}, p {gap.p_value:.3f}", math.nan)
+
+
+def correlation(
+    runs: Runs, name: str, measure: Callable[[Result], float], alternative: Literal["less", "greater"]
+) -> Finding:
+    """Correlate, over the cells, EMP's gain with a measure of random permutation: Spearman's, tested exactly."""
+    gains, measured = [], []
     for (setting, method), own in runs.items():
         rival = runs.get((setting, RANDOM[0]))
         if [method] == POOL and rival is not None:
             common = own.keys() & rival.keys()
             gains.append(fmean(outcome(own[seed]) - outcome(rival[seed]) for seed in common))
-            fitted.append(fmean(float(result["fitted_fraction"]) for result in rival.values()))
+            measured.append(fmean(measure(result) for result in rival.values()))
     ranks = rankdata(gains)
     test = permutation_test(
-        (rankdata(fitted),),
+        (rankdata(measured),),
         lambda shuffled: np.corrcoef(shuffled, ranks)[0, 1],
         permutation_type="pairings",
-        alternative="greater",
+        alternative=alternative,
         n_resamples=MOST_ORDERS,
     )
-    cells = "; ".join(f"{share:.0%} {gain:+.2f}" for share, gain in sorted(zip(fitted, gains, strict=True)))
-    return Finding(f"gain against fitted share: {cells}", f"Spearman {test.statistic:+.2f}", float(test.pvalue))
+    cells = "; ".join(f"{value:.2f} {gain:+.2f}" for value, gain in sorted(zip(measured, gains, strict=True)))
+    return Finding(f"gain against {name}: {cells}", f"Spearman {test.statistic:+.2f}", float(test.pvalue))
 
 
 def methods_by_task(runs: Runs) -> dict[str, set[str]]:
@@ -253,7 +263,7 @@ def main(
             typer.echo(line)
     found = [finding for contrast in contrasts for finding in findings(runs, contrast)]
     if part == "e2":
-        found.append(regime(runs))
+        found.extend(regime(runs))
     for finding, p in zip(found, holm([finding.p_value for finding in found]), strict=True):
         mark = " " * 20 if math.isnan(p) else f"P  adjusted p {p:.3f}"
         typer.echo(f"{mark}  {finding.found}  {finding.what}")

@@ -68,14 +68,17 @@ def test_e1_pairs_seeds_in_each_cell_and_adjusts_within_the_family(tmp_path: Pat
     assert all("tail_fraction" in line and "(5 seeds)" in line for line in lines)
 
 
-def test_e2_asks_whether_the_gain_grows_with_what_is_fitted(tmp_path: Path) -> None:
+def test_e2_asks_whether_the_gain_grows_with_what_is_fitted_and_shrinks_with_the_gap(tmp_path: Path) -> None:
     runs = []
     for place, epochs in enumerate((7, 20, 60, 180)):
-        more = {"fitted_fraction": 0.2 + 0.2 * place}
+        more = {"fitted_fraction": 0.2 + 0.2 * place, "validation_loss": 0.9, "probe_loss": 0.4 + 0.1 * place}
         runs += results({"random-permutation": 80.0, "emp:pool=2": 80.0 + place}, more=more, epochs=epochs)
     lines = said(tmp_path, "e2", runs)
-    assert "Spearman +1.00" in lines[-1]
-    assert "20% +0.00; 40% +1.00; 60% +2.00; 80% +3.00" in lines[-1]
+    fitted, gap = lines[-2:]
+    assert "Spearman +1.00" in fitted
+    assert "0.20 +0.00; 0.40 +1.00; 0.60 +2.00; 0.80 +3.00" in fitted
+    assert "Spearman -1.00, p 0.042" in gap
+    assert "0.20 +3.00; 0.30 +2.00; 0.40 +1.00; 0.50 +0.00" in gap
     assert len(adjusted(lines)) == 2  # the longest run's gain, and the correlation
     gain = float(ttest_1samp([3 + noise for noise in NOISE], 0).pvalue)
     assert adjusted(lines) == pytest.approx(holm([gain, 1 / 24]), abs=5e-4)  # one order of 4! is as high
