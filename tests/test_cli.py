@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 import emprune
 from emprune import cli
+from emprune.lab import store
 from emprune.lab.app import app
 from emprune.lab.progress import LineReporter
 from emprune.lab.store import RunFolder
@@ -186,6 +188,17 @@ def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "nothing to fetch" in call("data", "digits")[1]
 
 
+@pytest.mark.parametrize(
+    ("method", "visits", "bound"), [("emp", "72", ""), ("infobatch:prune_ratio=0.5", "240", "at (most|least) ")]
+)
+def test_an_estimate_says_what_is_saved_and_where_that_is_a_bound(method: str, visits: str, bound: str) -> None:
+    code, stdout, _ = call("estimate", "digits", "--method", method, *SMALL)
+    assert code == 0
+    assert re.search(rf"visits +{bound}{visits} +240", stdout)
+    assert re.search(rf"time +{bound}[\d.]+ min", stdout)
+    assert re.search(rf"saved +{bound}\d+%", stdout)
+
+
 def test_methods_and_tasks_explain_all_there_is() -> None:
     shown = call("methods")[1]
     assert all(name in shown for name in emprune.method_names())
@@ -225,7 +238,10 @@ def test_a_signal_stops_a_run_that_says_how_to_go_on(
     assert_resumable(command, tmp_path)
 
 
-def test_a_killed_run_can_be_resumed(tmp_path: Path) -> None:
+def test_a_run_has_its_folder_to_itself_and_a_killed_one_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LOCK_SECONDS", 0.1)
     command = ["run", "digits", *SMALL, "--epochs", "1000", "--out", str(tmp_path)]
     process = subprocess.Popen([sys.executable, "-m", "emprune", *command], stderr=subprocess.DEVNULL)
     try:
@@ -233,6 +249,11 @@ def test_a_killed_run_can_be_resumed(tmp_path: Path) -> None:
         while not (tmp_path / "checkpoint.pt").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        for more in ([], ["--resume"], ["--overwrite"]):
+            code, _, stderr = call(*command, *more)
+            assert code == 1
+            assert f"{tmp_path} is in use: another process trains in it" in stderr
+        assert process.poll() is None
     finally:
         process.kill()
         process.wait()

@@ -24,7 +24,12 @@ def small(methods: Sequence[str] = METHODS, seeds: Sequence[int] = (0, 1), **set
 
 
 def run_all(experiment: Experiment, out: Path, **options: Any) -> Comparison:
-    return compare(experiment, make_queue(experiment, out), out, num_jobs=1, **options)
+    return written(compare(experiment, make_queue(experiment, out), num_jobs=1, **options), out)
+
+
+def written(comparison: Comparison, out: Path) -> Comparison:
+    comparison.write(out)
+    return comparison
 
 
 def test_a_stopped_comparison_goes_on_where_it_was_and_repeats_nothing(tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def run_here(experiment: Experiment, out: Path) -> Comparison:
     queue = make_queue(experiment, out)
     for job in queue.missing:
         run_small(job.config, job.folder)
-    return compare(experiment, queue, out, num_jobs=1)
+    return written(compare(experiment, queue, num_jobs=1), out)
 
 
 def test_varied_settings_make_a_table_each_and_share_their_runs(tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_results_of_several_machines_merge(tmp_path: Path) -> None:
     assert adopt(queue, [there / "results.json"]) == 1
     assert queue.missing == []
     assert adopt(queue, [there]) == 0  # nothing is taken twice
-    result = compare(whole, queue, here, num_jobs=1)
+    result = written(compare(whole, queue, num_jobs=1), here)
     assert [r["config"]["seed"] for r in result.groups[0].results] == [0, 1]
     assert result.groups[0].results[1]["accuracy"] == other.groups[0].results[0]["accuracy"]
     assert adopt(make_queue(whole, third), [here]) == 2  # a folder of runs does as well

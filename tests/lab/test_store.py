@@ -116,6 +116,21 @@ def test_a_checkpoint_cut_anywhere_or_with_any_byte_changed_is_refused(tmp_path:
     assert folder.load_checkpoint() is not None
 
 
+def test_one_process_at_a_time_has_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LOCK_SECONDS", 0.01)
+    folder = RunFolder(tmp_path / "a" / "b")
+    with folder.held():
+        RunFolder.open(folder.path, small_config())
+        with pytest.raises(RunError, match="b is in use: another process trains in it"), folder.held():
+            pass
+    with folder.held():
+        assert not RunFolder.open(folder.path, small_config(), overwrite=True).finished
+    assert (folder.path / store.LOCK).exists()
+    with folder.held():
+        (folder.path / "result.json").write_text("{}")
+    assert not (folder.path / store.LOCK).exists()
+
+
 def test_an_adopted_run_brings_what_its_folder_recorded_and_nothing_else(finished_run: Path, tmp_path: Path) -> None:
     unfinished = RunFolder.open(tmp_path / "run", small_config())
     unfinished.append_log({"epoch": 0})

@@ -175,7 +175,8 @@ def compare(
             hours = hours_left(queue, num_jobs=jobs, data_dir=data_dir, console=progress)
             out.print(f"{len(queue.missing)} runs left, about {hours:.2g} hours with --jobs {jobs} on this machine.")
             return
-        result = watch_comparison(experiment, queue, out=where, num_jobs=jobs, console=progress)
+        result = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
+        result.write(where)
         for group in result.groups:
             title = ", ".join(filter(None, (experiment.task, group.title, str(where))))
             out.print(comparison_table(group.rows, title=title, margin=experiment.margin))

@@ -1,7 +1,7 @@
 """What the `emprune` command does around a run: data first, progress, signals, failures in words."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,14 @@ def run_once(
 
     Under torchrun on all its ranks together, of which the first alone opens the folder, and says anything.
     """
-    with launched_ranks() as ranks:
+    with launched_ranks() as ranks, ExitStack() as until_end:
         leads, folder = ranks.rank == 0, RunFolder(out)
         if leads:
             known = None if overwrite else folder.config()
             if known is None or not folder.finished:
                 _have_data(config, data_dir, console)
                 drivers.check(config, load_splits(config, data_dir), ranks)
+                until_end.enter_context(folder.held())
             if known is None and resume and not overwrite:
                 console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
             folder = RunFolder.open(out, config, resume=resume, overwrite=overwrite)
@@ -167,12 +168,12 @@ def hours_left(queue: Queue, *, num_jobs: int, data_dir: Path | None, console: C
     return seconds / 3600 / max(1, min(num_jobs, len(queue.missing)))
 
 
-def watch_comparison(experiment: Experiment, queue: Queue, *, out: Path, num_jobs: int, console: Console) -> Comparison:
+def watch_comparison(experiment: Experiment, queue: Queue, *, num_jobs: int, console: Console) -> Comparison:
     """Compare, showing how far all the runs together have come, and each of those that run."""
     if num_jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
     with _stoppable("again") as stop, watching(console, queue.jobs) as watch:
-        return compare(experiment, queue, out, num_jobs=num_jobs, watch=watch, stop=stop)
+        return compare(experiment, queue, num_jobs=num_jobs, watch=watch, stop=stop)
 
 
 @contextmanager

@@ -55,6 +55,24 @@ class Comparison:
         said = notes(group.rows, group.results, baseline=self.experiment.baseline, margin=self.experiment.margin)
         return said + greedy_note([RunConfig.from_json(result["config"]) for result in group.results])
 
+    def write(self, out: Path, *, prefix: str = "") -> None:
+        """Write the numbers of every run, OUT/<prefix>results.json, and the tables, OUT/<prefix>table.md."""
+        results = {id(r): r for group in self.groups for r in group.results}.values()
+        runs = [{name: value for name, value in result.items() if name != "format"} for result in results]
+        document = {"format": FORMAT, "experiment": dataclasses.asdict(self.experiment), "runs": runs}
+        text = json.dumps(document, indent=1) + "\n"
+        write_whole(out / f"{prefix}results.json", lambda file: file.write(text.encode()))
+        write_whole(out / f"{prefix}table.md", lambda file: file.write(self._markdown().encode()))
+
+    def _markdown(self) -> str:
+        parts = []
+        for group in self.groups:
+            heading = f"### {group.title}\n\n" if group.title else ""
+            table = markdown_table(group.rows, margin=self.experiment.margin)
+            remarks = "".join(f"\n{remark}\n" for remark in self.remarks(group))
+            parts.append(heading + table + remarks)
+        return "\n".join(parts)
+
 
 @dataclass(frozen=True)
 class Queue:
@@ -125,18 +143,16 @@ def adopt(queue: Queue, sources: Iterable[Path]) -> int:
 def compare(
     experiment: Experiment,
     queue: Queue,
-    out: Path,
     *,
     num_jobs: int,
     watch: Callable[[Set[int], Sequence[int]], None] = lambda finished, visits: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Comparison:
-    """Run what is missing, going on from checkpoints, and write OUT/results.json and OUT/table.md.
+    """Run what is missing, going on from checkpoints, and compare what all runs have come to.
 
     Args:
         experiment: What is compared.
         queue: Its runs, from `make_queue`.
-        out: Where the table and the numbers go.
         num_jobs: Processes at a time.
         watch: Told the places of the finished runs, and the visits of each, several times a second.
         stop: Asked as often; once it says yes all runs write a checkpoint and stop.
@@ -152,9 +168,7 @@ def compare(
         board.visits[place] = RunFolder(queue.jobs[place].folder).result()["visits"]
     if missing:
         _run(missing, board, num_jobs, lambda finished: watch(before | finished, list(board.visits)), stop)
-    comparison = _read(experiment, queue)
-    _write(comparison, out)
-    return comparison
+    return _read(experiment, queue)
 
 
 def _read(experiment: Experiment, queue: Queue) -> Comparison:
@@ -241,23 +255,3 @@ def _failures(future: "Future[None]", job: Job) -> list[str]:
     if isinstance(error, (EmpruneError, OSError)):
         return [f"{job.config.method}, seed {job.config.seed}: {error}"]
     raise error
-
-
-def _write(comparison: Comparison, out: Path) -> None:
-    """Write the numbers of every run, and the tables."""
-    experiment = comparison.experiment
-    results = {id(r): r for group in comparison.groups for r in group.results}.values()
-    runs = [{name: value for name, value in result.items() if name != "format"} for result in results]
-    document = {"format": FORMAT, "experiment": dataclasses.asdict(experiment), "runs": runs}
-    write_whole(out / "results.json", lambda file: file.write(json.dumps(document, indent=1).encode() + b"\n"))
-    write_whole(out / "table.md", lambda file: file.write(_markdown(comparison).encode()))
-
-
-def _markdown(comparison: Comparison) -> str:
-    parts = []
-    for group in comparison.groups:
-        heading = f"### {group.title}\n\n" if group.title else ""
-        table = markdown_table(group.rows, margin=comparison.experiment.margin)
-        remarks = "".join(f"\n{remark}\n" for remark in comparison.remarks(group))
-        parts.append(heading + table + remarks)
-    return "\n".join(parts)

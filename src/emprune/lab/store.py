@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from filelock import FileLock, Timeout
 
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
@@ -27,6 +28,9 @@ __all__ = ["RunFolder", "write_whole"]
 CHECKPOINT, PREVIOUS, REFUSED = "checkpoint.pt", "checkpoint-previous.pt", "checkpoint-refused.pt"
 RECORDS = ("log.jsonl", "visits.npy", "samples.parquet")
 """What a run leaves behind besides its result, for whoever reads about it."""
+
+LOCK, LOCK_SECONDS = ".lock", 5.0
+"""Who trains in the folder holds this file, and how long is waited for what a killed process left behind to let go."""
 
 FILES = ("result.json", "config.json", CHECKPOINT, PREVIOUS, REFUSED, *RECORDS)
 
@@ -95,6 +99,28 @@ class RunFolder:
                 with (source / name).open("rb") as recorded:
                     write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
         self._write_json("result.json", result)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the folder, until the end of the block or the death of this process.
+
+        Raises:
+            RunError: If another one trains in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise RunError(
+                f"{self.path} is in use: another process trains in it. Wait for that one, or choose another --out."
+            ) from None
+        try:
+            yield
+        finally:
+            if self.finished:
+                (self.path / LOCK).unlink(missing_ok=True)
+            lock.release()
 
     @property
     def finished(self) -> bool:

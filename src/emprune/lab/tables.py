@@ -55,14 +55,15 @@ def run_table(result: Mapping[str, Any]) -> Table:
 
 
 def forecast_table(config: RunConfig, forecast: Forecast) -> Table:
-    """Return what a run will take, beside the same run on all the data."""
+    """Return what a run takes, beside the same run on all the data; bounds where the cost follows from the losses."""
     speed = forecast.speed
+    most, least = ("", "") if config.keep is not None else ("at most ", "at least ")
     table = Table(title=f"{config.task}, {config.model}, {config.method}: what a run takes here", box=box.SIMPLE_HEAD)
     for head in ("", "this run", "all the data"):
         table.add_column(head, justify="right" if head else "left")
-    table.add_row("visits", f"{forecast.visits:,}", f"{forecast.full_visits:,}")
-    table.add_row("time", _long_duration(forecast.seconds), _long_duration(forecast.full_seconds))
-    table.add_row("saved", f"{forecast.saved_share:.0%}", "–")
+    table.add_row("visits", f"{most}{forecast.visits:,}", f"{forecast.full_visits:,}")
+    table.add_row("time", f"{most}{_long_duration(forecast.seconds)}", _long_duration(forecast.full_seconds))
+    table.add_row("saved", f"{least}{forecast.saved_share:.0%}", "–")
     table.add_row("a step, loading", f"{1e3 * speed.loading:.1f} ms", "")
     table.add_row("a step, computing", f"{1e3 * speed.computing:.1f} ms", "")
     table.add_row("samples per second", f"{speed.batch_size / (speed.loading + speed.computing):,.0f}", "")

@@ -111,10 +111,13 @@ def run_job(job: Job) -> None:
     board = _board
     torch.set_num_threads(job.config.threads)
     config = job.config
-    folder = RunFolder.open(job.folder, config, resume=True)
-    splits = load_splits(config, job.data_dir)
-    report = BoardReporter(board, job.place)
-    drivers.run(config, folder, splits, ranks=Ranks(), data_dir=job.data_dir, report=report, stop=lambda: board.stop)
+    with RunFolder(job.folder).held():
+        folder = RunFolder.open(job.folder, config, resume=True)
+        if folder.finished:  # by another process, since this one was begun
+            return
+        splits = load_splits(config, job.data_dir)
+        report, stop = BoardReporter(board, job.place), lambda: board.stop
+        drivers.run(config, folder, splits, ranks=Ranks(), data_dir=job.data_dir, report=report, stop=stop)
 
 
 _board: Board | None = None

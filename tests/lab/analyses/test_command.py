@@ -48,7 +48,8 @@ def test_an_analysis_makes_its_runs(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.stderr
     assert "measuring emp, seed 0" in result.stderr
-    assert (tmp_path / "results.json").is_file()
+    assert "emp" in (tmp_path / "leave-one-out-table.md").read_text()
+    assert not (tmp_path / "results.json").exists()  # which is a comparison's, were there one in the folder
 
 
 def test_help_says_what_an_analysis_asks_and_what_it_sets() -> None:

@@ -64,7 +64,8 @@ def _command(analysis: Analysis) -> Callable[..., None]:
                 settings=settings,
             )
             queue = prepared_queue(experiment, out=out_dir, sources=[], data_dir=data_dir, console=progress)
-            watch_comparison(experiment, queue, out=out_dir, num_jobs=jobs, console=progress)
+            comparison = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
+            comparison.write(out_dir, prefix=f"{analysis.name}-")
             finished = [Run(job, lambda line: progress.print(line, soft_wrap=True)) for job in queue.jobs]
             conclusion = analysis.conclude(experiment, finished)
             out.print(conclusion.table)
