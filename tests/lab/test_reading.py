@@ -133,6 +133,35 @@ def test_seeds_that_differ_are_told_apart() -> None:
     assert "reaches 90.00 (one seed, so no interval; it shares no seed with what it" in alone.sentences[1]
 
 
+@pytest.mark.parametrize(
+    ("gain", "held_out", "said"),
+    [
+        (0.6, -0.05, "and held-out data too (-0.049 ± 0.007)."),
+        (0.0, 0.0, "and is not shown to fit held-out data better (+0.001 ± 0.007)."),
+        (-0.6, 0.05, "and held-out data worse (+0.051 ± 0.007): it overfits."),
+    ],
+)
+def test_whether_a_lower_training_loss_carries_over_is_said(gain: float, held_out: float, said: str) -> None:
+    losses = {RIVAL: (0.6, 0.9), "random": (0.6, 0.9), "emp": (0.5, 0.9 + held_out), "greedy": (0.55, 0.7)}
+    gains = {RIVAL: 0.0, "random": 1.0, "emp": gain, "greedy": gain - 0.2}
+    results = [
+        result(method, seed, score, probe_loss=train + noise, loss=held + noise)
+        for method, (train, held) in losses.items()
+        for seed, score in enumerate(plus(RANDOM, gains[method], noise=0.1 if method != RIVAL else 0))
+        for noise in [(0.005 if method != RIVAL else 0) * (-1) ** seed]
+    ]
+    verdict = read_rows(summarise(results, baseline=RIVAL)).verdict
+    assert verdict.endswith(
+        f"By the loss emp fits the training data better than random permutation (-0.099 ± 0.007 nats), {said}"
+    )
+
+
+def test_where_training_losses_are_alike_or_not_known_nothing_is_said_of_them() -> None:
+    scores = {RIVAL: RANDOM, "emp": plus(RANDOM, 0.6)}
+    assert "By the loss" not in read(scores).verdict
+    assert "By the loss" not in read(scores, probe_loss=0.5, loss=0.9).verdict
+
+
 def test_one_seed_has_no_interval() -> None:
     (_, sentence, _) = read({"full": [90.0], RIVAL: [89.0], "emp": [89.5]}).sentences
     assert sentence.endswith("is 0.50 below full and 0.50 above random permutation (one seed, so no interval).")

@@ -7,9 +7,22 @@ from typing import Any
 
 from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
 
-__all__ = ["Row", "outcome", "scored_part", "summarise", "unequal_cost"]
+__all__ = ["Fit", "Row", "outcome", "scored_part", "summarise", "unequal_cost"]
 
 Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the losses that two methods end with differ, paired by seed: in nats, the plain cross-entropy.
+
+    Args:
+        train: On the training probe.
+        held_out: On the validation part where one was split off, else on the test set.
+    """
+
+    train: Estimate
+    held_out: Estimate
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,7 @@ class Row:
         metric: What is compared: accuracy in per cent, or the task's own metric in points.
         score: Its value after the last epoch.
         difference: Paired difference to the baseline; None for the baseline itself, or where there is none.
+        fit: The differences of the losses to the baseline's; None likewise, or where runs have no training probe.
         p_holm: The difference's p-value, adjusted for the number of methods compared to the baseline (Holm).
         to_full: Paired difference to `full`, likewise None.
         visits_fraction: Visits over those of as many epochs on all the data.
@@ -33,6 +47,7 @@ class Row:
     metric: str
     score: Estimate
     difference: Estimate | None
+    fit: Fit | None
     p_holm: float
     to_full: Estimate | None
     visits_fraction: float
@@ -51,10 +66,10 @@ def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
     by_method: dict[str, dict[int, Result]] = {}
     for result in results:
         by_method.setdefault(result["config"]["method"], {})[result["config"]["seed"]] = result
-    differences = {method: _difference(runs, by_method.get(baseline)) for method, runs in by_method.items()}
-    adjusted = holm([math.nan if d is None else d.p_value for d in differences.values()])
+    differences = [_difference(runs, by_method.get(baseline)) for runs in by_method.values()]
+    adjusted = holm([math.nan if difference is None else difference.p_value for difference in differences])
     return [
-        _row(method, runs, differences[method], p_holm, by_method.get("full"))
+        _row(method, runs, by_method.get(baseline), p_holm, by_method.get("full"))
         for (method, runs), p_holm in zip(by_method.items(), adjusted, strict=True)
     ]
 
@@ -94,10 +109,25 @@ def _difference(runs: Mapping[int, Result], other: Mapping[int, Result] | None) 
     return paired_difference(_scores(runs), _scores(other))
 
 
+def _fit(runs: Mapping[int, Result], other: Mapping[int, Result] | None) -> Fit | None:
+    if other is None or other is runs or any("probe_loss" not in r for r in (*runs.values(), *other.values())):
+        return None
+    (train, held_out), (their_train, their_held_out) = _losses(runs), _losses(other)
+    train_gap, held_out_gap = paired_difference(train, their_train), paired_difference(held_out, their_held_out)
+    return None if train_gap is None or held_out_gap is None else Fit(train_gap, held_out_gap)
+
+
+def _losses(runs: Mapping[int, Result]) -> tuple[dict[int, float], dict[int, float]]:
+    """Return each seed's loss on the training probe, and on held-out data."""
+    train = {seed: float(result["probe_loss"]) for seed, result in runs.items()}
+    held_out = {seed: float(result.get("validation_loss", result["loss"])) for seed, result in runs.items()}
+    return train, held_out
+
+
 def _row(
     method: str,
     runs: Mapping[int, Result],
-    difference: Estimate | None,
+    baseline: Mapping[int, Result] | None,
     p_holm: float,
     full: Mapping[int, Result] | None,
 ) -> Row:
@@ -105,7 +135,8 @@ def _row(
         method,
         next(iter(runs.values())).get("metric", "accuracy"),
         mean_interval(list(_scores(runs).values())),
-        difference,
+        _difference(runs, baseline),
+        _fit(runs, baseline),
         p_holm,
         _difference(runs, full),
         _mean(runs.values(), "visits_fraction"),

@@ -76,7 +76,7 @@ def _verdict(pruned: Sequence[Row], rival: Row | None) -> str:
         return f"No method that scores shares a seed with {RIVAL_NAME}: run the same seeds of both to compare them."
     best = min(paired, key=_rank)
     dearer = [row for row in scored if row not in alike]
-    return " ".join([*_judged(best, rival, len(paired)), *map(_left_out, dearer)])
+    return " ".join([*_judged(best, rival, len(paired)), *_why(best, paired), *map(_left_out, dearer)])
 
 
 def _judged(best: Row, rival: Row, num_scored: int) -> list[str]:
@@ -98,6 +98,28 @@ def _judged(best: Row, rival: Row, num_scored: int) -> list[str]:
     possible = gap.mean + gap.half_width
     bound = [] if math.isnan(possible) else [f"A gain of up to {possible:.2f} is not excluded."]
     return [_sentence_case(f"{enough}: {said}"), *bound, *_price(rival)]
+
+
+def _why(best: Row, paired: Sequence[Row]) -> list[str]:
+    """Whether a lower training loss at the same cost, which is what scores are for, is there and carries over.
+
+    Of the best method where it is above the rival, else of the one that fits the training data best.
+    """
+    fits = {row.method: row.fit for row in paired if row.fit is not None}
+    wins = best.difference is not None and best.difference.excludes_zero and best.difference.mean > 0
+    method = best.method if wins else min(fits, key=lambda method: fits[method].train.mean, default="")
+    fit = fits.get(method)
+    if fit is None or not (fit.train.excludes_zero and fit.train.mean < 0):
+        return []
+    held_out = f"{fit.held_out.mean:+.3f} ± {fit.held_out.half_width:.3f}"
+    if not fit.held_out.excludes_zero:
+        said = f"and is not shown to fit held-out data better ({held_out})"
+    elif fit.held_out.mean < 0:
+        said = f"and held-out data too ({held_out})"
+    else:
+        said = f"and held-out data worse ({held_out}): it overfits"
+    by = f"{fit.train.mean:+.3f} ± {fit.train.half_width:.3f}"
+    return [f"By the loss {method} fits the training data better than {RIVAL_NAME} ({by} nats), {said}."]
 
 
 def _price(rival: Row) -> list[str]:
