@@ -147,7 +147,9 @@ def read(paths: Iterable[Path]) -> Runs:
 
 
 def findings(runs: Runs, contrast: Contrast) -> Iterator[Finding]:
-    """Return what a contrast finds at each of its places."""
+    """Return what a contrast finds at each of its places, which are named by what differs among all runs."""
+    settings = [dict(setting) for setting, _ in runs]
+    differing = [name for name in VARIED if len({setting[name] for setting in settings}) > 1]
     groups: dict[Any, dict[tuple[Setting, str], dict[int, float]]] = {}
     for (setting, method), own in runs.items():
         config = dict(setting)
@@ -159,23 +161,27 @@ def findings(runs: Runs, contrast: Contrast) -> Iterator[Finding]:
         methods = {method for _, method in group}
         if methods.isdisjoint(contrast.ours) or methods.isdisjoint(contrast.theirs):
             continue
-        (ours, high), (theirs, low) = best(group, contrast.ours), best(group, contrast.theirs)
+        ours, high = best(group, contrast.ours, at_best=contrast.at_best)
+        theirs, low = best(group, contrast.theirs, at_best=contrast.at_best)
         difference = paired_difference(high, low)
         if difference is None:
             continue
         common = dict(next(iter(group))[0])
-        names = ("task", "keep") if contrast.at_best else VARIED[:-1]
-        where = ", ".join(f"{name} {common[name]}" for name in names)
+        names = ["keep"] if contrast.at_best else [name for name in differing if name not in ("task", "train_size")]
+        where = ", ".join([common["task"], *(f"{name} {common[name]}" for name in names)])
         p_value = difference.p_value if contrast.primary(common) else math.nan
         yield Finding(f"{where}: {ours} − {theirs}", in_words(difference, contrast.above), p_value)
 
 
-def best(group: Mapping[tuple[Setting, str], dict[int, float]], methods: Sequence[str]) -> tuple[str, dict[int, float]]:
+def best(
+    group: Mapping[tuple[Setting, str], dict[int, float]], methods: Sequence[str], *, at_best: bool
+) -> tuple[str, dict[int, float]]:
     """Return the best of all settings of some methods, in words, and its scores."""
     own = {place: scores for place, scores in group.items() if place[1] in methods}
     setting, method = max(own, key=lambda place: fmean(own[place].values()))
     at = dict(setting)
-    return f"{method} (lr {at['max_lr']:g}, tail {at['tail_fraction']})", group[setting, method]
+    where = f" (lr {at['max_lr']:g}, tail {at['tail_fraction']})" if at_best else ""
+    return f"{method}{where}", group[setting, method]
 
 
 def in_words(difference: Estimate, above: float | None) -> str:
