@@ -98,6 +98,19 @@ def test_e3_takes_each_method_at_its_best_rate_and_compares_what_batch_norm_give
     assert [line.split("±")[0].strip() for line in lines if not line.startswith("P")] == ["+0.65"] * 2
 
 
+def test_e5_names_the_finalist_by_both_tasks_at_the_better_tails(tmp_path: Path) -> None:
+    runs = []
+    cells = {("digits", 0.0): (80.0, 81.5), ("digits", 0.25): (80.5, 80.0)}
+    cells |= {("mnist", 0.0): (90.0, 90.1), ("mnist", 0.25): (89.0, 70.0)}
+    for (task, tail), (pool, review) in cells.items():
+        means = {"random-permutation": 99.0, "emp:pool=2": pool, "emp-review": review, "emp-review:spaced=false": 99.0}
+        runs += results(means, task=task, tail_fraction=tail)
+    *_, finalist = said(tmp_path, "e5", runs)
+    assert "emp-review − emp:pool=2" in finalist
+    assert "emp-review 95.80; emp:pool=2 95.25" in finalist  # (81.5 + 90.1) / 2 and (80.5 + 90) / 2, and what seeds add
+    assert "+0.55 ± 0.26  (5 seeds)  above +0.0: yes" in finalist
+
+
 def test_the_judgement_asks_three_questions(tmp_path: Path) -> None:
     runs = results({"full": 81.5, "greedy": 79.0}, keep=0.3)
     for keep, gain in ((0.3, 1.8), (0.1, 1.0)):
