@@ -1,10 +1,12 @@
-"""Draw accuracy against measured training time, a panel for each comparison, as SVG for light and for dark pages.
+"""Draw accuracy against measured training time, or gains against visits, as SVG for light and for dark pages.
 
 python experiments/picture.py experiments/timed-{fashion-mnist,clinc150}/results.json --out docs/accuracy-against-time
+python experiments/picture.py experiments/study/e2-*/results.json --against visits --out docs/gain-against-visits
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +15,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from emprune.lab.comparison import outcome
 from emprune.lab.pages.drawing import GREY, colours
-from emprune.lab.statistics import mean_interval
+from emprune.lab.statistics import Estimate, mean_interval, paired_difference
 
 Result = Mapping[str, Any]
 
+RIVAL = "random-permutation"
 METHODS = {
     "full": "full training",
     "random-permutation": "random permutation",
@@ -29,7 +33,6 @@ METHODS = {
 INK = {"light": "#1d2129", "dark": "#e6e8ec"}
 INKED: Sequence[Any] = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 STYLE: dict[Any, Any] = {
-    "figure.figsize": (9.6, 3.6),  # inches
     "font.family": "sans-serif",
     "font.size": 10,
     "grid.color": GREY,
@@ -41,9 +44,16 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(comparisons: Sequence[Mapping[str, Any]]) -> None:
+class Against(StrEnum):
+    """What is drawn from left to right."""
+
+    TIME = "time"
+    VISITS = "visits"
+
+
+def draw_times(comparisons: Sequence[Mapping[str, Any]]) -> None:
     """Draw a panel for each comparison; the points of a method are its costs, bars 95 % intervals over the seeds."""
-    figure, panels = plt.subplots(1, len(comparisons), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(comparisons), figsize=(9.6, 3.6), layout="constrained", squeeze=False)
     for axes, comparison in zip(panels[0], comparisons, strict=True):
         for method, style in colours(METHODS).items():
             runs = [run for run in comparison["runs"] if run["config"]["method"] == method]
@@ -54,6 +64,67 @@ def draw(comparisons: Sequence[Mapping[str, Any]]) -> None:
         axes.grid(alpha=0.25)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+
+
+def draw_visits(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    """Draw, for each comparison, what selection gains by the run's length, and below it how random permutation fits."""
+    figure, panels = plt.subplots(
+        2, len(comparisons), figsize=(9.6, 6), layout="constrained", squeeze=False, sharex="col"
+    )
+    for (gains, losses), comparison in zip(panels.T, comparisons, strict=True):
+        runs = comparison["runs"]
+        rival = [run for run in runs if run["config"]["method"] == RIVAL]
+        gains.axhline(0, color=GREY, linestyle="--", linewidth=1.2, label=METHODS[RIVAL])
+        for method, style in colours(METHODS).items():
+            own = [run for run in runs if run["config"]["method"] == method and method != RIVAL]
+            draw_by_visits(gains, differences(own, rival), label=METHODS[method], color=style["color"])
+        draw_by_visits(losses, means(rival, "validation_loss"), label="not trained on", color=GREY, linestyle="--")
+        draw_by_visits(losses, means(rival, "probe_loss"), label="trained on", color=GREY)
+        title = f"{rival[0]['config']['task']}, {rival[0]['num_train']:,} images"
+        gains.set(title=title, ylabel="accuracy, points above\nrandom permutation")
+        losses.set(xlabel="visits per image in the run", ylabel="loss of random\npermutation, nats", xscale="log")
+        shown = sorted({visits for line in losses.lines for visits in line.get_xdata()})
+        losses.xaxis.set_minor_locator(NullLocator())
+        losses.set_xticks(shown, [f"{visits:.3g}" for visits in shown])
+        losses.legend(frameon=False)
+        for axes in (gains, losses):
+            axes.grid(alpha=0.25)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+
+
+def by_visits(runs: Sequence[Result]) -> dict[float, dict[int, Result]]:
+    """Return runs by their planned visits per image, and by seed."""
+    found: dict[float, dict[int, Result]] = {}
+    for run in runs:
+        config = run["config"]
+        found.setdefault(config["keep"] * config["epochs"], {})[config["seed"]] = run
+    return dict(sorted(found.items()))
+
+
+def differences(runs: Sequence[Result], rival: Sequence[Result]) -> dict[float, Estimate]:
+    """Return the paired differences of the outcome to the rival's, by visits."""
+    theirs = by_visits(rival)
+    found = {}
+    for visits, own in by_visits(runs).items():
+        other = theirs.get(visits, {})
+        gap = paired_difference(*({seed: outcome(run) for seed, run in part.items()} for part in (own, other)))
+        if gap is not None:
+            found[visits] = gap
+    return found
+
+
+def means(runs: Sequence[Result], name: str) -> dict[float, Estimate]:
+    """Return the means over the seeds of a value of the results, by visits."""
+    return {visits: mean_interval([run[name] for run in own.values()]) for visits, own in by_visits(runs).items()}
+
+
+def draw_by_visits(axes: Axes, estimates: Mapping[float, Estimate], **look: Any) -> None:
+    """Draw estimates, joined, with their intervals, if there are any."""
+    if estimates:
+        y = [estimate.mean for estimate in estimates.values()]
+        half = np.nan_to_num([estimate.half_width for estimate in estimates.values()])
+        axes.errorbar(list(estimates), y, yerr=half, marker="o", markersize=6, linewidth=1.4, capsize=2, **look)
 
 
 def draw_method(axes: Axes, method: str, runs: Sequence[Result], colour: str) -> None:
@@ -68,7 +139,7 @@ def draw_method(axes: Axes, method: str, runs: Sequence[Result], colour: str) ->
     axes.errorbar(x, y, xerr=np.nan_to_num(x_half), yerr=np.nan_to_num(y_half), fmt="o-", label=METHODS[method], **look)
     if method == "full":
         axes.axhline(y[0], color=colour, linestyle="--", linewidth=1.2, zorder=0)
-    elif method == "random-permutation":
+    elif method == RIVAL:
         for keep, right, height in zip(keeps, x, y, strict=True):
             place: dict[str, Any] = {"xytext": (18, 0), "textcoords": "offset points", "va": "center"}
             axes.annotate(f"{keep:.0%} of the visits", (right, height), fontsize=9, **place)
@@ -77,13 +148,16 @@ def draw_method(axes: Axes, method: str, runs: Sequence[Result], colour: str) ->
 def main(
     results: Annotated[list[Path], typer.Argument(help="The comparisons' results.json, a panel each.", exists=True)],
     out: Annotated[Path, typer.Option(help="OUT-light.svg and OUT-dark.svg are written.")],
+    against: Annotated[
+        Against, typer.Option(help="Accuracy against measured time, or the gain against visits per image.")
+    ] = Against.TIME,
 ) -> None:
-    """Draw accuracy against measured training time: full training, random permutation, InfoBatch and EMP."""
+    """Draw what full training, random permutation, InfoBatch and EMP reach."""
     comparisons = [json.loads(path.read_text()) for path in results]
     mpl.use("svg")
     for theme, ink in INK.items():
         with mpl.rc_context(STYLE | dict.fromkeys(INKED, ink)):
-            draw(comparisons)
+            (draw_times if against is Against.TIME else draw_visits)(comparisons)
             path = out.with_name(f"{out.name}-{theme}.svg")
             plt.savefig(path, metadata={"Date": None})
             plt.close()

@@ -47,3 +47,22 @@ def test_all_methods_and_costs_are_in_it_on_light_and_on_dark_pages(tmp_path: Pa
 
 def test_the_same_results_make_the_same_file(tmp_path: Path) -> None:
     assert draw(tmp_path, "one") == draw(tmp_path, "other")
+
+
+def test_gains_and_the_rival_s_losses_stand_above_each_other_by_visits(tmp_path: Path) -> None:
+    runs = []
+    for epochs in (7, 20, 60, 180):
+        for method in METHODS[1:]:
+            for seed in range(3):
+                config = small_config(method, seed=seed, epochs=epochs, keep=0.3)
+                gain = epochs / 100 if method == "emp:pool=2" else 0.1 * seed
+                result = result_of(config, validation_loss=0.9, validation_accuracy=80 + gain, probe_loss=1 / epochs)
+                runs.append(result)
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"experiment": {"title": "Digits: where does selection pay?"}, "runs": runs}))
+    outcome = call_script(SCRIPT, path, "--against", "visits", "--out", tmp_path / "gain")
+    assert outcome.exit_code == 0, outcome.output
+    texts = re.findall(r">([^<>\n]+)</text>", (tmp_path / "gain-light.svg").read_text())
+    assert {"2.1", "6", "18", "54", "digits, 160 images", "visits per image in the run"} <= set(texts)
+    assert {"random permutation", "InfoBatch, normalised", "EMP, pool 2", "trained on", "not trained on"} <= set(texts)
+    assert "full training" not in texts
