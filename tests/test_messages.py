@@ -132,7 +132,7 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
     "an unknown method": (
         lambda: emprune.make_method("epm"),
         "Unknown method 'epm'; there are full, random, random-permutation, static-random, static-subset, greedy, "
-        "epsilon-greedy, ucb, infobatch, emp, emp-adaptive, emp-review, emp-sampled. Did you mean 'emp'?",
+        "epsilon-greedy, ucb, infobatch, emp. Did you mean 'emp'?",
     ),
     "an unknown option": (
         lambda: emprune.make_method("ucb", beta=1),

@@ -17,7 +17,7 @@ import typer
 from scipy.stats import permutation_test, rankdata
 
 from emprune.lab.comparison import outcome
-from emprune.lab.config import RunConfig
+from emprune.lab.report.records import Run
 from emprune.lab.specs import MEMORY_TERMS
 from emprune.lab.statistics import Estimate, holm, paired_difference
 from emprune.lab.tasks import get_task
@@ -32,7 +32,15 @@ POOL, LOSS, RANDOM = ["emp:pool=2"], ["emp:beta=0:pool=2"], ["random-permutation
 INFOBATCH, NORMALISED = ["infobatch"], ["infobatch:normalize=true"]
 RIVALS = [*RANDOM, *INFOBATCH, *NORMALISED, "greedy", "ucb", "epsilon-greedy"]
 
-CONTROLS = ["emp-adaptive:replay=1/4", "emp-review:spaced=false", "emp-sampled:alpha=0", "emp-sampled:alpha=1"]
+REPLAYED = [
+    "emp-adaptive:replay=1.0/1.4/2.0/2.4/2.7/3.0/3.2/3.3/3.4",
+    "emp-adaptive:replay=1.0/1.1/1.4/1.8/2.2/2.6/3.0/3.4/3.4",
+]
+"""A with the pools that it had on the other task: on CIFAR-10 and on Fashion-MNIST."""
+
+CONTROLS = [
+    "emp-adaptive:replay=1/4", *REPLAYED, "emp-review:spaced=false", "emp-sampled:alpha=0", "emp-sampled:alpha=1",
+]  # fmt: skip
 
 MOST_ORDERS = 50_000
 """Above the 8! of eight cells, so that all of them are tried."""
@@ -120,6 +128,7 @@ PARTS: dict[str, list[Contrast]] = {
             where=lambda setting: setting["tail_fraction"] == 0,
         ),
         *(Contrast([name], POOL, never, at_best=True) for name in ("emp-adaptive", "emp-review", "emp-sampled")),
+        Contrast(["emp-adaptive"], REPLAYED, never, at_best=True),
     ],
 }  # fmt: skip
 
@@ -132,7 +141,7 @@ def read(paths: Iterable[Path]) -> Runs:
     found: Runs = {}
     for path in paths:
         for run in json.loads(path.read_text())["runs"]:
-            config = RunConfig.from_json(run["config"]).to_json()
+            config = Run(run).config
             setting = tuple((name, config[name]) for name in VARIED)
             usual = MEMORY_TERMS[get_task(config["task"]).objective][0].replace("_", "-")
             method = config["method"].replace(f":memory={usual}", "")

@@ -1,7 +1,6 @@
 """What a pruner can tell about its current epoch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,7 +35,6 @@ class PrunerSummary:
         visit_gini: Gini coefficient of the visits per sample: 0 even, towards 1 concentrated.
         total_visits: Observed visits of the run so far.
         planning_seconds: Spent planning (folding included) so far, in seconds.
-        details: What else the method tells, by name (`Method.details`).
     """
 
     method: str
@@ -51,7 +49,6 @@ class PrunerSummary:
     visit_gini: float
     total_visits: int
     planning_seconds: float
-    details: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         def share(value: float | None) -> str:
@@ -69,7 +66,6 @@ class PrunerSummary:
                 f"  staleness       {age}",
                 f"  visits          {self.total_visits} in all, Gini {self.visit_gini:.3f}",
                 f"  planning        {self.planning_seconds:.3f} s so far",
-                *(f"  {name:<14}  {value:.3g}" for name, value in self.details.items()),
             ]
         )
 
@@ -110,7 +106,6 @@ def summarise(
         visit_gini=gini(visits),
         total_visits=int(visits.sum()),
         planning_seconds=planning_seconds,
-        details=dict(method.details(stats)),
     )
 
 

@@ -32,9 +32,6 @@ METHODS: dict[str, tuple[Callable[[], emprune.Method], float | None]] = {
     "infobatch, paper form": (lambda: emprune.InfoBatch(prune_ratio=0.5), None),
     "emp": (emprune.EMP, 0.4),
     "emp, pool": (lambda: emprune.EMP(pool=2), 0.4),
-    "emp-adaptive": (emprune.AdaptiveEMP, 0.4),
-    "emp-review": (emprune.ReviewEMP, 0.4),
-    "emp-sampled": (lambda: emprune.SampledEMP(alpha=0.5), 0.4),
 }
 
 

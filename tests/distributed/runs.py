@@ -32,9 +32,6 @@ METHODS: dict[str, tuple[emprune.Method, float | None]] = {
     "infobatch, as published": (emprune.InfoBatch(prune_ratio=0.5), None),
     "emp": (emprune.EMP(), 0.4),
     "emp, pool": (emprune.EMP(pool=1.5), 0.4),
-    "emp-adaptive": (emprune.AdaptiveEMP(threshold=0.2), 0.4),
-    "emp-review": (emprune.ReviewEMP(), 0.4),
-    "emp-sampled": (emprune.SampledEMP(), 0.4),
 }
 
 

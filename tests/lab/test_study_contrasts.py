@@ -103,8 +103,15 @@ def test_e5_names_the_finalist_by_both_tasks_at_the_better_tails(tmp_path: Path)
     cells = {("digits", 0.0): (80.0, 81.5), ("digits", 0.25): (80.5, 80.0)}
     cells |= {("mnist", 0.0): (90.0, 90.1), ("mnist", 0.25): (89.0, 70.0)}
     for (task, tail), (pool, review) in cells.items():
-        means = {"random-permutation": 99.0, "emp:pool=2": pool, "emp-review": review, "emp-review:spaced=false": 99.0}
-        runs += results(means, task=task, tail_fraction=tail)
+        means = {"random-permutation": 99.0, "emp:pool=2": pool, "emp:pool=3": review, "emp:pool=4": 99.0}
+        made = results(means, task=task, tail_fraction=tail)
+        renamed = {
+            "emp:pool=3": "emp-review",
+            "emp:pool=4": "emp-review:spaced=false",
+        }  # which are no more, but in files
+        for run in made:
+            run["config"]["method"] = renamed.get(run["config"]["method"], run["config"]["method"])
+        runs += made
     *_, finalist = said(tmp_path, "e5", runs)
     assert "emp-review − emp:pool=2" in finalist
     assert "emp-review 95.80; emp:pool=2 95.25" in finalist  # (81.5 + 90.1) / 2 and (80.5 + 90) / 2, and what seeds add
@@ -114,8 +121,8 @@ def test_e5_names_the_finalist_by_both_tasks_at_the_better_tails(tmp_path: Path)
 def test_the_judgement_asks_three_questions(tmp_path: Path) -> None:
     runs = results({"full": 81.5, "greedy": 79.0}, keep=0.3)
     for keep, gain in ((0.3, 1.8), (0.1, 1.0)):
-        runs += results({"random-permutation": 80.0, "infobatch": 82.0, "emp-review": 80 + gain}, keep=keep)
-    lines = said(tmp_path, "judge", runs, "--finalist", "emp-review", "--infobatch", "infobatch")
+        runs += results({"random-permutation": 80.0, "infobatch": 82.0, "emp:pool=3": 80 + gain}, keep=keep)
+    lines = said(tmp_path, "judge", runs, "--finalist", "emp:pool=3", "--infobatch", "infobatch")
     judged = [line for line in lines if "above -0.3" in line and "keep 0.3" in line]
     answers = {line.split(" − ")[1].split(" (")[0]: line.split("above -0.3: ")[1].split()[0] for line in judged}
     assert answers == {

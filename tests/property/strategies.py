@@ -80,8 +80,5 @@ METHODS = {
     "infobatch-normalised": lambda n: emprune.InfoBatch(normalize=True),
     "emp": lambda n: emprune.EMP(),
     "emp-pool": lambda n: emprune.EMP(pool=1.7),
-    "emp-adaptive": lambda n: emprune.AdaptiveEMP(threshold=0.2),
-    "emp-review": lambda n: emprune.ReviewEMP(),
-    "emp-sampled": lambda n: emprune.SampledEMP(),
 }
 """Every method that runs at any `keep`, by name, given N."""

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import emprune
 from emprune.memory import MemoryTerm, memory_name, memory_term
-from emprune.methods.emp import MemoryScored
 from emprune.testing import through_disk
 from tests.unit.support import make_pruner
 
@@ -234,11 +233,9 @@ def make_loader(pruner: emprune.DataPruner, delivery: str) -> emprune.ArrayLoade
 
 def methods() -> list[Any]:
     options: dict[str, dict[str, Any]] = {
-        name: {"memory": "instance_entropy"}
-        for name in emprune.method_names()
-        if issubclass(emprune.method_class(name), MemoryScored)
+        "emp": {"memory": "instance_entropy"},
+        "static-subset": {"ranking": DATA[:, 0]},
     }
-    options["static-subset"] = {"ranking": DATA[:, 0]}
     made = [
         pytest.param(emprune.make_method(name, **options.get(name, {})), id=name) for name in emprune.method_names()
     ]

@@ -35,12 +35,6 @@ CASES = {
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),
-    "emp-adaptive": Case(lambda n: emprune.AdaptiveEMP(threshold=0.2)),
-    "emp-adaptive, replayed": Case(lambda n: emprune.AdaptiveEMP(replay="1/3")),
-    "emp-review": Case(lambda n: emprune.ReviewEMP(review_fraction=0.4)),
-    "emp-review, unspaced": Case(lambda n: emprune.ReviewEMP(spaced=False, pool=None)),
-    "emp-sampled": Case(lambda n: emprune.SampledEMP()),
-    "emp-sampled, alpha 1": Case(lambda n: emprune.SampledEMP(alpha=1)),
 }
 
 

@@ -8,10 +8,7 @@ import pytest
 import emprune
 from emprune.methods import registry
 
-ALL = (
-    "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, emp, "
-    "emp-adaptive, emp-review, emp-sampled"
-)
+ALL = "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, emp"
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,6 @@ def test_what_is_remembered_is_what_the_table_says() -> None:
         "epsilon-greedy": ["mean"],
         "ucb": ["mean", "variance"],
         "emp": ["memory"],
-        "emp-adaptive": ["memory", "confidence"],
-        "emp-review": ["memory", "box", "lapses"],
-        "emp-sampled": ["memory"],
     }
 
 

@@ -41,14 +41,6 @@ def test_later_epochs() -> None:
     assert summary.planning_seconds == pruner.planning_seconds > 0
 
 
-def test_a_method_may_tell_details_of_its_own() -> None:
-    pruner = after_full_epoch(emprune.AdaptiveEMP(memory=lambda outputs: outputs), LOSSES, LOSSES, num_kept=4)
-    pruner.begin_epoch(1)
-    assert pruner.summary().details == pytest.approx({"remembered": 0.1, "pool": 1.3})
-    assert str(pruner.summary()).endswith("  remembered      0.1\n  pool            1.3")
-    assert make_pruner().method.details(pruner.stats) == {}
-
-
 def test_churn_is_the_share_of_new_samples() -> None:
     losses = torch.arange(10).float()
     pruner = after_full_epoch(emprune.Greedy(), losses, num_kept=4, later=2)

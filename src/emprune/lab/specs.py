@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from emprune.errors import ConfigError
 from emprune.lab.errors import unknown_name
 from emprune.methods import Method, make_method, method_class
-from emprune.methods.emp import MemoryScored
+from emprune.methods.emp import EMP
 
 __all__ = ["MethodSpec", "method_options", "usable_as_text"]
 
@@ -84,7 +84,7 @@ class MethodSpec:
     def ranks_as_greedy(self, num_classes: int) -> bool:
         """Return whether the method is EMP with a memory term that cannot change the order, as on two classes."""
         method = self.make()
-        return isinstance(method, MemoryScored) and method.ranks_as_greedy(num_classes)
+        return isinstance(method, EMP) and method.ranks_as_greedy(num_classes)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{option}={_text(value)}" for option, value in self.options.items())])

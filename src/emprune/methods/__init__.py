@@ -2,9 +2,6 @@
 
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.methods.emp import EMP
-from emprune.methods.emp_adaptive import AdaptiveEMP
-from emprune.methods.emp_review import ReviewEMP
-from emprune.methods.emp_sampled import SampledEMP
 from emprune.methods.epsilon_greedy import EpsilonGreedy
 from emprune.methods.full import Full
 from emprune.methods.greedy import Greedy
@@ -19,7 +16,6 @@ from emprune.methods.ucb import UCB
 __all__ = [
     "EMP",
     "UCB",
-    "AdaptiveEMP",
     "EpsilonGreedy",
     "Full",
     "Greedy",
@@ -27,8 +23,6 @@ __all__ = [
     "Method",
     "Random",
     "RandomPermutation",
-    "ReviewEMP",
-    "SampledEMP",
     "Selection",
     "SelectionContext",
     "StaticRandom",

@@ -132,10 +132,6 @@ class Method(ABC):
     def select(self, context: SelectionContext) -> Selection:
         """Choose `context.num_kept` of `context.seen`."""
 
-    def details(self, stats: SampleStats) -> Mapping[str, float]:
-        """Return numbers of the method's own that the summary of an epoch should tell, by name; by default none."""
-        return {}
-
     def settings(self) -> dict[str, Any]:
         """Return the options as plain values, as they are saved and compared on load."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,26 +15,40 @@ from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample_mask, top_k
 from emprune.stats import Column, SampleStats
 
-__all__ = ["EMP", "TWO_CLASS_BETA", "MemoryScored", "best_of_pool"]
+__all__ = ["EMP", "TWO_CLASS_BETA"]
 
 TWO_CLASS_BETA = 3.591
 """On two classes L + beta · H ranks exactly as L below this: 1 / max_p p log((1 - p) / p), at p = 0.2178."""
 
 
 @dataclass(frozen=True)
-class MemoryScored(Method, ABC):
-    """EMP's score, loss + beta · memory, of which `EMP` and its candidates select in ways of their own.
+class EMP(Method):
+    """Keep the highest loss + beta · memory.
+
+    The loss alone prefers what is not yet stored in the weights and visits it so thinly that little is remembered
+    (low-frequency learning); the memory term gives stored information its due.
 
     Args:
-        beta: Weight of the memory term, finite and at least 0; 0 is the loss alone.
-        memory: The term, by name or as a function from the model's outputs to (B,).
+        beta: Weight of the memory term, finite and at least 0; 0 is greedy.
+        memory: The term, by name or as a function from the model's outputs to (B,): "prediction_entropy" of the logits;
+            or, for contrastive learning, "instance_entropy" or "view_alignment" of hidden features, which
+            `capture_features` takes. `functools.partial(instance_entropy, temperature=0.1)` is one with an option.
+        pool: None is the paper's hard top-K over all. Otherwise the K best of min(pool · K, seen) samples drawn
+            uniformly; 1 is random, and past the number of seen samples it is hard top-K again.
 
     Raises:
         ConfigError: If a value is out of range.
+
+    References:
+        EMP (arXiv 2408.16031), which has no code. Certain: the score is the loss plus beta times a memory term, and is
+        dynamic. Ours: that the term is the prediction's entropy, entering with a plus; both contrastive terms; beta =
+        3; scores are from the last visit (stale); no warm-up and no tail; `pool`.
     """
 
     beta: float = 3.0
     memory: str | MemoryTerm = "prediction_entropy"
+    pool: float | None = None
+    name: ClassVar[str] = "emp"
     columns: ClassVar[tuple[Column, ...]] = (Column("memory", "the memory term at the last visit"),)
     needs_outputs: ClassVar[bool] = True
 
@@ -45,6 +58,26 @@ class MemoryScored(Method, ABC):
                 f"`beta` must be finite and at least 0, the memory term's weight: got beta={self.beta}. 0 is greedy."
             )
         memory_term(self.memory)
+        if self.pool is not None and not self.pool >= 1:
+            raise ConfigError(
+                "`pool` must be at least 1, candidates per kept sample, or None for top-K over all: "
+                f"got pool={self.pool}."
+            )
+
+    @staticmethod
+    def paper(*, beta: float = 3.0) -> "EMP":
+        """Return the plain reading of the paper, whatever the defaults come to be.
+
+        Hard top-K over all the data of the last visit's loss plus beta times the prediction's entropy.
+
+        Args:
+            beta: The paper's value is not known; 3 is our choice.
+
+        Example:
+            >>> EMP.paper()
+            EMP(beta=3.0, memory='prediction_entropy', pool=None)
+        """
+        return EMP(beta=beta, memory="prediction_entropy", pool=None)
 
     def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
         """Return the memory term of the model's outputs."""
@@ -78,71 +111,15 @@ class MemoryScored(Method, ABC):
         """Return the options, the memory term by name."""
         return {**super().settings(), "memory": memory_name(self.memory)}
 
-
-@dataclass(frozen=True)
-class EMP(MemoryScored):
-    """Keep the highest loss + beta · memory.
-
-    The loss alone prefers what is not yet stored in the weights and visits it so thinly that little is remembered
-    (low-frequency learning); the memory term gives stored information its due.
-
-    Args:
-        beta: Weight of the memory term, finite and at least 0; 0 is greedy.
-        memory: The term, by name or as a function from the model's outputs to (B,): "prediction_entropy" of the logits;
-            or, for contrastive learning, "instance_entropy" or "view_alignment" of hidden features, which
-            `capture_features` takes. `functools.partial(instance_entropy, temperature=0.1)` is one with an option.
-        pool: None is the paper's hard top-K over all. Otherwise the K best of min(pool · K, seen) samples drawn
-            uniformly; 1 is random, and past the number of seen samples it is hard top-K again.
-
-    Raises:
-        ConfigError: If a value is out of range.
-
-    References:
-        EMP (arXiv 2408.16031), which has no code. Certain: the score is the loss plus beta times a memory term, and is
-        dynamic. Ours: that the term is the prediction's entropy, entering with a plus; both contrastive terms; beta =
-        3; scores are from the last visit (stale); no warm-up and no tail; `pool`.
-    """
-
-    pool: float | None = None
-    name: ClassVar[str] = "emp"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pool is not None and not self.pool >= 1:
-            raise ConfigError(
-                "`pool` must be at least 1, candidates per kept sample, or None for top-K over all: "
-                f"got pool={self.pool}."
-            )
-
-    @staticmethod
-    def paper(*, beta: float = 3.0) -> "EMP":
-        """Return the plain reading of the paper, whatever the defaults come to be.
-
-        Hard top-K over all the data of the last visit's loss plus beta times the prediction's entropy.
-
-        Args:
-            beta: The paper's value is not known; 3 is our choice.
-
-        Example:
-            >>> EMP.paper()
-            EMP(beta=3.0, memory='prediction_entropy', pool=None)
-        """
-        return EMP(beta=beta, memory="prediction_entropy", pool=None)
-
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
-        return best_of_pool(context, self.pool)
-
-
-def best_of_pool(context: SelectionContext, pool: float | None) -> Selection:
-    """Choose the k best of min(pool · k, seen) candidates drawn uniformly; of all the seen where `pool` is None."""
-    candidates = context.seen
-    if pool is not None and pool * context.size < context.num_seen:
-        candidates = sample_mask(
-            context.num_samples,
-            round(pool * context.size),
-            generator=context.generator("pool", context.epoch),
-            among=context.seen,
-        )
-    generator = context.generator("ties", context.epoch)
-    return Selection(top_k(context.scores, context.size, generator=generator, among=candidates))
+        candidates = context.seen
+        if self.pool is not None and self.pool * context.size < context.num_seen:
+            candidates = sample_mask(
+                context.num_samples,
+                round(self.pool * context.size),
+                generator=context.generator("pool", context.epoch),
+                among=context.seen,
+            )
+        generator = context.generator("ties", context.epoch)
+        return Selection(top_k(context.scores, context.size, generator=generator, among=candidates))

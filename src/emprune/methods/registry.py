@@ -7,9 +7,6 @@ from typing import Any, TypeVar
 from emprune.errors import ConfigError
 from emprune.methods.base import Method
 from emprune.methods.emp import EMP
-from emprune.methods.emp_adaptive import AdaptiveEMP
-from emprune.methods.emp_review import ReviewEMP
-from emprune.methods.emp_sampled import SampledEMP
 from emprune.methods.epsilon_greedy import EpsilonGreedy
 from emprune.methods.full import Full
 from emprune.methods.greedy import Greedy
@@ -26,7 +23,6 @@ _METHODS: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
         Full, Random, RandomPermutation, StaticRandom, StaticSubset, Greedy, EpsilonGreedy, UCB, InfoBatch, EMP,
-        AdaptiveEMP, ReviewEMP, SampledEMP,
     )
 }  # fmt: skip
 
