@@ -137,6 +137,7 @@ def test_seeds_that_differ_are_told_apart() -> None:
     ("gain", "held_out", "said"),
     [
         (0.6, -0.05, "and held-out data too (-0.049 ± 0.007)."),
+        (0.0, -0.05, "and held-out data too (-0.049 ± 0.007), which its accuracy does not show."),
         (0.0, 0.0, "and is not shown to fit held-out data better (+0.001 ± 0.007)."),
         (-0.6, 0.05, "and held-out data worse (+0.051 ± 0.007): it overfits."),
     ],

@@ -115,7 +115,7 @@ def _why(best: Row, paired: Sequence[Row]) -> list[str]:
     if not fit.held_out.excludes_zero:
         said = f"and is not shown to fit held-out data better ({held_out})"
     elif fit.held_out.mean < 0:
-        said = f"and held-out data too ({held_out})"
+        said = f"and held-out data too ({held_out}){'' if wins else ', which its accuracy does not show'}"
     else:
         said = f"and held-out data worse ({held_out}): it overfits"
     by = f"{fit.train.mean:+.3f} ± {fit.train.half_width:.3f}"
