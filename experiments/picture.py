@@ -17,13 +17,13 @@ import typer
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from emprune.lab.comparison import outcome
+from emprune.lab.comparison import outcome, summarise
 from emprune.lab.pages.drawing import GREY, colours
-from emprune.lab.statistics import Estimate, mean_interval, paired_difference
+from emprune.lab.report.reading import RIVAL
+from emprune.lab.statistics import Estimate, mean_interval
 
 Result = Mapping[str, Any]
 
-RIVAL = "random-permutation"
 METHODS = {
     "full": "full training",
     "random-permutation": "random permutation",
@@ -76,14 +76,13 @@ def draw_visits(comparisons: Sequence[Mapping[str, Any]]) -> None:
         rival = [run for run in runs if run["config"]["method"] == RIVAL]
         gains.axhline(0, color=GREY, linestyle="--", linewidth=1.2, label=METHODS[RIVAL])
         for method, style in colours(METHODS).items():
-            own = [run for run in runs if run["config"]["method"] == method and method != RIVAL]
-            draw_by_visits(gains, differences(own, rival), label=METHODS[method], color=style["color"])
+            draw_by_visits(gains, differences(runs, method), label=METHODS[method], color=style["color"])
         draw_by_visits(losses, means(rival, "validation_loss"), label="not trained on", color=GREY, linestyle="--")
         draw_by_visits(losses, means(rival, "probe_loss"), label="trained on", color=GREY)
         title = f"{rival[0]['config']['task']}, {rival[0]['num_train']:,} images"
         gains.set(title=title, ylabel="accuracy, points above\nrandom permutation")
         losses.set(xlabel="visits per image in the run", ylabel="loss of random\npermutation, nats", xscale="log")
-        shown = sorted({visits for line in losses.lines for visits in line.get_xdata()})
+        shown = list(by_visits(rival))
         losses.xaxis.set_minor_locator(NullLocator())
         losses.set_xticks(shown, [f"{visits:.3g}" for visits in shown])
         losses.legend(frameon=False)
@@ -93,30 +92,27 @@ def draw_visits(comparisons: Sequence[Mapping[str, Any]]) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
 
 
-def by_visits(runs: Sequence[Result]) -> dict[float, dict[int, Result]]:
-    """Return runs by their planned visits per image, and by seed."""
-    found: dict[float, dict[int, Result]] = {}
+def by_visits(runs: Sequence[Result]) -> dict[float, list[Result]]:
+    """Return runs by their planned visits per image."""
+    found: dict[float, list[Result]] = {}
     for run in runs:
-        config = run["config"]
-        found.setdefault(config["keep"] * config["epochs"], {})[config["seed"]] = run
+        found.setdefault(run["config"]["keep"] * run["config"]["epochs"], []).append(run)
     return dict(sorted(found.items()))
 
 
-def differences(runs: Sequence[Result], rival: Sequence[Result]) -> dict[float, Estimate]:
-    """Return the paired differences of the outcome to the rival's, by visits."""
-    theirs = by_visits(rival)
-    found = {}
-    for visits, own in by_visits(runs).items():
-        other = theirs.get(visits, {})
-        gap = paired_difference(*({seed: outcome(run) for seed, run in part.items()} for part in (own, other)))
-        if gap is not None:
-            found[visits] = gap
-    return found
+def differences(runs: Sequence[Result], method: str) -> dict[float, Estimate]:
+    """Return the paired differences of a method's outcome to the rival's, by visits."""
+    return {
+        visits: row.difference
+        for visits, own in by_visits(runs).items()
+        for row in summarise(own, baseline=RIVAL)
+        if row.method == method and row.difference is not None
+    }
 
 
 def means(runs: Sequence[Result], name: str) -> dict[float, Estimate]:
     """Return the means over the seeds of a value of the results, by visits."""
-    return {visits: mean_interval([run[name] for run in own.values()]) for visits, own in by_visits(runs).items()}
+    return {visits: mean_interval([run[name] for run in own]) for visits, own in by_visits(runs).items()}
 
 
 def draw_by_visits(axes: Axes, estimates: Mapping[float, Estimate], **look: Any) -> None:

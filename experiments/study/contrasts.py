@@ -205,14 +205,13 @@ def in_words(difference: Estimate, above: float | None) -> str:
 
 def finalist_of(runs: Runs) -> Finding:
     """Name the setting of the highest mean over the tasks, each at its better tail, and compare it to `emp:pool=2`."""
-    cells: dict[str, dict[str, list[dict[int, float]]]] = {}
+    tasks: dict[str, dict[tuple[Setting, str], dict[int, float]]] = {}
     for (setting, method), own in runs.items():
-        if method not in (*RANDOM, *CONTROLS):
-            scores = {seed: outcome(result) for seed, result in own.items()}
-            cells.setdefault(method, {}).setdefault(dict(setting)["task"], []).append(scores)
+        scores = {seed: outcome(result) for seed, result in own.items()}
+        tasks.setdefault(dict(setting)["task"], {})[setting, method] = scores
     at_best: dict[str, dict[int, float]] = {}
-    for method, tasks in cells.items():
-        chosen = [max(tails, key=lambda scores: fmean(scores.values())) for tails in tasks.values()]
+    for method in dict.fromkeys(method for _, method in runs if method not in (*RANDOM, *CONTROLS)):
+        chosen = [best(group, [method], at_best=True)[1] for group in tasks.values()]
         at_best[method] = {seed: fmean(scores[seed] for scores in chosen) for seed in chosen[0]}
     order = sorted(at_best, key=lambda method: -fmean(at_best[method].values()))
     gap = paired_difference(at_best[order[0]], at_best[POOL[0]])

@@ -1,7 +1,8 @@
 """What finished runs say when put side by side: rows of estimates, one for each method."""
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +67,9 @@ def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
     by_method: dict[str, dict[int, Result]] = {}
     for result in results:
         by_method.setdefault(result["config"]["method"], {})[result["config"]["seed"]] = result
-    differences = [_difference(runs, by_method.get(baseline)) for runs in by_method.values()]
-    adjusted = holm([math.nan if difference is None else difference.p_value for difference in differences])
-    return [
-        _row(method, runs, by_method.get(baseline), p_holm, by_method.get("full"))
-        for (method, runs), p_holm in zip(by_method.items(), adjusted, strict=True)
-    ]
+    rows = [_row(runs, by_method.get(baseline), by_method.get("full")) for runs in by_method.values()]
+    adjusted = holm([math.nan if row.difference is None else row.difference.p_value for row in rows])
+    return [dataclasses.replace(row, p_holm=p_holm) for row, p_holm in zip(rows, adjusted, strict=True)]
 
 
 def scored_part(results: Iterable[Mapping[str, Any]]) -> str:
@@ -103,41 +101,32 @@ def unequal_cost(results: Sequence[Result]) -> str | None:
     return None
 
 
-def _difference(runs: Mapping[int, Result], other: Mapping[int, Result] | None) -> Estimate | None:
+def _difference(
+    runs: Mapping[int, Result], other: Mapping[int, Result] | None, value: Callable[[Result], float] = outcome
+) -> Estimate | None:
     if other is None or other is runs:
         return None
-    return paired_difference(_scores(runs), _scores(other))
+    return paired_difference(_values(runs, value), _values(other, value))
 
 
 def _fit(runs: Mapping[int, Result], other: Mapping[int, Result] | None) -> Fit | None:
-    if other is None or other is runs or any("probe_loss" not in r for r in (*runs.values(), *other.values())):
+    if any("probe_loss" not in result for part in (runs, other or {}) for result in part.values()):
         return None
-    (train, held_out), (their_train, their_held_out) = _losses(runs), _losses(other)
-    train_gap, held_out_gap = paired_difference(train, their_train), paired_difference(held_out, their_held_out)
-    return None if train_gap is None or held_out_gap is None else Fit(train_gap, held_out_gap)
+    train = _difference(runs, other, lambda result: float(result["probe_loss"]))
+    held_out = _difference(runs, other, lambda result: float(result.get("validation_loss", result["loss"])))
+    return None if train is None or held_out is None else Fit(train, held_out)
 
 
-def _losses(runs: Mapping[int, Result]) -> tuple[dict[int, float], dict[int, float]]:
-    """Return each seed's loss on the training probe, and on held-out data."""
-    train = {seed: float(result["probe_loss"]) for seed, result in runs.items()}
-    held_out = {seed: float(result.get("validation_loss", result["loss"])) for seed, result in runs.items()}
-    return train, held_out
-
-
-def _row(
-    method: str,
-    runs: Mapping[int, Result],
-    baseline: Mapping[int, Result] | None,
-    p_holm: float,
-    full: Mapping[int, Result] | None,
-) -> Row:
+def _row(runs: Mapping[int, Result], baseline: Mapping[int, Result] | None, full: Mapping[int, Result] | None) -> Row:
+    """Return a method's row, whose p-value is not adjusted yet."""
+    result = next(iter(runs.values()))
     return Row(
-        method,
-        next(iter(runs.values())).get("metric", "accuracy"),
-        mean_interval(list(_scores(runs).values())),
+        result["config"]["method"],
+        result.get("metric", "accuracy"),
+        mean_interval(list(_values(runs, outcome).values())),
         _difference(runs, baseline),
         _fit(runs, baseline),
-        p_holm,
+        math.nan,
         _difference(runs, full),
         _mean(runs.values(), "visits_fraction"),
         _mean(runs.values(), "optimizer_steps"),
@@ -153,8 +142,8 @@ def _relative_time(runs: Mapping[int, Result], full: Mapping[int, Result] | None
     return _mean((runs[s] for s in common), "train_seconds") / _mean((full[s] for s in common), "train_seconds")
 
 
-def _scores(runs: Mapping[int, Result]) -> dict[int, float]:
-    return {seed: outcome(result) for seed, result in runs.items()}
+def _values(runs: Mapping[int, Result], value: Callable[[Result], float]) -> dict[int, float]:
+    return {seed: value(result) for seed, result in runs.items()}
 
 
 def _mean(results: Iterable[Result], name: str) -> float:
