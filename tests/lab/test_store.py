@@ -123,6 +123,9 @@ def test_one_process_at_a_time_has_a_folder(tmp_path: Path, monkeypatch: pytest.
         RunFolder.open(folder.path, small_config())
         with pytest.raises(RunError, match="b is in use: another process trains in it"), folder.held():
             pass
+        with pytest.raises(RunError, match="b is in use"):
+            folder.adopt(small_config(), {"accuracy": 1.0})
+        assert not folder.finished
     with folder.held():
         assert not RunFolder.open(folder.path, small_config(), overwrite=True).finished
     assert (folder.path / store.LOCK).exists()

@@ -90,15 +90,19 @@ class RunFolder:
         return known is not None
 
     def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
-        """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._write_json("config.json", config.to_json())
-        for name in RECORDS:
-            (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
-            if source is not None and (source / name).is_file():
-                with (source / name).open("rb") as recorded:
-                    write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
-        self._write_json("result.json", result)
+        """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result.
+
+        Raises:
+            RunError: If another process trains in the folder.
+        """
+        with self.held():
+            self._write_json("config.json", config.to_json())
+            for name in RECORDS:
+                (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
+                if source is not None and (source / name).is_file():
+                    with (source / name).open("rb") as recorded:
+                        write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
+            self._write_json("result.json", result)
 
     @contextmanager
     def held(self) -> Iterator[None]:
