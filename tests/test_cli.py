@@ -199,6 +199,19 @@ def test_an_estimate_says_what_is_saved_and_where_that_is_a_bound(method: str, v
     assert re.search(rf"saved +{bound}\d+%", stdout)
 
 
+def test_a_comparison_that_goes_on_in_another_precision_says_so(tmp_path: Path) -> None:
+    command = ["compare", "digits", "--methods", "random", *SMALL, "--precision", "auto", "--out", tmp_path]
+    assert "Of the runs" not in call(*command, "--seeds", 1)[2]
+    (place,) = tmp_path.rglob("result.json")
+    result = json.loads(place.read_text())
+    here = result["machine"]["precision"]
+    result["machine"]["precision"] = {"fp32": "bf16", "bf16": "fp32"}[here]
+    place.write_text(json.dumps(result))
+    code, _, stderr = call(*command, "--seeds", 3, "--dry-run")
+    assert code == 0, stderr
+    assert f"{2 if here == 'bf16' else 1} in bf16 and {2 if here == 'fp32' else 1} in fp32" in stderr
+
+
 def test_methods_and_tasks_explain_all_there_is() -> None:
     shown = call("methods")[1]
     assert all(name in shown for name in emprune.method_names())

@@ -72,7 +72,9 @@ def test_excluding_zero() -> None:
     assert not Estimate(0.3, 0.4, 5).excludes_zero
 
 
-def result(method: str, seed: int, accuracy: float, seconds: float, device: str = "a cpu") -> dict[str, object]:
+def result(
+    method: str, seed: int, accuracy: float, seconds: float, device: str = "a cpu", precision: str = "fp32"
+) -> dict[str, object]:
     return {
         "config": {"method": method, "seed": seed, "keep": 1.0 if method == "full" else 0.3, "max_lr": 0.2},
         "final_learning_rate": 1e-6,
@@ -80,7 +82,7 @@ def result(method: str, seed: int, accuracy: float, seconds: float, device: str 
         "visits_fraction": 0.3,
         "optimizer_steps": 100,
         "train_seconds": seconds,
-        "machine": {"device_name": device, "precision": "fp32"},
+        "machine": {"device_name": device, "precision": precision},
     }
 
 
@@ -124,6 +126,9 @@ def test_notes_warn_of_few_seeds_and_different_machines() -> None:
     assert "different places, so times do not compare: a cpu (fp32), a gpu (fp32)" in " ".join(
         notes(rows, mixed, baseline="random")
     )
+    assert "Of the runs" not in " ".join(notes(rows, mixed, baseline="random"))
+    unlike = [*RESULTS, result("emp", 2, 90, 1, "a gpu", "bf16")]
+    assert "Of the runs 1 in bf16 and 6 in fp32" in " ".join(notes(rows, unlike, baseline="random"))
 
 
 def test_holm_multiplies_the_smallest_by_their_number_and_never_reverses_an_order() -> None:

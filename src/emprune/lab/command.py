@@ -15,6 +15,7 @@ from emprune.lab import drivers
 from emprune.lab.compare import Comparison, Queue, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
 from emprune.lab.data import have_data
+from emprune.lab.device import Compute
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.estimate import Forecast, Speed, forecast
 from emprune.lab.experiment import Experiment
@@ -22,7 +23,7 @@ from emprune.lab.progress import reporter, watching
 from emprune.lab.session import planned_visits
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
-from emprune.lab.tables import greedy_note
+from emprune.lab.tables import greedy_note, unlike_precision
 from emprune.lab.workers import load_splits
 
 __all__ = [
@@ -137,6 +138,14 @@ def prepared_queue(
     queue = make_queue(experiment, out, data_dir=data_dir)
     if sources:
         console.print(f"{adopt(queue, sources)} finished runs taken over.", highlight=False)
+    missing = {job.place for job in queue.missing}
+    for remark in unlike_precision(
+        Compute.choose(job.config.device, job.config.precision).precision
+        if job.place in missing
+        else RunFolder(job.folder).result()["machine"]["precision"]
+        for job in queue.jobs
+    ):
+        console.print(remark, style="yellow", soft_wrap=True)
     return queue
 
 

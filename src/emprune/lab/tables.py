@@ -1,7 +1,8 @@
 """Results as tables, for a terminal and for a page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -23,6 +24,7 @@ __all__ = [
     "notes",
     "queue_table",
     "run_table",
+    "unlike_precision",
 ]
 
 
@@ -122,6 +124,7 @@ def notes(
     places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
     if len(places) > 1:
         remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
+    remarks += unlike_precision(r["machine"]["precision"] for r in results)
     unequal = unequal_cost(results)
     return remarks if unequal is None else [*remarks, unequal]
 
@@ -130,6 +133,15 @@ def _neighbours(rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> st
     """The accuracy of the nearest neighbours, a method at a time."""
     values = {row.method: [r["knn_accuracy"] for r in results if r["config"]["method"] == row.method] for row in rows}
     return f"Nearest neighbours: {', '.join(f'{m} {_estimate(mean_interval(v))}' for m, v in values.items())}."
+
+
+def unlike_precision(precisions: Iterable[str]) -> list[str]:
+    """Say of runs that they are not all of one precision, if they are not: `auto` is another on another machine."""
+    counted = sorted(Counter(precisions).items())
+    if len(counted) < 2:
+        return []
+    how = " and ".join(f"{number} in {precision}" for precision, number in counted)
+    return [f"Of the runs {how}: what differs in precision may differ by it. To avoid it set `precision`."]
 
 
 def greedy_note(configs: Sequence[RunConfig]) -> list[str]:
