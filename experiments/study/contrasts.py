@@ -145,7 +145,13 @@ def read(paths: Iterable[Path]) -> Runs:
             setting = tuple((name, config[name]) for name in VARIED)
             usual = MEMORY_TERMS[get_task(config["task"]).objective][0].replace("_", "-")
             method = config["method"].replace(f":memory={usual}", "")
-            found.setdefault((setting, method), {})[config["seed"]] = run
+            own = found.setdefault((setting, method), {})
+            known = own.setdefault(config["seed"], run)
+            if outcome(known) != outcome(run):
+                raise typer.BadParameter(
+                    f"{method}, seed {config['seed']}, has two results on {config['task']}, {outcome(known)} and "
+                    f"{outcome(run)}: leave out {path} or an earlier file."
+                )
     for task, number in Counter(dict(setting)["task"] for setting, method in found if method == "full").items():
         if number > 1:
             raise typer.BadParameter(f"Full training was run with {number} settings on {task}: leave it in one file.")
@@ -220,6 +226,26 @@ def finalist_of(runs: Runs) -> Finding:
     return Finding(f"{order[0]} − {POOL[0]}, mean over the tasks, each at its better tail: {means}", found, math.nan)
 
 
+def tuned(runs: Runs) -> Iterator[str]:
+    """Return, for each family, all of its settings that both tasks have, by their mean over the tasks, the best first.
+
+    Both normalisations of InfoBatch are judged, each as a family of its own.
+    """
+    tasks = {dict(setting)["task"] for setting, _ in runs}
+    means: dict[str, dict[str, dict[str, float]]] = {}
+    for (setting, method), own in runs.items():
+        at = dict(setting)
+        family = method if method.startswith("infobatch") else method.split(":")[0]
+        place = means.setdefault(family, {}).setdefault(
+            f"{method} (lr {at['max_lr']:g}, tail {at['tail_fraction']})", {}
+        )
+        place[at["task"]] = fmean(outcome(result) for result in own.values())
+    for family, places in means.items():
+        both = {place: fmean(found.values()) for place, found in places.items() if found.keys() == tasks}
+        order = sorted(both, key=lambda place: -both[place])
+        yield f"{family}: {'; '.join(f'{place} {both[place]:.2f}' for place in order)}"
+
+
 def regime(runs: Runs) -> Iterator[Finding]:
     """Correlate EMP's gain with what random permutation has fitted, and with its gap, which is in no family."""
     fitted = correlation(runs, "fitted share", lambda result: float(result["fitted_fraction"]), "greater")
@@ -278,18 +304,22 @@ def not_judged(runs: Runs, contrasts: Sequence[Contrast]) -> Iterator[str]:
 
 
 def main(
-    part: Annotated[str, typer.Argument(help=f"{', '.join(PARTS)} or judge.")],
+    part: Annotated[str, typer.Argument(help=f"{', '.join(PARTS)}, tuning or judge.")],
     paths: Annotated[list[Path], typer.Argument(help="The comparisons' results.json.", exists=True)],
     finalist: Annotated[list[str], typer.Option(help="Who is judged; again for a task of two classes.")] = POOL,
     infobatch: Annotated[str, typer.Option(help="Which InfoBatch is to be bettered.")] = NORMALISED[0],
 ) -> None:
-    """Print the registered contrasts of a part.
+    """Print the registered contrasts of a part, or the settings of each family that tuning is about, the best first.
 
     Differences are paired by seed. Those marked P are a family, whose p-values are adjusted together (Holm).
     """
-    if part not in {*PARTS, "judge"}:
-        raise typer.BadParameter(f"`part` must be one of {', '.join(PARTS)} or judge: got {part!r}.")
+    if part not in {*PARTS, "tuning", "judge"}:
+        raise typer.BadParameter(f"`part` must be one of {', '.join(PARTS)}, tuning or judge: got {part!r}.")
     runs = read(paths)
+    if part == "tuning":
+        for line in tuned(runs):
+            typer.echo(line)
+        return
     contrasts = judgement(finalist, infobatch) if part == "judge" else PARTS[part]
     if part == "judge":
         check_one_finalist_per_task(runs, finalist)

@@ -161,6 +161,28 @@ def test_a_task_with_no_finalist_or_two_is_refused(tmp_path: Path, finalists: li
     assert said_of in " ".join(outcome.output.replace("│", " ").split())
 
 
+def test_tuning_orders_the_settings_of_a_family_by_their_mean_over_both_tasks(tmp_path: Path) -> None:
+    runs = []
+    cells = {("digits", 0.0): (80.0, 81.0), ("digits", 0.25): (80.5, 70.0), ("mnist", 0.0): (90.0, 91.0)}
+    for (task, tail), (plain, wide) in cells.items():
+        made = results({"ucb": plain, "ucb:c=3": wide}, task=task, tail_fraction=tail)
+        runs += [*made, *results({"infobatch": 20.0, "infobatch:normalize=true": 50.0}, task=task, tail_fraction=tail)]
+    lines = said(tmp_path, "tuning", runs)
+    assert lines == [  # + 10, the mean over the seeds
+        "ucb: ucb:c=3 (lr 0.2, tail 0.0) 96.00; ucb (lr 0.2, tail 0.0) 95.00",
+        "infobatch: infobatch (lr 0.2, tail 0.0) 30.00",
+        "infobatch:normalize=true: infobatch:normalize=true (lr 0.2, tail 0.0) 60.00",
+    ]
+
+
+def test_a_run_with_two_results_is_refused(tmp_path: Path) -> None:
+    runs = results({"random-permutation": 80.0, "emp:pool=2": 81.0}, keep=0.3)
+    assert said(tmp_path, "judge", [*runs, *runs]) == said(tmp_path, "judge", runs)
+    outcome = call(tmp_path, "judge", [*runs, *results({"random-permutation": 80.1}, keep=0.3)])
+    assert outcome.exit_code == 2
+    assert "seed 0, has two results on digits" in " ".join(outcome.output.replace("│", " ").split())
+
+
 def test_a_part_that_is_none_is_refused(tmp_path: Path) -> None:
     outcome = call(tmp_path, "e9", [])
     assert outcome.exit_code == 2
