@@ -122,6 +122,14 @@ class PageContract:
             )
             return found
 
+        def shown_empty() -> list[str]:
+            found: list[str] = shown.page.evaluate(
+                """() => [...document.querySelectorAll("figure")].filter((figure) => !figure.hidden && figure
+                    .querySelector(".js-plotly-plot").data.every((trace) => !trace.meta || trace.visible === false))
+                    .map((figure) => figure.dataset.figure)"""
+            )
+            return found
+
         methods = shown.page.locator(".legend input").evaluate_all("(boxes) => boxes.map((box) => box.value)")
         assert self.fewest_lines.keys() <= set(methods)
         for method in methods:
@@ -130,8 +138,10 @@ class PageContract:
             assert all(visible(method))
             box.uncheck()
             assert not any(visible(method))
+            assert shown_empty() == []
             box.check()
             assert all(visible(method))
+        assert shown.page.locator("figure[hidden]").count() == 0
 
     def test_a_phone_shows_all_of_it_without_scrolling_sideways(self, shown: Shown) -> None:
         page = shown.page

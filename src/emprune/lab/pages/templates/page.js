@@ -32,7 +32,10 @@ for (const box of document.querySelectorAll(".legend input")) {
   box.addEventListener("change", () => {
     for (const figure of box.closest("section").querySelectorAll(".js-plotly-plot")) {
       const own = figure.data.flatMap((trace, place) => (trace.meta === box.value ? [place] : []));
-      if (own.length) Plotly.restyle(figure, { visible: box.checked }, own);
+      if (!own.length) continue;
+      Plotly.restyle(figure, { visible: box.checked }, own);
+      const others = figure.data.some((trace) => trace.meta && trace.meta !== box.value);
+      if (!others) figure.closest("figure").hidden = !box.checked;
     }
   });
 }
