@@ -138,7 +138,7 @@ def figures(found: Mapping[str, Sequence[Comparison]]) -> list[Figure]:
         for place, (method, own) in enumerate(found.items(), start=1)
     ]
     gaps = {method: difference(own) for method, own in found.items()}
-    axis = "loss of the sample left out − mean of the seen, nats"
+    axis = "left out − mean of the seen, nats"
     drawing = estimate_rows(axis, gaps, styles, hover="%{x:+.3g}", level=0, xaxis_rangemode="normal")
     gap_note = "Mean over the runs; bars are 95 % intervals. The dotted line, at 0: nothing is remembered."
     return [*losses, Figure("difference", "How much higher the loss of the sample left out is", gap_note, drawing)]

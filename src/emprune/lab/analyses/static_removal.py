@@ -94,7 +94,7 @@ def values(rates: Losses) -> list[dict[str, Any]]:
 
 def figure(found: Mapping[str, Losses]) -> Figure:
     """Return the losses against the rate."""
-    drawing = canvas("removed before training, % of the training data", "mean loss, nats", yaxis_rangemode="tozero")
+    drawing = canvas("removed before training, % of all", "mean loss, nats", yaxis_rangemode="tozero")
     styles = colours(found)
     for method, rates in found.items():
         both = [(100 * rate, *means(rates, rate)) for rate in rates]

@@ -33,9 +33,13 @@ for (const box of document.querySelectorAll(".legend input")) {
     for (const figure of box.closest("section").querySelectorAll(".js-plotly-plot")) {
       const own = figure.data.flatMap((trace, place) => (trace.meta === box.value ? [place] : []));
       if (!own.length) continue;
-      Plotly.restyle(figure, { visible: box.checked }, own);
       const others = figure.data.some((trace) => trace.meta && trace.meta !== box.value);
-      if (!others) figure.closest("figure").hidden = !box.checked;
+      if (others) {
+        Plotly.restyle(figure, { visible: box.checked }, own);
+      } else {
+        figure.closest("figure").hidden = !box.checked;
+        if (box.checked) Plotly.Plots.resize(figure); // the window may have changed meanwhile
+      }
     }
   });
 }
