@@ -30,7 +30,8 @@ Runs = dict[tuple[Setting, str], dict[int, Result]]
 VARIED = ("task", "keep", "epochs", "max_lr", "tail_fraction", "label_noise", "imbalance", "train_size")
 POOL, LOSS, RANDOM = ["emp:pool=2"], ["emp:beta=0:pool=2"], ["random-permutation"]
 INFOBATCH, NORMALISED = ["infobatch"], ["infobatch:normalize=true"]
-RIVALS = [*RANDOM, *INFOBATCH, *NORMALISED, "greedy", "ucb", "epsilon-greedy"]
+RIVALS = [*RANDOM, *INFOBATCH, *NORMALISED, "greedy", "ucb:c=3", "epsilon-greedy"]
+"""With the options that tuning chose."""
 
 REPLAYED = [
     "emp-adaptive:replay=1.0/1.4/2.0/2.4/2.7/3.0/3.2/3.3/3.4",
