@@ -197,9 +197,13 @@ def best(
     """Return the best of all settings of some methods, in words, and its scores."""
     own = {place: scores for place, scores in group.items() if place[1] in methods}
     setting, method = max(own, key=lambda place: fmean(own[place].values()))
+    return placed(method, setting) if at_best else method, group[setting, method]
+
+
+def placed(method: str, setting: Setting) -> str:
+    """Return a method with the peak and the tail that it was run with."""
     at = dict(setting)
-    where = f" (lr {at['max_lr']:g}, tail {at['tail_fraction']})" if at_best else ""
-    return f"{method}{where}", group[setting, method]
+    return f"{method} (lr {at['max_lr']:g}, tail {at['tail_fraction']})"
 
 
 def in_words(difference: Estimate, above: float | None) -> str:
@@ -235,12 +239,9 @@ def tuned(runs: Runs) -> Iterator[str]:
     tasks = {dict(setting)["task"] for setting, _ in runs}
     means: dict[str, dict[str, dict[str, float]]] = {}
     for (setting, method), own in runs.items():
-        at = dict(setting)
         family = method if method.startswith("infobatch") else method.split(":")[0]
-        place = means.setdefault(family, {}).setdefault(
-            f"{method} (lr {at['max_lr']:g}, tail {at['tail_fraction']})", {}
-        )
-        place[at["task"]] = fmean(outcome(result) for result in own.values())
+        place = means.setdefault(family, {}).setdefault(placed(method, setting), {})
+        place[dict(setting)["task"]] = fmean(outcome(result) for result in own.values())
     for family, places in means.items():
         both = {place: fmean(found.values()) for place, found in places.items() if found.keys() == tasks}
         order = sorted(both, key=lambda place: -both[place])
