@@ -1,0 +1,85 @@
+"""How two settings of the study differ, on results whose differences are known."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from tests.lab.reports import call_script, result_of
+from tests.lab.runs import small_config
+
+STUDY = Path(__file__).parents[2] / "experiments/study"
+
+
+def results(method: str, accuracy: float, *, losses: tuple[float, float], **settings: Any) -> list[Any]:
+    """Five seeds, whose spread pairing takes away."""
+    probe_loss, loss = losses
+    return [
+        {
+            **result_of(small_config(method, seed=seed, keep=0.3, **settings)),
+            "accuracy": accuracy + 2 * seed,
+            "probe_loss": probe_loss - seed,
+            "loss": loss - seed,
+        }
+        for seed in range(5)
+    ]
+
+
+RUNS = [
+    *results("emp:pool=2", 80.0, losses=(5.2, 5.5), tail_fraction=0.0),
+    *results("emp:pool=2", 81.0, losses=(5.3, 5.4), tail_fraction=0.25),
+    *results("greedy", 79.0, losses=(5.1, 5.9), tail_fraction=0.0),
+]
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Any:
+    def run(ours: str, theirs: str, runs: Iterable[Any] = RUNS) -> Result:
+        path = tmp_path / "results.json"
+        path.write_text(json.dumps({"runs": list(runs)}))
+        return call_script(STUDY / "pair.py", ours, theirs, path)
+
+    return run
+
+
+def test_a_setting_is_compared_with_another_of_the_same_method(call: Any) -> None:
+    outcome = call("emp:pool=2 tail_fraction=0.25", "emp:pool=2 tail_fraction=0")
+    assert outcome.exit_code == 0, outcome.output
+    (line,) = outcome.output.splitlines()
+    assert line.startswith("task digits, keep 0.3")
+    assert "tail_fraction" not in line
+    assert "outcome 85.00 for 84.00, +1.00" in line
+    assert "training loss 3.300 for 3.200, +0.100" in line
+    assert "held-out loss 3.400 for 3.500, -0.100" in line
+    assert line.endswith("(5 seeds)")
+
+
+def test_what_neither_names_has_to_be_the_same(call: Any) -> None:
+    outcome = call("emp:pool=2", "greedy")
+    (line,) = outcome.output.splitlines()
+    assert "tail_fraction 0.0" in line
+    assert "+1.00" in line
+
+
+def test_the_held_out_loss_is_the_validation_part_s_where_there_is_one(call: Any) -> None:
+    runs = [{**run, "validation_loss": 7.0, "validation_accuracy": 50.0} for run in RUNS]
+    assert "outcome 50.00 for 50.00, +0.00" in call("emp:pool=2", "greedy", runs).output
+    assert "held-out loss 7.000 for 7.000" in call("emp:pool=2", "greedy", runs).output
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "complaint"),
+    [
+        ("emp:pool=2 tail=0", "greedy", "a setting must be one of"),
+        ("emp:pool=2 tail_fraction=none", "greedy", "must be a number"),
+        ("emp:pool=3", "greedy", "alike in all else"),
+        ("emp:pool=2 tail_fraction=0.5", "greedy", "alike in all else"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(call: Any, ours: str, theirs: str, complaint: str) -> None:
+    outcome = call(ours, theirs)
+    assert outcome.exit_code == 2
+    assert complaint in " ".join(outcome.output.replace("│", " ").split())
