@@ -207,11 +207,17 @@ def placed(method: str, setting: Setting) -> str:
 
 
 def in_words(difference: Estimate, above: float | None) -> str:
-    """Return a difference with its interval, and whether that lies above a bound."""
-    said = f"{difference.mean:+.2f} ± {difference.half_width:.2f}  ({difference.num_seeds} seeds)"
+    """Return a difference with its interval, and whether that lies above a bound.
+
+    Runs that are the same on every seed, as where there is nothing to choose, have no interval: their difference is 0.
+    """
+    identical = difference.mean == 0 and math.isnan(difference.half_width)
+    spread = "identical" if identical else f"± {difference.half_width:.2f}"
+    said = f"{difference.mean:+.2f} {spread}  ({difference.num_seeds} seeds)"
     if above is None:
         return said
-    return f"{said}  above {above:+}: {'yes' if difference.is_above(above) else 'no'}"
+    is_above = above < 0 if identical else difference.is_above(above)
+    return f"{said}  above {above:+}: {'yes' if is_above else 'no'}"
 
 
 def finalist_of(runs: Runs) -> Finding:

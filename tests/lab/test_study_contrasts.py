@@ -137,6 +137,12 @@ def test_the_judgement_asks_three_questions(tmp_path: Path) -> None:
     assert "above -0.5: yes" in near
 
 
+def test_identical_runs_are_not_inferior(tmp_path: Path) -> None:
+    runs = results({"emp:pool=2": 80.0}, keep=0.1) + results({"greedy": 80.0}, keep=0.1)
+    (line,) = [line for line in said(tmp_path, "judge", runs) if "greedy (" in line]
+    assert "+0.00 identical  (5 seeds)  above -0.3: yes" in line
+
+
 def test_the_finalist_of_two_classes_has_a_name_of_its_own(tmp_path: Path) -> None:
     runs = results({"random-permutation": 80.0, "emp:pool=2": 81.0}, keep=0.1)
     runs += results({"random-permutation": 80.0, "emp:beta=5:pool=2": 82.0}, keep=0.1, task="glue:cola")

@@ -14,7 +14,7 @@ from emprune.lab.comparison import summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import DataError
 from emprune.lab.specs import MethodSpec
-from emprune.lab.tables import greedy_note, markdown_table, notes
+from emprune.lab.tables import markdown_table, method_notes, notes
 from emprune.lab.tasks import Split, Splits, Texts, divide, get_task
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from emprune.lab.tasks.sources import pypi_package
@@ -188,9 +188,17 @@ def test_emp_is_greedy_on_two_classes_below_its_threshold(method: str, num_class
 def test_that_is_said_once() -> None:
     pytest.importorskip("transformers", reason="needs emprune[transformers]")
     configs = [RunConfig.for_task("imdb", m, seed=seed) for m in ("emp", "emp:beta=9", "greedy") for seed in (0, 1)]
-    (note,) = greedy_note(configs)
+    (note,) = method_notes(configs)
     assert note.endswith("as greedy does: emp.")
-    assert greedy_note([RunConfig.for_task("clinc150", "emp")]) == []
+    assert method_notes([RunConfig.for_task("clinc150", "emp")]) == []
+
+
+def test_so_is_that_infobatch_prefers_nothing_at_a_low_keep() -> None:
+    methods = ("infobatch", "infobatch:normalize=true", "emp", "full")
+    configs = [RunConfig.for_task("digits", m, keep=k) for m in methods for k in (0.1, 0.3) if m != "full" or k == 0.3]
+    (note,) = method_notes([config for config in configs if config.keep == 0.1])
+    assert note.endswith("as random does: infobatch, infobatch:normalize=true.")
+    assert method_notes([config for config in configs if config.keep != 0.1]) == []
 
 
 def test_the_score_is_what_is_compared_and_the_table_names_it() -> None:

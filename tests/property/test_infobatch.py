@@ -46,6 +46,28 @@ def test_only_the_lowest_are_pruned(losses: Tensor, data: st.DataObject) -> None
         assert float(losses[pruned].max()) <= float(losses[light].max())
 
 
+@given(any_losses, st.data())
+def test_at_a_keep_of_a_tenth_or_less_nothing_is_preferred(losses: Tensor, data: st.DataObject) -> None:
+    num_kept = data.draw(st.integers(1, len(losses)))
+    losses = torch.cat([losses * factor for factor in range(1, 11)])
+    with pytest.warns(UserWarning, match="prefers nothing"):
+        emprune.InfoBatch().check(num_samples=len(losses), keep=num_kept / len(losses))
+    selection, other = (emprune.InfoBatch().select(context_of(values, num_kept)) for values in (losses, losses.flip(0)))
+    assert selection.weight is not None
+    assert len(selection.weight.unique()) == 1
+    assert selection.index.equal(other.index)
+
+
+@pytest.mark.parametrize("keep", [0.11, 0.3, 1.0])
+def test_above_that_the_hardest_are_kept(keep: float, recwarn: pytest.WarningsRecorder) -> None:
+    emprune.InfoBatch().check(num_samples=100, keep=keep)
+    assert not recwarn
+    selection = emprune.InfoBatch().select(context_of(torch.arange(100.0), round(100 * keep)))
+    assert 99 in selection.index
+    assert selection.weight is not None
+    assert float(selection.weight[selection.index == 99]) == 1
+
+
 @given(any_losses, st.floats(0.01, 0.99))
 def test_the_papers_form_prunes_a_share_of_what_is_below_the_mean(losses: Tensor, ratio: float) -> None:
     selection = emprune.InfoBatch(prune_ratio=ratio).select(context_of(losses, None))

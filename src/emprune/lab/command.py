@@ -23,7 +23,7 @@ from emprune.lab.progress import reporter, watching
 from emprune.lab.session import planned_visits
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
-from emprune.lab.tables import greedy_note, unlike_precision
+from emprune.lab.tables import method_notes, unlike_precision
 from emprune.lab.workers import load_splits
 
 __all__ = [
@@ -111,7 +111,7 @@ def _run_to_end(
     torch.set_num_threads(config.threads)
     splits = load_splits(config, data_dir)
     with _stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
-        for remark in greedy_note([config]):
+        for remark in method_notes([config]):
             report.remark(remark)
         result = drivers.run(config, folder, splits, ranks=ranks, data_dir=data_dir, report=report, stop=stop)
     return result

@@ -20,7 +20,7 @@ from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder, write_whole
-from emprune.lab.tables import greedy_note, markdown_table, notes
+from emprune.lab.tables import markdown_table, method_notes, notes
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import Board, Job, load_splits, run_job, start_worker
 
@@ -53,7 +53,7 @@ class Comparison:
     def remarks(self, group: Group) -> list[str]:
         """What a reader of a group's table must know."""
         said = notes(group.rows, group.results, baseline=self.experiment.baseline, margin=self.experiment.margin)
-        return said + greedy_note([RunConfig.from_json(result["config"]) for result in group.results])
+        return said + method_notes([RunConfig.from_json(result["config"]) for result in group.results])
 
     def write(self, out: Path, *, prefix: str = "") -> None:
         """Write the numbers of every run, OUT/<prefix>results.json, and the tables, OUT/<prefix>table.md."""

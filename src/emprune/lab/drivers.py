@@ -22,6 +22,16 @@ from emprune.lab.train import Reporter, train
 __all__ = ["check", "num_scored", "run", "time_steps"]
 
 
+@contextmanager
+def _said_elsewhere() -> Iterator[None]:
+    """Leave out the methods' own warnings, which a run or a table says once, where they are seen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "On two classes EMP")
+        warnings.filterwarnings("ignore", "InfoBatch at keep")
+        yield
+
+
+@_said_elsewhere()
 def run(
     config: RunConfig,
     folder: RunFolder,
@@ -47,16 +57,16 @@ def run(
         StoppedError: If `stop` said yes.
         RunError: If the losses diverge, or no checkpoint can be used.
     """
-    with _said_elsewhere():
-        if isinstance(get_task(config.task), TextTask):
-            from emprune.lab.texts.finetune import finetune  # takes seconds, and the extra `transformers`
-            from emprune.lab.texts.session import TextSession
+    if isinstance(get_task(config.task), TextTask):
+        from emprune.lab.texts.finetune import finetune  # takes seconds, and the extra `transformers`
+        from emprune.lab.texts.session import TextSession
 
-            texts = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=data_dir)
-            return finetune(texts, folder, report=report, stop=stop)
-        return train(Session.build(config, splits, ranks), folder, report=report, stop=stop)
+        texts = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=data_dir)
+        return finetune(texts, folder, report=report, stop=stop)
+    return train(Session.build(config, splits, ranks), folder, report=report, stop=stop)
 
 
+@_said_elsewhere()
 def check(config: RunConfig, splits: Splits[Any], ranks: Ranks) -> None:
     """Raise ConfigError if a run is impossible, before anything is written."""
     if not isinstance(get_task(config.task), TextTask):
@@ -70,6 +80,7 @@ def check(config: RunConfig, splits: Splits[Any], ranks: Ranks) -> None:
     make_pruner(config, len(splits.train)).schedule.num_kept_per_epoch(multiple_of=config.batch_size)
 
 
+@_said_elsewhere()
 def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None) -> Speed:
     """Return what a few steps of a run take on this machine."""
     if not isinstance(get_task(config.task), TextTask):
@@ -77,7 +88,7 @@ def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None)
     from emprune.lab.texts.session import TextSession
     from emprune.lab.texts.speed import measure_text_speed
 
-    with _said_elsewhere(), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         return measure_text_speed(TextSession.build(config, splits, folder=Path(folder), data_dir=data_dir))
 
 
@@ -87,11 +98,3 @@ def num_scored(config: RunConfig, splits: Splits[Any]) -> int:
         return make_objective(config, Compute.choose(config.device, config.precision)).num_scored(splits)
     validation = 0 if splits.validation is None else len(splits.validation)
     return len(splits.test) * len(tested_epochs(config)) + validation * len(curve_epochs(config.epochs))
-
-
-@contextmanager
-def _said_elsewhere() -> Iterator[None]:
-    """Leave out the library's warning about two classes, which a run or a table says once, where it is seen."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "On two classes EMP")
-        yield

@@ -11,6 +11,7 @@ from emprune.errors import ConfigError
 from emprune.lab.errors import unknown_name
 from emprune.methods import Method, make_method, method_class
 from emprune.methods.emp import EMP
+from emprune.methods.infobatch import InfoBatch
 
 __all__ = ["MethodSpec", "method_options", "usable_as_text"]
 
@@ -85,6 +86,11 @@ class MethodSpec:
         """Return whether the method is EMP with a memory term that cannot change the order, as on two classes."""
         method = self.make()
         return isinstance(method, EMP) and method.ranks_as_greedy(num_classes)
+
+    def prefers_nothing(self, keep: float | None) -> bool:
+        """Return whether the method is InfoBatch at so low a keep that it keeps a uniform subset."""
+        method = self.make()
+        return isinstance(method, InfoBatch) and method.prefers_nothing(keep)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{option}={_text(value)}" for option, value in self.options.items())])

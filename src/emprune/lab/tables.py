@@ -19,8 +19,8 @@ __all__ = [
     "comparison_cells",
     "comparison_table",
     "forecast_table",
-    "greedy_note",
     "markdown_table",
+    "method_notes",
     "notes",
     "queue_table",
     "run_table",
@@ -144,8 +144,14 @@ def unlike_precision(precisions: Iterable[str]) -> list[str]:
     return [f"Of the runs {how}: what differs in precision may differ by it. To avoid it set `precision`."]
 
 
-def greedy_note(configs: Sequence[RunConfig]) -> list[str]:
-    """Say which methods rank as greedy does because there are two classes, if any do."""
+def method_notes(configs: Sequence[RunConfig]) -> list[str]:
+    """Say which methods rank as greedy does because there are two classes, and which prefer nothing, if any do."""
+    uniform = sorted({str(config.spec) for config in configs if config.spec.prefers_nothing(config.keep)})
+    why = "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does"
+    return _greedy_note(configs) + [f"{why}: {', '.join(uniform)}."] * bool(uniform)
+
+
+def _greedy_note(configs: Sequence[RunConfig]) -> list[str]:
     tasks = [(config.spec, get_task(config.task)) for config in configs]
     specs = [(spec, task.num_classes) for spec, task in tasks if task.objective == "classification"]
     same = sorted({str(spec) for spec, num_classes in specs if spec.ranks_as_greedy(num_classes)})

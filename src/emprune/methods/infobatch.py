@@ -1,6 +1,7 @@
 """InfoBatch: prune well-learned samples at random, and weigh up those of them that stay."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,7 +28,8 @@ class InfoBatch(Method):
     Two forms. *Paper form*, ``InfoBatch(prune_ratio=0.5)`` with ``keep=None``: r is given, the cost follows from the
     losses. *Exact form*, ``InfoBatch()`` with ``keep`` given: r is solved from the number below the mean so that the
     epoch has exactly its planned size. Where r would pass 0.9 the threshold rises to the quantile that makes r = 0.9
-    possible; where none does, the kept are uniform with weight N / K.
+    possible; where none does, the kept are uniform with weight N / K. At a keep of 0.1 and below that is every epoch:
+    nothing is preferred, and it warns of it. Pruned epochs that pay for a tail come to it at a somewhat higher keep.
 
     Args:
         prune_ratio: r of the paper form, in (0, 1); None for the exact form.
@@ -67,6 +69,16 @@ class InfoBatch(Method):
                 f"(paper form: the cost follows from the losses), not both and not neither: got {keep=}, "
                 f"prune_ratio={self.prune_ratio}."
             )
+        if self.prefers_nothing(keep):
+            warnings.warn(
+                f"InfoBatch at keep={keep} prefers nothing: its weights are at most {1 / (1 - _MAX_RATIO):.0f}, so "
+                f"that it keeps a uniform part of all samples, as Random does. Raise keep, or use Random.",
+                stacklevel=3,
+            )
+
+    def prefers_nothing(self, keep: float | None) -> bool:
+        """Return whether all kept samples are a uniform subset, once all have been seen, for want of larger weights."""
+        return keep is not None and keep <= round(1 - _MAX_RATIO, 9)
 
     def default_tail_epochs(self, *, num_epochs: int, keep: float | None) -> int:
         """Return (1 - delta) of the epochs, in the exact form at most half of the budget."""

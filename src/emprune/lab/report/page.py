@@ -20,7 +20,7 @@ from emprune.lab.report.records import Found
 from emprune.lab.report.samples import MOST_METHODS, Gallery, Training, galleries, load_training
 from emprune.lab.report.sections import Group, Section, divide_runs
 from emprune.lab.store import write_whole
-from emprune.lab.tables import comparison_cells, greedy_note, notes
+from emprune.lab.tables import comparison_cells, method_notes, notes
 
 __all__ = ["write_report"]
 
@@ -116,4 +116,4 @@ def _remarks(group: Group) -> list[str]:
         configs = [RunConfig.from_json(result["config"]) for result in group.results]
     except ConfigError:  # of a task or a method that is not here
         return said
-    return said + greedy_note(configs)
+    return said + method_notes(configs)
