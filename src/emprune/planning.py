@@ -38,7 +38,7 @@ def pruned_plan(
     """Plan a pruned epoch.
 
     For a method that scores, unseen samples come first: U = min(size, unseen) of them at weight 1, drawn at random;
-    the method chooses the rest from the seen.
+    the method chooses the rest from the seen. What was tried twice and has no finite loss no longer comes first.
 
     Args:
         method: The method.
@@ -55,12 +55,12 @@ def pruned_plan(
     num_samples = stats.num_samples
     seen = stats.seen if method.scores else torch.ones(num_samples, dtype=torch.bool)
     num_seen = int(seen.count_nonzero())
-    num_first = num_samples - num_seen if size is None else min(size, num_samples - num_seen)
-    rest = None if size is None else size - num_first
     parts: list[Selection] = []
-    if num_first:
-        generator = derive_generator(seed, "unseen", epoch)
-        parts.append(Selection(sample(num_samples, num_first, generator=generator, among=~seen)))
+    num_first = 0
+    if num_seen < num_samples:
+        parts.append(_first(stats, seen, num_seen, size, epoch=epoch, seed=seed))
+        num_first = len(parts[0].index)
+    rest = None if size is None else size - num_first
     if num_seen and rest != 0:
         context = SelectionContext(
             stats=stats,
@@ -78,6 +78,20 @@ def pruned_plan(
     order = torch.randperm(len(index), generator=derive_generator(seed, "order", epoch))
     weight = None if weight is None else weight.index_select(0, order)
     return EpochPlan(epoch, index.index_select(0, order), weight, num_samples), num_first == 0
+
+
+def _first(stats: SampleStats, seen: Tensor, num_seen: int, size: int | None, *, epoch: int, seed: int) -> Selection:
+    """Choose what comes before the method's choice: the unseen, and those given up where too few are seen without."""
+    num_samples = stats.num_samples
+    unseen = ~seen if size is None else ~(seen | stats.given_up)
+    num_unseen = int(unseen.count_nonzero())
+    num_first = num_unseen if size is None else min(size, num_unseen)
+    index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", epoch), among=unseen)
+    num_missing = 0 if size is None else size - num_first - num_seen
+    if num_missing > 0:
+        generator = derive_generator(seed, "given up", epoch)
+        index = torch.cat([index, sample(num_samples, num_missing, generator=generator, among=stats.given_up)])
+    return Selection(index)
 
 
 def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:

@@ -51,7 +51,8 @@ class DataPruner:
             own default (none, except for InfoBatch).
         seed: Seed of all the pruner's draws; the global generators are not touched.
         nonfinite: What happens to a sample whose loss or memory term was NaN or infinite, at the next fold: "error"
-            raises, "skip" keeps what was remembered before, "revisit" forgets the sample so that it comes first.
+            raises, "skip" keeps what was remembered before, "revisit" forgets the sample so that it comes first. What
+            was never observed otherwise is tried twice, then only where the epoch is not full without it.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Raises:
@@ -422,9 +423,7 @@ class DataPruner:
                 f"(dataset positions {shown}{', ...' if len(bad) > 5 else ''}). Lower the learning rate or mend the "
                 f"data; or use nonfinite='skip' or nonfinite='revisit' to go on without them."
             )
-        self.stats.count_visit(bad)
-        if self.nonfinite == "revisit":
-            self.stats.forget(bad)
+        self.stats.count_failures(self.epoch, bad, forget=self.nonfinite == "revisit")
 
     def _adopt(self, plan: EpochPlan, chosen: bool) -> None:
         """Make a plan the current one."""

@@ -32,9 +32,16 @@ class Column:
     initial: float = 0.0
 
 
+_NEVER = -1
+
 BASE_COLUMNS = (
     Column("visits", "epochs in which the sample was observed", torch.int32),
-    Column("last_visit", "epoch of the last valid observation, -1 before it", torch.int32, -1),
+    Column(
+        "last_visit",
+        "epoch of the last valid observation; -1 before it, less by 1 for each in vain",
+        torch.int32,
+        _NEVER,
+    ),
     Column("loss", "the last observed loss", torch.float32, torch.nan),
 )
 """Remembered for every method: 12 bytes per sample."""
@@ -83,6 +90,11 @@ class SampleStats:
         return self._values["last_visit"] >= 0
 
     @property
+    def given_up(self) -> Tensor:
+        """(N,) bool: samples that are not seen although they were tried twice: their losses are not finite."""
+        return self._values["last_visit"] <= _NEVER - 2
+
+    @property
     def bytes_per_sample(self) -> int:
         """What the columns cost in memory."""
         return sum(column.dtype.itemsize for column in self.columns)
@@ -118,13 +130,19 @@ class SampleStats:
         np.add(visits.numpy(), (observed & (last_visit != epoch)).numpy(), out=visits.numpy())
         last_visit.masked_fill_(observed, epoch)
 
-    def count_visit(self, index: Tensor) -> None:
-        """Count a visit whose observation was not valid: (M,) int64, each sample at most once."""
-        self._values["visits"].index_add_(0, index, torch.ones_like(index, dtype=torch.int32))
+    def count_failures(self, epoch: int, index: Tensor, *, forget: bool) -> None:
+        """Count visits whose observations were not valid.
 
-    def forget(self, index: Tensor) -> None:
-        """Treat samples as never seen, so that they are visited first."""
-        self._values["last_visit"].index_fill_(0, index, -1)
+        Args:
+            epoch: The epoch they were made in.
+            index: (M,) int64, each sample at most once.
+            forget: Treat samples that were seen before as never seen, so that they are visited first.
+        """
+        last_visit = self._values["last_visit"]
+        last = last_visit.index_select(0, index)
+        self._values["visits"].index_add_(0, index, (last != epoch).int())
+        was_seen = last.new_full((), _NEVER) if forget else last
+        last_visit.index_copy_(0, index, torch.where(last >= 0, was_seen, last - 1))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the columns by name, copied."""

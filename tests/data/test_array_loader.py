@@ -54,6 +54,18 @@ def test_a_batch_is_the_arrays_at_its_index() -> None:
     assert_every_loss_is_its_own(pruner)
 
 
+def test_writing_to_a_delivered_index_changes_neither_the_plan_nor_whose_loss_it_is() -> None:
+    pruner = make_pruner()
+    loader = emprune.ArrayLoader(ARRAYS, pruner, batch_size=4)
+    loader.set_epoch(0)
+    planned = pruner.plan.index.clone()
+    for index, _ in loader:
+        pruner.observe(index, loss_of(index))
+        index.floor_divide_(2)
+    assert pruner.plan.index.equal(planned)
+    assert_every_loss_is_its_own(pruner)
+
+
 def test_a_transform_draws_by_seed_epoch_and_batch() -> None:
     assert _batches(0) == _batches(0)
     assert _batches(0) != _batches(1)

@@ -110,6 +110,14 @@ def test_no_warning_where_the_entropy_can_matter(method: emprune.EMP, shape: tup
         pruner.observe(plan.index, torch.rand(5), torch.randn(shape))
 
 
+def test_logits_of_one_class_are_refused_with_the_first_batch() -> None:
+    pruner = make_pruner(emprune.EMP(), num_samples=1000)
+    index = pruner.begin_epoch(0).index[:8]
+    with pytest.raises(emprune.ObservationError, match="class"):
+        pruner.reduce(index, torch.rand(8), torch.randn(8, 1))
+    assert len(pruner.state_dict()["pending"]["index"]) == 0
+
+
 def test_the_warning_points_at_the_training_loop() -> None:
     pruner = make_pruner(emprune.EMP())
     plan = pruner.begin_epoch(0)

@@ -119,6 +119,53 @@ def test_a_first_visit_that_is_not_finite_is_no_visit_to_remember(nonfinite: str
     assert chosen(pruner.begin_epoch(2)) > unseen - chosen(plan)
 
 
+@pytest.mark.parametrize("nonfinite", ["skip", "revisit"])
+@pytest.mark.parametrize("method", [emprune.Greedy(), emprune.RandomPermutation(), emprune.EMP(pool=2)])
+def test_samples_that_never_have_a_finite_loss_do_not_take_over_the_run(method: emprune.Method, nonfinite: str) -> None:
+    pruner = make_pruner(method, num_samples=100, num_epochs=30, keep=0.3, nonfinite=nonfinite)
+    damaged = torch.arange(100) < 40
+    planned = []
+    for epoch in range(30):
+        index = pruner.begin_epoch(epoch).index
+        losses = torch.rand(30).masked_fill(damaged[index], nan)
+        pruner.observe(index, losses, torch.rand(30, 10))
+        planned.append(int(damaged[index].count_nonzero()))
+    assert sum(planned) == 2 * 40
+    assert not any(planned[-20:])
+
+
+def test_where_an_epoch_is_not_full_without_them_they_fill_it() -> None:
+    pruner = make_pruner(num_samples=10, num_epochs=12, keep=0.5, nonfinite="skip")
+    damaged = torch.arange(10) < 8
+    for epoch in range(12):
+        index = pruner.begin_epoch(epoch).index
+        assert len(index.unique()) == 5
+        pruner.observe(index, torch.rand(5).masked_fill(damaged[index], nan))
+    assert {8, 9} < set(index.tolist())
+
+
+def test_a_sample_that_was_given_up_is_as_any_other_once_it_has_a_loss() -> None:
+    pruner = make_pruner(num_samples=4, num_epochs=9, keep=1.0, nonfinite="skip")
+    for epoch in range(4):
+        index = pruner.begin_epoch(epoch).index
+        pruner.observe(index, torch.rand(4).masked_fill(index == 0, nan))
+    index = pruner.begin_epoch(4).index
+    assert bool(pruner.stats.given_up[0])
+    pruner.observe(index, torch.rand(4))
+    pruner.sync()
+    assert bool(pruner.stats.seen.all())
+    assert int(pruner.stats["last_visit"][0]) == 4
+
+
+def test_an_observation_in_vain_after_a_good_one_of_the_same_epoch_is_no_second_visit() -> None:
+    pruner = make_pruner(num_epochs=6, nonfinite="skip")
+    index = pruner.begin_epoch(0).index
+    for losses in (torch.ones(5), torch.full((5,), nan)):
+        pruner.observe(index, losses)
+        pruner.sync()
+    assert pruner.stats["visits"][index].tolist() == [1] * 5
+
+
 @pytest.mark.parametrize("which", ["loss", "memory"])
 @pytest.mark.parametrize("bad", BAD)
 def test_a_memory_term_that_is_not_finite_counts_as_the_loss_does(which: str, bad: float) -> None:

@@ -64,7 +64,7 @@ def test_a_fold_learns_which_samples_are_new() -> None:
     stats.fold(0, torch.tensor([1]), {"loss": torch.ones(1)}, fold)
     stats.fold(1, torch.tensor([0, 1]), {"loss": torch.ones(2)}, fold)
     assert stats["new"].tolist() == [1, 0, 0]
-    stats.forget(torch.tensor([1]))
+    stats.count_failures(1, torch.tensor([1]), forget=True)
     stats.fold(2, torch.tensor([0, 1]), {"loss": torch.ones(2)}, fold)
     assert stats["new"].tolist() == [0, 1, 0]
 

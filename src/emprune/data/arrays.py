@@ -78,7 +78,8 @@ class ArrayLoader(PlannedLoader):
 
         def batch(part: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
             arrays = tuple(array.index_select(0, on_device[part]) for array in self.arrays)
-            return index[part], self._transformed(arrays, generator, int(index[part.start]))
+            # A copy: the rest is the plan's own memory, and a loop may write to what it is given.
+            return index[part].clone(), self._transformed(arrays, generator, int(index[part.start]))
 
         return map(batch, batch_slices(len(index), self.batch_size, place.last))
 

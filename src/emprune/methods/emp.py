@@ -88,8 +88,8 @@ class EMP(Method):
         if memory_term(self.memory) is not prediction_entropy or not isinstance(outputs, Tensor):
             return None
         shape = outputs.shape
-        if len(shape) != 2 or shape[0] != losses.shape[0] or not outputs.is_floating_point():
-            return None
+        if len(shape) != 2 or shape[0] != losses.shape[0] or shape[1] < 2 or not outputs.is_floating_point():
+            return None  # to be measured, and refused, at once
         if shape[1] == 2 and self.ranks_as_greedy(2):
             warnings.warn(
                 f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
