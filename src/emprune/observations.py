@@ -131,6 +131,8 @@ class PendingObservations:
         with torch.no_grad():
             measured = self._measure(losses, outputs)
         for name, values in measured.items():
+            if not isinstance(values, Tensor):
+                raise ObservationError(f"The measured {name!r} must be a (B,) tensor: got {values!r}.")
             if values.shape != losses.shape:
                 raise ObservationError(
                     f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "

@@ -132,11 +132,12 @@ class Schedule:
             ConfigError: If the dataset or the budget is smaller than what a single epoch must visit.
         """
         full = self._full_size(multiple_of if drop_last else num_ranks)
+        if self.keep is not None and self.keep < 1:
+            self._check_deliverable(full, multiple_of)
         if self.is_full(epoch):
             return full
         if self.keep is None:
             return None
-        self._check_deliverable(full, multiple_of)
         budget = self._pruned_budget(full)
         mean = budget / self.num_pruned_epochs
         grain = multiple_of if mean >= multiple_of or drop_last else num_ranks

@@ -289,3 +289,16 @@ def test_a_framework_asks_the_loader_inside_for_its_state_before_the_first_batch
     run.finish()
     run.pruner.sync()
     assert len(run.delivered) == int(run.pruner.stats["visits"].sum()) == run.pruner.state_dict()["spent"]
+
+
+@pytest.mark.parametrize(("num_batches", "message"), [(1, "do not follow the plan"), (2, "ended 7 samples before")])
+def test_a_place_of_another_epoch_skips_nothing_of_a_new_plan(num_batches: int, message: str) -> None:
+    run = Run("greedy", "stateful inside")
+    run.finish(lambda: run.batch == num_batches)
+    pruner, place, _ = run.save()
+    other = Run("greedy", "stateful inside")
+    other.pruner.load_state_dict(pruner)
+    other.loader.set_epoch(1)  # the place is in epoch 0
+    other.place.load_state_dict(place)
+    with pytest.raises(emprune.EpochError, match=message):
+        list(other.loader)

@@ -11,6 +11,7 @@ from emprune.lab.compare import Comparison, adopt, compare, make_queue
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError, StoppedError
 from emprune.lab.experiment import Experiment
+from emprune.lab.store import RunFolder
 from tests.lab.runs import run_small
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
@@ -102,6 +103,10 @@ def test_results_of_several_machines_merge(tmp_path: Path) -> None:
     (tmp_path / "odd.json").write_text('{"runs": [{}]}')
     with pytest.raises(ConfigError, match="a run of it has no settings"):
         adopt(queue, [tmp_path / "odd.json"])
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "result.json").write_text('{"score": 1}')
+    with pytest.raises(ConfigError, match=r"foreign.result\.json is neither .* a run of it has no settings"):
+        adopt(queue, [tmp_path / "foreign"])
     (tmp_path / "text").write_text("none")
     with pytest.raises(ConfigError, match=r"is neither a folder of runs nor a results\.json"):
         adopt(queue, [tmp_path / "text"])
@@ -122,6 +127,36 @@ def test_a_dead_worker_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> Non
 
     with pytest.raises(RunError, match=r"6 of 6 runs did not finish\. A worker process died .*the same command again"):
         run_all(small(), tmp_path, watch=kill_one)
+
+
+def test_a_run_that_fails_in_its_own_way_is_named_and_the_others_finish(tmp_path: Path) -> None:
+    """A last batch of one, whose 1x1 map a batch norm cannot normalise."""
+    experiment = small(
+        ["full", "random-permutation"], [0], epochs=1, train_size=65, batch_size=64, model="small-resnet"
+    )
+    queue = make_queue(experiment, tmp_path)
+    with pytest.raises(RunError, match=r"1 of 2 runs did not finish\. full, seed 0: ValueError: Expected more than 1"):
+        compare(experiment, queue, num_jobs=1)
+    assert [(job.folder / "result.json").exists() for job in queue.jobs] == [False, True]
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
+    experiment = small(["random-permutation"], [0], epochs=400, keep=1)
+    queue = make_queue(experiment, tmp_path)
+    asked: list[int] = []
+
+    def ask(finished: Set[int], visits: Sequence[int]) -> None:
+        for child in multiprocessing.active_children():
+            if visits[0] > 3 * 80 and not asked:
+                asked.append(visits[0])
+                child.terminate()
+
+    with pytest.raises(StoppedError):
+        compare(experiment, queue, num_jobs=1, watch=ask)
+    assert asked
+    state = RunFolder(queue.jobs[0].folder).load_checkpoint()
+    assert state is not None
+    assert 16 * state["tally"]["steps"] >= asked[0]
 
 
 def test_nothing_is_started_when_one_run_is_impossible(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def test_differences_are_named() -> None:
         {"threads": True}, {"seed": -1}, {"train_size": 0}, {"max_lr": 0.0}, {"max_lr": float("nan")},
         {"momentum": 1.0}, {"weight_decay": -1e-4}, {"label_smoothing": 1.0}, {"validation": 1.0},
         {"device": "tpu"}, {"precision": "fp8"}, {"leave_out": -1}, {"leave_out": 0.5},
-        {"epochs": "3"}, {"max_lr": "0.2"}, {"train_size": [100]},
+        {"epochs": "3"}, {"max_lr": "0.2"}, {"train_size": [100]}, {"keep": "0.3"}, {"keep": True}, {"keep": {"a": 1}},
+        {"tail_fraction": "x"}, {"warmup_fraction": False}, {"recalibrate_bn": "no"}, {"compile": 1}, {"model": 3},
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name(setting: dict[str, Any]) -> None:

@@ -23,13 +23,14 @@ def test_the_runs_are_seed_by_seed_at_equal_cost() -> None:
 
 
 def test_infobatch_has_its_own_tail_only_where_none_is_given_and_no_cost_in_its_paper_form() -> None:
-    def cost(method: str, tail: float | None) -> tuple[float | None, float | None]:
-        (config,) = configs([method], [0], keep=0.3, tail_fraction=tail)
+    def cost(method: str, tail: float | None, warmup: float = 0.0) -> tuple[float | None, float | None]:
+        (config,) = configs([method], [0], keep=0.3, tail_fraction=tail, warmup_fraction=warmup)
         return config.keep, config.tail_fraction
 
     assert cost("infobatch", None) == (0.3, None)
     assert cost("infobatch", 0.2) == (0.3, 0.2)
     assert cost("infobatch:prune_ratio=0.5", 0.2) == (None, None)
+    assert cost("infobatch:prune_ratio=0.5", None, warmup=0.1) == (None, None)
 
 
 def test_lists_are_varied_in_every_combination() -> None:
@@ -72,6 +73,11 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ('task = "digits"\nmethods = ["emp"]\nsettings = 3', "`settings` must be a table"),
         ('task = "digits"\nmethods = []', "needs a seed and a method"),
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nrecipe = "slow"', "Unknown recipe of digits"),
+        ('task = "digits"\nmethods = ["emp"]\n[settings]\nrecipe = 3', "`recipe` must be a name: got recipe=3"),
+        (
+            'task = "digits"\nmethods = ["emp"]\n[settings]\nkeep = true',
+            "`keep` must be a number, a share: got keep=T",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_run_is_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 import gzip
 import hashlib
+import http.client
 import os
 import struct
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +58,25 @@ def test_the_first_source_that_has_the_data_is_taken_and_never_asked_again(tmp_p
     assert calls == ["a", "b"]
     assert said == ["made-up: trying a", "made-up: not there", "made-up: trying b"]
     assert os.listdir(tmp_path) == ["made-up"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tarfile.ReadError("not a gzip file"), zipfile.BadZipFile("not a zip"), http.client.IncompleteRead(b""),
+        UnicodeDecodeError("utf-8", b"", 0, 1, "cut short"), EOFError("ended early"), KeyError("train.tsv"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_what_cannot_be_read_is_as_good_as_not_there(error: Exception, tmp_path: Path) -> None:
+    def garbage(folder: Path, data_dir: Path) -> None:
+        raise error
+
+    calls: list[str] = []
+    data_set(source("a", garbage, calls), source("b", write_all, calls)).ensure(tmp_path)
+    assert calls == ["a", "b"]
+    with pytest.raises(DataError, match="could not be fetched.*a: what it gave cannot be read"):
+        data_set(source("a", garbage, calls)).ensure(tmp_path / "other")
 
 
 def test_a_wrong_checksum_or_a_missing_file_is_refused_and_the_next_source_tried(tmp_path: Path) -> None:

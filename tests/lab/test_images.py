@@ -208,6 +208,12 @@ def test_folders_that_are_no_data_are_refused(tmp_path: Path) -> None:
         get_task(f"image-folder:{tmp_path / 'two'}").load(tmp_path / "cache")
 
 
+def test_label_noise_that_is_none_is_refused() -> None:
+    split = get_task("digits").load(None).train
+    with pytest.raises(ConfigError, match=r"`label_noise` must make at least one label wrong: got label_noise=0\.01"):
+        divide(Splits(split, split), train_size=40, label_noise=0.01)
+
+
 def test_label_noise_is_exact_nested_and_only_in_what_is_trained_on() -> None:
     digits = get_task("digits").load(None)
     clean, few, many = (divide(digits, validation=0.1, label_noise=share) for share in (0.0, 0.1, 0.4))

@@ -42,6 +42,13 @@ def test_a_finished_run_is_recognised_and_kept(finished_run: Path) -> None:
     assert (finished_run / "result.json").read_bytes() == before
 
 
+def test_a_result_of_other_settings_is_refused_where_it_lies_alone(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_bytes((finished_run / "result.json").read_bytes())
+    with pytest.raises(RunExistsError, match="keep: 0.3 and 0.5"):
+        RunFolder.open(tmp_path, small_config(keep=0.5))
+    assert RunFolder.open(tmp_path, small_config()).finished
+
+
 def test_damaged_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RunError, match=r"config\.json cannot be read .*Delete its folder"):

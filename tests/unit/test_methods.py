@@ -84,6 +84,12 @@ def test_a_static_subset_does_not_follow_its_ranking() -> None:
     assert set(pruner.begin_epoch(1).index.tolist()) == first == {7, 8, 9}
 
 
+def test_a_static_subset_keeps_a_rankings_precision() -> None:
+    ranking = 1 + 1e-9 * torch.arange(1000, dtype=torch.float64)
+    pruner = emprune.DataPruner(emprune.StaticSubset(ranking), num_samples=1000, num_epochs=2, keep=0.1)
+    assert set(pruner.begin_epoch(0).index.tolist()) == set(range(900, 1000))
+
+
 @pytest.mark.parametrize("loss", [3e19, 3e38])
 @pytest.mark.parametrize("alpha", [0.2, 0.8, 1.0])
 def test_ucb_survives_a_loss_whose_square_is_beyond_float32(loss: float, alpha: float) -> None:

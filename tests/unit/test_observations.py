@@ -260,6 +260,13 @@ def test_indices_on_a_device_are_checked_when_they_are_folded(
     assert pruner.epoch == 0
 
 
+@pytest.mark.parametrize("memory", [0.5, None])
+def test_a_memory_term_must_be_a_tensor(memory: Any) -> None:
+    pruner, index = begun(emprune.EMP(memory=lambda outputs: memory))
+    with pytest.raises(emprune.ObservationError, match=rf"'memory' must be a \(B,\) tensor: got {memory}"):
+        pruner.observe(index[:2], LOSSES[:2], LOSSES[:2])
+
+
 def test_a_method_must_measure_the_same_in_every_batch() -> None:
     class Moody(emprune.Greedy):
         def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:

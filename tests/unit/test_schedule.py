@@ -85,6 +85,7 @@ def test_the_warm_up_is_a_share_of_the_visits() -> None:
     assert sum(schedule.num_kept_per_epoch()) == 6000
 
 
+@pytest.mark.filterwarnings("ignore:InfoBatch at keep")
 @pytest.mark.parametrize(
     ("keep", "num_epochs", "tail_epochs"),
     [(0.3, 200, 25), (0.3, 60, 8), (0.1, 60, 3), (0.2, 10, 1), (0.05, 20, 0), (1, 8, 1)],
@@ -211,6 +212,13 @@ def test_a_keep_that_dropped_batches_cannot_reach_is_refused_with_one_they_can()
     met = dataclasses.replace(schedule, keep=0.896).num_kept_per_epoch(multiple_of=128, drop_last=True)
     assert sum(met) == 20 * 896
     assert abs(sum(schedule.num_kept_per_epoch(multiple_of=128)) - 19000) <= 64
+
+
+def test_so_is_one_of_a_run_that_is_all_warm_up_and_tail() -> None:
+    schedule = emprune.Schedule(num_samples=1000, num_epochs=3, keep=0.9999, warmup_epochs=1, tail_epochs=2)
+    with pytest.raises(emprune.ConfigError, match="cannot be met: a full epoch delivers 768 of the 1000"):
+        schedule.num_kept_per_epoch(multiple_of=384, drop_last=True)
+    assert schedule.num_kept_per_epoch(multiple_of=384) == [1000] * 3
 
 
 def test_a_cost_that_follows_from_the_losses_has_no_sizes() -> None:

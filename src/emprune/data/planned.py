@@ -68,6 +68,7 @@ class PlannedLoader(ABC):
         self._plan: EpochPlan | None = None
         self._place = _NOWHERE
         self._resumed: Place | None = None
+        self._may_skip = False
         self._check_length(num_samples)
         self._sizing: dict[str, Any] = {
             "multiple_of": pruner.num_ranks * batch_size * accumulation,
@@ -97,10 +98,12 @@ class PlannedLoader(ABC):
                 many batches of it.
         """
         self._check_length(self._dataset_length())
+        was_planned = epoch == self.pruner.epoch
         plan = self.pruner.begin_epoch(epoch, multiple_of=self._sizing["multiple_of"], drop_last=self.drop_last)
         if plan is not self._plan:
             self._place = Place(self._share(plan))
             self._plan, self._resumed = plan, None
+            self._may_skip = self._resumes_itself and was_planned  # nothing of a new plan was delivered elsewhere
 
     def __len__(self) -> int:
         """Batches of the current epoch on this rank; before the first `set_epoch`, epoch 0's."""
@@ -270,7 +273,7 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
     def _check_turn(self, index: Tensor) -> None:
         if self._place.is_next(index) or self._failed or not self._loader._in_order:
             return
-        if self._num_batches == 0 and self._loader._resumes_itself and self._place.skip_to(index):
+        if self._num_batches == 0 and self._loader._may_skip and self._place.skip_to(index):
             return
         raise EpochError(f"The batches do not follow the plan. {_ADVICE}")
 
@@ -279,7 +282,7 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
             return
         self._ended = True
         missing = len(self._place.remaining)
-        was_over = self._num_batches == 0 and self._loader._resumes_itself and self._place.is_whole
+        was_over = self._num_batches == 0 and self._loader._may_skip and self._place.is_whole
         if missing and not self._failed and not was_over:
             raise EpochError(f"The batches ended {missing} samples before the end of the plan. {_ADVICE}") from None
         if self._loader._plan is self._plan:

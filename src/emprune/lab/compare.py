@@ -189,16 +189,21 @@ def _results_in(source: Path) -> Iterator[tuple[dict[str, Any], Path | None]]:
     """The results of finished runs in a results.json, or in all the run folders below a folder, and those folders."""
     if source.is_dir():
         for path in sorted(source.rglob("result.json")):
-            yield RunFolder(path.parent).result(), path.parent
+            yield _with_settings(RunFolder(path.parent).result(), path), path.parent
         return
     try:
         results = json.loads(source.read_text())["runs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source} is neither a folder of runs nor a results.json ({error}).") from error
     for result in results:
-        if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
-            raise ConfigError(f"{source} is neither a folder of runs nor a results.json: a run of it has no settings.")
-        yield result, None
+        yield _with_settings(result, source), None
+
+
+def _with_settings(result: Any, source: Path) -> dict[str, Any]:
+    """Return a run's result, or raise ConfigError if it is none."""
+    if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
+        raise ConfigError(f"{source} is neither a folder of runs nor a results.json: a run of it has no settings.")
+    return result
 
 
 def _run(
@@ -213,7 +218,7 @@ def _run(
         except BaseException:
             _stop(running, board)
             raise
-    if len(finished) < len(jobs) and stop():
+    if len(finished) < len(jobs) and (stop() or not failures):  # or a worker alone was asked to stop
         raise StoppedError("Stopped; nothing is lost.")
     if failures:
         unfinished = f"{len(jobs) - len(finished)} of {len(jobs)} runs did not finish. "
@@ -252,6 +257,5 @@ def _failures(future: "Future[None]", job: Job) -> list[str]:
         return []
     if isinstance(error, BrokenProcessPool):
         return [WORKER_DIED]
-    if isinstance(error, (EmpruneError, OSError)):
-        return [f"{job.config.method}, seed {job.config.seed}: {error}"]
-    raise error
+    kind = "" if isinstance(error, (EmpruneError, OSError)) else f"{type(error).__name__}: "
+    return [f"{job.config.method}, seed {job.config.seed}: {kind}{error}"]

@@ -20,6 +20,7 @@ from emprune.lab.tasks import Recipe, Task, TextTask, get_task
 __all__ = ["RunConfig"]
 
 DEFAULT_KEEP = 0.3
+FLAG = "true or false"
 OPTIMIZERS = {"images": ("sgd", "lars"), "texts": ("adamw",)}
 SCHEDULES_OF = {"images": tuple(SCHEDULES), "texts": ("linear",)}
 IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
@@ -99,6 +100,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         task = get_task(self.task)
         object.__setattr__(self, "task", task.name)
+        self._check_types()
         self.spec.make()
         object.__setattr__(self, "method", str(self.spec))
         self._check_kind("texts" if isinstance(task, TextTask) else "images")
@@ -167,6 +169,16 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return f"{self.spec.slug}-{digest[:8]}"
 
+    def _check_types(self) -> None:
+        """Refuse what a file may hold in place of what is meant, where nothing else looks."""
+        for name, kind, rule in (("model", str, "a name"), ("recalibrate_bn", bool, FLAG), ("compile", bool, FLAG)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ConfigError(f"`{name}` must be {rule}: got {name}={value!r}.")
+        for name in ("keep", "warmup_fraction", "tail_fraction"):  # in which range, is for the schedule to say
+            if getattr(self, name) is not None:
+                _check(name, getattr(self, name), float, lambda value: True, "a number, a share")
+
     def _check_kind(self, kind: str) -> None:
         """Refuse what makes no sense for images, or for texts."""
         for name, choices in (("optimizer", OPTIMIZERS[kind]), ("schedule", SCHEDULES_OF[kind])):
@@ -229,6 +241,8 @@ class RunConfig:
 def _recipe(task: Task, name: str | None) -> Recipe:
     if name is None or name == "default":
         return task.recipe
+    if not isinstance(name, str):
+        raise ConfigError(f"`recipe` must be a name: got recipe={name!r}.")
     if name not in task.recipes:
         raise unknown_name(f"recipe of {task.name}", name, ["default", *task.recipes])
     return task.recipes[name]

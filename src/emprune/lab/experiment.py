@@ -126,16 +126,14 @@ class Experiment:
         """The settings of every run, seed by seed, so that an early look compares like with like.
 
         All methods get the same cost, warm-up and tail. `full` keeps everything and has neither; InfoBatch in its paper
-        form has no planned cost and its own tail.
+        form has no planned cost, of which a warm-up could be a share, and its own tail.
         """
         configs = []
         for seed, method in itertools.product(self.seeds, self.methods):
             spec = MethodSpec.parse(method, objective=get_task(self.task).objective)
             cost = dict(settings)
-            if spec.name == "full":
+            if spec.name == "full" or spec.options.get("prune_ratio") is not None:
                 cost.update(keep=None, tail_fraction=None, warmup_fraction=None)
-            elif spec.options.get("prune_ratio") is not None:
-                cost.update(keep=None, tail_fraction=None)
             configs.append(RunConfig.for_task(self.task, str(spec), seed=seed, **cost))
         return configs
 

@@ -151,7 +151,9 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer"])
         self.pruner.load_state_dict(state["pruner"])
         self.loader.load_state_dict(state["loader"])
-        if self.ranks.rank > 0:
+        if self.ranks.rank > 0:  # the first rank's is saved; another's only must not begin from the start again
+            place = (self.pruner.epoch, int(self.loader.state_dict()["num_delivered"]))
+            torch.manual_seed(derive_seed(self.config.seed, "resumed", self.ranks.rank, *place))
             return
         torch.set_rng_state(state["random"])
         if self.compute.device.type == "cuda" and state["random_cuda"] is not None:

@@ -134,6 +134,8 @@ class RunFolder:
     def config(self) -> RunConfig | None:
         """Return the settings the folder's run was started with, or None if it holds no run."""
         values = self._read_json("config.json")
+        if values is None and self.finished:
+            values = self.result().get("config")
         return None if values is None else RunConfig.from_json(values)
 
     def result(self) -> dict[str, Any]:

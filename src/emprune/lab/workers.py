@@ -98,10 +98,15 @@ def _load_splits(task: str, subset: tuple[int | None, float, float, float], data
 
 
 def start_worker(board: Board) -> None:
-    """Prepare a worker process: Ctrl-C is the parent's to handle, and a worker does not outlive its parent."""
+    """Prepare a worker process, which does not outlive its parent.
+
+    Ctrl-C is the parent's to handle. SIGTERM, which a job's time limit may send to every process of a group, makes the
+    workers leave their checkpoints.
+    """
     global _board
     _board = board
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: board.ask_to_stop())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from emprune.errors import ConfigError
@@ -40,7 +41,9 @@ class StaticSubset(Method):
             raise ConfigError(f"`ranking` must be a float tensor of shape (N,): got {found}.")
         if not ranking.isfinite().all():
             raise ConfigError("`ranking` must be finite: got NaN or infinite values. Rank those samples explicitly.")
-        object.__setattr__(self, "ranking", ranking.detach().float().cpu().clone())
+        object.__setattr__(
+            self, "ranking", ranking.detach().to(torch.promote_types(ranking.dtype, torch.float32)).cpu().clone()
+        )
 
     def check(self, *, num_samples: int, keep: float | None) -> None:
         """Raise ConfigError unless there is one score per sample."""

@@ -1,10 +1,14 @@
 """Data sets on disk: collected from the first source that has them, verified, put in place at once, never again."""
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
+import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +23,13 @@ NOTE = "source.json"
 
 class SourceError(Exception):
     """A source does not have the data; the text says why, in a few words."""
+
+
+UNREADABLE = (
+    SourceError, tarfile.TarError, zipfile.BadZipFile, zlib.error, http.client.HTTPException, EOFError, ValueError,
+    KeyError,
+)  # fmt: skip
+"""What a source raises that has something else, or a part of it: a damaged archive, a page in its place."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +99,10 @@ class DataSet:
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{self.name}-") as temporary:
                 try:
                     self._collect(source, Path(temporary) / self.name)
-                except SourceError as error:
-                    failures.append(f"{source.name}: {error}")
-                    say(f"{self.name}: {error}")
+                except UNREADABLE as error:
+                    what = error if isinstance(error, SourceError) else f"what it gave cannot be read: {error!r}"
+                    failures.append(f"{source.name}: {what}")
+                    say(f"{self.name}: {what}")
                     continue
                 _put_in_place(Path(temporary) / self.name, folder)
                 return

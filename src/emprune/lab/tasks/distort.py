@@ -22,13 +22,22 @@ def with_label_noise(y: Tensor, fraction: float, *, num_classes: int) -> Tensor:
         fraction: Share of wrong labels, in [0, 1).
         num_classes: Classes C, at least 2.
 
+    Raises:
+        ConfigError: If so small a share of so few labels is none of them.
+
     Example:
         >>> y = torch.zeros(10, dtype=torch.int64)
         >>> int((with_label_noise(y, 0.3, num_classes=5) != y).sum())
         3
     """
+    num_wrong = round(fraction * len(y))
+    if fraction > 0 and num_wrong == 0:
+        raise ConfigError(
+            f"`label_noise` must make at least one label wrong: got label_noise={fraction} of {len(y)} samples. "
+            "Raise it, or leave it out."
+        )
     random = np.random.default_rng(NOISE_SEED)
-    wrong = torch.from_numpy(random.permutation(len(y))[: round(fraction * len(y))])
+    wrong = torch.from_numpy(random.permutation(len(y))[:num_wrong])
     offset = torch.from_numpy(random.integers(1, num_classes, len(y)))
     noisy = y.clone()
     noisy[wrong] = (y[wrong] + offset[wrong]) % num_classes
