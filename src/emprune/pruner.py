@@ -346,12 +346,15 @@ class DataPruner:
             StateError: If the state's format, method, options, dataset size or run differ; nothing is loaded then.
         """
         check_state(state, self._run_settings())
-        self.stats.load_state_dict(state["columns"])
-        self._plan, self._planned, self._weights = None, None, None
+        plan = None
         if state["plan"] is not None:
             epoch, index, weight = (state["plan"][name] for name in ("epoch", "index", "weight"))
             weight = None if weight is None else weight.cpu()  # torch.load may have put it elsewhere
-            self._adopt(EpochPlan(epoch, index.cpu(), weight, self.num_samples), state["chosen"])
+            plan = EpochPlan(epoch, index.cpu(), weight, self.num_samples)
+        self.stats.load_state_dict(state["columns"])
+        self._plan, self._planned, self._weights = None, None, None
+        if plan is not None:
+            self._adopt(plan, state["chosen"])
         self._pending.load(state["pending"]["index"], state["pending"]["measured"])
         self._churn, self._observed, self._spent = state["churn"], state["observed"], state["spent"]
         self.planning_seconds = state["planning_seconds"]
