@@ -58,6 +58,12 @@ def test_at_a_keep_of_a_tenth_or_less_nothing_is_preferred(losses: Tensor, data:
     assert selection.index.equal(other.index)
 
 
+def test_the_warning_of_it_points_at_who_made_the_pruner() -> None:
+    with pytest.warns(UserWarning, match="prefers nothing") as caught:
+        emprune.DataPruner(emprune.InfoBatch(), num_samples=100, num_epochs=20, keep=0.1)
+    assert caught[0].filename == __file__
+
+
 @pytest.mark.parametrize("keep", [0.11, 0.3, 1.0])
 def test_above_that_the_hardest_are_kept(keep: float, recwarn: pytest.WarningsRecorder) -> None:
     emprune.InfoBatch().check(num_samples=100, keep=keep)

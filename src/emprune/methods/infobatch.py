@@ -73,7 +73,7 @@ class InfoBatch(Method):
             warnings.warn(
                 f"InfoBatch at keep={keep} prefers nothing: its weights are at most {1 / (1 - _MAX_RATIO):.0f}, so "
                 f"that it keeps a uniform part of all samples, as Random does. Raise keep, or use Random.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def prefers_nothing(self, keep: float | None) -> bool:
