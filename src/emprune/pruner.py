@@ -194,7 +194,8 @@ class DataPruner:
         size = self.schedule.num_kept(
             epoch, spent=self._spent, multiple_of=multiple_of, num_ranks=self.num_ranks, drop_last=drop_last
         )
-        self._fold_pending(f"begin_epoch({epoch}) of {'any number of' if size is None else size} samples")
+        quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
+        self._fold_pending(f"begin_epoch({epoch}) of {'any number of' if size is None else size} samples in {quantum}")
         self._check_observed()
         self._weights = None  # of the last plan, which has them still; planning needs the room
         if self.schedule.is_full(epoch):

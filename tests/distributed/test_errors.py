@@ -56,6 +56,16 @@ def another_batch_size() -> None:
     loader.set_epoch(0)
 
 
+def another_batch_size_in_a_full_epoch() -> None:
+    loader = make_loader("arrays", make_pruner("full"), batch_size=4 + 2 * dist.get_rank())
+    loader.set_epoch(0)
+
+
+def dropped_on_one_alone() -> None:
+    loader = make_loader("arrays", make_pruner(keep=0.5), batch_size=4, drop_last=dist.get_rank() == 1)
+    loader.set_epoch(0)
+
+
 def another_call() -> None:
     pruner = begun()
     if pruner.rank:
@@ -126,14 +136,29 @@ WRONG: dict[str, tuple[Callable[[], None], type[emprune.EmpruneError], str]] = {
     "another batch size": (
         another_batch_size,
         emprune.RankError,
-        "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 40 samples on rank 0 and begin_epoch(0) "
-        "of 36 samples on rank 1. Do they have the same batch size and accumulation, and load the same state?",
+        "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 40 samples in multiples of 8 on rank 0 "
+        "and begin_epoch(0) of 36 samples in multiples of 12 on rank 1. Do they have the same batch size and "
+        "accumulation, and load the same state?",
+    ),
+    "another batch size in a full epoch": (
+        another_batch_size_in_a_full_epoch,
+        emprune.RankError,
+        "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 96 samples in multiples of 8 on rank 0 "
+        "and begin_epoch(0) of 96 samples in multiples of 12 on rank 1. Do they have the same batch size and "
+        "accumulation, and load the same state?",
+    ),
+    "batches dropped on one alone": (
+        dropped_on_one_alone,
+        emprune.RankError,
+        "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 48 samples in multiples of 8 on rank 0 "
+        "and begin_epoch(0) of 48 samples in multiples of 8, none short on rank 1. Do they have the same batch size "
+        "and accumulation, and load the same state?",
     ),
     "another call": (
         another_call,
         emprune.RankError,
-        "All ranks must call begin_epoch and sync alike: got begin_epoch(1) of 48 samples on rank 0 and sync() in "
-        "epoch 0 on rank 1. Do they have the same batch size and accumulation, and load the same state?",
+        "All ranks must call begin_epoch and sync alike: got begin_epoch(1) of 48 samples in multiples of 24 on rank 0 "
+        "and sync() in epoch 0 on rank 1. Do they have the same batch size and accumulation, and load the same state?",
     ),
     "another state": (
         another_state,
@@ -264,9 +289,9 @@ def test_a_rank_that_is_gone(ranks: RankPool, how: str, num_ranks: int) -> None:
     results = ranks.run(gone, how, num_ranks=num_ranks, timeout=TIMEOUT, dying=[last] if how == "dies" else [])
     for rank, (message, chained, seconds) in enumerate(results[:last]):
         assert message == (
-            "A rank did not take part in the merge of begin_epoch(1) of 24 samples: it died, or did not come within "
-            "the process group's timeout. Every rank must call begin_epoch and sync as often as the others. This is "
-            f"rank {rank} of {num_ranks}; the other's own error, if it left one, is in its log."
+            "A rank did not take part in the merge of begin_epoch(1) of 24 samples in multiples of 24: it died, or did "
+            "not come within the process group's timeout. Every rank must call begin_epoch and sync as often as the "
+            f"others. This is rank {rank} of {num_ranks}; the other's own error, if it left one, is in its log."
         )
         assert chained
         assert seconds < TIMEOUT + 2

@@ -250,6 +250,42 @@ def test_a_checkpoint_without_the_pruner_is_refused(tmp_path: Path) -> None:
         make_trainer().fit(Module(), ckpt_path=str(tmp_path / "saved.ckpt"))
 
 
+def test_another_trainer_on_the_same_loader_is_refused() -> None:
+    trainer, module = make_trainer(), Bare()
+    module.pruner = runs.make_pruner()
+    module.loader = prepare(trainer, runs.make_dataloader(), module.pruner)
+    with pytest.raises(emprune.ConfigError, match="Call `prepare` for this trainer too"):
+        make_trainer().fit(module)
+    trainer.fit(module)
+    with pytest.raises(emprune.ConfigError, match="Call `prepare` for this trainer too"):
+        make_trainer().fit(module)
+
+
+def test_evaluating_a_checkpoint_leaves_the_pruner_alone(tmp_path: Path) -> None:
+    saving = callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}")
+    trainer, module = make_trainer(callbacks=[saving]), Module()
+    trainer.fit(module)
+    before = module.pruner.state_dict()
+    trainer.validate(module, ckpt_path=str(tmp_path / "epoch=1.ckpt"), verbose=False)
+    assert_same_state(module.pruner.state_dict(), before)
+
+
+class WithIterator(Module):
+    def training_step(self, dataloader_iter: Any) -> torch.Tensor:  # type: ignore[override]
+        batch, _, _ = next(dataloader_iter)
+        return super().training_step(batch, 0)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:You are using the `dataloader_iter` step flavor", "ignore:Found `dataloader_iter` argument"
+)
+def test_a_module_that_takes_its_batches_itself() -> None:
+    module = WithIterator()
+    make_trainer().fit(module)
+    assert module.result.num_steps == module.loader.total_steps
+    assert runs.flat(module.result.delivered) == runs.flat(module.result.plans)
+
+
 class Reporting(Module):
     """Writes what its rank did."""
 

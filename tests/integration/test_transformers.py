@@ -27,6 +27,7 @@ from transformers import (
     PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
+    TrainerCallback,
     XLNetConfig,
     XLNetLMHeadModel,
     default_data_collator,
@@ -270,6 +271,37 @@ def test_evaluation_and_prediction_are_never_observed(tmp_path: Path) -> None:
     assert len(trainer.predict(Sentences()).predictions) == NUM_SAMPLES
     assert_same_state(pruner.state_dict(), before)
     assert int(pruner.visits.sum()) == sum(map(len, trainer.delivered.values()))
+
+
+class Looking(TrainerCallback):
+    """Makes a loader of its own in mid-training, and looks at a batch."""
+
+    trainer: Any
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        loader = self.trainer.get_train_dataloader()
+        assert len(loader) > 0
+        assert INDEX_KEY in next(iter(loader))
+
+
+def test_a_loader_that_is_made_in_mid_training_changes_nothing(tmp_path: Path) -> None:
+    results = []
+    for looking in (False, True):
+        trainer = make_trainer(tmp_path, make_pruner())
+        if looking:
+            Looking.trainer = trainer
+            trainer.add_callback(Looking())
+        trainer.train()
+        assert trainer.delivered == trainer.planned
+        results.append((trainer.delivered, trainer.state.global_step))
+    assert results[0] == results[1]
+    assert results[0][1] == trainer.state.max_steps
+
+
+def test_the_last_epoch_is_folded_at_the_end(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, pruner := make_pruner())
+    trainer.train()
+    assert int(pruner.stats["visits"].sum()) == sum(map(len, trainer.delivered.values()))
 
 
 def test_the_mixin_prunes_a_subclass_of_the_trainer(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ def train(folder: Path, *, resume: bool) -> dict[str, Any]:
     trainer.train(resume_from_checkpoint=str(folder / "run" / "checkpoint-6") if resume else None)
     assert trainer.lr_scheduler is not None
     metrics = trainer.evaluate()
-    pruner.sync()
     return {
         "steps": (trainer.state.global_step, trainer.state.max_steps),
         "learning_rate": trainer.lr_scheduler.get_last_lr()[0],

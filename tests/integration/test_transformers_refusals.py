@@ -91,6 +91,21 @@ def test_a_run_is_not_trained_twice(tmp_path: Path) -> None:
         trainer.train()
 
 
+@pytest.mark.parametrize("remove_unused_columns", [True, False])
+def test_a_collator_that_sorts_its_list_is_refused(tmp_path: Path, remove_unused_columns: bool) -> None:
+    """Also where the Trainer hands it another list than the one it was given."""
+    trainer = make_trainer(tmp_path, make_pruner(), remove_unused_columns=remove_unused_columns)
+    collate = trainer.data_collator
+
+    def sorting(samples: list[Any]) -> Any:
+        samples.sort(key=lambda sample: -int(sample["input_ids"][0]))
+        return collate([{name: value for name, value in sample.items() if name != "note"} for sample in samples])
+
+    trainer.data_collator = sorting
+    with pytest.raises(emprune.ConfigError, match="must keep the samples and their order"):
+        trainer.train()
+
+
 def test_a_batch_must_be_a_dict(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, make_pruner())
     trainer.data_collator = lambda samples: [torch.stack([sample["input_ids"] for sample in samples])]

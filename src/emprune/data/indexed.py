@@ -13,7 +13,15 @@ from torch.utils.data import Dataset, get_worker_info
 
 from emprune.errors import ConfigError
 
-__all__ = ["IndexedCollate", "IndexedDataset", "IndexedSamples", "IndexedWorkerInit", "PackedIndex", "unpacked"]
+__all__ = [
+    "InOrder",
+    "IndexedCollate",
+    "IndexedDataset",
+    "IndexedSamples",
+    "IndexedWorkerInit",
+    "PackedIndex",
+    "unpacked",
+]
 
 PackedIndex: TypeAlias = npt.NDArray[np.int64]
 
@@ -75,7 +83,21 @@ class IndexedCollate:
         The index is NumPy's: from a worker that travels inside the message, where a tensor would bring a shared-memory
         file of its own. `unpacked` makes a tensor of it.
         """
-        samples = batch.samples
+        return np.array(batch.index, dtype=np.int64), InOrder(self.collate_fn)(batch.samples)
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """The user's collate function, refused where it changes the list that it is given.
+
+    Args:
+        collate_fn: The user's function.
+    """
+
+    collate_fn: Callable[[Any], Any]
+
+    def __call__(self, samples: Any) -> Any:
+        """Return the user's batch."""
         before = list(samples) if isinstance(samples, list) else None
         collated = self.collate_fn(samples)
         if before is not None and not _is_same(before, samples):
@@ -84,7 +106,7 @@ class IndexedCollate:
                 "the list it was given. Sort in the model instead, as pack_padded_sequence(..., enforce_sorted=False) "
                 "does, and filter the dataset beforehand."
             )
-        return np.array(batch.index, dtype=np.int64), collated
+        return collated
 
 
 def unpacked(batch: tuple[PackedIndex, Any]) -> tuple[Tensor, Any]:

@@ -1,8 +1,9 @@
 """Lightning: a loader whose epochs may shrink, and the callback that plans them and keeps the pruner."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from emprune.data.loader import PrunedLoader
@@ -12,6 +13,7 @@ from emprune.pruner import DataPruner
 try:
     from lightning import Callback, LightningModule, Trainer
     from lightning.pytorch.callbacks import GradientAccumulationScheduler
+    from lightning.pytorch.trainer.states import TrainerFn
 except ModuleNotFoundError as error:
     if error.name != "lightning":
         raise
@@ -52,10 +54,25 @@ def prepare(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPruner) -
     settings: Any = trainer  # Lightning sets these attributes where type checkers do not see it
     _check_ranks(trainer, dataloader, pruner)
     _check_epochs(settings, pruner)
-    loader = PrunedLoader(dataloader, pruner, accumulation=settings.accumulate_grad_batches)
+    loader = FitLoader(dataloader, pruner, accumulation=settings.accumulate_grad_batches)
     others = [callback for callback in settings.callbacks if not isinstance(callback, PruningCallback)]
-    settings.callbacks = [PruningCallback(loader), *others]
+    settings.callbacks = [PruningCallback(loader, trainer), *others]
     return loader
+
+
+class FitLoader(PrunedLoader):
+    """A PrunedLoader for one fit: another trainer would train on its last plan over and over, and plan nothing."""
+
+    is_fitting = False
+    """Whether the trainer that it was prepared for is in its fit."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        if not self.is_fitting:
+            raise ConfigError(
+                "This loader is for the `fit` of the trainer that it was prepared with, which has not begun or is "
+                "over. Call `prepare` for this trainer too, with a new pruner."
+            )
+        return super().__iter__()
 
 
 class PruningCallback(Callback):
@@ -69,14 +86,24 @@ class PruningCallback(Callback):
 
     Args:
         loader: The loader that `prepare` made.
+        trainer: The trainer that it was made for.
     """
 
-    def __init__(self, loader: PrunedLoader) -> None:
-        self.loader = loader
+    def __init__(self, loader: FitLoader, trainer: Trainer) -> None:
+        self.loader, self.trainer = loader, trainer
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first epoch, or go on with the restored one."""
+        self.loader.is_fitting = True
         self._begin()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the loader to other trainers."""
+        self.loader.is_fitting = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the loader likewise."""
+        self.loader.is_fitting = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the next epoch where a checkpoint was saved after the last batch of one, whose end is not repeated."""
@@ -107,7 +134,7 @@ class PruningCallback(Callback):
         metrics = {"kept_fraction": pruner.plan.kept_fraction, "planning_seconds": pruner.planning_seconds}
         if pruner.churn is not None:
             metrics["churn"] = pruner.churn
-        pl_module.log_dict({f"pruning/{name}": value for name, value in metrics.items()}, sync_dist=True)
+        pl_module.log_dict({f"pruning/{name}": value for name, value in metrics.items()}, sync_dist=True, batch_size=1)
         self._plan_next()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -120,7 +147,9 @@ class PruningCallback(Callback):
         return self.loader.pruner.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the pruner's state."""
+        """Take over the pruner's state; not where the checkpoint is only evaluated, as by `test(ckpt_path="best")`."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return
         self.loader.pruner.load_state_dict(state_dict)
         self._begin()  # some strategies restore after on_fit_start
 

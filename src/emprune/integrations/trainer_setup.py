@@ -1,5 +1,6 @@
 """What the Trainer integration asks of the training arguments, and of the DataLoader that the Trainer makes."""
 
+import copy
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,9 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 from transformers import TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.trainer_utils import RemoveColumnsCollator
 
-from emprune.data.indexed import PackedIndex, unpacked
+from emprune.data.indexed import InOrder, PackedIndex, unpacked
 from emprune.errors import ConfigError
 from emprune.pruner import DataPruner
 
@@ -66,7 +68,7 @@ class IndexInBatch:
 
 def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
     """Return a DataLoader as the Trainer made it, before accelerate divided its batches among the ranks."""
-    options = {name: getattr(loader, name) for name in _LOADER_OPTIONS}
+    options = {name: getattr(loader, name) for name in _LOADER_OPTIONS} | {"collate_fn": _watched(loader.collate_fn)}
     batches: Any = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
     if type(batches) is not BatchSampler:
         return DataLoader(loader.dataset, batch_sampler=batches, **options)
@@ -76,6 +78,14 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
     return DataLoader(
         loader.dataset, batch_size=batches.batch_size, sampler=sampler, drop_last=batches.drop_last, **options
     )
+
+
+def _watched(collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a collator that is refused where it changes its list, of which the Trainer's own wrapper makes another."""
+    if isinstance(collate_fn, RemoveColumnsCollator):
+        collate_fn = copy.copy(collate_fn)
+        collate_fn.data_collator = InOrder(collate_fn.data_collator)
+    return collate_fn
 
 
 def predicts_next(model: Any, *, smoothed: bool = False) -> bool:

@@ -88,22 +88,27 @@ class PrunedTrainerMixin(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the Trainer's own DataLoader, made to deliver this rank's share of the plan."""
-        accumulation, num_ranks = self.args.gradient_accumulation_steps, self.pruner.num_ranks
-        self._loader = PrunedLoader(unprepared(super().get_train_dataloader()), self.pruner, accumulation=accumulation)
-        self._loader.loader.collate_fn = IndexInBatch(self._loader.loader.collate_fn)
-        quantum = num_ranks * self._loader.batch_size * accumulation
-        self._sizes = self.pruner.schedule.num_kept_per_epoch(
-            multiple_of=quantum, num_ranks=num_ranks, drop_last=self._loader.drop_last
-        )
-        self._num_updates = [-(-size // quantum) for size in self._sizes]
-        self._planned_for = {"samples_per_step": quantum, "drop_last": self._loader.drop_last}
-        return self._loader.loader
+        """Return the Trainer's own DataLoader, made to deliver this rank's share of the plan, in the pruner's epoch."""
+        accumulation = self.args.gradient_accumulation_steps
+        loader = PrunedLoader(unprepared(super().get_train_dataloader()), self.pruner, accumulation=accumulation)
+        loader.loader.collate_fn = IndexInBatch(loader.loader.collate_fn)
+        if self.pruner.epoch >= 0:  # for whoever looks at it during or after training
+            loader.set_epoch(self.pruner.epoch)
+        self._newest_loader = loader
+        return loader.loader
 
     def set_initial_training_values(
         self, args: TrainingArguments, dataloader: DataLoader[Any]
     ) -> tuple[int, int, int, int, int, int | None, int]:
         """Return the planned epochs, epoch 0's updates, samples, visits, batch size, epoch 0's batches, and steps."""
+        self._loader = self._newest_loader  # the one that is trained on, whichever are made later
+        num_ranks, drop_last = self.pruner.num_ranks, self._loader.drop_last
+        quantum = num_ranks * self._loader.batch_size * args.gradient_accumulation_steps
+        self._sizes = self.pruner.schedule.num_kept_per_epoch(
+            multiple_of=quantum, num_ranks=num_ranks, drop_last=drop_last
+        )
+        self._num_updates = [-(-size // quantum) for size in self._sizes]
+        self._planned_for = {"samples_per_step": quantum, "drop_last": drop_last}
         planned = (self.pruner.num_epochs, self._num_updates[0], self.pruner.num_samples, sum(self._sizes))
         return *planned, self.get_total_train_batch_size(args), len(self._loader), sum(self._num_updates)
 
@@ -126,6 +131,8 @@ class PrunedTrainerMixin(Trainer):
         self._kept = {name: value for name, value in kept.items() if value is not None}
         kwargs |= {"steps_in_epoch": len(self._loader), "num_update_steps_per_epoch": self._num_updates[epoch]}
         super()._run_epoch(*args, **kwargs)
+        if self.control.should_training_stop or epoch + 1 == self.pruner.num_epochs:
+            self.pruner.sync()  # so that the pruner's columns hold the whole run on every rank
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
