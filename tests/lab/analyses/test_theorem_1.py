@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from emprune.lab.analyses.runs import OUTPUTS
 from emprune.lab.analyses.stored_information import Terms, coin_entropy
 from emprune.lab.analyses.theorem_1 import Theorem1, clean_labels
-from emprune.lab.errors import RunError
-from tests.lab.analyses.support import experiment_of, pretended, runs_of
+from tests.lab.analyses.support import experiment_of, runs_of
 
 SHARES = st.floats(0, 1)
 
@@ -90,9 +89,3 @@ def test_the_terms_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
         assert told["label_entropy"]["mean"] == pytest.approx(coin_entropy(0.25) + 0.25 * math.log(9))
         assert told["fitted"]["mean"] <= told["cap_lowest"]["mean"] + 1e-9 <= told["cap_proved"]["mean"] + 2e-9
     assert any("a surrogate of ours" in remark for remark in conclusion.remarks)
-
-
-def test_without_a_wrong_label_there_is_nothing_to_say(tmp_path: Path) -> None:
-    run = pretended(tmp_path / "0", label_noise=0.001)
-    with pytest.raises(RunError, match="made none of so few labels wrong"):
-        Theorem1().conclude(experiment_of("theorem-1", label_noise=0.001), [run])
