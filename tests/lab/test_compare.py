@@ -141,7 +141,7 @@ def test_a_run_that_fails_in_its_own_way_is_named_and_the_others_finish(tmp_path
 
 
 def test_a_worker_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
-    experiment = small(["random-permutation"], [0], epochs=400, keep=1)
+    experiment = small(["random-permutation"], [0], epochs=5000, keep=1)
     queue = make_queue(experiment, tmp_path)
     asked: list[int] = []
 
