@@ -16,7 +16,7 @@ import numpy as np
 import typer
 from scipy.stats import permutation_test, rankdata
 
-from emprune.lab.comparison import outcome
+from emprune.lab.comparison import held_out_loss, outcome
 from emprune.lab.report.records import Run
 from emprune.lab.specs import MEMORY_TERMS
 from emprune.lab.statistics import Estimate, holm, paired_difference
@@ -257,7 +257,7 @@ def tuned(runs: Runs) -> Iterator[str]:
 def regime(runs: Runs) -> Iterator[Finding]:
     """Correlate EMP's gain with what random permutation has fitted, and with its gap, which is in no family."""
     fitted = correlation(runs, "fitted share", lambda result: float(result["fitted_fraction"]), "greater")
-    gap = correlation(runs, "gap", lambda result: float(result["validation_loss"] - result["probe_loss"]), "less")
+    gap = correlation(runs, "gap", lambda result: held_out_loss(result) - float(result["probe_loss"]), "less")
     yield fitted
     yield Finding(gap.what, f"{gap.found}, p {gap.p_value:.3f}", math.nan)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from contrasts import VARIED, Result, Runs, Setting, read
 
-from emprune.lab.comparison import outcome
+from emprune.lab.comparison import held_out_loss, outcome
 from emprune.lab.statistics import mean_interval
 
 
@@ -27,17 +27,12 @@ class Side:
     fixed: dict[str, Any]
 
     def at(self, runs: Runs) -> dict[Setting, dict[int, Result]]:
-        """Return its results by all that is fixed on neither side."""
+        """Return its results in each of the settings that it leaves open."""
         found = {}
         for (setting, method), own in runs.items():
             if method == self.method and self.fixed.items() <= dict(setting).items():
                 found[setting] = own
         return found
-
-
-def held_out_loss(result: Result) -> float:
-    """Return the loss on what the outcome was measured on."""
-    return float(result.get("validation_loss", result["loss"]))
 
 
 MEASURES: dict[str, tuple[Callable[[Result], float], str]] = {

@@ -14,6 +14,8 @@ from emprune.testing import SyntheticTask, assert_same_state, run_epochs
 from tests.property.strategies import METHODS, Run, runs, tied, untied
 from tests.unit.support import after_full_epoch, as_memory, chosen
 
+pytestmark = pytest.mark.filterwarnings("ignore:InfoBatch at keep")  # drawn keeps may be that low
+
 methods = st.sampled_from(sorted(METHODS))
 
 

@@ -85,6 +85,7 @@ def test_the_warm_up_is_a_share_of_the_visits() -> None:
     assert sum(schedule.num_kept_per_epoch()) == 6000
 
 
+@pytest.mark.filterwarnings("ignore:InfoBatch at keep")
 @pytest.mark.parametrize(
     ("keep", "num_epochs", "tail_epochs"),
     [(0.3, 200, 25), (0.3, 60, 8), (0.1, 60, 3), (0.2, 10, 1), (0.05, 20, 0), (1, 8, 1)],

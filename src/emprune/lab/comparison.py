@@ -8,7 +8,7 @@ from typing import Any
 
 from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
 
-__all__ = ["Fit", "Row", "outcome", "scored_part", "summarise", "unequal_cost"]
+__all__ = ["Fit", "Row", "held_out_loss", "outcome", "scored_part", "summarise", "unequal_cost"]
 
 Result = Mapping[str, Any]
 
@@ -86,6 +86,11 @@ def outcome(result: Result) -> float:
     return float(result.get(f"{part}score", result[f"{part}accuracy"]))
 
 
+def held_out_loss(result: Result) -> float:
+    """Return the loss that a run ends with where its outcome is measured: the validation part, else the test set."""
+    return float(result.get("validation_loss", result["loss"]))
+
+
 def unequal_cost(results: Sequence[Result]) -> str | None:
     """Say how runs of equal cost differ in optimizer steps or in the learning rate they end at; None if they do not.
 
@@ -113,7 +118,7 @@ def _fit(runs: Mapping[int, Result], other: Mapping[int, Result] | None) -> Fit 
     if any("probe_loss" not in result for part in (runs, other or {}) for result in part.values()):
         return None
     train = _difference(runs, other, lambda result: float(result["probe_loss"]))
-    held_out = _difference(runs, other, lambda result: float(result.get("validation_loss", result["loss"])))
+    held_out = _difference(runs, other, held_out_loss)
     return None if train is None or held_out is None else Fit(train, held_out)
 
 

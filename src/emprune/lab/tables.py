@@ -146,19 +146,15 @@ def unlike_precision(precisions: Iterable[str]) -> list[str]:
 
 def method_notes(configs: Sequence[RunConfig]) -> list[str]:
     """Say which methods rank as greedy does because there are two classes, and which prefer nothing, if any do."""
-    uniform = sorted({str(config.spec) for config in configs if config.spec.prefers_nothing(config.keep)})
-    why = "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does"
-    return _greedy_note(configs) + [f"{why}: {', '.join(uniform)}."] * bool(uniform)
-
-
-def _greedy_note(configs: Sequence[RunConfig]) -> list[str]:
     tasks = [(config.spec, get_task(config.task)) for config in configs]
     specs = [(spec, task.num_classes) for spec, task in tasks if task.objective == "classification"]
-    same = sorted({str(spec) for spec, num_classes in specs if spec.ranks_as_greedy(num_classes)})
-    if not same:
-        return []
-    what = "On two classes EMP with a beta below"
-    return [f"{what} {TWO_CLASS_BETA} ranks exactly as the loss alone, as greedy does: {', '.join(same)}."]
+    same = {str(spec) for spec, num_classes in specs if spec.ranks_as_greedy(num_classes)}
+    uniform = {str(config.spec) for config in configs if config.spec.prefers_nothing(config.keep)}
+    found = {
+        f"On two classes EMP with a beta below {TWO_CLASS_BETA} ranks exactly as the loss alone, as greedy does": same,
+        "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does": uniform,
+    }
+    return [f"{what}: {', '.join(sorted(methods))}." for what, methods in found.items() if methods]
 
 
 def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:
