@@ -198,6 +198,7 @@ def launched_ranks() -> Iterator[Ranks]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    os.environ.setdefault("TORCH_DIST_INIT_BARRIER", "1")  # or a rank may be refused, and gone, as others still connect
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         yield Ranks()

@@ -72,17 +72,23 @@ class RankPool:
         deadline = time.monotonic() + _PATIENCE
         outcomes = [self._outcome(rank, deadline) for rank in range(num_ranks)]
         self._workers = [worker for worker in self._workers if worker[0].is_alive()]
+        if any(how == "raised" for how, _ in outcomes):  # torch may number their next groups differently
+            self._end()
         for rank, (how, found) in enumerate(outcomes):
             assert how == ("died" if rank in dying else "returned"), f"rank {rank} {how}: {found}"
         return [pickle.loads(found) if how == "returned" else None for how, found in outcomes]
 
     def close(self) -> None:
         """End the processes."""
+        self._end()
+        shutil.rmtree(self._folder)
+
+    def _end(self) -> None:
         for process, connection in self._workers:
             connection.close()
             process.join(5)
             process.kill()
-        shutil.rmtree(self._folder)
+        self._workers = []
 
     def _start(self) -> tuple[Any, Connection]:
         ours, theirs = self._context.Pipe()
@@ -108,6 +114,7 @@ class RankPool:
 def _serve(connection: Connection) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
+    os.environ["TORCH_DIST_INIT_BARRIER"] = "1"  # or one may leave the group while another still connects to it
     connection.send("ready")
     while True:
         try:
