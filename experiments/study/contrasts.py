@@ -94,7 +94,7 @@ def judgement(ours: Sequence[str], infobatch: str) -> list[Contrast]:
     rivals = [*([rival] for rival in RIVALS), ["emp", "emp:beta=5"]]  # a task has one of the two
     return [
         *(Contrast(ours, rival, never, at_best=True, above=-0.3) for rival in rivals if set(rival).isdisjoint(ours)),
-        *(Contrast(ours, [rival], lambda s: s["keep"] == 0.1, at_best=True) for rival in (*RANDOM, infobatch)),
+        *(Contrast(ours, [rival], at_best=True, where=lambda s: s["keep"] == 0.1) for rival in (*RANDOM, infobatch)),
         Contrast(ours, ["full"], never, at_best=True, where=lambda s: s["keep"] == 0.3, above=-0.5),
     ]
 
@@ -164,10 +164,18 @@ def read(paths: Iterable[Path]) -> Runs:
     }
 
 
-def findings(runs: Runs, contrast: Contrast) -> Iterator[Finding]:
-    """Return what a contrast finds at each of its places, which are named by what differs among all runs."""
-    settings = [dict(setting) for setting, _ in runs]
-    differing = [name for name in VARIED if len({setting[name] for setting in settings}) > 1]
+@dataclass(frozen=True)
+class Difference:
+    """What a contrast comes to at one place, of which `setting` is a part: who was compared, and the estimate."""
+
+    setting: Config
+    ours: str
+    theirs: str
+    estimate: Estimate
+
+
+def differences(runs: Runs, contrast: Contrast) -> Iterator[Difference]:
+    """Return what a contrast comes to at each place that has runs of both sides."""
     groups: dict[Any, dict[tuple[Setting, str], dict[int, float]]] = {}
     for (setting, method), own in runs.items():
         config = dict(setting)
@@ -181,14 +189,21 @@ def findings(runs: Runs, contrast: Contrast) -> Iterator[Finding]:
             continue
         ours, high = best(group, contrast.ours, at_best=contrast.at_best)
         theirs, low = best(group, contrast.theirs, at_best=contrast.at_best)
-        difference = paired_difference(high, low)
-        if difference is None:
-            continue
-        common = dict(next(iter(group))[0])
-        names = ["keep"] if contrast.at_best else [name for name in differing if name not in ("task", "train_size")]
-        where = ", ".join([common["task"], *(f"{name} {common[name]}" for name in names)])
-        p_value = difference.p_value if contrast.primary(common) else math.nan
-        yield Finding(f"{where}: {ours} − {theirs}", in_words(difference, contrast.above), p_value)
+        estimate = paired_difference(high, low)
+        if estimate is not None:
+            yield Difference(dict(next(iter(group))[0]), ours, theirs, estimate)
+
+
+def findings(runs: Runs, contrast: Contrast) -> Iterator[Finding]:
+    """Return what a contrast finds at each of its places, which are named by what differs among all runs."""
+    settings = [dict(setting) for setting, _ in runs]
+    differing = [name for name in VARIED if len({setting[name] for setting in settings}) > 1]
+    names = ["keep"] if contrast.at_best else [name for name in differing if name not in ("task", "train_size")]
+    for found in differences(runs, contrast):
+        where = ", ".join([found.setting["task"], *(f"{name} {found.setting[name]}" for name in names)])
+        p_value = found.estimate.p_value if contrast.primary(found.setting) else math.nan
+        words = in_words(found.estimate, contrast.above)
+        yield Finding(f"{where}: {found.ours} − {found.theirs}", words, p_value)
 
 
 def best(
@@ -201,7 +216,9 @@ def best(
 
 
 def placed(method: str, setting: Setting) -> str:
-    """Return a method with the peak and the tail that it was run with."""
+    """Return a method with the peak and the tail that it was run with; not full training, which is in all settings."""
+    if method == "full":
+        return method
     at = dict(setting)
     return f"{method} (lr {at['max_lr']:g}, tail {at['tail_fraction']})"
 

@@ -1,4 +1,4 @@
-"""The picture of accuracy against measured time, drawn of results whose values are known."""
+"""The pictures of the results: texts that stand in them, and what is refused, on results whose values are known."""
 
 import json
 import re
@@ -12,7 +12,8 @@ from tests.lab.runs import small_config
 
 pytest.importorskip("matplotlib", reason="the extra dev has it")
 
-SCRIPT = Path(__file__).parents[2] / "experiments/picture.py"
+SCRIPT = Path(__file__).parents[2] / "experiments/study/picture.py"
+FOREST = SCRIPT.with_name("forest.py")
 METHODS = ("full", "random-permutation", "infobatch:normalize=true", "emp:pool=2")
 
 
@@ -66,3 +67,26 @@ def test_gains_and_the_rival_s_losses_stand_above_each_other_by_visits(tmp_path:
     assert {"2.1", "6", "18", "54", "digits, 160 images", "visits per image in the run"} <= set(texts)
     assert {"random permutation", "InfoBatch, normalised", "EMP, pool 2", "trained on", "not trained on"} <= set(texts)
     assert "full training" not in texts
+
+
+def test_the_judgement_has_a_panel_per_task_a_row_per_rival_and_a_colour_per_keep(tmp_path: Path) -> None:
+    digits = results((0.3, 0.1))["runs"]
+    others = [result_of(small_config("full", task="simclr-digits", seed=seed)) for seed in range(3)]
+    for method in ("emp:pool=2", "greedy"):
+        others += [
+            result_of(small_config(method, task="simclr-digits", seed=seed, keep=keep))
+            for keep in (0.3, 0.1)
+            for seed in range(3)
+        ]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"runs": digits + others}))
+    outcome = call_script(FOREST, path, "--out", tmp_path / "judgement")
+    assert outcome.exit_code == 0, outcome.output
+    texts = re.findall(r">([^<>\n]+)</text>", (tmp_path / "judgement-dark.svg").read_text())
+    assert {"digits", "simclr-digits", "random permutation", "greedy", "full training", "−0.3, the margin"} <= set(
+        texts
+    )
+    assert {"keep 0.3", "keep 0.1"} <= set(texts)
+    refused = call_script(FOREST, path, "--finalist", "emp:pool=3", "--out", tmp_path / "other")
+    assert refused.exit_code == 2
+    assert "must name one method of digits: got none" in refused.output

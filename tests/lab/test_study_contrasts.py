@@ -135,6 +135,7 @@ def test_the_judgement_asks_three_questions(tmp_path: Path) -> None:
     (near,) = [line for line in lines if "above -0.5" in line]
     assert "keep 0.3" in near
     assert "above -0.5: yes" in near
+    assert near.endswith("− full")
 
 
 def test_identical_runs_are_not_inferior(tmp_path: Path) -> None:

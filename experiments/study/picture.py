@@ -1,11 +1,12 @@
 """Draw accuracy against measured training time, or gains against visits, as SVG for light and for dark pages.
 
-python experiments/picture.py experiments/timed-{fashion-mnist,clinc150}/results.json --out docs/accuracy-against-time
-python experiments/picture.py experiments/study/e2-*/results.json --against visits --out docs/gain-against-visits
+python experiments/study/picture.py experiments/timed-{fashion-mnist,clinc150}/results.json \
+    --out docs/accuracy-against-time
+python experiments/study/picture.py experiments/study/e2-*/results.json --against visits --out docs/gain-against-visits
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -141,6 +142,23 @@ def draw_method(axes: Axes, method: str, runs: Sequence[Result], colour: str) ->
             axes.annotate(f"{keep:.0%} of the visits", (right, height), fontsize=9, **place)
 
 
+def draw_themed(draw: Callable[[], None], out: Path) -> None:
+    """Have a picture drawn for light and for dark pages, and say where it is.
+
+    Args:
+        draw: Leaves it as matplotlib's current figure.
+        out: OUT-light.svg and OUT-dark.svg are written.
+    """
+    mpl.use("svg")
+    for theme, ink in INK.items():
+        with mpl.rc_context(STYLE | dict.fromkeys(INKED, ink)):
+            draw()
+            path = out.with_name(f"{out.name}-{theme}.svg")
+            plt.savefig(path, metadata={"Date": None})
+            plt.close()
+        typer.echo(path)
+
+
 def main(
     results: Annotated[list[Path], typer.Argument(help="The comparisons' results.json, a panel each.", exists=True)],
     out: Annotated[Path, typer.Option(help="OUT-light.svg and OUT-dark.svg are written.")],
@@ -150,14 +168,7 @@ def main(
 ) -> None:
     """Draw what full training, random permutation, InfoBatch and EMP reach."""
     comparisons = [json.loads(path.read_text()) for path in results]
-    mpl.use("svg")
-    for theme, ink in INK.items():
-        with mpl.rc_context(STYLE | dict.fromkeys(INKED, ink)):
-            (draw_times if against is Against.TIME else draw_visits)(comparisons)
-            path = out.with_name(f"{out.name}-{theme}.svg")
-            plt.savefig(path, metadata={"Date": None})
-            plt.close()
-        typer.echo(path)
+    draw_themed(lambda: (draw_times if against is Against.TIME else draw_visits)(comparisons), out)
 
 
 if __name__ == "__main__":
