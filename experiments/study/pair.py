@@ -6,7 +6,7 @@ python experiments/study/pair.py "emp:pool=2 tail_fraction=0.25" "emp:pool=2 tai
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -35,7 +35,10 @@ class Side:
         return found
 
 
-MEASURES: dict[str, tuple[Callable[[Result], float], str]] = {
+Measure = tuple[Callable[[Result], float], str]
+"""What is measured, and how it is written."""
+
+MEASURES: dict[str, Measure] = {
     "outcome": (outcome, ".2f"),
     "training loss": (lambda result: float(result.get("probe_loss", math.nan)), ".3f"),
     "held-out loss": (held_out_loss, ".3f"),
@@ -56,13 +59,18 @@ def parse(text: str) -> Side:
     return Side(method, fixed)
 
 
-def differences(ours: dict[int, Result], theirs: dict[int, Result]) -> str:
+def mean_accuracy_of(classes: Sequence[int]) -> Measure:
+    """Measure the mean accuracy of some classes on the test set."""
+    return lambda result: fmean(result["class_accuracy"][label] for label in classes), ".2f"
+
+
+def differences(ours: dict[int, Result], theirs: dict[int, Result], measures: Mapping[str, Measure]) -> str:
     """Return both sides' means and their paired difference, of all that is measured."""
     common = ours.keys() & theirs.keys()
     if not common:
         raise typer.BadParameter("the two have no seed in common.")
     words = []
-    for name, (measure, digits) in MEASURES.items():
+    for name, (measure, digits) in measures.items():
         high, low = ([measure(side[seed]) for seed in sorted(common)] for side in (ours, theirs))
         gap = mean_interval([a - b for a, b in zip(high, low, strict=True)])
         mean = f"{fmean(high):{digits}} for {fmean(low):{digits}}"
@@ -74,6 +82,9 @@ def main(
     ours: Annotated[str, typer.Argument(help="A method, then settings that single out runs: name=value.")],
     theirs: Annotated[str, typer.Argument(help="What it is compared with, likewise.")],
     paths: Annotated[list[Path], typer.Argument(help="The comparisons' results.json.", exists=True)],
+    classes: Annotated[
+        list[int] | None, typer.Option("--class", help="One of the classes whose mean test accuracy is compared, too.")
+    ] = None,
 ) -> None:
     """Compare two settings wherever all that neither of them names is the same, the first minus the second."""
     runs = read(paths)
@@ -87,11 +98,12 @@ def main(
     ]
     if not pairs:
         raise typer.BadParameter(f"no runs of {ours!r} and {theirs!r} are alike in all else.")
+    measures = MEASURES | ({"accuracy of the classes": mean_accuracy_of(classes)} if classes else {})
     for setting, high, low in pairs:
         where = ", ".join(
             f"{name} {setting[name]}" for name in VARIED if name not in named and setting[name] is not None
         )
-        typer.echo(f"{where}: {differences(high, low)}")
+        typer.echo(f"{where}: {differences(high, low, measures)}")
 
 
 if __name__ == "__main__":

@@ -37,10 +37,10 @@ RUNS = [
 
 @pytest.fixture
 def call(tmp_path: Path) -> Any:
-    def run(ours: str, theirs: str, runs: Iterable[Any] = RUNS) -> Result:
+    def run(ours: str, theirs: str, *options: str, runs: Iterable[Any] = RUNS) -> Result:
         path = tmp_path / "results.json"
         path.write_text(json.dumps({"runs": list(runs)}))
-        return call_script(STUDY / "pair.py", ours, theirs, path)
+        return call_script(STUDY / "pair.py", ours, theirs, path, *options)
 
     return run
 
@@ -57,6 +57,16 @@ def test_a_setting_is_compared_with_another_of_the_same_method(call: Any) -> Non
     assert line.endswith("(5 seeds)")
 
 
+def test_some_classes_alone_are_compared(call: Any) -> None:
+    runs = [
+        {**run, "class_accuracy": [90.0, 50.0 + gain, 30.0 + gain + 2 * run["config"]["seed"], *[0.0] * 7]}
+        for run, gain in zip([*RUNS[:5], *RUNS[10:]], [3.0] * 5 + [0.0] * 5, strict=True)
+    ]
+    outcome = call("emp:pool=2", "greedy", "--class", "1", "--class", "2", runs=runs)
+    assert outcome.exit_code == 0, outcome.output
+    assert "accuracy of the classes 45.00 for 42.00, +3.00" in outcome.output
+
+
 def test_what_neither_names_has_to_be_the_same(call: Any) -> None:
     outcome = call("emp:pool=2", "greedy")
     (line,) = outcome.output.splitlines()
@@ -66,8 +76,8 @@ def test_what_neither_names_has_to_be_the_same(call: Any) -> None:
 
 def test_the_held_out_loss_is_the_validation_part_s_where_there_is_one(call: Any) -> None:
     runs = [{**run, "validation_loss": 7.0, "validation_accuracy": 50.0} for run in RUNS]
-    assert "outcome 50.00 for 50.00, +0.00" in call("emp:pool=2", "greedy", runs).output
-    assert "held-out loss 7.000 for 7.000" in call("emp:pool=2", "greedy", runs).output
+    assert "outcome 50.00 for 50.00, +0.00" in call("emp:pool=2", "greedy", runs=runs).output
+    assert "held-out loss 7.000 for 7.000" in call("emp:pool=2", "greedy", runs=runs).output
 
 
 @pytest.mark.parametrize(
