@@ -279,7 +279,7 @@ EPOCHS: dict[str, tuple[Callable[[emprune.DataPruner], object], str]] = {
     "starting late": (
         lambda fresh: fresh.begin_epoch(2),
         "Epochs come in order, 0 to 3, each planned once: got epoch=2; next is epoch 0. "
-        "A resumed run loads the pruner's state before its first set_epoch.",
+        "A new run takes a new pruner; a resumed one loads its state before its first set_epoch.",
     ),
     "a forgotten reduce": (
         lambda fresh: [fresh.begin_epoch(epoch) for epoch in (0, 1)],
@@ -310,7 +310,7 @@ def test_epochs_out_of_order() -> None:
             pruner.begin_epoch(epoch)
         assert str(caught.value) == (
             f"Epochs come in order, 0 to 3, each planned once: got epoch={epoch}; next is epoch 2, or the current one, "
-            "1, again. A resumed run loads the pruner's state before its first set_epoch."
+            "1, again. A new run takes a new pruner; a resumed one loads its state before its first set_epoch."
         )
         assert_same_state(pruner.state_dict(), before)
 

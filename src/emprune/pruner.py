@@ -17,7 +17,7 @@ from emprune.observations import PendingObservations, check_observation
 from emprune.plan import EpochPlan
 from emprune.planning import full_plan, pruned_plan
 from emprune.schedule import Schedule
-from emprune.state import FORMAT_VERSION, check_state
+from emprune.state import FORMAT_VERSION, check_state, plain
 from emprune.stats import SampleStats
 from emprune.summary import PrunerSummary, summarise
 
@@ -364,10 +364,10 @@ class DataPruner:
         schedule = self.schedule
         return {
             "method": self.method.name,
-            "options": self.method.settings(),
+            "options": {name: plain(value) for name, value in self.method.settings().items()},
             "num_samples": schedule.num_samples,
             "num_epochs": schedule.num_epochs,
-            "keep": schedule.keep,
+            "keep": plain(schedule.keep),
             "warmup_epochs": schedule.warmup_epochs,
             "tail_epochs": schedule.tail_epochs,
             "seed": self.seed,
@@ -390,7 +390,7 @@ class DataPruner:
             again = "" if self._plan is None else f", or the current one, {self.epoch}, again"
             raise EpochError(
                 f"Epochs come in order, 0 to {self.num_epochs - 1}, each planned once: got {epoch=}; {allowed}{again}. "
-                "A resumed run loads the pruner's state before its first set_epoch."
+                "A new run takes a new pruner; a resumed one loads its state before its first set_epoch."
             )
 
     def _check_observed(self) -> None:

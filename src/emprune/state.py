@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from emprune.errors import StateError
 
-__all__ = ["FORMAT_VERSION", "check_state"]
+__all__ = ["FORMAT_VERSION", "check_state", "plain"]
 
 FORMAT_VERSION = 1
 
@@ -21,6 +23,11 @@ _ADVICE = {
     "tail_epochs": "Resume with the tail_fraction the run was started with.",
     "seed": "Resume with the seed the run was started with.",
 }
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy's scalar, as a sweep has it, as Python's own, which loads with ``weights_only=True``."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_state(state: Mapping[str, Any], run: Mapping[str, Any]) -> None:

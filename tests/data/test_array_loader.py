@@ -54,6 +54,16 @@ def test_a_batch_is_the_arrays_at_its_index() -> None:
     assert_every_loss_is_its_own(pruner)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bool])
+def test_arrays_of_any_type(dtype: torch.dtype) -> None:
+    array = torch.arange(22).to(dtype)
+    loader = emprune.ArrayLoader((array,), make_pruner(), batch_size=4)
+    loader.set_epoch(0)
+    for index, (part,) in loader:
+        assert part.dtype == dtype
+        assert part.tolist() == [array[i].item() for i in index]
+
+
 def test_writing_to_a_delivered_index_changes_neither_the_plan_nor_whose_loss_it_is() -> None:
     pruner = make_pruner()
     loader = emprune.ArrayLoader(ARRAYS, pruner, batch_size=4)

@@ -166,6 +166,18 @@ def test_getitems_that_drops_samples() -> None:
         list(loader)
 
 
+def test_getitems_that_sorts_its_list() -> None:
+    class Sorting(Vectorised):
+        def __getitems__(self, index: list[int]) -> list[Tensor]:
+            index.sort()
+            return super().__getitems__(index)
+
+    loader = make_loader(make_pruner(), Sorting(22))
+    loader.set_epoch(0)
+    with pytest.raises(emprune.ConfigError, match="in the order of the indices.* it changed the list"):
+        list(loader)
+
+
 def test_a_dataset_that_changes_its_length() -> None:
     pruner, dataset = make_pruner(), Positions(22)
     loader = make_loader(pruner, dataset)

@@ -84,10 +84,20 @@ def test_a_method_that_decides_its_cost_has_no_planned_steps(tmp_path: Path) -> 
         make_trainer(tmp_path, pruner).train()
 
 
-def test_a_run_is_not_trained_twice(tmp_path: Path) -> None:
+def test_a_run_is_not_trained_twice_but_with_a_new_pruner(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, make_pruner())
     trainer.train()
-    with pytest.raises(emprune.EpochError, match="got epoch=0; no epoch is left"):
+    with pytest.raises(emprune.EpochError, match=r"got epoch=0; no epoch is left.* A new run takes a new pruner"):
+        trainer.train()
+    trainer.pruner = make_pruner()
+    trainer.train()
+    assert trainer.pruner.epoch == trainer.pruner.num_epochs - 1
+
+
+def test_arguments_that_were_changed_later_are_refused_when_training_begins(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, make_pruner())
+    trainer.args.num_train_epochs = 2
+    with pytest.raises(emprune.ConfigError, match="must be the pruner's, 5: got num_train_epochs=2"):
         trainer.train()
 
 

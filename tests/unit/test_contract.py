@@ -69,6 +69,13 @@ class InfiniteScores(emprune.Greedy):
 
 
 @dataclass(frozen=True)
+class WritesToScores(emprune.Greedy):
+    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+        context.scores.sub_(context.scores[context.seen].mean())
+        return super().select(context)
+
+
+@dataclass(frozen=True)
 class NotPlain(emprune.Greedy):
     def settings(self) -> dict[str, Any]:
         return {"key": lambda loss: loss}
@@ -90,6 +97,7 @@ def contract_for(method: emprune.Method) -> MethodContract:
         (HiddenState(), "test_resumes_bit_equal_after_every_batch"),
         (CountsObservations(), "test_the_order_of_observations_is_irrelevant"),
         (CountsObservations(), "test_sync_in_mid_epoch_changes_neither_the_plan_nor_the_outcome"),
+        (WritesToScores(), "test_planning_changes_nothing_that_is_remembered"),
         (ZeroWeights(), "test_weights_are_finite_and_positive"),
         (NotPlain(), "test_settings_are_plain_values_that_say_what_the_method_is"),
     ],

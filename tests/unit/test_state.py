@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -46,6 +47,9 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
 
     state = saved()
     check(state)
+    swept = pruner_of(emprune.EMP(beta=np.float64(2.0), pool=np.linspace(1, 2, 3)[2]), keep=np.linspace(0.1, 0.5, 3)[2])
+    check(swept.state_dict())
+    assert through_disk(swept.state_dict())["run"]["keep"] == 0.5
     assert state["format_version"] == 1
     assert state["run"] == {
         "method": "emp",

@@ -14,6 +14,8 @@ from emprune.randomness import derive_seed
 
 __all__ = ["ArrayLoader", "BatchTransform"]
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 BatchTransform = Callable[..., Sequence[Tensor]]
 """``transform(generator, *arrays) -> arrays``, each (B, ...)."""
 
@@ -77,7 +79,7 @@ class ArrayLoader(PlannedLoader):
         generator = torch.Generator(device)
 
         def batch(part: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-            arrays = tuple(array.index_select(0, on_device[part]) for array in self.arrays)
+            arrays = tuple(_rows(array, on_device[part]) for array in self.arrays)
             # A copy: the rest is the plan's own memory, and a loop may write to what it is given.
             return index[part].clone(), self._transformed(arrays, generator, int(index[part.start]))
 
@@ -93,6 +95,11 @@ class ArrayLoader(PlannedLoader):
                 f"`transform` must return a tuple of arrays, also where it is one: got {type(transformed).__name__}."
             )
         return tuple(transformed)
+
+
+def _rows(array: Tensor, index: Tensor) -> Tensor:
+    """Return an array's rows; index_select is the fastest, but has no unsigned integers other than uint8."""
+    return array[index] if array.dtype in _UNSIGNED else array.index_select(0, index)
 
 
 def _is_array(value: object) -> bool:

@@ -37,10 +37,15 @@ class IndexedSamples:
 class IndexedDataset(Dataset[Any]):
     """The user's dataset, fetched a batch at a time together with the indices.
 
-    A dataset that has `__getitems__` is asked through it, so it stays vectorised.
+    A dataset that has `__getitems__` is asked through it, so it stays vectorised. It must return the samples in the
+    order of the indices, which says whose loss is whose; a DataLoader alone does not need that. One that sorts the list
+    it is given is refused; one that sorts a copy, as for HDF5, and does not put the samples back in order, is not seen.
 
     Args:
         dataset: A map-style dataset.
+
+    Raises:
+        ConfigError: If `__getitems__` changes the indices, or returns more or fewer samples.
     """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
@@ -55,7 +60,13 @@ class IndexedDataset(Dataset[Any]):
     def __getitems__(self, index: list[int]) -> IndexedSamples:
         """Fetch a batch of samples."""
         many = getattr(self.dataset, "__getitems__", None)
-        samples = many(index) if many else [self.dataset[i] for i in index]
+        asked = list(index)
+        samples = many(asked) if many else [self.dataset[i] for i in index]
+        if asked != index:
+            raise ConfigError(
+                "`dataset.__getitems__` must return the samples in the order of the indices, which says whose loss is "
+                "whose: it changed the list it was given. Sort a copy, and put what was read back in order."
+            )
         if isinstance(samples, list) and len(samples) != len(index):
             raise ConfigError(
                 f"`dataset.__getitems__` must return one sample per index: got {len(samples)} for {len(index)} indices."
@@ -104,7 +115,7 @@ class InOrder:
             raise ConfigError(
                 "The `collate_fn` must keep the samples and their order, which say whose loss is whose: it changed "
                 "the list it was given. Sort in the model instead, as pack_padded_sequence(..., enforce_sorted=False) "
-                "does, and filter the dataset beforehand."
+                "does, replace samples in a copy of the list, and filter the dataset beforehand."
             )
         return collated
 

@@ -101,6 +101,7 @@ class PrunedTrainerMixin(Trainer):
         self, args: TrainingArguments, dataloader: DataLoader[Any]
     ) -> tuple[int, int, int, int, int, int | None, int]:
         """Return the planned epochs, epoch 0's updates, samples, visits, batch size, epoch 0's batches, and steps."""
+        self._check_conflicts()  # the arguments may have been changed since
         self._loader = self._newest_loader  # the one that is trained on, whichever are made later
         num_ranks, drop_last = self.pruner.num_ranks, self._loader.drop_last
         quantum = num_ranks * self._loader.batch_size * args.gradient_accumulation_steps
@@ -117,9 +118,12 @@ class PrunedTrainerMixin(Trainer):
         super().log({**logs, **self._kept} if "loss" in logs else logs, *args, **kwargs)
 
     def _validate_args(self) -> None:
+        self._check_conflicts()
+        super()._validate_args()
+
+    def _check_conflicts(self) -> None:
         for message in conflicts(self.args, self.pruner, self.train_dataset):
             raise ConfigError(message)
-        super()._validate_args()
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         epoch = kwargs["epoch"]

@@ -31,7 +31,7 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionContext:
-    """What a method may know when it selects.
+    """What a method may know when it selects. None of it is to be written to: scores may be a column itself.
 
     Args:
         stats: The columns.

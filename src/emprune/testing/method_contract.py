@@ -148,6 +148,15 @@ class MethodContract:
             train_epoch(pruner, task)
             assert pruner.begin_epoch(epoch) is plan
 
+    def test_planning_changes_nothing_that_is_remembered(self) -> None:
+        pruner, task = self.make_pruner(), self.make_task()
+        for epoch in range(self.num_epochs):
+            before = through_disk(pruner.state_dict()["columns"])
+            pruner.begin_epoch(epoch)
+            assert_same_state(pruner.state_dict()["columns"], before)
+            train_epoch(pruner, task)
+            pruner.sync()
+
     def test_sync_in_mid_epoch_changes_neither_the_plan_nor_the_outcome(self) -> None:
         synced, plain, task = self.make_pruner(), self.make_pruner(), self.make_task()
         for epoch in range(self.num_epochs):
