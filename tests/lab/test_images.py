@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import pickle
+import shutil
 import stat
 import tarfile
 from pathlib import Path
@@ -15,12 +16,14 @@ import torch
 from PIL import Image
 
 from emprune.errors import ConfigError
+from emprune.lab.config import RunConfig
 from emprune.lab.errors import DataError
 from emprune.lab.tasks import Split, Splits, cifar, divide, get_task
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from emprune.lab.tasks.image_folder import image_folder
 from emprune.lab.tasks.sources import npm_package
 
+ORIENTATION = 0x0112
 RANDOM = np.random.default_rng(0)
 
 
@@ -206,6 +209,56 @@ def test_folders_that_are_no_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "two" / "cat" / "broken.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"broken\.jpg cannot be read as an image"):
         get_task(f"image-folder:{tmp_path / 'two'}").load(tmp_path / "cache")
+
+
+def test_sixteen_bits_become_eight_and_photographs_are_upright(tmp_path: Path) -> None:
+    write_folder(tmp_path / "scans", {"a": 1, "b": 1})
+    ramp = np.linspace(0, 65_535, 64 * 64).reshape(64, 64)
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "scans" / "a" / "0.png")
+    sideways = Image.fromarray(np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1)))
+    exif = sideways.getexif()
+    exif[ORIENTATION] = 6
+    sideways.save(tmp_path / "scans" / "b" / "0.png", exif=exif)
+    splits = get_task(f"image-folder:{tmp_path / 'scans'}:size=64").load(tmp_path / "cache")
+    x, y = torch.cat([splits.train.x, splits.test.x]), torch.cat([splits.train.y, splits.test.y])
+    scan, photograph = x[y == 0][0, 0].double(), x[y == 1][0, 0]
+    assert (scan - torch.from_numpy(ramp) / 257).abs().max() <= 1
+    assert (photograph == photograph[:, :1]).all()  # what ran from left to right runs from top to bottom
+    assert len(photograph.unique()) == 64
+
+
+def test_images_whose_range_is_not_known_and_bombs_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "odd", {"a": 2, "b": 2})
+    depth = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(depth).save(tmp_path / "odd" / "a" / "depth.tif")
+    with pytest.raises(DataError, match=r"depth\.tif must have 8 or 16 bits .* float32 pixels from 0\.0 to 1\.0"):
+        get_task(f"image-folder:{tmp_path / 'odd'}").load(tmp_path / "cache")
+    write_folder(tmp_path / "bomb", {"a": 2, "b": 2})
+    Image.new("L", (100, 100)).save(tmp_path / "bomb" / "a" / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3_000)
+    with pytest.raises(DataError, match=r"huge\.png cannot be read as an image .*Mend or remove it"):
+        get_task(f"image-folder:{tmp_path / 'bomb'}").load(tmp_path / "cache")
+
+
+def test_settings_tell_an_image_folder_from_one_that_has_changed(tmp_path: Path) -> None:
+    def settings() -> RunConfig:
+        image_folder.cache_clear()  # as in another process
+        return RunConfig.for_task(f"image-folder:{tmp_path / 'pets'}:size=16", "emp")
+
+    write_folder(tmp_path / "pets", {"cat": 10, "dog": 5})
+    before = settings()
+    assert settings() == before
+    shutil.copytree(tmp_path / "pets", tmp_path / "copy")
+    (tmp_path / "pets" / "dog" / "1.png").write_bytes((tmp_path / "pets" / "cat" / "9.png").read_bytes() + b"more")
+    after = settings()
+    assert before.folder_name != after.folder_name
+    assert [difference.split(":")[0] for difference in before.differences(after)] == ["files"]
+    shutil.rmtree(tmp_path / "pets")
+    shutil.copytree(tmp_path / "copy", tmp_path / "pets", copy_function=shutil.copyfile)
+    assert settings() == before
+    assert RunConfig.for_task("digits", "emp", files="x").files is None
 
 
 def test_label_noise_that_is_none_is_refused() -> None:

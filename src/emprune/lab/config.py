@@ -64,6 +64,8 @@ class RunConfig:
         precision: auto, fp32 or bf16.
         threads: CPU threads of torch.
         compile: Train through torch.compile, with whole batches only; needs a C++ compiler on the CPU.
+        files: The task's own, never chosen: a digest of an image folder's files, so that a run does not go on with
+            others, nor is compared with one on others; None for data that a name tells.
 
     Raises:
         ConfigError: If a value is out of range; the message says which.
@@ -96,6 +98,7 @@ class RunConfig:
     precision: str = "auto"
     threads: int = 1
     compile: bool = False
+    files: str | None = None
 
     def __post_init__(self) -> None:
         task = get_task(self.task)
@@ -118,13 +121,14 @@ class RunConfig:
 
         `keep`, where not given, is what the method needs: 1 for `full`, None for InfoBatch's paper form, else 0.3.
         """
-        spec = MethodSpec.parse(method, objective=get_task(task).objective)
-        chosen = dataclasses.asdict(_recipe(get_task(task), recipe))
+        own = get_task(task)
+        spec = MethodSpec.parse(method, objective=own.objective)
+        chosen = dataclasses.asdict(_recipe(own, recipe))
         given = {name: value for name, value in settings.items() if value is not None}
         for name in given:
             if name not in cls.__dataclass_fields__:
                 raise unknown_name("setting", name, cls.__dataclass_fields__)
-        return cls(task=task, method=method, **{"keep": _default_keep(spec), **chosen, **given})
+        return cls(task=task, method=method, **{"keep": _default_keep(spec), **chosen, **given, "files": own.files})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

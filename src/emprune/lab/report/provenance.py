@@ -73,7 +73,7 @@ def _command(group: Group) -> str:
         own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds", _seed_option(group.runs)]
         own += ["--baseline", group.baseline] if group.baseline not in (DEFAULT_BASELINE, None) else []
         own += ["--margin", str(group.margin)] if group.margin is not None else []
-    unlike = [f"{n}={config[n]}" for n in usual if n not in OPTIONS and config[n] != usual[n]]
+    unlike = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, "files") and config[n] != usual[n]]
     remark = f"  # and in an experiment file: {', '.join(unlike)}" if unlike else ""
     return shlex.join(["emprune", *own, *options, "--out", "runs/again"]) + remark
 

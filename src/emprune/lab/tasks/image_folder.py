@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,10 @@ ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".w
 TEST_NAMES = ("test", "val", "valid", "validation")
 TEST_SHARE = 5  # of so many images, one is for testing where the folder has no test part
 TEST_SEED = 0
+DECODING = 2
+"""Of how images are read; what another one left in the cache is not used."""
+
+SIXTEEN_BITS = 65_535
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ def image_folder(name: str) -> ImageTask:
         load=partial(load, path, size, classes),
         augment=partial(augment, pixels=size // 8),
         recipe=Recipe(model="small-resnet", epochs=40, batch_size=128, max_lr=0.2),
+        files=_digest(path, [part for part in (train_part or path, test_part) if part is not None]),
     )
 
 
@@ -130,6 +136,14 @@ def _images(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file())
 
 
+def _digest(path: Path, parts: Sequence[Path]) -> str:
+    """Say in a word which images there are: names and sizes in bytes, which another machine's copy has too."""
+    key = hashlib.sha256()
+    for file in sorted({image for part in parts for image in _images(part)}):
+        key.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+    return key.hexdigest()[:12]
+
+
 def _list(folder: Path, classes: Sequence[str]) -> Listing:
     found = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
     strange = sorted({entry.name for entry in folder.iterdir() if entry.is_dir()} - set(classes))
@@ -141,7 +155,7 @@ def _list(folder: Path, classes: Sequence[str]) -> Listing:
 
 def _decoded(listing: Listing, size: int, cache: Path, say: Callable[[str], None]) -> Split:
     """Return the images, from the cache if they were decoded before and have not changed since."""
-    key = hashlib.sha256(f"{size}".encode())
+    key = hashlib.sha256(f"{DECODING}\0{size}".encode())
     for path in listing.paths:
         status = path.stat()
         key.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
@@ -166,11 +180,26 @@ def _decode_all(paths: Sequence[Path], size: int, file: Path) -> None:
 
 
 def _decode(path: Path, *, size: int) -> NDArray[np.uint8]:
+    """Return (3, size, size) pixels, turned as the camera was held."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError) as error:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as an image ({error}). Mend or remove it.") from error
+    if upright.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
+        upright = Image.fromarray(_eight_bits(np.asarray(upright), path))
+    square = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
     return np.asarray(square).transpose(2, 0, 1)
+
+
+def _eight_bits(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Return 16-bit grey values as 8-bit ones."""
+    if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > SIXTEEN_BITS:
+        raise DataError(
+            f"{path} must have 8 or 16 bits per channel, whose range is known: it has {pixels.dtype} pixels from "
+            f"{pixels.min()} to {pixels.max()}. Save it with 8 or 16 bits."
+        )
+    return np.round(pixels / SIXTEEN_BITS * 255).astype(np.uint8)
