@@ -65,6 +65,18 @@ def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Pa
     assert (tmp_path / "result.json").stat().st_mtime_ns > written
 
 
+@pytest.mark.parametrize("more", [[], ["--resume"], ["--overwrite"]])
+def test_a_folder_of_something_else_stays_as_it_is(more: list[str], tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("checkpoints/epoch-1.pt", "log.jsonl", "visits.npy"):
+        (tmp_path / name).write_text("mine")
+    code, _, stderr = call("run", "digits", *SMALL, "--out", tmp_path, *more)
+    assert code == 2
+    assert f"{tmp_path} holds log.jsonl, visits.npy, checkpoints" in stderr
+    assert "but no run of emprune" in stderr
+    assert {path.name for path in tmp_path.rglob("*")} == {"checkpoints", "epoch-1.pt", "log.jsonl", "visits.npy"}
+
+
 @pytest.mark.parametrize("command", ["compare", "estimate"])
 def test_what_is_no_run_is_refused_under_torchrun(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

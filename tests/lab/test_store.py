@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 
 from emprune.lab import store
 from emprune.lab.errors import RunError, RunExistsError
-from emprune.lab.store import RECORDS, SEAL_BYTES, RunFolder, write_whole
+from emprune.lab.store import FILES, RECORDS, SEAL_BYTES, RunFolder, write_whole
 from tests.lab.runs import small_config
 
 
@@ -47,6 +48,48 @@ def test_a_result_of_other_settings_is_refused_where_it_lies_alone(finished_run:
     with pytest.raises(RunExistsError, match="keep: 0.3 and 0.5"):
         RunFolder.open(tmp_path, small_config(keep=0.5))
     assert RunFolder.open(tmp_path, small_config()).finished
+
+
+@pytest.mark.parametrize("name", [*FILES, "checkpoints/mine.bin"])
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_what_is_no_run_is_never_replaced(name: str, options: dict[str, bool], tmp_path: Path) -> None:
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(RunExistsError, match=f"holds {name.partition('/')[0]}, but no run of emprune.* another --out"):
+        RunFolder.open(tmp_path, small_config(), **options)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text() == '{"architectures": ["BertModel"]}'
+
+
+def test_a_start_that_was_interrupted_can_be_made_again(tmp_path: Path) -> None:
+    with RunFolder(tmp_path).held():
+        (tmp_path / ".config.json.1").write_text('{"ta')
+    assert (tmp_path / store.LOCK).exists()
+    (tmp_path / "notes.txt").write_text("mine")
+    RunFolder.open(tmp_path, small_config())
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_an_overwriting_that_was_interrupted_leaves_an_unfinished_run(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "samples.parquet":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder.open(folder, small_config(), overwrite=True)
+    monkeypatch.undo()
+    assert not RunFolder.open(folder, small_config(), resume=True).finished
+    RunFolder.open(folder, small_config(), overwrite=True)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
 def test_damaged_settings_are_refused(tmp_path: Path) -> None:

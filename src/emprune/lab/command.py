@@ -88,6 +88,7 @@ def run_once(
     with launched_ranks() as ranks, ExitStack() as until_end:
         leads, folder = ranks.rank == 0, RunFolder(out)
         if leads:
+            folder.refuse_foreign()
             known = None if overwrite else folder.config()
             if known is None or not folder.finished:
                 _have_data(config, data_dir, console)

@@ -32,7 +32,10 @@ RECORDS = ("log.jsonl", "visits.npy", "samples.parquet")
 LOCK, LOCK_SECONDS = ".lock", 5.0
 """Who trains in the folder holds this file, and how long is waited for what a killed process left behind to let go."""
 
-FILES = ("result.json", "config.json", CHECKPOINT, PREVIOUS, REFUSED, *RECORDS)
+FILES = ("result.json", CHECKPOINT, PREVIOUS, REFUSED, *RECORDS, "config.json")
+"""In the order in which they are cleared away: half-way the run is not finished, and still known as one."""
+
+TRAINER = "checkpoints"
 
 MARK = b"\nemprune checkpoint "
 FORMAT = b"2"
@@ -55,7 +58,8 @@ class RunFolder:
         """Return the folder for a run about to start or to go on, without ever losing one silently.
 
         Raises:
-            RunExistsError: If the folder holds another run, or this one unfinished and `resume` was not asked for.
+            RunExistsError: If the folder holds another run, or this one unfinished and `resume` was not asked for, or
+                what is no run and has the name of a run's file.
             RunError: If the folder's settings cannot be read.
         """
         folder = cls(path)
@@ -77,9 +81,10 @@ class RunFolder:
         """Return whether the folder holds a run.
 
         Raises:
-            RunExistsError: If it holds one of other settings.
+            RunExistsError: If it holds one of other settings, or what is no run and has the name of a run's file.
             RunError: If its settings cannot be read.
         """
+        self.refuse_foreign()
         known = self.config()
         differing = [] if known is None else known.differences(config)
         if differing:
@@ -88,6 +93,15 @@ class RunFolder:
                 "Use the same settings, start anew with --overwrite, or choose another --out."
             )
         return known is not None
+
+    def refuse_foreign(self) -> None:
+        """Raise RunExistsError if the folder is no run's, and holds what a run would replace."""
+        held = [name for name in (*FILES, TRAINER) if (self.path / name).exists()]
+        if held and not self._is_run():
+            raise RunExistsError(
+                f"{self.path} holds {', '.join(held)}, but no run of emprune, which would replace that. "
+                "Choose another --out, or move it away."
+            )
 
     def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
         """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result.
@@ -133,9 +147,7 @@ class RunFolder:
 
     def config(self) -> RunConfig | None:
         """Return the settings the folder's run was started with, or None if it holds no run."""
-        values = self._read_json("config.json")
-        if values is None and self.finished:
-            values = self.result().get("config")
+        values = self._settings()
         return None if values is None else RunConfig.from_json(values)
 
     def result(self) -> dict[str, Any]:
@@ -246,12 +258,26 @@ class RunFolder:
     @property
     def trainer_checkpoints(self) -> Path:
         """Where the Hugging Face Trainer keeps its own checkpoints until the run is finished."""
-        return self.path / "checkpoints"
+        return self.path / TRAINER
+
+    def _settings(self) -> Any:
+        """What the folder's files give as settings, checked for nothing; None if they give none."""
+        values = self._read_json("config.json")
+        return (self._read_json("result.json") or {}).get("config") if values is None else values
+
+    def _is_run(self) -> bool:
+        """Whether the settings are a run's; those that are damaged may have been."""
+        try:
+            settings = self._settings()
+        except RunError:
+            return True
+        return isinstance(settings, dict) and {"task", "method"} <= settings.keys()
 
     def _clear(self) -> None:
+        self.refuse_foreign()
+        shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
 
     def _sweep(self) -> None:
         """Remove what a killed process was in the middle of writing."""
