@@ -78,7 +78,9 @@ def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path,
     ("content", "message"),
     [(None, "holds no finished run"), ("{", "is neither a folder of runs nor a readable results.json"),
      ("[]", "holds something else than results of emprune"), ('{"accuracy": 1}', "holds something else"),
-     ('{"runs": [{"config": 3}]}', "holds something else"), ('{"runs": []}', "holds no finished run")],
+     ('{"runs": [{"config": 3}]}', "holds something else"), ('{"runs": []}', "holds no finished run"),
+     ('{"runs": [], "experiment": 5}', "`experiment` must be a table: got 5"),
+     ('{"runs": [], "experiment": {"settings": null}}', "`settings` must be a table: got None")],
 )  # fmt: skip
 def test_bad_input_is_a_message_and_exit_code_2(content: str | None, message: str, tmp_path: Path) -> None:
     if content is not None:
@@ -87,6 +89,27 @@ def test_bad_input_is_a_message_and_exit_code_2(content: str | None, message: st
     assert code == 2
     assert message in stderr
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [({"accuracy": None}, "`accuracy` must be a number: got None"), ({"accuracy": "x"}, "must be a number: got 'x'"),
+     ({"machine": "x"}, "`machine` must be a table: got 'x'"), ({"versions": []}, "`versions` must be a table")],
+)  # fmt: skip
+def test_a_damaged_result_is_refused_by_name(damage: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config(), **damage)
+    code, _, stderr = call("report", tmp_path)
+    assert code == 2
+    assert f"{folder / 'result.json'} holds something else than results of emprune: " in stderr
+    assert message in stderr
+
+
+@pytest.mark.parametrize("line", ["{}", "5", '{"summary": {}}', '{"summary": null}', "{"])
+def test_a_damaged_log_counts_as_none(line: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config())
+    (folder / "log.jsonl").write_text(f"{line}\n" * small_config().epochs)
+    assert find_runs([folder]).runs[0].log == []
+    assert "No run has its log" in page_of(folder, out=tmp_path)
 
 
 def test_a_place_that_mixes_tasks_or_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError
+from emprune.lab.results import problem_of
 
 __all__ = ["RunFolder", "write_whole"]
 
@@ -36,6 +37,8 @@ FILES = ("result.json", CHECKPOINT, PREVIOUS, REFUSED, *RECORDS, "config.json")
 """In the order in which they are cleared away: half-way the run is not finished, and still known as one."""
 
 TRAINER = "checkpoints"
+
+ANEW = "Delete its folder, and the run is made anew."
 
 MARK = b"\nemprune checkpoint "
 FORMAT = b"2"
@@ -151,10 +154,17 @@ class RunFolder:
         return None if values is None else RunConfig.from_json(values)
 
     def result(self) -> dict[str, Any]:
-        """Return the result of a finished run."""
+        """Return the result of a finished run.
+
+        Raises:
+            RunError: If there is none, or it is not whole.
+        """
         values = self._read_json("result.json")
         if values is None:
             raise RunError(f"{self.path} holds no finished run.")
+        problem = problem_of(values)
+        if problem is not None:
+            raise RunError(f"{self.path / 'result.json'} is damaged: {problem}. {ANEW}")
         return values
 
     def finish(self, result: Mapping[str, Any], samples: pa.Table) -> None:
@@ -294,9 +304,9 @@ class RunFolder:
         try:
             values = json.loads(path.read_text())
         except ValueError as error:
-            raise RunError(f"{path} cannot be read ({error}). Delete its folder, and the run is made anew.") from error
+            raise RunError(f"{path} cannot be read ({error}). {ANEW}") from error
         if not isinstance(values, dict):
-            raise RunError(f"{path} is not a run's. Delete its folder, and the run is made anew.")
+            raise RunError(f"{path} is not a run's. {ANEW}")
         return values
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:

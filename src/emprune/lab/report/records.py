@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
+from emprune.lab.results import results_at, unlike
 
 __all__ = ["Experiment", "Found", "Run", "find_runs"]
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(RunConfig) if f.default is not dataclasses.MISSING}
-NEEDED = (
-    "accuracy", "visits_fraction", "optimizer_steps", "final_learning_rate", "train_seconds", "num_train", "machine",
-    "versions", "config",
-)  # fmt: skip
-NEEDED_SETTINGS = [f.name for f in dataclasses.fields(RunConfig) if f.default is dataclasses.MISSING]
+RECORD = {"summary": dict, "probe_loss": float | None}
+SUMMARY = dict.fromkeys(("churn", "greedy_overlap", "staleness"), float | None)
+"""What is read of an epoch in the log, and of its summary."""
 
 Experiment = Mapping[str, Any]
 """What `compare` wrote of itself: its task, title, baseline and margin among others."""
@@ -69,7 +68,7 @@ class Run:
             records = [json.loads(line) for line in path.read_text().splitlines()] if path else []
         except (OSError, ValueError):
             return []
-        return records if len(records) == self.config["epochs"] else []
+        return records if len(records) == self.config["epochs"] and all(map(_is_record, records)) else []
 
     @cached_property
     def samples(self) -> pa.Table | None:
@@ -135,13 +134,9 @@ def find_runs(places: Sequence[Path]) -> Found:
     num_unfinished = 0
     for place in places:
         own = []
-        for path in _results_at(place):
-            document = _read(path)
-            if "runs" in document:
-                own += [Run(result) for result in document["runs"]]
-                experiments += [document["experiment"]] if "experiment" in document else []
-            else:
-                own.append(Run(document, path.parent))
+        for results in results_at(place):
+            own += [Run(result, results.folder) for result in results.runs]
+            experiments += [] if results.experiment is None else [results.experiment]
         _check(place, own)
         for run in own:
             key = json.dumps(run.config, sort_keys=True)
@@ -156,31 +151,11 @@ def find_runs(places: Sequence[Path]) -> Found:
     return Found(list(runs.values()), experiments, num_unfinished, len(repeated))
 
 
-def _results_at(place: Path) -> Iterator[Path]:
-    """The files that hold results: folders of runs first, because they hold more than a results.json."""
-    if not place.is_dir():
-        yield place
-        return
-    yield from sorted(place.rglob("result.json"))
-    if (place / "results.json").is_file():
-        yield place / "results.json"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is neither a folder of runs nor a readable results.json ({error}).") from error
-    results = document.get("runs", [document]) if isinstance(document, dict) else [None]
-    if not isinstance(results, list) or not all(_is_result(result) for result in results):
-        raise ConfigError(f"{path} holds something else than results of emprune: name a results.json or a run folder.")
-    return dict(document)
-
-
-def _is_result(result: object) -> bool:
-    if not isinstance(result, dict) or not all(name in result for name in NEEDED):
+def _is_record(record: object) -> bool:
+    """Whether a line of a log is of an epoch."""
+    if not isinstance(record, dict) or any(unlike(record, RECORD, needed=["summary"])):
         return False
-    return isinstance(result["config"], dict) and all(name in result["config"] for name in NEEDED_SETTINGS)
+    return not any(unlike(record["summary"], SUMMARY, needed=SUMMARY))
 
 
 def _check(place: Path, runs: Sequence[Run]) -> None:
