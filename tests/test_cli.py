@@ -130,7 +130,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
             "says what is run, but for --seeds. Leave out --task, --keep.",
         ),
         ("compare digits --margin 0 --out {out}", 2, "`margin` must be positive"),
-        ("compare digits --from {out} --out {out}", 2, "is neither a folder of runs nor a results.json"),
+        ("compare digits --from {out} --out {out}", 2, "is neither a folder of runs nor a readable results.json"),
         ("estimate digits --label-noise 1", 2, "`label_noise` must be in [0, 1)"),
         ("run digits --imbalance 1000 --out {out}", 2, "`imbalance` leaves a class without a sample"),
         ("run simclr-digits --method emp:memory=prediction-entropy --out {out}", 2, "`memory` must be a term for"),

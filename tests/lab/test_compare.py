@@ -1,18 +1,19 @@
 import json
 import multiprocessing
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emprune.errors import ConfigError
-from emprune.lab.compare import Comparison, adopt, compare, make_queue
+from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewhere, make_queue
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError, StoppedError
 from emprune.lab.experiment import Experiment
 from emprune.lab.store import RunFolder
-from tests.lab.runs import run_small
+from tests.lab.reports import call, write_run
+from tests.lab.runs import run_small, small_config
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
 SMALL = {"epochs": 3, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
@@ -81,35 +82,105 @@ def test_varied_settings_make_a_table_each_and_share_their_runs(tmp_path: Path) 
     assert (tmp_path / "table.md").read_text().count("### keep 0.") == 2
 
 
+def take(queue: Queue, *sources: Path) -> int:
+    """Take over what there is, and return how much that was."""
+    found = look_elsewhere(queue, sources)
+    assert len(found.missing) == len(queue.missing) - len(found.elsewhere)
+    adopt(found)
+    return len(found.elsewhere)
+
+
 def test_results_of_several_machines_merge(tmp_path: Path) -> None:
     here, there, third = tmp_path / "here", tmp_path / "there", tmp_path / "third"
     whole = small(["random"], seeds=[0, 1], baseline="random")
     run_here(small(["random"], seeds=[0], baseline="random"), here)
     other = run_here(small(["random"], seeds=[1], baseline="random"), there)
     queue = make_queue(whole, here)
-    assert adopt(queue, [there / "results.json"]) == 1
+    assert take(queue, there / "results.json") == 1
     assert queue.missing == []
-    assert adopt(queue, [there]) == 0  # nothing is taken twice
+    assert take(queue, there) == 0  # nothing is taken twice
     result = written(compare(whole, queue, num_jobs=1), here)
     assert [r["config"]["seed"] for r in result.groups[0].results] == [0, 1]
     assert result.groups[0].results[1]["accuracy"] == other.groups[0].results[0]["accuracy"]
-    assert adopt(make_queue(whole, third), [here]) == 2  # a folder of runs does as well
-    assert adopt(make_queue(small(["random"], [0], max_lr=0.1), tmp_path / "other"), [here]) == 0
+    assert take(make_queue(whole, third), here) == 2  # a folder of runs does as well
+    assert take(make_queue(small(["random"], [0], max_lr=0.1), tmp_path / "other"), here) == 0
     document = json.loads((here / "results.json").read_text())
     for strange in ({"method": "gone"}, {"unheard": 1}):
         document["runs"].insert(0, {**document["runs"][0], "config": {**document["runs"][0]["config"], **strange}})
     (tmp_path / "mixed.json").write_text(json.dumps(document))
-    assert adopt(make_queue(whole, tmp_path / "fourth"), [tmp_path / "mixed.json"]) == 2  # the others are passed over
-    (tmp_path / "odd.json").write_text('{"runs": [{}]}')
-    with pytest.raises(ConfigError, match="a run of it has no settings"):
-        adopt(queue, [tmp_path / "odd.json"])
-    (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / "result.json").write_text('{"score": 1}')
-    with pytest.raises(ConfigError, match=r"foreign.result\.json is neither .* a run of it has no settings"):
-        adopt(queue, [tmp_path / "foreign"])
-    (tmp_path / "text").write_text("none")
-    with pytest.raises(ConfigError, match=r"is neither a folder of runs nor a results\.json"):
-        adopt(queue, [tmp_path / "text"])
+    assert take(make_queue(whole, tmp_path / "fourth"), tmp_path / "mixed.json") == 2  # the others are passed over
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda runs: runs[1].pop("accuracy"), "of run 2, there is no `accuracy`"),
+        (lambda runs: runs[0].update(accuracy="high"), "of run 1, `accuracy` must be a number: got 'high'"),
+        (lambda runs: runs[0].update(machine={}), "there is no `device_name`"),
+        (lambda runs: runs[0]["config"].update(method=5), "`method` must be text: got 5"),
+        (lambda runs: runs[0].pop("config"), "there is no `config`"),
+        (lambda runs: runs.append(5), "of run 10, a result must be a table: got 5"),
+    ],
+)
+def test_what_is_no_result_is_not_taken_over(
+    change: Callable[[Any], object], message: str, comparison: Path, tmp_path: Path
+) -> None:
+    document = json.loads((comparison / "results.json").read_text())
+    change(document["runs"])
+    (tmp_path / "odd.json").write_text(json.dumps(document))
+    queue = make_queue(small(), tmp_path / "here")
+    with pytest.raises(ConfigError, match=f"odd.json holds something else than results of emprune: .*{message}"):
+        look_elsewhere(queue, [tmp_path / "odd.json"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"runs": 5}', "`runs` must be a list: got 5"), ('{"score": 1}', "there is no `accuracy`"),
+     ("none", "is neither a folder of runs nor a readable results.json")],
+)  # fmt: skip
+def test_a_file_of_something_else_is_not_taken_over(content: str, message: str, tmp_path: Path) -> None:
+    for path in (tmp_path / "results.json", tmp_path / "foreign" / "result.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+        source = path if path.name == "results.json" else path.parent
+        with pytest.raises(ConfigError, match=f"{path} .*{message}"):
+            look_elsewhere(make_queue(small(), tmp_path / "here"), [source])
+
+
+def test_a_dry_run_counts_what_it_would_take_over_and_writes_nothing(comparison: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    command = ["compare", "digits", "--methods", "random-permutation,emp", "--seeds", 4, "--epochs", 4]
+    command += ["--train-size", 160, "--batch-size", 16, "--device", "cpu", "--precision", "fp32"]
+    code, stdout, stderr = call(*command, "--from", comparison, "--dry-run", "--out", here)
+    assert code == 0, stderr
+    assert "3 finished runs to take over." in stderr
+    assert "5 runs left" in stdout
+    assert not here.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict.clear, "there is no `accuracy`"),
+        (lambda result: result.pop("machine"), "there is no `machine`"),
+        (lambda result: result.update(accuracy=None), "`accuracy` must be a number: got None"),
+        (lambda result: result.update(accuracy="96.4"), "`accuracy` must be a number: got '96.4'"),
+    ],
+)
+def test_a_damaged_result_is_named_before_anything_is_trained(
+    change: Callable[[Any], object], message: str, tmp_path: Path
+) -> None:
+    config = small_config("random-permutation")
+    folder = write_run(tmp_path / "digits" / config.folder_name / "seed-0", config)
+    result = json.loads((folder / "result.json").read_text())
+    change(result)
+    (folder / "result.json").write_text(json.dumps(result))
+    command = ["compare", "digits", "--methods", "random-permutation", "--seeds", 2, "--epochs", 4]
+    command += ["--train-size", 160, "--batch-size", 16, "--device", "cpu", "--precision", "fp32", "--out", tmp_path]
+    code, _, stderr = call(*command)
+    assert code == 1
+    assert f"{folder / 'result.json'} is damaged: {message}. Delete its folder, and the run is made anew." in stderr
+    assert not (folder.parent / "seed-1").exists()
 
 
 def assert_same_as_alone(config: RunConfig, path: Path, result: dict[str, Any]) -> None:

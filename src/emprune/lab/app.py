@@ -168,7 +168,9 @@ def compare(
         given = {"methods": methods, "baseline": baseline, "margin": margin}
         experiment = _experiment(task, experiment_file, seeds, given, settings)
         where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
-        queue = prepared_queue(experiment, out=where, sources=sources or [], data_dir=data_dir, console=progress)
+        queue = prepared_queue(
+            experiment, out=where, sources=sources or [], dry_run=dry_run, data_dir=data_dir, console=progress
+        )
         if dry_run:
             lines = what_is_left(experiment, queue)
             out.print(queue_table(lines, title=f"{experiment.task}, {where}"))

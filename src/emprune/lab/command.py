@@ -12,7 +12,7 @@ from rich.console import Console
 from emprune.distributed import Ranks, launched_rank, launched_ranks
 from emprune.errors import ConfigError, EmpruneError, RankError
 from emprune.lab import drivers
-from emprune.lab.compare import Comparison, Queue, adopt, compare, make_queue
+from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewhere, make_queue
 from emprune.lab.config import RunConfig
 from emprune.lab.data import have_data
 from emprune.lab.device import Compute
@@ -130,20 +130,29 @@ def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Fo
 
 
 def prepared_queue(
-    experiment: Experiment, *, out: Path, sources: Sequence[Path], data_dir: Path | None, console: Console
+    experiment: Experiment,
+    *,
+    out: Path,
+    sources: Sequence[Path] = (),
+    dry_run: bool = False,
+    data_dir: Path | None,
+    console: Console,
 ) -> Queue:
-    """Have the data at hand, check every run, and take over what was run elsewhere."""
+    """Have the data at hand, check every run, and take over what was run elsewhere, or in a dry run only find it."""
     configs = [config for variant in experiment.variants() for config in variant.configs]
     for config in {config.model: config for config in configs}.values():
         _have_data(config, data_dir, console)
-    queue = make_queue(experiment, out, data_dir=data_dir)
+    queue = look_elsewhere(make_queue(experiment, out, data_dir=data_dir), sources)
+    num_found = len(queue.elsewhere)
+    if not dry_run:
+        queue = adopt(queue)
     if sources:
-        console.print(f"{adopt(queue, sources)} finished runs taken over.", highlight=False)
+        console.print(f"{num_found} finished runs {'to take' if dry_run else 'taken'} over.", highlight=False)
     missing = {job.place for job in queue.missing}
     for remark in unlike_precision(
         Compute.choose(job.config.device, job.config.precision).precision
         if job.place in missing
-        else RunFolder(job.folder).result()["machine"]["precision"]
+        else queue.result(job)["machine"]["precision"]
         for job in queue.jobs
     ):
         console.print(remark, style="yellow", soft_wrap=True)

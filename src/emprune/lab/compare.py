@@ -1,13 +1,12 @@
 """An experiment's runs, in parallel processes; what is finished stays finished."""
 
 import dataclasses
-import itertools
 import json
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from emprune.lab.comparison import Row, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
+from emprune.lab.results import results_at
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder, write_whole
 from emprune.lab.tables import markdown_table, method_notes, notes
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import Board, Job, load_splits, run_job, start_worker
 
-__all__ = ["Comparison", "Group", "Queue", "adopt", "compare", "make_queue"]
+__all__ = ["Comparison", "Group", "Queue", "adopt", "compare", "look_elsewhere", "make_queue"]
 
 FORMAT = 2
 POLL_SECONDS = 0.2
@@ -81,15 +81,25 @@ class Queue:
     Args:
         jobs: All of them.
         places: The place of each variant's runs among the jobs.
+        elsewhere: The results of those that were finished in another place, by their place here, and their folders.
     """
 
     jobs: list[Job]
     places: list[list[int]]
+    elsewhere: Mapping[int, tuple[dict[str, Any], Path | None]] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[Job]:
         """Those that have not come to their end."""
-        return [job for job in self.jobs if not RunFolder(job.folder).finished]
+        return [job for job in self.jobs if job.place not in self.elsewhere and not RunFolder(job.folder).finished]
+
+    def result(self, job: Job) -> dict[str, Any]:
+        """Return the result of one that is not missing.
+
+        Raises:
+            RunError: If it is damaged.
+        """
+        return self.elsewhere[job.place][0] if job.place in self.elsewhere else RunFolder(job.folder).result()
 
 
 def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = None) -> Queue:
@@ -114,30 +124,37 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
     return Queue(list(jobs.values()), places)
 
 
-def adopt(queue: Queue, sources: Iterable[Path]) -> int:
-    """Take over finished runs from elsewhere: another machine's folder of runs, or a results.json.
+def look_elsewhere(queue: Queue, sources: Iterable[Path]) -> Queue:
+    """Return the queue with the finished runs of other places: another machine's folder of runs, or a results.json.
 
-    A run is taken if its settings and seed are exactly those of one that is missing; one whose settings are of another
+    A run is found if its settings and seed are exactly those of one that is missing; one whose settings are of another
     version of emprune is passed over.
-
-    Returns:
-        How many were taken.
 
     Raises:
         ConfigError: If a source is neither.
     """
     missing = {(job.config.folder_name, job.config.seed): job for job in queue.missing}
-    taken = 0
-    for result, source in itertools.chain.from_iterable(map(_results_in, sources)):
-        try:
-            config = RunConfig.from_json(result["config"])
-            job = missing.pop((config.folder_name, config.seed), None)
-        except ConfigError:
-            continue
-        if job is not None and job.config == config:
-            RunFolder(job.folder).adopt(config, result, source=source)
-            taken += 1
-    return taken
+    found = dict(queue.elsewhere)
+    for source in sources:
+        for results in results_at(source):
+            for result in results.runs:
+                job = _job_of(result, missing)
+                if job is not None:
+                    del missing[job.config.folder_name, job.config.seed]
+                    found[job.place] = result, results.folder
+    return dataclasses.replace(queue, elsewhere=found)
+
+
+def adopt(queue: Queue) -> Queue:
+    """Take over what was found elsewhere: return the queue with those runs finished here.
+
+    Raises:
+        RunError: If another process trains in the folder of one.
+    """
+    for place, (result, folder) in queue.elsewhere.items():
+        job = queue.jobs[place]
+        RunFolder(job.folder).adopt(job.config, result, source=folder)
+    return dataclasses.replace(queue, elsewhere={})
 
 
 def compare(
@@ -185,25 +202,13 @@ def _folder(out: Path, config: RunConfig) -> Path:
     return out / get_task(config.task).slug / config.folder_name / f"seed-{config.seed}"
 
 
-def _results_in(source: Path) -> Iterator[tuple[dict[str, Any], Path | None]]:
-    """The results of finished runs in a results.json, or in all the run folders below a folder, and those folders."""
-    if source.is_dir():
-        for path in sorted(source.rglob("result.json")):
-            yield _with_settings(RunFolder(path.parent).result(), path), path.parent
-        return
+def _job_of(result: Mapping[str, Any], jobs: Mapping[tuple[str, int], Job]) -> Job | None:
     try:
-        results = json.loads(source.read_text())["runs"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{source} is neither a folder of runs nor a results.json ({error}).") from error
-    for result in results:
-        yield _with_settings(result, source), None
-
-
-def _with_settings(result: Any, source: Path) -> dict[str, Any]:
-    """Return a run's result, or raise ConfigError if it is none."""
-    if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
-        raise ConfigError(f"{source} is neither a folder of runs nor a results.json: a run of it has no settings.")
-    return result
+        config = RunConfig.from_json(result["config"])
+    except ConfigError:
+        return None
+    job = jobs.get((config.folder_name, config.seed))
+    return job if job is not None and job.config == config else None
 
 
 def _run(

@@ -101,9 +101,9 @@ class RunConfig:
     files: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         task = get_task(self.task)
         object.__setattr__(self, "task", task.name)
-        self._check_types()
         self.spec.make()
         object.__setattr__(self, "method", str(self.spec))
         self._check_kind("texts" if isinstance(task, TextTask) else "images")
@@ -175,7 +175,8 @@ class RunConfig:
 
     def _check_types(self) -> None:
         """Refuse what a file may hold in place of what is meant, where nothing else looks."""
-        for name, kind, rule in (("model", str, "a name"), ("recalibrate_bn", bool, FLAG), ("compile", bool, FLAG)):
+        names = [(name, str, "a name") for name in ("task", "method", "model")]
+        for name, kind, rule in (*names, ("recalibrate_bn", bool, FLAG), ("compile", bool, FLAG)):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ConfigError(f"`{name}` must be {rule}: got {name}={value!r}.")

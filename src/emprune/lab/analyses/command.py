@@ -63,7 +63,7 @@ def _command(analysis: Analysis) -> Callable[..., None]:
                 baseline=baseline,
                 settings=settings,
             )
-            queue = prepared_queue(experiment, out=out_dir, sources=[], data_dir=data_dir, console=progress)
+            queue = prepared_queue(experiment, out=out_dir, data_dir=data_dir, console=progress)
             comparison = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
             comparison.write(out_dir, prefix=f"{analysis.name}-")
             finished = [Run(job, lambda line: progress.print(line, soft_wrap=True)) for job in queue.jobs]
