@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import shutil
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError, StoppedError
 from emprune.lab.experiment import Experiment
 from emprune.lab.store import RunFolder
-from tests.lab.reports import call, write_run
+from tests.lab.reports import call, write_comparison, write_run
 from tests.lab.runs import run_small, small_config
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
@@ -147,11 +148,48 @@ def test_a_file_of_something_else_is_not_taken_over(content: str, message: str, 
             look_elsewhere(make_queue(small(), tmp_path / "here"), [source])
 
 
+def compare_there(methods: str, seeds: int, out: Path, *more: object) -> tuple[int, str, str]:
+    """Compare as the fixture `comparison` does."""
+    settings = ["--epochs", 4, "--train-size", 160, "--batch-size", 16, "--device", "cpu", "--precision", "fp32"]
+    return call("compare", "digits", "--methods", methods, "--seeds", seeds, *settings, "--out", out, *more)
+
+
+def test_results_that_are_nowhere_else_are_not_replaced(comparison: Path, tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    shutil.copy(comparison / "results.json", file)
+    before = file.read_bytes()
+    for more in ([], ["--dry-run"]):
+        code, _, stderr = compare_there("random-permutation", 3, tmp_path, *more)
+        assert code == 2
+        assert f"{file} would be replaced, and holds 9 runs of which {tmp_path} has no folder." in stderr
+        assert f"Choose another --out, or move it away. `--from {file}` takes such runs over." in stderr
+    assert "holds 6 runs" in compare_there("random-permutation", 3, tmp_path, "--from", file)[2]
+    assert "holds 9 runs" in call("compare", "digits", "--out", tmp_path)[2]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert file.read_bytes() == before
+
+
+def test_what_is_no_results_json_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"mine": 1}')
+    code, _, stderr = compare_there("random-permutation", 3, tmp_path)
+    assert code == 2
+    assert f"{tmp_path / 'results.json'} would be replaced, and is none of emprune's. Choose another --out" in stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_results_of_runs_that_have_their_folders_or_are_taken_over_are_replaced(tmp_path: Path) -> None:
+    """All are finished: nothing is trained."""
+    write_comparison(tmp_path)
+    assert compare_there("random-permutation", 2, tmp_path)[0] == 0
+    assert len(json.loads((tmp_path / "results.json").read_text())["runs"]) == 2
+    shutil.rmtree(tmp_path / "digits")
+    assert compare_there("random-permutation", 2, tmp_path, "--from", tmp_path / "results.json")[0] == 0
+    assert len(list(tmp_path.rglob("result.json"))) == 2
+
+
 def test_a_dry_run_counts_what_it_would_take_over_and_writes_nothing(comparison: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
-    command = ["compare", "digits", "--methods", "random-permutation,emp", "--seeds", 4, "--epochs", 4]
-    command += ["--train-size", 160, "--batch-size", 16, "--device", "cpu", "--precision", "fp32"]
-    code, stdout, stderr = call(*command, "--from", comparison, "--dry-run", "--out", here)
+    code, stdout, stderr = compare_there("random-permutation,emp", 4, here, "--from", comparison, "--dry-run")
     assert code == 0, stderr
     assert "3 finished runs to take over." in stderr
     assert "5 runs left" in stdout
@@ -175,9 +213,7 @@ def test_a_damaged_result_is_named_before_anything_is_trained(
     result = json.loads((folder / "result.json").read_text())
     change(result)
     (folder / "result.json").write_text(json.dumps(result))
-    command = ["compare", "digits", "--methods", "random-permutation", "--seeds", 2, "--epochs", 4]
-    command += ["--train-size", 160, "--batch-size", 16, "--device", "cpu", "--precision", "fp32", "--out", tmp_path]
-    code, _, stderr = call(*command)
+    code, _, stderr = compare_there("random-permutation", 2, tmp_path)
     assert code == 1
     assert f"{folder / 'result.json'} is damaged: {message}. Delete its folder, and the run is made anew." in stderr
     assert not (folder.parent / "seed-1").exists()

@@ -12,7 +12,7 @@ from rich.console import Console
 from emprune.distributed import Ranks, launched_rank, launched_ranks
 from emprune.errors import ConfigError, EmpruneError, RankError
 from emprune.lab import drivers
-from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewhere, make_queue
+from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewhere, make_queue, refuse_loss
 from emprune.lab.config import RunConfig
 from emprune.lab.data import have_data
 from emprune.lab.device import Compute
@@ -133,16 +133,22 @@ def prepared_queue(
     experiment: Experiment,
     *,
     out: Path,
+    prefix: str = "",
     sources: Sequence[Path] = (),
     dry_run: bool = False,
     data_dir: Path | None,
     console: Console,
 ) -> Queue:
-    """Have the data at hand, check every run, and take over what was run elsewhere, or in a dry run only find it."""
+    """Have the data at hand, check every run, and take over what was run elsewhere, or in a dry run only find it.
+
+    Raises:
+        ConfigError: If a run is impossible, or OUT/<prefix>results.json holds others that would be lost.
+    """
     configs = [config for variant in experiment.variants() for config in variant.configs]
     for config in {config.model: config for config in configs}.values():
         _have_data(config, data_dir, console)
     queue = look_elsewhere(make_queue(experiment, out, data_dir=data_dir), sources)
+    refuse_loss(queue, out, prefix=prefix)
     num_found = len(queue.elsewhere)
     if not dry_run:
         queue = adopt(queue)

@@ -17,14 +17,14 @@ from emprune.lab.comparison import Row, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
-from emprune.lab.results import results_at
+from emprune.lab.results import read_results, results_at
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder, write_whole
 from emprune.lab.tables import markdown_table, method_notes, notes
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import Board, Job, load_splits, run_job, start_worker
 
-__all__ = ["Comparison", "Group", "Queue", "adopt", "compare", "look_elsewhere", "make_queue"]
+__all__ = ["Comparison", "Group", "Queue", "adopt", "compare", "look_elsewhere", "make_queue", "refuse_loss"]
 
 FORMAT = 2
 POLL_SECONDS = 0.2
@@ -61,7 +61,7 @@ class Comparison:
         runs = [{name: value for name, value in result.items() if name != "format"} for result in results]
         document = {"format": FORMAT, "experiment": dataclasses.asdict(self.experiment), "runs": runs}
         text = json.dumps(document, indent=1) + "\n"
-        write_whole(out / f"{prefix}results.json", lambda file: file.write(text.encode()))
+        write_whole(_results_file(out, prefix), lambda file: file.write(text.encode()))
         write_whole(out / f"{prefix}table.md", lambda file: file.write(self._markdown().encode()))
 
     def _markdown(self) -> str:
@@ -145,6 +145,31 @@ def look_elsewhere(queue: Queue, sources: Iterable[Path]) -> Queue:
     return dataclasses.replace(queue, elsewhere=found)
 
 
+def refuse_loss(queue: Queue, out: Path, *, prefix: str = "") -> None:
+    """Raise ConfigError if the results.json that `Comparison.write` will replace holds runs that are nowhere else.
+
+    Args:
+        queue: The comparison's runs, with those that will be taken over.
+        out: Its folder.
+        prefix: Of its files.
+    """
+    file = _results_file(out, prefix)
+    if not file.exists():
+        return
+    advice = "Choose another --out, or move it away."
+    try:
+        runs = read_results(file).runs
+    except ConfigError as error:
+        raise ConfigError(f"{file} would be replaced, and is none of emprune's. {advice}") from error
+    safe = {queue.jobs[place].folder for place in queue.elsewhere}
+    num_lost = sum(not _is_kept(result, out, safe) for result in runs)
+    if num_lost:
+        raise ConfigError(
+            f"{file} would be replaced, and holds {num_lost} run{'s' * (num_lost != 1)} of which {out} has no folder. "
+            f"{advice} `--from {file}` takes such runs over."
+        )
+
+
 def adopt(queue: Queue) -> Queue:
     """Take over what was found elsewhere: return the queue with those runs finished here.
 
@@ -196,6 +221,19 @@ def _read(experiment: Experiment, queue: Queue) -> Comparison:
         own = [results[place] for place in places]
         groups.append(Group(variant.title, own, summarise(own, baseline=experiment.baseline)))
     return Comparison(experiment, groups)
+
+
+def _results_file(out: Path, prefix: str) -> Path:
+    return out / f"{prefix}results.json"
+
+
+def _is_kept(result: Mapping[str, Any], out: Path, safe: Set[Path]) -> bool:
+    """Whether a run has its folder, or one of those where it is safe."""
+    try:
+        folder = _folder(out, RunConfig.from_json(result["config"]))
+    except ConfigError:  # of another version, which this one does not find
+        return False
+    return folder in safe or RunFolder(folder).finished
 
 
 def _folder(out: Path, config: RunConfig) -> Path:

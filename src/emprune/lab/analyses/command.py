@@ -63,9 +63,10 @@ def _command(analysis: Analysis) -> Callable[..., None]:
                 baseline=baseline,
                 settings=settings,
             )
-            queue = prepared_queue(experiment, out=out_dir, data_dir=data_dir, console=progress)
+            prefix = f"{analysis.name}-"
+            queue = prepared_queue(experiment, out=out_dir, prefix=prefix, data_dir=data_dir, console=progress)
             comparison = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
-            comparison.write(out_dir, prefix=f"{analysis.name}-")
+            comparison.write(out_dir, prefix=prefix)
             finished = [Run(job, lambda line: progress.print(line, soft_wrap=True)) for job in queue.jobs]
             conclusion = analysis.conclude(experiment, finished)
             out.print(conclusion.table)
