@@ -63,6 +63,12 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ('task = "digits"\nmethod = ["emp"]', "Unknown entry of .*Did you mean 'methods'"),
         ('task = "digits"\nmethods = ["emp"]\nseeds = 0', "`seeds` must name at least one seed"),
         ('task = "digits"\nmethods = ["emp"]\nmargin = -1', "`margin` must be positive"),
+        ('task = "digits"\nmethods = ["emp"]\nmargin = inf', "`margin` must be positive and finite, .*got margin=inf"),
+        (
+            'task = "digits"\nmethods = ["emp"]\n[settings]\nkeep = [0.3, 0.1, 0.3]',
+            "`keep` must have each of its values once: got keep=.0.3, 0.1, 0.3.",
+        ),
+        ('task = "digits"\nmethods = ["emp"]\n[settings]\nmax_lr = [1, 1.0]', "`max_lr` must have each .* once"),
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nkep = 0.3', "Unknown setting.*Did you mean 'keep'"),
         ('task = "digits"\nmethods = ["emp", "emp:beta=3"]', "listed twice: got emp, emp"),
         ('task = "digits"\nmethods = "emp"', "`methods` must be a list of names: got methods='emp'"),

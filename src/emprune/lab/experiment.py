@@ -1,6 +1,7 @@
 """What a comparison runs: methods, seeds and settings, some of them varied, from a command line or a file."""
 
 import itertools
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,8 +69,8 @@ class Experiment:
             raise ConfigError(
                 f"A comparison needs a seed and a method: got {len(self.seeds)} seeds and {len(specs)} methods."
             )
-        if self.margin is not None and not self.margin > 0:
-            raise ConfigError(f"`margin` must be positive, points of accuracy: got margin={self.margin}.")
+        if self.margin is not None and not 0 < self.margin < math.inf:
+            raise ConfigError(f"`margin` must be positive and finite, points of accuracy: got margin={self.margin}.")
         object.__setattr__(self, "baseline", self._method(self.baseline))
         self.variants()
 
@@ -111,6 +112,10 @@ class Experiment:
                 )
             if value == []:
                 raise ConfigError(f"`{name}` must have a value, or several to be varied: got an empty list.")
+            if isinstance(value, list) and any(value.count(one) > 1 for one in value):
+                raise ConfigError(
+                    f"`{name}` must have each of its values once: got {name}={value!r}. Leave out the rest."
+                )
 
     def variants(self) -> list[Variant]:
         """Return the combinations of the varied settings, in order, each with its runs."""
