@@ -277,5 +277,5 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
     (job,) = make_queue(experiment, tmp_path).jobs
     job.folder.mkdir(parents=True)
     (job.folder / "config.json").write_text(json.dumps({**job.config.to_json(), "epochs": 9}))
-    with pytest.raises(RunExistsError, match="epochs: 9 and 3"):
+    with pytest.raises(RunExistsError, match="epochs: 9 and 3. Use the same settings, delete that folder to run it"):
         make_queue(experiment, tmp_path)

@@ -31,7 +31,9 @@ def test_an_unfinished_run_is_neither_resumed_nor_overwritten_unasked(tmp_path: 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     RunFolder.open(tmp_path, small_config())
-    with pytest.raises(RunExistsError, match="other settings .there and here.: max_lr: 0.2 and 0.1; seed: 0 and 3"):
+    with pytest.raises(
+        RunExistsError, match="other settings .there and here.: max_lr: 0.2 and 0.1; seed: 0 and 3. .*--overwrite"
+    ):
         RunFolder.open(tmp_path, small_config(seed=3, max_lr=0.1), resume=True)
 
 
@@ -111,7 +113,7 @@ def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
     folder.append_log({"epoch": 1})
     folder.cut_log(length)
     assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 0}\n'
-    with pytest.raises(RunError, match="shorter than its checkpoint says"):
+    with pytest.raises(RunError, match="shorter than its checkpoint says. Delete its folder, and the run is made anew"):
         folder.cut_log(length + 1)
 
 

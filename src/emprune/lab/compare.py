@@ -117,7 +117,7 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
             if folder not in jobs:
                 splits = load_splits(config, data_dir)
                 drivers.check(config, splits, Ranks())
-                RunFolder(folder).check(config)
+                RunFolder(folder).check(config, anew="delete that folder to run it anew")
                 visits = planned_visits(config, len(splits.train))
                 jobs[folder] = Job(len(jobs), config, folder, data_dir, visits)
         places.append([jobs[folder].place for folder in folders])

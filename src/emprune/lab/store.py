@@ -80,8 +80,12 @@ class RunFolder:
             folder._write_json("config.json", config.to_json())
         return folder
 
-    def check(self, config: RunConfig) -> bool:
+    def check(self, config: RunConfig, *, anew: str = "start anew with --overwrite") -> bool:
         """Return whether the folder holds a run.
+
+        Args:
+            config: Its settings.
+            anew: How whoever asks can throw another run away, in words.
 
         Raises:
             RunExistsError: If it holds one of other settings, or what is no run and has the name of a run's file.
@@ -93,7 +97,7 @@ class RunFolder:
         if differing:
             raise RunExistsError(
                 f"{self.path} holds a run with other settings (there and here): {'; '.join(differing)}. "
-                "Use the same settings, start anew with --overwrite, or choose another --out."
+                f"Use the same settings, {anew}, or choose another --out."
             )
         return known is not None
 
@@ -194,7 +198,7 @@ class RunFolder:
         """
         log = self.path / "log.jsonl"
         if num_bytes and (not log.is_file() or log.stat().st_size < num_bytes):
-            raise RunError(f"{log} is shorter than its checkpoint says. Start anew with --overwrite.")
+            raise RunError(f"{log} is shorter than its checkpoint says. {ANEW}")
         if log.is_file():
             os.truncate(log, num_bytes)
 
