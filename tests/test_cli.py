@@ -127,7 +127,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         (
             "compare digits --experiment {file} --keep 0.3",
             2,
-            "says what is run, but for --seeds. Leave out --task, --keep.",
+            "says what is run, but for --seeds. Leave out TASK, --keep.",
         ),
         ("compare digits --margin 0 --out {out}", 2, "`margin` must be positive"),
         ("compare digits --from {out} --out {out}", 2, "is neither a folder of runs nor a readable results.json"),

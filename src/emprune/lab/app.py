@@ -218,7 +218,7 @@ def _experiment(
     chosen = {name: value for name, value in given.items() if value is not None}
     if file is not None:
         refuse_settings(
-            {**({} if task is None else {"task": task}), **chosen, **settings},
+            {**({} if task is None else {"TASK": task}), **chosen, **settings},
             because=f"{file} says what is run, but for --seeds.",
         )
         experiment = Experiment.read(file)

@@ -157,7 +157,7 @@ def _with_default(parameter: inspect.Parameter, defaults: Mapping[str, Any]) -> 
 
 
 def refuse_settings(settings: Mapping[str, Any], *, because: str) -> None:
-    """Raise ConfigError if any setting was given where none can be."""
+    """Raise ConfigError if any setting was given where none can be; an argument has its name in capitals."""
     if settings:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+        given = ", ".join(name if name.isupper() else f"--{name.replace('_', '-')}" for name in settings)
         raise ConfigError(f"{because} Leave out {given}.")
