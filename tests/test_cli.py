@@ -197,7 +197,12 @@ def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert call("data", "fashion-mnist", "--data-dir", tmp_path)[1] == (
         f"fashion-mnist is in {tmp_path / 'fashion-mnist'}, verified.\n"
     )
-    assert "nothing to fetch" in call("data", "digits")[1]
+    assert call("data", "digits")[1] == "digits comes with its package; there is nothing to fetch.\n"
+    for label in ("a", "b"):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        (tmp_path / "mine" / label / "1.png").write_bytes(b"")
+    name = f"image-folder:{tmp_path / 'mine'}"
+    assert call("data", name)[1] == f"{name} is a folder of your own; there is nothing to fetch.\n"
 
 
 @pytest.mark.parametrize(

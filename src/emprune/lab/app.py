@@ -29,6 +29,7 @@ from emprune.lab.report.command import report, report_comparison
 from emprune.lab.specs import method_options, usable_as_text
 from emprune.lab.tables import comparison_table, forecast_table, queue_table, run_table
 from emprune.lab.tasks import TASKS, Recipe, get_task
+from emprune.lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
 from emprune.lab.tasks.text.glue import TASKS as GLUE_TASKS
 
 __all__ = ["app"]
@@ -243,7 +244,8 @@ def data(
     with failures_reported():
         found = find_data_set(name)
         if found is None:
-            out.print(f"{name} comes with its package; there is nothing to fetch.")
+            whose = "is a folder of your own" if name.startswith(IMAGE_FOLDER) else "comes with its package"
+            out.print(f"{name} {whose}; there is nothing to fetch.", soft_wrap=True)
             return
         folder = found.ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
         out.print(f"{name} is in {folder}, verified.", soft_wrap=True)
