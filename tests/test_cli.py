@@ -141,6 +141,8 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("run digits --model timm:resnet18 --out {out}", 2, "needs timm, which is not installed"),
         ("run image-folder:{out} --out {out}", 2, "needs a folder of images"),
         ("compare digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1: got 0."),
+        ("compare digits --jobs -3 --dry-run --out {out}", 2, "`jobs` must be at least 1: got -3."),
+        ("analyze visits digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1: got 0."),
         ("compare digits --baseline nobody --out {out}", 2, "Unknown method"),
         ("compare digits --keep 2 --methods emp --out {out}", 2, "`keep` must be in (0, 1]"),
         ("data digit", 2, "Did you mean 'digits'?"),

@@ -170,7 +170,13 @@ def compare(
         experiment = _experiment(task, experiment_file, seeds, given, settings)
         where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
         queue = prepared_queue(
-            experiment, out=where, sources=sources or [], dry_run=dry_run, data_dir=data_dir, console=progress
+            experiment,
+            out=where,
+            num_jobs=jobs,
+            sources=sources or [],
+            dry_run=dry_run,
+            data_dir=data_dir,
+            console=progress,
         )
         if dry_run:
             lines = what_is_left(experiment, queue)

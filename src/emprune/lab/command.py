@@ -138,6 +138,7 @@ def prepared_queue(
     dry_run: bool = False,
     data_dir: Path | None,
     console: Console,
+    num_jobs: int,
 ) -> Queue:
     """Have the data at hand, check every run, and take over what was run elsewhere, or in a dry run only find it.
 
@@ -149,6 +150,8 @@ def prepared_queue(
         _have_data(config, data_dir, console)
     queue = look_elsewhere(make_queue(experiment, out, data_dir=data_dir), sources)
     refuse_loss(queue, out, prefix=prefix)
+    if num_jobs < 1:
+        raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
     num_found = len(queue.elsewhere)
     if not dry_run:
         queue = adopt(queue)
@@ -195,8 +198,6 @@ def hours_left(queue: Queue, *, num_jobs: int, data_dir: Path | None, console: C
 
 def watch_comparison(experiment: Experiment, queue: Queue, *, num_jobs: int, console: Console) -> Comparison:
     """Compare, showing how far all the runs together have come, and each of those that run."""
-    if num_jobs < 1:
-        raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
     with _stoppable("again") as stop, watching(console, queue.jobs) as watch:
         return compare(experiment, queue, num_jobs=num_jobs, watch=watch, stop=stop)
 

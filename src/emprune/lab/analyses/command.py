@@ -64,7 +64,9 @@ def _command(analysis: Analysis) -> Callable[..., None]:
                 settings=settings,
             )
             prefix = f"{analysis.name}-"
-            queue = prepared_queue(experiment, out=out_dir, prefix=prefix, data_dir=data_dir, console=progress)
+            queue = prepared_queue(
+                experiment, out=out_dir, num_jobs=jobs, prefix=prefix, data_dir=data_dir, console=progress
+            )
             comparison = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
             comparison.write(out_dir, prefix=prefix)
             finished = [Run(job, lambda line: progress.print(line, soft_wrap=True)) for job in queue.jobs]
