@@ -143,6 +143,11 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("compare digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1: got 0."),
         ("compare digits --jobs -3 --dry-run --out {out}", 2, "`jobs` must be at least 1: got -3."),
         ("analyze visits digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1: got 0."),
+        (
+            "run digits --resume --overwrite --out {out}",
+            2,
+            "--resume goes on with a run and --overwrite throws it away",
+        ),
         ("compare digits --baseline nobody --out {out}", 2, "Unknown method"),
         ("compare digits --keep 2 --methods emp --out {out}", 2, "`keep` must be in (0, 1]"),
         ("data digit", 2, "Did you mean 'digits'?"),

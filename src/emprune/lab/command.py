@@ -84,7 +84,12 @@ def run_once(
     """Run, unless the folder holds this run finished, and return its result.
 
     Under torchrun on all its ranks together, of which the first alone opens the folder, and says anything.
+
+    Raises:
+        ConfigError: If both `resume` and `overwrite` are asked for.
     """
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run and --overwrite throws it away: got both. Leave one out.")
     with launched_ranks() as ranks, ExitStack() as until_end:
         leads, folder = ranks.rank == 0, RunFolder(out)
         if leads:
@@ -94,7 +99,7 @@ def run_once(
                 _have_data(config, data_dir, console)
                 drivers.check(config, load_splits(config, data_dir), ranks)
                 until_end.enter_context(folder.held())
-            if known is None and resume and not overwrite:
+            if known is None and resume:
                 console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
             folder = RunFolder.open(out, config, resume=resume, overwrite=overwrite)
         result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
@@ -133,25 +138,25 @@ def prepared_queue(
     experiment: Experiment,
     *,
     out: Path,
+    num_jobs: int,
     prefix: str = "",
     sources: Sequence[Path] = (),
     dry_run: bool = False,
     data_dir: Path | None,
     console: Console,
-    num_jobs: int,
 ) -> Queue:
     """Have the data at hand, check every run, and take over what was run elsewhere, or in a dry run only find it.
 
     Raises:
         ConfigError: If a run is impossible, or OUT/<prefix>results.json holds others that would be lost.
     """
+    if num_jobs < 1:
+        raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
     configs = [config for variant in experiment.variants() for config in variant.configs]
     for config in {config.model: config for config in configs}.values():
         _have_data(config, data_dir, console)
     queue = look_elsewhere(make_queue(experiment, out, data_dir=data_dir), sources)
     refuse_loss(queue, out, prefix=prefix)
-    if num_jobs < 1:
-        raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
     num_found = len(queue.elsewhere)
     if not dry_run:
         queue = adopt(queue)
