@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from emprune.errors import ConfigError
 from emprune.lab import store
 from emprune.lab.errors import RunError, RunExistsError
 from emprune.lab.store import FILES, RECORDS, SEAL_BYTES, RunFolder, write_whole
@@ -99,6 +101,17 @@ def test_damaged_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"config\.json cannot be read .*Delete its folder"):
         RunFolder.open(tmp_path, small_config(), resume=True)
     RunFolder.open(tmp_path, small_config(), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"method": 5}, "`method` must be a name: got method=5"), ({"task": None}, "`task` must be a name: got task=None"),
+     ({"colour": "red"}, "of another version of emprune: colour differ")],
+)  # fmt: skip
+def test_settings_that_are_none_here_name_their_folder(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**small_config().to_json(), **change}))
+    with pytest.raises(ConfigError, match=f"{tmp_path} holds a run that cannot be made here. .*{message}.* --out"):
+        RunFolder.open(tmp_path, small_config())
 
 
 def test_settings_that_are_something_else_are_refused(tmp_path: Path) -> None:

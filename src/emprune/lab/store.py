@@ -153,9 +153,19 @@ class RunFolder:
         return (self.path / "result.json").is_file()
 
     def config(self) -> RunConfig | None:
-        """Return the settings the folder's run was started with, or None if it holds no run."""
+        """Return the settings the folder's run was started with, or None if it holds no run.
+
+        Raises:
+            RunError: If they are damaged.
+            ConfigError: If they are none that this version has.
+        """
         values = self._settings()
-        return None if values is None else RunConfig.from_json(values)
+        try:
+            return None if values is None else RunConfig.from_json(values)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{self.path} holds a run that cannot be made here. {error} Choose another --out."
+            ) from error
 
     def result(self) -> dict[str, Any]:
         """Return the result of a finished run.
