@@ -17,6 +17,8 @@ from emprune.lab.command import (
     prepared_queue,
     refuse_torchrun,
     run_once,
+    taken_over,
+    warn_of_precisions,
     watch_comparison,
     what_is_left,
 )
@@ -169,15 +171,9 @@ def compare(
         given = {"methods": methods, "baseline": baseline, "margin": margin}
         experiment = _experiment(task, experiment_file, seeds, given, settings)
         where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
-        queue = prepared_queue(
-            experiment,
-            out=where,
-            num_jobs=jobs,
-            sources=sources or [],
-            dry_run=dry_run,
-            data_dir=data_dir,
-            console=progress,
-        )
+        queue = prepared_queue(experiment, out=where, num_jobs=jobs, data_dir=data_dir, console=progress)
+        queue = taken_over(queue, sources or [], out=where, dry_run=dry_run, console=progress)
+        warn_of_precisions(queue, progress)
         if dry_run:
             lines = what_is_left(experiment, queue)
             out.print(queue_table(lines, title=f"{experiment.task}, {where}"))

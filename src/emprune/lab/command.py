@@ -33,6 +33,8 @@ __all__ = [
     "prepared_queue",
     "refuse_torchrun",
     "run_once",
+    "taken_over",
+    "warn_of_precisions",
     "watch_comparison",
     "what_is_left",
 ]
@@ -135,33 +137,34 @@ def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Fo
 
 
 def prepared_queue(
-    experiment: Experiment,
-    *,
-    out: Path,
-    num_jobs: int,
-    prefix: str = "",
-    sources: Sequence[Path] = (),
-    dry_run: bool = False,
-    data_dir: Path | None,
-    console: Console,
+    experiment: Experiment, *, out: Path, num_jobs: int, data_dir: Path | None, console: Console
 ) -> Queue:
-    """Have the data at hand, check every run, and take over what was run elsewhere, or in a dry run only find it.
-
-    Raises:
-        ConfigError: If a run is impossible, or OUT/<prefix>results.json holds others that would be lost.
-    """
+    """Have the data at hand, and check every run."""
     if num_jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
     configs = [config for variant in experiment.variants() for config in variant.configs]
     for config in {config.model: config for config in configs}.values():
         _have_data(config, data_dir, console)
-    queue = look_elsewhere(make_queue(experiment, out, data_dir=data_dir), sources)
-    refuse_loss(queue, out, prefix=prefix)
-    num_found = len(queue.elsewhere)
-    if not dry_run:
-        queue = adopt(queue)
+    return make_queue(experiment, out, data_dir=data_dir)
+
+
+def taken_over(queue: Queue, sources: Sequence[Path], *, out: Path, dry_run: bool, console: Console) -> Queue:
+    """Take over what was run elsewhere, or in a dry run only find it.
+
+    Raises:
+        ConfigError: If a source holds something else, or OUT/results.json holds other runs that would be lost.
+    """
+    found = look_elsewhere(queue, sources)
+    refuse_loss(found, out)
+    queue = found if dry_run else adopt(found)
     if sources:
-        console.print(f"{num_found} finished runs {'to take' if dry_run else 'taken'} over.", highlight=False)
+        how = "to take over" if dry_run else "taken over"
+        console.print(f"{len(found.elsewhere)} finished runs {how}.", highlight=False)
+    return queue
+
+
+def warn_of_precisions(queue: Queue, console: Console) -> None:
+    """Say it where the runs that are finished, and those that are not, are of several precisions."""
     missing = {job.place for job in queue.missing}
     for remark in unlike_precision(
         Compute.choose(job.config.device, job.config.precision).precision
@@ -170,7 +173,6 @@ def prepared_queue(
         for job in queue.jobs
     ):
         console.print(remark, style="yellow", soft_wrap=True)
-    return queue
 
 
 def what_is_left(experiment: Experiment, queue: Queue) -> list[tuple[str, str, int, int, int]]:

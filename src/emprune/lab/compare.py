@@ -61,7 +61,7 @@ class Comparison:
         runs = [{name: value for name, value in result.items() if name != "format"} for result in results]
         document = {"format": FORMAT, "experiment": dataclasses.asdict(self.experiment), "runs": runs}
         text = json.dumps(document, indent=1) + "\n"
-        write_whole(_results_file(out, prefix), lambda file: file.write(text.encode()))
+        write_whole(out / f"{prefix}results.json", lambda file: file.write(text.encode()))
         write_whole(out / f"{prefix}table.md", lambda file: file.write(self._markdown().encode()))
 
     def _markdown(self) -> str:
@@ -145,15 +145,14 @@ def look_elsewhere(queue: Queue, sources: Iterable[Path]) -> Queue:
     return dataclasses.replace(queue, elsewhere=found)
 
 
-def refuse_loss(queue: Queue, out: Path, *, prefix: str = "") -> None:
-    """Raise ConfigError if the results.json that `Comparison.write` will replace holds runs that are nowhere else.
+def refuse_loss(queue: Queue, out: Path) -> None:
+    """Raise ConfigError if OUT/results.json, which the comparison will replace, holds runs that are nowhere else.
 
     Args:
         queue: The comparison's runs, with those that will be taken over.
         out: Its folder.
-        prefix: Of its files.
     """
-    file = _results_file(out, prefix)
+    file = out / "results.json"
     if not file.exists():
         return
     advice = "Choose another --out, or move it away."
@@ -221,10 +220,6 @@ def _read(experiment: Experiment, queue: Queue) -> Comparison:
         own = [results[place] for place in places]
         groups.append(Group(variant.title, own, summarise(own, baseline=experiment.baseline)))
     return Comparison(experiment, groups)
-
-
-def _results_file(out: Path, prefix: str) -> Path:
-    return out / f"{prefix}results.json"
 
 
 def _is_kept(result: Mapping[str, Any], out: Path, safe: Set[Path]) -> bool:

@@ -9,7 +9,13 @@ import typer
 
 from emprune.lab.analyses import ANALYSES, Analysis
 from emprune.lab.analyses.runs import Run
-from emprune.lab.command import failures_reported, prepared_queue, refuse_torchrun, watch_comparison
+from emprune.lab.command import (
+    failures_reported,
+    prepared_queue,
+    refuse_torchrun,
+    warn_of_precisions,
+    watch_comparison,
+)
 from emprune.lab.consoles import out, progress
 from emprune.lab.experiment import DEFAULT_BASELINE
 from emprune.lab.options import DataDir, takes_settings
@@ -63,12 +69,10 @@ def _command(analysis: Analysis) -> Callable[..., None]:
                 baseline=baseline,
                 settings=settings,
             )
-            prefix = f"{analysis.name}-"
-            queue = prepared_queue(
-                experiment, out=out_dir, num_jobs=jobs, prefix=prefix, data_dir=data_dir, console=progress
-            )
+            queue = prepared_queue(experiment, out=out_dir, num_jobs=jobs, data_dir=data_dir, console=progress)
+            warn_of_precisions(queue, progress)
             comparison = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
-            comparison.write(out_dir, prefix=prefix)
+            comparison.write(out_dir, prefix=f"{analysis.name}-")
             finished = [Run(job, lambda line: progress.print(line, soft_wrap=True)) for job in queue.jobs]
             conclusion = analysis.conclude(experiment, finished)
             out.print(conclusion.table)
