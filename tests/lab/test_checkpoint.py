@@ -107,8 +107,7 @@ def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(tmp_path: Pat
     with pytest.raises(RunError) as caught:
         run_small(small_config(), tmp_path)
     assert str(caught.value) == (
-        f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or start anew: delete both, or "
-        "use --overwrite."
+        f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or delete both to start anew."
     )
     assert (tmp_path / "log.jsonl").read_bytes() == before
     for name in names:

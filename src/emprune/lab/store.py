@@ -253,7 +253,7 @@ class RunFolder:
             return state
         raise RunError(
             f"There is no checkpoint to go on from: {', and '.join(problems)}. Put a good copy in place, "
-            "or start anew: delete both, or use --overwrite."
+            "or delete both to start anew."
         )
 
     def _read_checkpoint(self, path: Path) -> dict[str, Any]:
