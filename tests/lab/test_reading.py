@@ -133,6 +133,31 @@ def test_seeds_that_differ_are_told_apart() -> None:
     assert "reaches 90.00 (one seed, so no interval; it shares no seed with what it" in alone.sentences[1]
 
 
+def test_who_ran_the_easy_seeds_alone_is_not_the_best() -> None:
+    rival = [92.0, 92.2, 89.0, 89.1, 88.9]
+    few = {0: 91.6, 1: 92.1}
+    reading = read({RIVAL: rival, "emp:pool=2": few, "emp": {7: 99.0}, "greedy": plus(rival, 1.1)})
+    assert reading.verdict == (
+        "The score is worth having here: greedy is 1.12 ± 0.14 above random permutation. "
+        "emp:pool=2 shares only 2 seeds with random permutation, fewer than others, and is left out of this. "
+        "emp shares no seed with random permutation, fewer than others, and is left out of this."
+    )
+    assert [sentence.split()[0] for sentence in reading.sentences[:4]] == ["greedy", "emp:pool=2", "emp", RIVAL]
+
+
+def test_the_best_is_so_by_its_difference_to_the_rival_not_by_the_seeds_it_happened_to_have() -> None:
+    rival = [80.0 + 2 * seed for seed in range(12)]
+    low, high = range(6), range(5, 12)
+    scores = {
+        RIVAL: rival,
+        "emp": {seed: rival[seed] + 1.1 - 0.2 * (seed % 2) for seed in low},
+        "greedy": {seed: rival[seed] + 0.4 - 0.2 * (seed % 2) for seed in high},
+    }
+    reading = read(scores)
+    assert reading.verdict.startswith("The score is worth having here: emp, the best of 2 methods that score, is 1.00")
+    assert "left out" not in reading.verdict
+
+
 @pytest.mark.parametrize(
     ("gain", "held_out", "said"),
     [

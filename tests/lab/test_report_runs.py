@@ -145,6 +145,16 @@ def test_the_samples_are_the_most_and_least_visited_and_wrong_labels_are_marked(
     assert "made wrong, is" in page_of(folder, out=tmp_path)
 
 
+def test_the_galleries_come_in_the_order_of_the_sentences(tmp_path: Path) -> None:
+    few = write_comparison(tmp_path / "few", ["emp:pool=2"], seeds=[4])
+    folders = write_comparison(tmp_path / "all", ["random-permutation", "greedy", "emp"], seeds=range(5))
+    group = group_of(*few, *folders)
+    training = load_training(group, None)
+    assert isinstance(training, Training)
+    shown = [gallery.method for gallery in galleries(group, training, num_samples=1)]
+    assert shown == ["emp", "greedy", "emp:pool=2"]
+
+
 def test_where_each_seed_has_samples_of_its_own_one_seed_s_are_shown(tmp_path: Path) -> None:
     folders = write_comparison(tmp_path, ["emp"], seeds=[3, 4], subset_fraction=0.5)
     group = group_of(*folders)

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
-from emprune.lab.comparison import scored_part, summarise
+from emprune.lab.comparison import scored_part
 from emprune.lab.config import RunConfig
 from emprune.lab.pages.drawing import Figure, Styles, colours
 from emprune.lab.pages.rendering import render_page
 from emprune.lab.report.classes import class_figures, worst_cells
 from emprune.lab.report.figures import against_cost, against_time, by_epoch, visit_figures
 from emprune.lab.report.provenance import commands, facts, sample_files
-from emprune.lab.report.reading import RIVAL, Reading, read_rows
+from emprune.lab.report.reading import Reading, read_rows
 from emprune.lab.report.records import Found
 from emprune.lab.report.samples import MOST_METHODS, Gallery, Training, galleries, load_training
 from emprune.lab.report.sections import Group, Section, divide_runs
@@ -90,7 +90,7 @@ def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path |
     probed = any("knn_accuracy" in result for result in group.results)
     return GroupView(
         group=group,
-        reading=read_rows(summarise(group.results, baseline=RIVAL), probed=probed),
+        reading=read_rows(group.rival_rows, probed=probed),
         part=scored_part(group.results),
         cells=comparison_cells(group.rows, margin=group.margin),
         remarks=_remarks(group),

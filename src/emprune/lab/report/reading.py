@@ -10,7 +10,7 @@ from emprune.lab.experiment import DEFAULT_BASELINE
 from emprune.lab.statistics import FEWEST_SEEDS, Estimate
 from emprune.methods import method_class
 
-__all__ = ["RIVAL", "Reading", "is_scored", "read_rows"]
+__all__ = ["RIVAL", "Reading", "best_first", "is_scored", "read_rows"]
 
 RIVAL = DEFAULT_BASELINE
 """What a score must beat to be worth having: it costs the same, and needs none."""
@@ -46,12 +46,24 @@ def read_rows(rows: Sequence[Row], *, probed: bool = False) -> Reading:
     """
     full = next((row for row in rows if row.method == "full"), None)
     rival = next((row for row in rows if row.method == RIVAL), None)
-    pruned = sorted((row for row in rows if row is not full), key=lambda row: (not is_scored(row.method), _rank(row)))
+    pruned = [row for row in best_first(rows) if row is not full]
     sentences = [_alone(full)] if full is not None else []
     sentences += [_sentence(row, full=full, rival=rival) for row in pruned]
     if full is None:
         sentences.append("full was not run with these settings, so that what pruning loses is not known.")
     return Reading(_verdict(pruned, rival), sentences, _unit(rows[0].metric, probed=probed))
+
+
+def best_first(rows: Sequence[Row]) -> list[Row]:
+    """Return the methods that score before the others, and the best first among either.
+
+    The best is so by its difference to the rival on the seeds that both have: a mean over seeds of its own says who had
+    the easy ones. What few seeds say comes after what more say, up to as many as an interval needs.
+
+    Args:
+        rows: With differences to `RIVAL`.
+    """
+    return sorted(rows, key=lambda row: (not is_scored(row.method), -_weight(row), -_merit(row)))
 
 
 def is_scored(method: str) -> bool:
@@ -68,15 +80,16 @@ def _verdict(pruned: Sequence[Row], rival: Row | None) -> str:
     scored = [row for row in pruned if is_scored(row.method)]
     if rival is None:
         return f"{RIVAL} was not run with these settings, so that nothing here says whether a score is worth having."
-    alike = [row for row in scored if row.visits_fraction <= rival.visits_fraction + SAME_COST]
+    alike = [row for row in scored if not _is_dearer(row, rival)]
     paired = [row for row in alike if row.difference is not None]
     if not alike:
         return f"No method that scores was run at the cost of {RIVAL_NAME}, so that there is nothing to set against it."
     if not paired:
         return f"No method that scores shares a seed with {RIVAL_NAME}: run the same seeds of both to compare them."
-    best = min(paired, key=_rank)
-    dearer = [row for row in scored if row not in alike]
-    return " ".join([*_judged(best, rival, len(paired)), *_why(best, paired), *map(_left_out, dearer)])
+    best = paired[0]
+    judged = [row for row in paired if _weight(row) == _weight(best)]
+    left_out = [_left_out(row, rival) for row in scored if row not in judged]
+    return " ".join([*_judged(best, rival, len(judged)), *_why(best, judged), *left_out])
 
 
 def _judged(best: Row, rival: Row, num_scored: int) -> list[str]:
@@ -136,8 +149,15 @@ def _caution(best: Row, num_scored: int) -> list[str]:
     return [f"It was picked as the best of several, though: adjusted for that (Holm), p is {best.p_holm:.2f}."]
 
 
-def _left_out(row: Row) -> str:
-    return f"{row.method} decides its own cost, {_share(row.visits_fraction)}, and is left out of this."
+def _is_dearer(row: Row, rival: Row) -> bool:
+    return row.visits_fraction > rival.visits_fraction + SAME_COST
+
+
+def _left_out(row: Row, rival: Row) -> str:
+    if _is_dearer(row, rival):
+        return f"{row.method} decides its own cost, {_share(row.visits_fraction)}, and is left out of this."
+    shared = "no seed" if row.difference is None else f"only {_count(row.difference.num_seeds)}"
+    return f"{row.method} shares {shared} with {RIVAL_NAME}, fewer than others, and is left out of this."
 
 
 def _sentence(row: Row, *, full: Row | None, rival: Row | None) -> str:
@@ -187,9 +207,11 @@ def _paired_seeds(gaps: Sequence[tuple[str, Estimate]]) -> str:
 
 
 def _seeds(count: int) -> str:
-    if count == 1:
-        return "one seed, so no interval"
-    return f"{count} seeds"
+    return "one seed, so no interval" if count == 1 else _count(count)
+
+
+def _count(num_seeds: int) -> str:
+    return "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
 
 
 def _value(estimate: Estimate) -> str:
@@ -201,8 +223,17 @@ def _share(fraction: float) -> str:
     return f"{100 * fraction:.1f}".removesuffix(".0") + " %"
 
 
-def _rank(row: Row) -> float:
-    return -row.score.mean
+def _weight(row: Row) -> int:
+    """The seeds that say how a method does beside the rival, of which `FEWEST_SEEDS` are enough."""
+    said = row.score if row.method == RIVAL else row.difference
+    return 0 if said is None else min(said.num_seeds, FEWEST_SEEDS)
+
+
+def _merit(row: Row) -> float:
+    """How far a method is above the rival; where nothing is paired with it, the method's own mean."""
+    if row.method == RIVAL:
+        return 0.0
+    return row.score.mean if row.difference is None else row.difference.mean
 
 
 def _unit(metric: str, *, probed: bool) -> str:

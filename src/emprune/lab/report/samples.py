@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emprune.errors import EmpruneError
 from emprune.lab.config import RunConfig
-from emprune.lab.report.reading import is_scored
+from emprune.lab.report.reading import best_first, is_scored
 from emprune.lab.report.records import Run
 from emprune.lab.report.sections import Group
 from emprune.lab.statistics import mean_band
@@ -88,8 +88,8 @@ def load_training(group: Group, data_dir: Path | None) -> Training | str:
 
 def galleries(group: Group, training: Training, *, num_samples: int) -> list[Gallery]:
     """Return the most and the least visited samples of the methods that choose; at most of four, the best first."""
-    order = sorted(group.rows, key=lambda row: (not is_scored(row.method), -row.score.mean))
-    methods = [row.method for row in order if is_scored(row.method)] or [r.method for r in order if r.method != "full"]
+    pruned = [row.method for row in best_first(group.rival_rows) if row.method != "full"]
+    methods = [method for method in pruned if is_scored(method)] or pruned
     found = [_gallery(method, group.by_method[method], training, num_samples) for method in methods[:MOST_METHODS]]
     return [gallery for gallery in found if gallery is not None]
 

@@ -9,6 +9,7 @@ from typing import Any
 from emprune.errors import ConfigError
 from emprune.lab.comparison import Row, summarise
 from emprune.lab.experiment import DEFAULT_BASELINE
+from emprune.lab.report.reading import RIVAL
 from emprune.lab.report.records import Experiment, Run
 
 __all__ = ["Group", "Section", "divide_runs"]
@@ -38,6 +39,11 @@ class Group:
     def rows(self) -> list[Row]:
         """The comparison's rows."""
         return summarise(self.results, baseline=self.baseline)
+
+    @cached_property
+    def rival_rows(self) -> list[Row]:
+        """The rows with differences to `RIVAL`, whatever the baseline is."""
+        return summarise(self.results, baseline=RIVAL)
 
     @property
     def results(self) -> list[Mapping[str, Any]]:
