@@ -1,7 +1,6 @@
 from io import StringIO
 
-from rich.console import Console
-
+from emprune.lab.consoles import literal_console
 from emprune.lab.progress import reporter
 
 RECORD = {"epoch": 0, "num_kept": 48, "visits": 48, "loss": 1.25, "seconds": 0.5, "test_accuracy": 81.5}
@@ -9,7 +8,7 @@ RECORD = {"epoch": 0, "num_kept": 48, "visits": 48, "loss": 1.25, "seconds": 0.5
 
 def shown(*, terminal: bool) -> str:
     text = StringIO()
-    with reporter(Console(file=text, force_terminal=terminal, width=120)) as report:
+    with reporter(literal_console(file=text, force_terminal=terminal, width=120)) as report:
         report.begin(num_epochs=2, planned_visits=96, visits_done=16)
         report.step(32)
         report.epoch(RECORD)

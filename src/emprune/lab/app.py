@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 import emprune
 from emprune.errors import ConfigError
@@ -278,7 +279,7 @@ def tasks() -> None:
         recipe = task.recipe
         table.add_row(task.name, task.description, *_recipe_cells(recipe))
         for name, other in task.recipes.items():
-            table.add_row("", f"[dim]--recipe {name}[/dim]", *_recipe_cells(other))
+            table.add_row("", Text(f"--recipe {name}", style="dim"), *_recipe_cells(other))
     glue_tasks = f"a task of GLUE: {', '.join(GLUE_TASKS)}"
     table.add_row("glue:TASK", glue_tasks, *_recipe_cells(get_task("glue:cola").recipe))
     table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]", *[""] * 4)

@@ -1,12 +1,13 @@
 """Where the command writes: results to the standard output, how things go to the standard error."""
 
 import sys
+from typing import Any
 
 from rich.console import Console
 
 from emprune.distributed import launched_rank
 
-__all__ = ["out", "progress"]
+__all__ = ["literal_console", "out", "progress"]
 
 PIPE_WIDTH = 120
 """Columns of a table that is not printed to a terminal."""
@@ -14,5 +15,17 @@ PIPE_WIDTH = 120
 follows = bool(launched_rank())
 """Whether this is one of several ranks and not the first, which speaks for all."""
 
-out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, quiet=follows)
-progress = Console(stderr=True, quiet=follows)
+
+def literal_console(**options: Any) -> Console:
+    """Return a console that prints text as it is, titles and cells of tables too, whatever brackets and colons it has.
+
+    Names of folders and messages of errors are no markup; what is to look different is a `rich.text.Text`, or a style.
+
+    Args:
+        options: Of rich's Console.
+    """
+    return Console(markup=False, emoji=False, **options)
+
+
+out = literal_console(width=None if sys.stdout.isatty() else PIPE_WIDTH, quiet=follows)
+progress = literal_console(stderr=True, quiet=follows)

@@ -39,7 +39,7 @@ class LineReporter:
 
     def remark(self, line: str) -> None:
         """Print it."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 class LiveReporter:
@@ -71,16 +71,16 @@ class LiveReporter:
 
     def remark(self, line: str) -> None:
         """Print it above the bar."""
-        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def live_progress(console: Console) -> Iterator[Progress]:
     """Show bars with a description, a detail and the time left, for as long as the context lasts."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
         TextColumn("time left"),
         TimeRemainingColumn(),
     )

@@ -70,8 +70,6 @@ def report_comparison(experiment: Experiment, queue: Queue, *, out_dir: Path, da
     try:
         path = write_report(Found(runs, [dataclasses.asdict(experiment)]), out_dir, data_dir=data_dir)
     except (EmpruneError, OSError, ValueError, LookupError) as error:
-        progress.print(
-            f"The report could not be written: {error}. `emprune report {out_dir}` tries again.", markup=False
-        )
+        progress.print(f"The report could not be written: {error}. `emprune report {out_dir}` tries again.")
         return
     out.print(f"{path}", highlight=False, soft_wrap=True)

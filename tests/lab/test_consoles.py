@@ -1,0 +1,53 @@
+"""What is printed is what was meant, whatever it looks like to rich."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from emprune.lab.consoles import literal_console
+from emprune.lab.progress import live_progress
+from tests.lab.reports import call
+
+STRANGE = ["v[/2]", "[draft]", ":fire:", "[bold"]
+SMALL = ["--epochs", "2", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_brackets_and_colons_are_printed_as_they_are(name: str) -> None:
+    text = StringIO()
+    console = literal_console(file=text, width=80)
+    table = Table(title=f"title {name}")
+    table.add_column(f"head {name}")
+    table.add_row(f"cell {name}")
+    console.print(f"line {name}", style="yellow")
+    console.print(table)
+    with live_progress(console) as progress:
+        progress.add_task(f"bar {name}", total=1, detail=f"detail {name}")
+    for part in ("title", "head", "cell", "line", "bar", "detail"):
+        assert f"{part} {name}" in text.getvalue()
+
+
+@pytest.mark.parametrize("name", STRANGE[:3])
+def test_a_folder_of_any_name_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ["run", "digits", "--method", "random", *SMALL, "--out", name]
+    comparison = ["compare", "digits", "--methods", "random", "--seeds", 1, *SMALL, "--out", f"all/{name}"]
+    for command, said in (
+        (run, "accuracy on test"),
+        (run, f"{name} holds this run, finished"),
+        ([*comparison, "--dry-run"], f"digits, all/{name}"),
+        ([*comparison, "--from", name], f"digits, all/{name}"),
+        (["report", name], f"{name}/report.html"),
+    ):
+        code, stdout, stderr = call(*command)
+        assert code == 0, stderr
+        assert said in stdout + stderr
+    assert f"all/{name}/report.html" in call(*comparison)[1]
+
+
+def test_what_is_meant_to_look_different_shows_no_markup() -> None:
+    shown = call("tasks")[1]
+    assert "--recipe published" in shown
+    assert "[dim]" not in shown
