@@ -129,6 +129,11 @@ def test_a_missing_full_is_said_and_nothing_is_compared_to_it() -> None:
 def test_seeds_that_differ_are_told_apart() -> None:
     reading = read({"full": FULL[:2], RIVAL: RANDOM, "emp": plus(RANDOM, 1)})
     assert "2 seeds shared with full, 5 seeds shared with random permutation)." in reading.sentences[1]
+    few = read({"full": FULL[:1], RIVAL: RANDOM[:2], "greedy": [87.0, 93.0]}).sentences[1]
+    assert few.endswith(
+        "is 3.00 below full and shows no clear difference to random permutation (+0.55 ± 32.40; one seed shared with "
+        "full, 2 seeds shared with random permutation)."
+    )
     alone = read({"full": {7: 90.0}, "emp": {0: 90.0}})
     assert "reaches 90.00 (one seed, so no interval; it shares no seed with what it" in alone.sentences[1]
 
@@ -136,7 +141,8 @@ def test_seeds_that_differ_are_told_apart() -> None:
 def test_who_ran_the_easy_seeds_alone_is_not_the_best() -> None:
     rival = [92.0, 92.2, 89.0, 89.1, 88.9]
     few = {0: 91.6, 1: 92.1}
-    reading = read({RIVAL: rival, "emp:pool=2": few, "emp": {7: 99.0}, "greedy": plus(rival, 1.1)})
+    others = {"emp": {7: 99.0}, "greedy": dict(enumerate(plus(rival, 1.1)))}
+    reading = read({RIVAL: dict(enumerate(rival)), "emp:pool=2": few, **others})
     assert reading.verdict == (
         "The score is worth having here: greedy is 1.12 ± 0.14 above random permutation. "
         "emp:pool=2 shares only 2 seeds with random permutation, fewer than others, and is left out of this. "
@@ -149,7 +155,7 @@ def test_the_best_is_so_by_its_difference_to_the_rival_not_by_the_seeds_it_happe
     rival = [80.0 + 2 * seed for seed in range(12)]
     low, high = range(6), range(5, 12)
     scores = {
-        RIVAL: rival,
+        RIVAL: dict(enumerate(rival)),
         "emp": {seed: rival[seed] + 1.1 - 0.2 * (seed % 2) for seed in low},
         "greedy": {seed: rival[seed] + 0.4 - 0.2 * (seed % 2) for seed in high},
     }
@@ -180,6 +186,16 @@ def test_whether_a_lower_training_loss_carries_over_is_said(gain: float, held_ou
     assert verdict.endswith(
         f"By the loss emp fits the training data better than random permutation (-0.099 ± 0.007 nats), {said}"
     )
+
+
+def test_a_held_out_loss_that_is_equal_on_every_seed_has_no_interval() -> None:
+    results = [
+        result(method, seed, 89.0, probe_loss=train + 0.01 * (seed % 2) * (method == "emp"), loss=0.9)
+        for method, train in {RIVAL: 0.6, "emp": 0.5}.items()
+        for seed in range(5)
+    ]
+    verdict = read_rows(summarise(results, baseline=RIVAL)).verdict
+    assert verdict.endswith(" nats), and is not shown to fit held-out data better (+0.000 on every seed).")
 
 
 def test_where_training_losses_are_alike_or_not_known_nothing_is_said_of_them() -> None:

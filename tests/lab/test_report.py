@@ -218,6 +218,13 @@ def test_a_report_that_cannot_be_written_does_not_fail_the_comparison(
     assert "The report could not be written: [Errno 28] No space left on device" in console.export_text()
 
 
+def test_a_worst_class_that_is_equal_on_every_seed_is_said_to_be_as_in_the_table(tmp_path: Path) -> None:
+    config = small_config("emp")
+    for seed, other in enumerate((50.0, 60.0)):
+        write_run(tmp_path / f"run-{seed}", config.replace(seed=seed), class_accuracy=[0.0, other])
+    assert "<td>0.00 (all equal)</td>" in page_of(tmp_path, out=tmp_path)
+
+
 def test_many_classes_are_cut_to_the_worst(tmp_path: Path) -> None:
     accuracies = [50.0 + (7 * label) % 50 for label in range(50)]
     folder = write_run(tmp_path / "run", small_config("emp"), class_accuracy=[None, *accuracies[1:]])

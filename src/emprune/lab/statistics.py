@@ -32,6 +32,20 @@ class Estimate:
     num_seeds: int
     p_value: float = math.nan
 
+    def __format__(self, spec: str) -> str:
+        """Return mean and interval as text, both with as many digits as the spec says, or that all seeds are equal.
+
+        Example:
+            >>> f"{Estimate(0.5, 0.1, 3):+.2f}", f"{Estimate(0.5, math.nan, 3):.1f}"
+            ('+0.50 ± 0.10', '0.5 (all equal)')
+        """
+        if not spec:
+            return str(self)
+        mean = format(self.mean, spec)
+        if math.isnan(self.half_width):
+            return f"{mean} (all equal)" if self.num_seeds > 1 else mean
+        return f"{mean} ± {format(self.half_width, spec.lstrip('+'))}"
+
     @property
     def excludes_zero(self) -> bool:
         """Whether zero lies outside the interval."""

@@ -132,7 +132,7 @@ def notes(
 def _neighbours(rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> str:
     """The accuracy of the nearest neighbours, a method at a time."""
     values = {row.method: [r["knn_accuracy"] for r in results if r["config"]["method"] == row.method] for row in rows}
-    return f"Nearest neighbours: {', '.join(f'{m} {_estimate(mean_interval(v))}' for m, v in values.items())}."
+    return f"Nearest neighbours: {', '.join(f'{m} {mean_interval(v):.2f}' for m, v in values.items())}."
 
 
 def unlike_precision(precisions: Iterable[str]) -> list[str]:
@@ -186,7 +186,7 @@ def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
         inferior = "yes" if difference.is_above(-margin) else "no"
     return [
         row.method,
-        _estimate(row.score),
+        f"{row.score:.2f}",
         "–" if difference is None else _difference(difference),
         "–" if math.isnan(row.p_holm) else f"{row.p_holm:.3f}" if row.p_holm >= 0.001 else "<0.001",
         *([] if margin is None else [inferior]),
@@ -207,18 +207,8 @@ def _has_full(rows: Sequence[Row]) -> bool:
     return all(row.relative_time is not None for row in rows)
 
 
-def _estimate(estimate: Estimate) -> str:
-    return f"{estimate.mean:.2f}{_half_width(estimate)}"
-
-
 def _difference(estimate: Estimate) -> str:
-    return f"{estimate.mean:+.2f}{_half_width(estimate)}{' *' if estimate.excludes_zero else ''}"
-
-
-def _half_width(estimate: Estimate) -> str:
-    if math.isnan(estimate.half_width):
-        return " (all equal)" if estimate.num_seeds > 1 else ""
-    return f" ± {estimate.half_width:.2f}"
+    return f"{estimate:+.2f}{' *' if estimate.excludes_zero else ''}"
 
 
 def _duration(seconds: float) -> str:

@@ -46,13 +46,7 @@ def cell(estimate: Estimate | None, *, digits: int = 4, signed: bool = True) -> 
         >>> cell(Estimate(0.5, 0.1, 3)), cell(Estimate(0.5, 0.1, 3), digits=2, signed=False), cell(None)
         ('+0.5000 ± 0.1000', '0.50 ± 0.10', '–')
     """
-    if estimate is None:
-        return "–"
-    sign = "+" if signed else ""
-    spread = f" ± {estimate.half_width:.{digits}f}"
-    if math.isnan(estimate.half_width):
-        spread = " (all equal)" if estimate.num_seeds > 1 else ""
-    return f"{estimate.mean:{sign}.{digits}f}{spread}"
+    return "–" if estimate is None else f"{estimate:{'+' if signed else ''}.{digits}f}"
 
 
 def number(value: float) -> float | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from emprune.lab.pages.drawing import Figure, Floats, Styles, add_points, canvas
 from emprune.lab.report.records import Run
 from emprune.lab.report.sections import Group
-from emprune.lab.statistics import mean_band
+from emprune.lab.statistics import mean_band, mean_interval
 
 __all__ = ["class_figures", "worst_cells"]
 
@@ -60,15 +60,16 @@ def worst_cells(group: Group) -> list[list[str]]:
 
     Empty where no run recorded the accuracy of classes.
     """
-    found = {method: mean_band(values) for method, values in _of_methods(group, _accuracy).items()}
+    found = _of_methods(group, _accuracy)
+    means = {method: mean_band(values)[0] for method, values in found.items()}
     lines = []
-    for method, (mean, half) in found.items():
+    for method, mean in means.items():
         if np.isnan(mean).all():
             continue
         worst = int(np.nanargmin(mean))
-        spread = "" if np.isnan(half[worst]) else f" ± {half[worst]:.2f}"
-        full = f"{found['full'][0][worst]:.2f}" if "full" in found else "–"
-        lines.append([method, f"class {worst}", f"{mean[worst]:.2f}{spread}", full])
+        own = [float(value) for value in found[method][:, worst] if not np.isnan(value)]
+        full = f"{means['full'][worst]:.2f}" if "full" in means else "–"
+        lines.append([method, f"class {worst}", f"{mean_interval(own):.2f}", full])
     return [WORST_HEADS, *lines] if lines else []
 
 

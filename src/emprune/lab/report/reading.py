@@ -124,15 +124,15 @@ def _why(best: Row, paired: Sequence[Row]) -> list[str]:
     fit = fits.get(method)
     if fit is None or not (fit.train.excludes_zero and fit.train.mean < 0):
         return []
-    held_out = f"{fit.held_out.mean:+.3f} ± {fit.held_out.half_width:.3f}"
+    held_out = f"{fit.held_out:+.3f}".replace(" (all equal)", " on every seed")
     if not fit.held_out.excludes_zero:
         said = f"and is not shown to fit held-out data better ({held_out})"
     elif fit.held_out.mean < 0:
         said = f"and held-out data too ({held_out}){'' if wins else ', which its accuracy does not show'}"
     else:
         said = f"and held-out data worse ({held_out}): it overfits"
-    by = f"{fit.train.mean:+.3f} ± {fit.train.half_width:.3f}"
-    return [f"By the loss {method} fits the training data better than {RIVAL_NAME} ({by} nats), {said}."]
+    better = f"fits the training data better than {RIVAL_NAME} ({fit.train:+.3f} nats)"
+    return [f"By the loss {method} {better}, {said}."]
 
 
 def _price(rival: Row) -> list[str]:
@@ -203,7 +203,7 @@ def _paired_seeds(gaps: Sequence[tuple[str, Estimate]]) -> str:
     counts = {gap.num_seeds for _, gap in gaps}
     if len(counts) == 1:
         return _seeds(counts.pop())
-    return ", ".join(f"{_seeds(gap.num_seeds)} shared with {other}" for other, gap in gaps)
+    return ", ".join(f"{_count(gap.num_seeds)} shared with {other}" for other, gap in gaps)
 
 
 def _seeds(count: int) -> str:
