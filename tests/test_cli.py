@@ -43,7 +43,7 @@ def test_run_prints_a_summary_and_fills_its_folder(tmp_path: Path) -> None:
     }  # fmt: skip
     for part in ("digits, emp:pool=2, seed 0", "accuracy on test", "accuracy on validation", "visits", "planning"):
         assert part in stdout
-    assert stderr.splitlines()[0] == "3 epochs, 58 visits planned"
+    assert stderr.splitlines()[0] == "3 epochs, 64 visits planned"
     assert stderr.splitlines()[1].startswith("epoch 1/3  kept ")
 
 
@@ -213,7 +213,7 @@ def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("method", "visits", "bound"), [("emp", "72", ""), ("infobatch:prune_ratio=0.5", "240", "at (most|least) ")]
+    ("method", "visits", "bound"), [("emp", "80", ""), ("infobatch:prune_ratio=0.5", "240", "at (most|least) ")]
 )
 def test_an_estimate_says_what_is_saved_and_where_that_is_a_bound(method: str, visits: str, bound: str) -> None:
     code, stdout, _ = call("estimate", "digits", "--method", method, *SMALL)

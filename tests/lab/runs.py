@@ -25,7 +25,7 @@ class SilentReporter:
         self.remarks: list[str] = []
 
     def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
-        self.visits_done = visits_done
+        self.planned_visits, self.visits_done = planned_visits, visits_done
 
     def step(self, num_visits: int) -> None:
         self.steps += 1

@@ -16,12 +16,13 @@ from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.learning_rate import SCHEDULES
-from emprune.lab.objectives import Network, Objective, make_objective
+from emprune.lab.objectives import OBJECTIVES, Network, Objective, make_objective
 from emprune.lab.optimizers import make_optimizer
-from emprune.lab.tasks import Split, Splits
+from emprune.lab.tasks import Split, Splits, get_task
 from emprune.randomness import derive_seed
+from emprune.schedule import Schedule
 
-__all__ = ["Session", "make_loader", "make_pruner", "planned_visits"]
+__all__ = ["Session", "make_loader", "make_pruner", "planned_sizes", "planned_visits"]
 
 RECALIBRATION_SIZE, RECALIBRATION_BATCH = 2000, 200
 
@@ -173,7 +174,7 @@ def make_loader(objective: Objective, train: Split, ranks: Ranks) -> emprune.Arr
         make_pruner(config, len(train)),
         batch_size=_rank_batch_size(config, ranks),
         transform=objective.transform,
-        drop_last=(config.compile or objective.whole_batches) and config.keep is not None,
+        drop_last=_never_short(config),
     )
 
 
@@ -203,9 +204,36 @@ def make_pruner(config: RunConfig, num_samples: int) -> emprune.DataPruner:
     )
 
 
-def planned_visits(config: RunConfig, num_samples: int) -> int:
-    """Return the visits a run will cost; an upper bound where they follow from the losses."""
-    return round((1.0 if config.keep is None else config.keep) * num_samples * config.epochs)
+def planned_visits(config: RunConfig, num_samples: int, *, num_ranks: int = 1) -> int:
+    """Return the visits a run will make, to the last batch; an upper bound where they follow from the losses."""
+    return sum(planned_sizes(config, num_samples, num_ranks=num_ranks))
+
+
+def planned_sizes(config: RunConfig, num_samples: int, *, num_ranks: int = 1) -> list[int]:
+    """Return how many samples each epoch of a run visits; upper bounds where that follows from the losses.
+
+    Raises:
+        ConfigError: If the cost cannot be met.
+    """
+    if config.keep is None:
+        return [num_samples] * config.epochs
+    schedule = Schedule.from_fractions(
+        num_samples=num_samples,
+        num_epochs=config.epochs,
+        keep=config.keep,
+        warmup_fraction=config.warmup_fraction,
+        tail_fraction=config.tail_fraction,
+        default_tail_epochs=config.spec.make().default_tail_epochs,
+    )
+    return schedule.num_kept_per_epoch(
+        multiple_of=config.batch_size, num_ranks=num_ranks, drop_last=_never_short(config)
+    )
+
+
+def _never_short(config: RunConfig) -> bool:
+    """Whether all batches of a run are whole, which they can be where its cost is planned."""
+    whole = config.compile or OBJECTIVES[get_task(config.task).objective].whole_batches
+    return whole and config.keep is not None
 
 
 def _make_model(config: RunConfig, objective: Objective) -> nn.Module:

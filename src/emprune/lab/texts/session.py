@@ -15,7 +15,7 @@ from emprune.lab.class_accuracy import class_accuracy
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.models.pretrained import load_pretrained, load_tokenizer
-from emprune.lab.session import make_pruner
+from emprune.lab.session import make_pruner, planned_sizes
 from emprune.lab.tasks import Splits, Texts, TextTask, get_task
 from emprune.lab.texts.encoding import Encoded, EncodedSplits, encode
 from emprune.lab.texts.metrics import score
@@ -81,7 +81,7 @@ class TextSession:
         compute = Compute.choose(config.device, config.precision)
         encoded = encode(splits, config.model, max_length=task.max_length, data_dir=data_dir)
         pruner = make_pruner(config, len(splits.train))
-        sizes = pruner.schedule.num_kept_per_epoch(multiple_of=config.batch_size)
+        sizes = planned_sizes(config, len(splits.train))
         total_steps = sum(-(-size // config.batch_size) for size in sizes)
         torch.manual_seed(config.seed)
         model = load_pretrained(config.model, num_classes=task.num_classes, data_dir=data_dir)
