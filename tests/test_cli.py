@@ -219,7 +219,7 @@ def test_an_estimate_says_what_is_saved_and_where_that_is_a_bound(method: str, v
     code, stdout, _ = call("estimate", "digits", "--method", method, *SMALL)
     assert code == 0
     assert re.search(rf"visits +{bound}{visits} +240", stdout)
-    assert re.search(rf"time +{bound}[\d.]+ min", stdout)
+    assert re.search(rf"time +{bound}[\d.]+ s", stdout)
     assert re.search(rf"saved +{bound}\d+%", stdout)
 
 

@@ -3,9 +3,17 @@ from typing import Any
 
 import pytest
 
+from emprune.lab import drivers
+from emprune.lab.command import foresee, seconds_left
+from emprune.lab.compare import make_queue
+from emprune.lab.config import RunConfig
+from emprune.lab.consoles import literal_console
 from emprune.lab.drivers import num_scored
-from emprune.lab.estimate import Forecast, Speed, forecast, measure_speed
-from emprune.lab.session import Session
+from emprune.lab.estimate import Forecast, Speed, TimedStep, forecast, measure_speed
+from emprune.lab.experiment import Experiment
+from emprune.lab.session import Session, step_size
+from emprune.lab.tables import long_duration
+from emprune.lab.tasks import Splits
 from emprune.lab.workers import load_splits
 from tests.lab.runs import run_small, small_config
 
@@ -25,6 +33,65 @@ def test_a_loading_bound_and_a_short_run_are_warned_of() -> None:
     (short,) = Forecast(SPEED, 10, 100, seconds=60, full_seconds=100).warnings()
     assert "60% of the time for 10% of the visits" in short
     assert Forecast(SPEED, 30, 100, seconds=33, full_seconds=100).saved_share == pytest.approx(0.67)
+
+
+def test_a_step_counts_with_the_samples_it_has_and_one_that_was_held_up_does_not() -> None:
+    long, short, held_up = TimedStep(0.1, 0.3, 100), TimedStep(0.05, 0.1, 20), TimedStep(9.0, 9.0, 100)
+    speed = Speed.of([held_up, *[long, short] * 4, held_up, short, long, short], scoring=0)
+    assert speed.batch_size == pytest.approx(60)
+    assert speed.loading == pytest.approx(0.075)
+    assert speed.computing == pytest.approx(0.2)
+    assert speed.seconds(visits=120, num_scored=0) == pytest.approx(speed.start + 0.4 + 0.15)
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The methods whose steps are timed, in that order; all steps are said to take a second."""
+    methods: list[str] = []
+
+    def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None) -> Speed:
+        methods.append(config.method)
+        size = step_size(config, len(splits.train))
+        return Speed(start=0, loading=0.5, computing=0.5, scoring=0, batch_size=size)
+
+    monkeypatch.setattr(drivers, "time_steps", time_steps)
+    return methods
+
+
+def test_an_epoch_of_less_than_a_batch_is_timed_as_the_batch_it_is() -> None:
+    config = small_config("emp", keep=0.1, batch_size=100)
+    assert measure_speed(Session.build(config, load_splits(config, None))).batch_size == 16
+
+
+def test_all_the_data_come_in_whole_batches_though_the_run_s_are_short(timed: list[str]) -> None:
+    foreseen = foresee(small_config("emp", keep=0.1, batch_size=80), data_dir=None, console=literal_console())
+    assert timed == ["emp", "full"]
+    assert (foreseen.visits, foreseen.seconds) == (64, 4)
+    assert (foreseen.full_visits, foreseen.full_seconds) == (640, 8)
+    assert foreseen.short_steps
+    foresee(small_config("emp", keep=0.5, batch_size=80), data_dir=None, console=literal_console())
+    assert timed == ["emp", "full", "emp"]
+
+
+def test_of_the_runs_left_those_with_steps_alike_are_timed_once(timed: list[str], tmp_path: Path) -> None:
+    settings = {"epochs": 4, "train_size": 160, "batch_size": 80, "device": "cpu", "precision": "fp32", "keep": 0.1}
+    methods = ["full", "random", "greedy"]
+    queue = make_queue(Experiment(task="digits", methods=methods, seeds=[0, 1], settings=settings), tmp_path)
+    assert seconds_left(queue, num_jobs=2, data_dir=None) == pytest.approx((2 * 8 + 4 * 4) / 2)
+    assert timed == ["full", "random"]
+
+
+def test_where_pruning_saves_no_steps_that_is_why() -> None:
+    (said,) = Forecast(SPEED, 10, 100, seconds=60, full_seconds=100, short_steps=True).warnings()
+    assert said == (
+        "60% of the time for 10% of the visits: an epoch keeps less than a batch, so that pruning saves no steps. "
+        "Lower the batch size."
+    )
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(4.26, "4.3 s"), (90, "1.5 min"), (5400, "1.50 h")])
+def test_a_duration_is_told_in_what_suits_it(seconds: float, said: str) -> None:
+    assert long_duration(seconds) == said
 
 
 @pytest.mark.parametrize("settings", [{}, {"train_size": 20, "batch_size": 20}, {"validation": 0.2}])

@@ -14,10 +14,10 @@ from emprune.lab.analyses.command import analyze
 from emprune.lab.command import (
     failures_reported,
     foresee,
-    hours_left,
     prepared_queue,
     refuse_torchrun,
     run_once,
+    seconds_left,
     taken_over,
     warn_of_precisions,
     watch_comparison,
@@ -30,7 +30,7 @@ from emprune.lab.experiment import DEFAULT_BASELINE, DEFAULT_SEEDS, Experiment, 
 from emprune.lab.options import DataDir, refuse_settings, takes_settings
 from emprune.lab.report.command import report, report_comparison
 from emprune.lab.specs import method_options, usable_as_text
-from emprune.lab.tables import comparison_table, forecast_table, queue_table, run_table
+from emprune.lab.tables import comparison_table, forecast_table, long_duration, queue_table, run_table
 from emprune.lab.tasks import TASKS, Recipe, get_task
 from emprune.lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
 from emprune.lab.tasks.text.glue import TASKS as GLUE_TASKS
@@ -178,8 +178,8 @@ def compare(
         if dry_run:
             lines = what_is_left(experiment, queue)
             out.print(queue_table(lines, title=f"{experiment.task}, {where}"))
-            hours = hours_left(queue, num_jobs=jobs, data_dir=data_dir, console=progress)
-            out.print(f"{len(queue.missing)} runs left, about {hours:.2g} hours with --jobs {jobs} on this machine.")
+            time = long_duration(seconds_left(queue, num_jobs=jobs, data_dir=data_dir))
+            out.print(f"{len(queue.missing)} runs left, about {time} with --jobs {jobs} on this machine.")
             return
         result = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
         result.write(where)

@@ -20,7 +20,7 @@ from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.estimate import Forecast, Speed, forecast
 from emprune.lab.experiment import Experiment
 from emprune.lab.progress import reporter, watching
-from emprune.lab.session import planned_visits
+from emprune.lab.session import planned_visits, step_size
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
 from emprune.lab.tables import method_notes, unlike_precision
@@ -29,10 +29,10 @@ from emprune.lab.workers import load_splits
 __all__ = [
     "failures_reported",
     "foresee",
-    "hours_left",
     "prepared_queue",
     "refuse_torchrun",
     "run_once",
+    "seconds_left",
     "taken_over",
     "warn_of_precisions",
     "watch_comparison",
@@ -128,12 +128,18 @@ def _run_to_end(
 def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Forecast:
     """Time a few steps of a run and return what the whole will take."""
     _have_data(config, data_dir, console)
-    torch.set_num_threads(config.threads)
     splits = load_splits(config, data_dir)
-    speed = drivers.time_steps(config, splits, data_dir=data_dir)
-    full_visits = len(splits.train) * config.epochs
-    scored = drivers.num_scored(config, splits)
-    return forecast(speed, visits=planned_visits(config, len(splits.train)), full_visits=full_visits, num_scored=scored)
+    num_samples, full = len(splits.train), _on_all_data(config)
+    speed, full_speed = drivers.time_steps(config, splits, data_dir=data_dir), None
+    if step_size(config, num_samples) < step_size(full, num_samples):
+        full_speed = drivers.time_steps(full, splits, data_dir=data_dir)
+    return forecast(
+        speed,
+        visits=planned_visits(config, num_samples),
+        full_visits=planned_visits(full, num_samples),
+        num_scored=drivers.num_scored(config, splits),
+        full_speed=full_speed,
+    )
 
 
 def prepared_queue(
@@ -189,18 +195,24 @@ def what_is_left(experiment: Experiment, queue: Queue) -> list[tuple[str, str, i
     return lines
 
 
-def hours_left(queue: Queue, *, num_jobs: int, data_dir: Path | None, console: Console) -> float:
+def _on_all_data(config: RunConfig) -> RunConfig:
+    return config.replace(method="full", keep=1.0, warmup_fraction=0.0, tail_fraction=None)
+
+
+def seconds_left(queue: Queue, *, num_jobs: int, data_dir: Path | None) -> float:
     """Estimate what the missing runs will take, from a few steps of one run of each kind."""
     seconds = 0.0
     known: dict[tuple[object, ...], Speed] = {}
     for job in queue.missing:
         c = job.config
-        kind = (c.task, c.model, c.batch_size, c.optimizer, c.device, c.precision, c.compile, c.train_size)
+        splits = load_splits(c, data_dir)
+        step = step_size(c, len(splits.train))
+        kind = (c.task, c.model, step, c.optimizer, c.device, c.precision, c.compile, c.train_size)
         if kind not in known:
-            known[kind] = foresee(c, data_dir=data_dir, console=console).speed
-        scored = drivers.num_scored(c, load_splits(c, data_dir))
+            known[kind] = drivers.time_steps(c, splits, data_dir=data_dir)
+        scored = drivers.num_scored(c, splits)
         seconds += known[kind].seconds(visits=job.planned_visits, num_scored=scored)
-    return seconds / 3600 / max(1, min(num_jobs, len(queue.missing)))
+    return seconds / max(1, min(num_jobs, len(queue.missing)))
 
 
 def watch_comparison(experiment: Experiment, queue: Queue, *, num_jobs: int, console: Console) -> Comparison:

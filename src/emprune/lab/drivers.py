@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from emprune.distributed import Ranks
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
@@ -82,7 +84,8 @@ def check(config: RunConfig, splits: Splits[Any], ranks: Ranks) -> None:
 
 @_said_elsewhere()
 def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None) -> Speed:
-    """Return what a few steps of a run take on this machine."""
+    """Return what a few steps of a run take on this machine, on the run's threads."""
+    torch.set_num_threads(config.threads)
     if not isinstance(get_task(config.task), TextTask):
         return measure_speed(Session.build(config, splits))
     from emprune.lab.texts.session import TextSession

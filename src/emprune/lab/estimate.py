@@ -5,16 +5,24 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Self
+from typing import NamedTuple, Self
 
 from emprune.lab.objectives.base import EVALUATION_BATCH
 from emprune.lab.session import Session
 
-__all__ = ["TIMED_STEPS", "WARM_UP_STEPS", "Forecast", "Speed", "forecast", "measure_speed"]
+__all__ = ["TIMED_STEPS", "WARM_UP_STEPS", "Forecast", "Speed", "TimedStep", "forecast", "measure_speed"]
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 15
 LOADING_BOUND = 0.5
 FIXED_BOUND = 0.2
+
+
+class TimedStep(NamedTuple):
+    """A step's seconds of loading and of computing, and its samples, which may be fewer than a batch has."""
+
+    loading: float
+    computing: float
+    num_samples: int
 
 
 @dataclass(frozen=True)
@@ -26,27 +34,29 @@ class Speed:
         loading: To have a batch: fetched, augmented, normalised.
         computing: To train on it: forward, backward, observing, the optimizer.
         scoring: To score one sample.
-        batch_size: Samples in a batch.
+        batch_size: Samples in such a batch, the mean.
     """
 
     start: float
     loading: float
     computing: float
     scoring: float
-    batch_size: int
+    batch_size: float
 
     @classmethod
-    def of(cls, marks: Sequence[tuple[float, float]], *, scoring: float, batch_size: int) -> Self:
-        """Return the speed that timed steps show, by their median once the first are past.
+    def of(cls, steps: Sequence[TimedStep], *, scoring: float) -> Self:
+        """Return the speed that timed steps show once the first are past.
+
+        A step counts with the median of those of its size: an epoch may end in a short batch, or be one.
 
         Args:
-            marks: Of each step the seconds of loading and of computing.
+            steps: In their order.
             scoring: To score one sample.
-            batch_size: Samples in a batch.
         """
-        warm_up = min(WARM_UP_STEPS, len(marks) - 1)
-        loading, computing = (statistics.median(part) for part in zip(*marks[warm_up:], strict=True))
-        return cls(sum(map(sum, marks[:warm_up])), loading, computing, scoring, batch_size)
+        num_first = min(WARM_UP_STEPS, len(steps) - 1)
+        start = sum(step.loading + step.computing for step in steps[:num_first])
+        loading, computing, sizes = zip(*steps[num_first:], strict=True)
+        return cls(start, _typical(loading, sizes), _typical(computing, sizes), scoring, statistics.fmean(sizes))
 
     @property
     def loading_share(self) -> float:
@@ -60,13 +70,23 @@ class Speed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run and the same run on all the data will take, in seconds."""
+    """What a run and the same run on all the data will take, in seconds.
+
+    Args:
+        speed: Of the run's parts.
+        visits: Those it is planned to make.
+        full_visits: Those of as many epochs on all the data.
+        seconds: What the run takes.
+        full_seconds: What it takes on all the data.
+        short_steps: Whether its epochs are less than a batch, so that its steps are shorter than those on all the data.
+    """
 
     speed: Speed
     visits: int
     full_visits: int
     seconds: float
     full_seconds: float
+    short_steps: bool = False
 
     @property
     def saved_share(self) -> float:
@@ -83,28 +103,32 @@ class Forecast:
             )
         pruned_share = self.visits / self.full_visits
         if self.seconds / self.full_seconds > pruned_share + FIXED_BOUND:
+            why = "the start and the scoring, which pruning does not shorten, are a large part of so short a run."
+            if self.short_steps:
+                why = "an epoch keeps less than a batch, so that pruning saves no steps. Lower the batch size."
             said.append(
-                f"{self.seconds / self.full_seconds:.0%} of the time for {pruned_share:.0%} of the visits: the start "
-                "and the scoring, which pruning does not shorten, are a large part of so short a run."
+                f"{self.seconds / self.full_seconds:.0%} of the time for {pruned_share:.0%} of the visits: {why}"
             )
         return said
 
 
 def measure_speed(session: Session) -> Speed:
     """Time a few steps of a fresh session, which is of no use afterwards."""
-    marks: list[tuple[float, float]] = []
+    steps: list[TimedStep] = []
     session.loader.set_epoch(0)
     batches = chain.from_iterable(repeat(session.loader))  # the epoch again and again: it may be a single batch
-    while len(marks) < WARM_UP_STEPS + TIMED_STEPS:
+    while len(steps) < WARM_UP_STEPS + TIMED_STEPS:
         before = _now(session)
-        batch = next(batches)
+        index, batch = next(batches)
         between = _now(session)
-        session.train_on(*batch)
-        marks.append((between - before, _now(session) - between))
-    return Speed.of(marks, scoring=_scoring(session), batch_size=session.config.batch_size)
+        session.train_on(index, batch)
+        steps.append(TimedStep(between - before, _now(session) - between, len(index)))
+    return Speed.of(steps, scoring=_scoring(session))
 
 
-def forecast(speed: Speed, *, visits: int, full_visits: int, num_scored: int) -> Forecast:
+def forecast(
+    speed: Speed, *, visits: int, full_visits: int, num_scored: int, full_speed: Speed | None = None
+) -> Forecast:
     """Return what a run will take, and the same run on all the data.
 
     Args:
@@ -112,9 +136,19 @@ def forecast(speed: Speed, *, visits: int, full_visits: int, num_scored: int) ->
         visits: Those it is planned to make.
         full_visits: Those of as many epochs on all the data.
         num_scored: Samples that either scores.
+        full_speed: Of the parts of the run on all the data, where its batches are larger.
     """
-    seconds, full_seconds = (speed.seconds(visits=n, num_scored=num_scored) for n in (visits, full_visits))
-    return Forecast(speed, visits, full_visits, seconds, full_seconds)
+    seconds = speed.seconds(visits=visits, num_scored=num_scored)
+    full_seconds = (full_speed or speed).seconds(visits=full_visits, num_scored=num_scored)
+    return Forecast(speed, visits, full_visits, seconds, full_seconds, short_steps=full_speed is not None)
+
+
+def _typical(seconds: Sequence[float], sizes: Sequence[int]) -> float:
+    """The mean over steps, each taken as the median of those of its size: one that was held up says nothing."""
+    alike: dict[int, list[float]] = {}
+    for size, own in zip(sizes, seconds, strict=True):
+        alike.setdefault(size, []).append(own)
+    return sum(len(own) * statistics.median(own) for own in alike.values()) / len(sizes)
 
 
 def _scoring(session: Session) -> float:

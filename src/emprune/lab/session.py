@@ -22,7 +22,7 @@ from emprune.lab.tasks import Split, Splits, get_task
 from emprune.randomness import derive_seed
 from emprune.schedule import Schedule
 
-__all__ = ["Session", "make_loader", "make_pruner", "planned_sizes", "planned_visits"]
+__all__ = ["Session", "make_loader", "make_pruner", "planned_sizes", "planned_visits", "step_size"]
 
 RECALIBRATION_SIZE, RECALIBRATION_BATCH = 2000, 200
 
@@ -207,6 +207,11 @@ def make_pruner(config: RunConfig, num_samples: int) -> emprune.DataPruner:
 def planned_visits(config: RunConfig, num_samples: int, *, num_ranks: int = 1) -> int:
     """Return the visits a run will make, to the last batch; an upper bound where they follow from the losses."""
     return sum(planned_sizes(config, num_samples, num_ranks=num_ranks))
+
+
+def step_size(config: RunConfig, num_samples: int) -> int:
+    """Return the samples of a run's first step: a batch, or what the first epoch keeps where that is less."""
+    return min(config.batch_size, planned_sizes(config, num_samples)[0])
 
 
 def planned_sizes(config: RunConfig, num_samples: int, *, num_ranks: int = 1) -> list[int]:

@@ -19,6 +19,7 @@ __all__ = [
     "comparison_cells",
     "comparison_table",
     "forecast_table",
+    "long_duration",
     "markdown_table",
     "method_notes",
     "notes",
@@ -64,7 +65,7 @@ def forecast_table(config: RunConfig, forecast: Forecast) -> Table:
     for head in ("", "this run", "all the data"):
         table.add_column(head, justify="right" if head else "left")
     table.add_row("visits", f"{most}{forecast.visits:,}", f"{forecast.full_visits:,}")
-    table.add_row("time", f"{most}{_long_duration(forecast.seconds)}", _long_duration(forecast.full_seconds))
+    table.add_row("time", f"{most}{long_duration(forecast.seconds)}", long_duration(forecast.full_seconds))
     table.add_row("saved", f"{least}{forecast.saved_share:.0%}", "–")
     table.add_row("a step, loading", f"{1e3 * speed.loading:.1f} ms", "")
     table.add_row("a step, computing", f"{1e3 * speed.computing:.1f} ms", "")
@@ -172,6 +173,13 @@ def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) 
     return table
 
 
+def long_duration(seconds: float) -> str:
+    """Return what is known only about: hours, minutes or seconds."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.2f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
 def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
     full = ["− full"] if _has_full(rows) else []
     inferior = [] if margin is None else ["non-inferior"]
@@ -215,7 +223,3 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.2f} s"
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-
-
-def _long_duration(seconds: float) -> str:
-    return f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

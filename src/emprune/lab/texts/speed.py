@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from emprune.lab.estimate import TIMED_STEPS, WARM_UP_STEPS, Speed
+from emprune.lab.estimate import TIMED_STEPS, WARM_UP_STEPS, Speed, TimedStep
 from emprune.lab.texts.encoding import Encoded
 from emprune.lab.texts.session import EVALUATION_BATCH, TextSession
 
@@ -19,8 +19,9 @@ class Clock(TrainerCallback):
 
     def __init__(self, session: TextSession) -> None:
         self.session = session
-        self.marks: list[tuple[float, float]] = []
+        self.steps: list[TimedStep] = []
         self._begun = self._ended = 0.0
+        self._visits = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Read the clock."""
@@ -32,10 +33,10 @@ class Clock(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Read the clock: it was trained on."""
-        now = self._now()
-        self.marks.append((self._begun - self._ended, now - self._begun))
-        self._ended = now
-        control.should_training_stop = len(self.marks) == WARM_UP_STEPS + TIMED_STEPS
+        now, visits = self._now(), self.session.trainer.visits
+        self.steps.append(TimedStep(self._begun - self._ended, now - self._begun, visits - self._visits))
+        self._ended, self._visits = now, visits
+        control.should_training_stop = len(self.steps) == WARM_UP_STEPS + TIMED_STEPS
 
     def _now(self) -> float:
         self.session.compute.synchronize()
@@ -47,7 +48,7 @@ def measure_text_speed(session: TextSession) -> Speed:
     clock = Clock(session)
     session.trainer.add_callback(clock)
     session.trainer.train()
-    return Speed.of(clock.marks, scoring=_scoring(session), batch_size=session.config.batch_size)
+    return Speed.of(clock.steps, scoring=_scoring(session))
 
 
 def _scoring(session: TextSession) -> float:
