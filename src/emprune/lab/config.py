@@ -128,7 +128,8 @@ class RunConfig:
         for name in given:
             if name not in cls.__dataclass_fields__:
                 raise unknown_name("setting", name, cls.__dataclass_fields__)
-        return cls(task=task, method=method, **{"keep": _default_keep(spec), **chosen, **given, "files": own.files})
+        files = None if own.files is None else own.files()
+        return cls(task=task, method=method, **{"keep": _default_keep(spec), **chosen, **given, "files": files})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -103,7 +103,7 @@ class Task:
         recipe: The default settings.
         recipes: Other settings, by name.
         objective: What is trained for, one of `emprune.lab.objectives`.
-        files: A digest of the user's own files, which may change; None where the task's name says what the data are.
+        files: Returns a digest of the user's own files, which may change; None where the name says what the data are.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Task:
     recipe: Recipe
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     objective: str = "classification"
-    files: str | None = None
+    files: Callable[[], str] | None = None
 
     @property
     def slug(self) -> str:

@@ -75,7 +75,7 @@ def image_folder(name: str) -> ImageTask:
         load=partial(load, path, size, classes),
         augment=partial(augment, pixels=size // 8),
         recipe=Recipe(model="small-resnet", epochs=40, batch_size=128, max_lr=0.2),
-        files=_digest(path, [part for part in (train_part or path, test_part) if part is not None]),
+        files=lru_cache(partial(_digest, path, [part for part in (train_part or path, test_part) if part is not None])),
     )
 
 
