@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 import emprune
 from emprune import cli
-from emprune.lab import store
+from emprune.lab import store, train
 from emprune.lab.app import app
 from emprune.lab.progress import LineReporter
-from emprune.lab.store import RunFolder
 from emprune.lab.tasks import DATA_SETS, fashion_mnist
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
+from tests.lab.runs import checkpoint_of
 
 SMALL = ["--epochs", "3", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
 
@@ -172,10 +172,10 @@ def test_a_missing_argument_is_wrong_usage() -> None:
 
 
 def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: RunFolder, state: object) -> None:
-        raise OSError(28, "No space left on device", str(self.path / "checkpoint.pt"))
+    def full(folder: Path, state: object) -> None:
+        raise OSError(28, "No space left on device", str(folder / "checkpoint.pt"))
 
-    monkeypatch.setattr(RunFolder, "save_checkpoint", full)
+    monkeypatch.setattr(train, "save_checkpoint", full)
     code, _, stderr = call("run", "digits", *SMALL, "--out", tmp_path)
     assert code == 1
     place = tmp_path / "checkpoint.pt"
@@ -294,8 +294,7 @@ def test_a_run_has_its_folder_to_itself_and_a_killed_one_can_be_resumed(
     finally:
         process.kill()
         process.wait()
-    state = RunFolder(tmp_path).load_checkpoint()
-    assert state is not None
+    state = checkpoint_of(tmp_path)
     lines = (tmp_path / "log.jsonl").read_bytes()[: state["tally"]["log_bytes"]].splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(state["tally"]["epoch"]))
     assert "unfinished run" in call(*command)[2]

@@ -24,8 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from emprune.lab.store import RunFolder
-from tests.lab.runs import log, outcome
+from tests.lab.runs import checkpoint_of, log, outcome
 from tests.lab.slow_disk import run_slowly
 
 METHODS = ("emp:pool=2", "ucb:replan_every=2", "infobatch:prune_ratio=0.5", "epsilon-greedy", "random-permutation")
@@ -76,8 +75,7 @@ def endure(method: str, out: Path, *, max_kills: int, draws: random.Random, met:
 
 def differences(one: Path, other: Path) -> list[str]:
     """Return what differs between two finished runs, the clocks apart: nothing, if resuming is exact."""
-    states = [RunFolder(path).load_checkpoint() for path in (one, other)]
-    sessions = [{} if state is None else state["session"] for state in states]
+    sessions = [checkpoint_of(path)["session"] for path in (one, other)]
     equal = {
         "result.json": outcome(one) == outcome(other),
         "visits.npy": np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy")),

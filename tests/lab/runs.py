@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from emprune.lab.checkpoint import load_checkpoint
 from emprune.lab.config import RunConfig
 from emprune.lab.session import Session
 from emprune.lab.store import RunFolder
@@ -51,6 +52,13 @@ def run_small(
     folder = RunFolder.open(path, config, resume=True)
     train(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
     return session
+
+
+def checkpoint_of(path: Path) -> dict[str, Any]:
+    config = RunFolder(path).config()
+    state = None if config is None else load_checkpoint(path, config)
+    assert state is not None
+    return state
 
 
 def log(path: Path) -> list[dict[str, Any]]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from emprune.lab.checkpoint import SEAL_BYTES, load_checkpoint, save_checkpoint
 from emprune.lab.errors import RunError, StoppedError
-from emprune.lab.store import SEAL_BYTES
+from emprune.lab.store import RunFolder
 from emprune.lab.workers import Board, BoardReporter
 from tests.lab.runs import SilentReporter, assert_equal_runs, run_small, small_config
 
@@ -41,6 +43,57 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a flipped bit": (flipped, "is damaged: its content does not match its checksum"),
     "another format": (of_the_next_version, "has another format than this version of emprune reads"),
 }
+
+
+def saved(path: Path, *, times: int) -> Path:
+    RunFolder.open(path, small_config())
+    for time in range(times):
+        save_checkpoint(path, {"config": small_config().to_json(), "time": time})
+    return path
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    folder = saved(tmp_path, times=3)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "checkpoint.pt", "checkpoint-previous.pt"}
+    times = []
+    for name in ("checkpoint.pt", "checkpoint-previous.pt"):
+        state = load_checkpoint(folder, small_config())
+        assert state is not None
+        times.append(state["time"])
+        assert torch.load(tmp_path / name, weights_only=True)["time"] == times[-1]  # the seal is not in the way
+        (tmp_path / name).unlink()
+    assert times == [2, 1]
+    assert load_checkpoint(folder, small_config()) is None
+
+
+def test_at_every_instant_there_is_a_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(tmp_path, times=2)
+    replace = Path.replace
+    moves = []
+
+    def watched(path: Path, target: Path) -> Path:
+        assert load_checkpoint(folder, small_config()) is not None
+        moves.append(target.name)
+        moved = replace(path, target)
+        assert load_checkpoint(folder, small_config()) is not None
+        return moved
+
+    monkeypatch.setattr(Path, "replace", watched)
+    save_checkpoint(folder, {"config": small_config().to_json()})
+    assert moves == ["checkpoint-previous.pt", "checkpoint.pt"]
+
+
+def test_a_checkpoint_cut_anywhere_or_with_any_byte_changed_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path, times=1)
+    path = tmp_path / "checkpoint.pt"
+    good = path.read_bytes()
+    for place in {*range(0, len(good), 11), *range(len(good) - SEAL_BYTES - 1, len(good))}:
+        for bad in (good[:place], good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :]):
+            path.write_bytes(bad)
+            with pytest.raises(RunError, match="There is no checkpoint to go on from: .*checkpoint.pt .*is missing"):
+                load_checkpoint(folder, small_config())
+    path.write_bytes(good)
+    assert load_checkpoint(folder, small_config()) is not None
 
 
 @pytest.mark.parametrize(("damage", "problem"), DAMAGE.values(), ids=DAMAGE)

@@ -12,9 +12,8 @@ from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewher
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError, StoppedError
 from emprune.lab.experiment import Experiment
-from emprune.lab.store import RunFolder
 from tests.lab.reports import call, write_comparison, write_run
-from tests.lab.runs import run_small, small_config
+from tests.lab.runs import checkpoint_of, run_small, small_config
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
 SMALL = {"epochs": 3, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
@@ -261,9 +260,7 @@ def test_a_worker_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path) -> N
     with pytest.raises(StoppedError):
         compare(experiment, queue, num_jobs=1, watch=ask)
     assert asked
-    state = RunFolder(queue.jobs[0].folder).load_checkpoint()
-    assert state is not None
-    assert 16 * state["tally"]["steps"] >= asked[0]
+    assert 16 * checkpoint_of(queue.jobs[0].folder)["tally"]["steps"] >= asked[0]
 
 
 def test_nothing_is_started_when_one_run_is_impossible(tmp_path: Path) -> None:

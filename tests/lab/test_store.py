@@ -1,16 +1,15 @@
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from emprune.errors import ConfigError
 from emprune.lab import store
 from emprune.lab.errors import RunError, RunExistsError
-from emprune.lab.store import FILES, RECORDS, SEAL_BYTES, RunFolder, write_whole
+from emprune.lab.files import write_whole
+from emprune.lab.store import FILES, RECORDS, RunFolder
 from tests.lab.runs import small_config
 
 
@@ -130,57 +129,6 @@ def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
         folder.cut_log(length + 1)
 
 
-def saved(path: Path, *, times: int) -> RunFolder:
-    folder = RunFolder.open(path, small_config())
-    for time in range(times):
-        folder.save_checkpoint({"config": small_config().to_json(), "time": time})
-    return folder
-
-
-def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
-    folder = saved(tmp_path, times=3)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "checkpoint.pt", "checkpoint-previous.pt"}
-    times = []
-    for name in ("checkpoint.pt", "checkpoint-previous.pt"):
-        state = folder.load_checkpoint()
-        assert state is not None
-        times.append(state["time"])
-        assert torch.load(tmp_path / name, weights_only=True)["time"] == times[-1]  # the seal is not in the way
-        (tmp_path / name).unlink()
-    assert times == [2, 1]
-    assert folder.load_checkpoint() is None
-
-
-def test_at_every_instant_there_is_a_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = saved(tmp_path, times=2)
-    replace = Path.replace
-    moves = []
-
-    def watched(path: Path, target: Path) -> Path:
-        assert folder.load_checkpoint() is not None
-        moves.append(target.name)
-        moved = replace(path, target)
-        assert folder.load_checkpoint() is not None
-        return moved
-
-    monkeypatch.setattr(Path, "replace", watched)
-    folder.save_checkpoint({"config": small_config().to_json()})
-    assert moves == ["checkpoint-previous.pt", "checkpoint.pt"]
-
-
-def test_a_checkpoint_cut_anywhere_or_with_any_byte_changed_is_refused(tmp_path: Path) -> None:
-    folder = saved(tmp_path, times=1)
-    path = tmp_path / "checkpoint.pt"
-    good = path.read_bytes()
-    for place in {*range(0, len(good), 11), *range(len(good) - SEAL_BYTES - 1, len(good))}:
-        for bad in (good[:place], good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :]):
-            path.write_bytes(bad)
-            with pytest.raises(RunError, match="There is no checkpoint to go on from: .*checkpoint.pt .*is missing"):
-                folder.load_checkpoint()
-    path.write_bytes(good)
-    assert folder.load_checkpoint() is not None
-
-
 def test_one_process_at_a_time_has_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "LOCK_SECONDS", 0.01)
     folder = RunFolder(tmp_path / "a" / "b")
@@ -228,17 +176,3 @@ def test_an_adoption_that_fails_leaves_the_run_unfinished(
     monkeypatch.undo()
     folder.adopt(small_config(), RunFolder(finished_run).result(), source=finished_run)
     assert (folder.path / "samples.parquet").read_bytes() == (finished_run / "samples.parquet").read_bytes()
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_whole(path, lambda file: file.write(b"old"))
-
-    def fail_half_way(file: object) -> None:
-        getattr(file, "write")(b"ne")  # noqa: B009
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, fail_half_way)
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]

@@ -17,9 +17,10 @@ from emprune.lab.comparison import Row, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
+from emprune.lab.files import write_whole
 from emprune.lab.results import read_results, results_at
 from emprune.lab.session import planned_visits
-from emprune.lab.store import RunFolder, write_whole
+from emprune.lab.store import RunFolder
 from emprune.lab.tables import markdown_table, method_notes, notes
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import Board, Job, load_splits, run_job, start_worker

@@ -1,53 +1,42 @@
-"""A run's folder: its settings, its log, its checkpoints, its result. Files appear whole or not at all."""
+"""A run's folder: its settings, its log, its result. Files appear whole or not at all."""
 
-import hashlib
 import io
 import json
 import os
-import pickle
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from filelock import FileLock, Timeout
 
 from emprune.errors import ConfigError
+from emprune.lab.checkpoint import CHECKPOINTS
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError
+from emprune.lab.files import named, write_whole
 from emprune.lab.results import problem_of
 
-__all__ = ["RunFolder", "write_whole"]
+__all__ = ["RunFolder"]
 
-CHECKPOINT, PREVIOUS, REFUSED = "checkpoint.pt", "checkpoint-previous.pt", "checkpoint-refused.pt"
 RECORDS = ("log.jsonl", "visits.npy", "samples.parquet")
 """What a run leaves behind besides its result, for whoever reads about it."""
 
 LOCK, LOCK_SECONDS = ".lock", 5.0
 """Who trains in the folder holds this file, and how long is waited for what a killed process left behind to let go."""
 
-FILES = ("result.json", CHECKPOINT, PREVIOUS, REFUSED, *RECORDS, "config.json")
+FILES = ("result.json", *CHECKPOINTS, *RECORDS, "config.json")
 """In the order in which they are cleared away: half-way the run is not finished, and still known as one."""
 
 TRAINER = "checkpoints"
 
 ANEW = "Delete its folder, and the run is made anew."
-
-MARK = b"\nemprune checkpoint "
-FORMAT = b"2"
-SEAL_BYTES = len(MARK + FORMAT) + 1 + 64 + 1
-"""A checkpoint is a file of torch.save with a seal behind it, which torch.load does not mind: mark, format, SHA-256."""
-
-
-class _UnusableError(Exception):
-    """What is wrong with a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +183,7 @@ class RunFolder:
     def append_log(self, record: Mapping[str, Any]) -> int:
         """Add a line to the log and return the log's length in bytes."""
         path = self.path / "log.jsonl"
-        with _named(path), path.open("ab") as file:
+        with named(path), path.open("ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -211,73 +200,6 @@ class RunFolder:
             raise RunError(f"{log} is shorter than its checkpoint says. {ANEW}")
         if log.is_file():
             os.truncate(log, num_bytes)
-
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint, and keep the one before it.
-
-        Args:
-            state: Tensors and plain values; under `config`, the settings of the run it belongs to.
-        """
-        content = io.BytesIO()  # in memory first: torch.save turns a full disk into an error of its own
-        torch.save(dict(state), content)
-        seal = _seal(content.getbuffer())
-        write_whole(
-            self.path / CHECKPOINT,
-            lambda file: file.writelines((content.getbuffer(), seal)),
-            keep=self.path / PREVIOUS,
-        )
-
-    def load_checkpoint(self, *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
-        """Return the newest usable checkpoint, or None if the run has not come so far.
-
-        A checkpoint that is not as it was written, or not this run's, is set aside and the one before it used.
-
-        Args:
-            say: Told, in a sentence, that the newest was not usable, and why.
-
-        Raises:
-            RunError: If there are checkpoints and none is usable.
-        """
-        newest, previous = self.path / CHECKPOINT, self.path / PREVIOUS
-        if not newest.exists() and not previous.exists():
-            return None
-        problems = []
-        for path in (newest, previous):
-            try:
-                state = self._read_checkpoint(path)
-            except _UnusableError as error:
-                problems.append(f"{path} {error}")
-                continue
-            if problems:
-                say(f"{problems[0]}. Going on from {previous.name} instead.{self._set_aside(newest)}")
-            return state
-        raise RunError(
-            f"There is no checkpoint to go on from: {', and '.join(problems)}. Put a good copy in place, "
-            "or delete both to start anew."
-        )
-
-    def _read_checkpoint(self, path: Path) -> dict[str, Any]:
-        try:
-            state: dict[str, Any] = torch.load(_unsealed(path), map_location="cpu", weights_only=True)
-            theirs = RunConfig.from_json(state["config"])
-        except FileNotFoundError as error:
-            raise _UnusableError("is missing") from error
-        except OSError as error:
-            raise _UnusableError(f"cannot be read ({error.strerror})") from error
-        except (RuntimeError, pickle.UnpicklingError, ConfigError) as error:  # whole, but not for this software
-            raise _UnusableError(f"was written by other versions ({error})") from error
-        mine = self.config()
-        differing = [] if mine is None else theirs.differences(mine)
-        if differing:
-            raise _UnusableError(f"is of a run with other settings (there and here: {'; '.join(differing)})")
-        return state
-
-    def _set_aside(self, refused: Path) -> str:
-        """Move a file to where the next checkpoint does not push the last good one out; return a sentence about it."""
-        if not refused.exists():
-            return ""
-        refused.replace(self.path / REFUSED)
-        return f" The file is kept as {REFUSED}."
 
     @property
     def trainer_checkpoints(self) -> Path:
@@ -326,56 +248,3 @@ class RunFolder:
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         text = json.dumps(values, indent=1) + "\n"
         write_whole(self.path / name, lambda file: file.write(text.encode()))
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
-    """Write a file so that it is, at any moment and after any crash, the old one or the new one, whole.
-
-    Args:
-        path: The file.
-        write: Given the open file, writes the content.
-        keep: Where the old file goes, if it is to be kept. Between the two moves it is there, and nothing at `path`.
-
-    Raises:
-        OSError: If it cannot be written; it names the file, and the old one is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with _named(path), temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            path.replace(keep)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Let a failure to write name the file, which the system does for opening alone."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = str(path)
-        raise
-
-
-def _seal(content: memoryview) -> bytes:
-    return MARK + FORMAT + b" " + hashlib.sha256(content).hexdigest().encode() + b"\n"
-
-
-def _unsealed(path: Path) -> io.BytesIO:
-    """Return what `save_checkpoint` sealed, unchanged since."""
-    data = path.read_bytes()
-    content, seal = memoryview(data)[:-SEAL_BYTES], data[-SEAL_BYTES:]
-    if not data.startswith(b"PK"):  # as every file of torch.save does
-        raise _UnusableError("is not a checkpoint")
-    if not seal.startswith(MARK):
-        raise _UnusableError("is cut short, or written by another version of emprune")
-    if not seal.startswith(MARK + FORMAT + b" "):
-        raise _UnusableError("has another format than this version of emprune reads")
-    if seal != _seal(content):
-        raise _UnusableError("is damaged: its content does not match its checksum")
-    return io.BytesIO(content)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from emprune.lab.checkpoint import load_checkpoint, save_checkpoint
 from emprune.lab.errors import StoppedError
 from emprune.lab.samples import finish_run
 from emprune.lab.session import Session, planned_visits
@@ -114,14 +115,14 @@ def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
         session.pruner.sync()
     if session.ranks.rank > 0:
         return
-    config = session.config.to_json()
-    folder.save_checkpoint({"config": config, "tally": dataclasses.asdict(tally), "session": session.state_dict()})
+    state = {"tally": dataclasses.asdict(tally), "session": session.state_dict()}
+    save_checkpoint(folder.path, {"config": session.config.to_json(), **state})
 
 
 def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
     """Put the session back to the checkpoint, and the log with it: what was logged later will be logged again."""
     leads = session.ranks.rank == 0
-    state = folder.load_checkpoint(say=report.remark) if leads else None
+    state = load_checkpoint(folder.path, session.config, say=report.remark) if leads else None
     state = session.ranks.broadcast(state, doing="loading the checkpoint")
     tally = Tally()
     if state is not None:

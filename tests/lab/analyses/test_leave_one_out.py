@@ -7,10 +7,10 @@ import torch.nn.functional as F
 
 from emprune.lab.analyses.leave_one_out import LeaveOneOut
 from emprune.lab.session import Session
-from emprune.lab.store import RunFolder
 from emprune.lab.tasks import drawn
 from emprune.lab.workers import load_splits
 from tests.lab.analyses.support import experiment_of, runs_of
+from tests.lab.runs import checkpoint_of
 
 
 def test_the_losses_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
@@ -21,9 +21,7 @@ def test_the_losses_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
     differences = []
     for run, told in zip(runs, method["runs"], strict=True):
         session = Session.build(run.job.config, load_splits(run.job.config, None))
-        state = RunFolder(run.job.folder).load_checkpoint()
-        assert state is not None
-        session.load_state_dict(state["session"])
+        session.load_state_dict(checkpoint_of(run.job.folder)["session"])
         session.model.eval()
         everything, kept = run.training_set, drawn(80, leave_out=1, seed=run.seed)
         with torch.no_grad():

@@ -12,9 +12,9 @@ from emprune.errors import ConfigError
 from emprune.lab.analyses.runs import Run
 from emprune.lab.analyses.tables import Table
 from emprune.lab.experiment import Experiment
+from emprune.lab.files import write_whole
 from emprune.lab.pages.drawing import Figure, colours
 from emprune.lab.pages.rendering import render_page
-from emprune.lab.store import write_whole
 from emprune.lab.tasks import ImageTask, get_task
 
 __all__ = ["Analysis", "Conclusion", "check_subsets"]

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emprune.lab.checkpoint import load_checkpoint
 from emprune.lab.errors import RunError
+from emprune.lab.files import write_whole
 from emprune.lab.session import Session
-from emprune.lab.store import RunFolder, write_whole
 from emprune.lab.tasks import Split, drawn
 from emprune.lab.workers import Job, load_splits
 
@@ -123,7 +124,7 @@ class Run:
         config, folder = self.job.config, self.job.folder
         torch.set_num_threads(config.threads)
         session = Session.build(config, load_splits(config, self.job.data_dir))
-        state = RunFolder(folder).load_checkpoint(say=self.say)
+        state = load_checkpoint(folder, config, say=self.say)
         if state is None or state["tally"]["epoch"] < config.epochs:
             raise RunError(f"{folder} holds a result without its last checkpoint. Delete the folder to run it here.")
         session.load_state_dict(state["session"])

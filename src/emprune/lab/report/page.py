@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from emprune.errors import ConfigError
 from emprune.lab.comparison import scored_part
 from emprune.lab.config import RunConfig
+from emprune.lab.files import write_whole
 from emprune.lab.pages.drawing import Figure, Styles, colours
 from emprune.lab.pages.rendering import render_page
 from emprune.lab.report.classes import class_figures, worst_cells
@@ -19,7 +20,6 @@ from emprune.lab.report.reading import Reading, read_rows
 from emprune.lab.report.records import Found
 from emprune.lab.report.samples import MOST_METHODS, Gallery, Training, galleries, load_training
 from emprune.lab.report.sections import Group, Section, divide_runs
-from emprune.lab.store import write_whole
 from emprune.lab.tables import comparison_cells, method_notes, notes
 
 __all__ = ["write_report"]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from emprune.lab.store import write_whole
+from emprune.lab.files import write_whole
 
 __all__ = ["newest_checkpoint", "seal"]
 

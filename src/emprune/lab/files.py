@@ -1,0 +1,43 @@
+"""Writing files that appear whole or not at all."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["named", "write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
+    """Write a file so that it is, at any moment and after any crash, the old one or the new one, whole.
+
+    Args:
+        path: The file.
+        write: Given the open file, writes the content.
+        keep: Where the old file goes, if it is to be kept. Between the two moves it is there, and nothing at `path`.
+
+    Raises:
+        OSError: If it cannot be written; it names the file, and the old one is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with named(path), temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let a failure to write name the file, which the system does for opening alone."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
