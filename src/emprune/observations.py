@@ -8,7 +8,7 @@ from torch import Tensor
 
 from emprune.errors import EpochError, ObservationError
 
-__all__ = ["PendingObservations", "check_observation", "check_planned", "last_of_each"]
+__all__ = ["PendingObservations", "check_observation", "check_plain", "check_planned", "last_of_each"]
 
 _SETTLED_ROWS, _SETTLED_ELEMENTS = 1 << 14, 1 << 16
 """So many observations, or elements of outputs still to be measured, are settled at a time."""
@@ -25,7 +25,7 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
 
     Raises:
         EpochError: If no epoch has begun.
-        ObservationError: If a shape, length or dtype is wrong.
+        ObservationError: If a shape, length or dtype is wrong, or the losses are a DTensor.
     """
     if planned is None:
         raise EpochError("No epoch has begun: call loader.set_epoch(epoch), or pruner.begin_epoch(epoch), first.")
@@ -61,7 +61,17 @@ def check_planned(index: Tensor, planned: Tensor) -> None:
         )
 
 
+def check_plain(values: object, name: str) -> None:
+    """Raise ObservationError for a DTensor, known by its method: the class alone takes long to import."""
+    if hasattr(values, "full_tensor"):
+        raise ObservationError(
+            f"`{name}` must be a plain tensor, of which this rank has all: got a {type(values).__name__}, as tensor "
+            f"parallelism makes it. Pass {name}.full_tensor()."
+        )
+
+
 def _check_losses(losses: Tensor, name: str) -> None:
+    check_plain(losses, name)
     if not isinstance(losses, Tensor) or not losses.is_floating_point():
         found = str(losses.dtype) if isinstance(losses, Tensor) else type(losses).__name__
         raise ObservationError(f"`{name}` must be a float tensor of shape (B,): got {found}.")
@@ -126,11 +136,12 @@ class PendingObservations:
         """Return (B,) of each of the method's quantities, measured at once.
 
         Raises:
-            ObservationError: If one is of another shape than the losses, (B,).
+            ObservationError: If one is of another shape than the losses, (B,), or is not a plain tensor.
         """
         with torch.no_grad():
             measured = self._measure(losses, outputs)
         for name, values in measured.items():
+            check_plain(values, "outputs")
             if not isinstance(values, Tensor):
                 raise ObservationError(f"The measured {name!r} must be a (B,) tensor: got {values!r}.")
             if values.shape != losses.shape:

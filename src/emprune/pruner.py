@@ -13,7 +13,7 @@ from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError
 from emprune.merging import check_same_plan, merge
 from emprune.methods.base import Method
-from emprune.observations import PendingObservations, check_observation
+from emprune.observations import PendingObservations, check_observation, check_plain
 from emprune.plan import EpochPlan
 from emprune.planning import full_plan, pruned_plan
 from emprune.schedule import Schedule
@@ -230,8 +230,8 @@ class DataPruner:
 
         Raises:
             EpochError: If no epoch has begun.
-            ObservationError: If shapes, lengths or dtypes are wrong, or an index is not in this epoch's plan.
-                Nothing is recorded then.
+            ObservationError: If shapes, lengths or dtypes are wrong, a tensor is a DTensor, or an index is not in this
+                epoch's plan. Nothing is recorded then.
         """
         check_observation(index, losses, self._planned)
         if score_losses is not None:
@@ -244,6 +244,7 @@ class DataPruner:
                 "call pruner.reduce(index, losses, logits) with the logits."
             )
         deferred = self.method.deferred(losses, outputs)
+        check_plain(deferred, "outputs")
         measured = {} if deferred is not None else self._pending.measure(losses, outputs)
         self._pending.append(index, {"loss": losses, **measured}, deferred=deferred, in_turn=in_turn)
         self._observed = True
