@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import emprune
 from tests.data.datasets import Overtaken, Positions
@@ -289,3 +289,13 @@ def test_kinds_of_datasets(kind: str) -> None:
                 assert batch["text"] == [str(int(i)) for i in index]
             pruner.reduce(index, loss_of(found))
     assert_every_loss_is_its_own(pruner)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_default_device_does_not_matter(num_workers: int) -> None:
+    pruner, dataset = make_pruner(), TensorDataset(torch.arange(22))
+    loader = emprune.PrunedLoader(DataLoader(dataset, batch_size=4, shuffle=True, num_workers=num_workers), pruner)
+    with torch.device("meta"):  # where nothing can be drawn
+        for epoch in range(4):
+            loader.set_epoch(epoch)
+            assert train(pruner, loader) == pruner.plan.index.tolist()

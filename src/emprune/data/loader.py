@@ -1,6 +1,7 @@
 """PrunedLoader: the user's DataLoader, delivering the plan."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -78,7 +79,10 @@ class PrunedLoader(PlannedLoader):
 
     def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
         self._prepare(place)
-        return map(unpacked, iter(self.loader))
+        # An iterator draws from the generator on the default device, which may be another than the generator's.
+        with nullcontext() if self._seeded is None else torch.device("cpu"):
+            batches = iter(self.loader)
+        return map(unpacked, batches)
 
     def _prepare(self, place: Place) -> None:
         self._sampler.deliver(place.rest, last=place.last)
