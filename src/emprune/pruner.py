@@ -12,7 +12,7 @@ from torch import Tensor
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError
 from emprune.merging import check_same_plan, merge
-from emprune.methods.base import Method
+from emprune.methods.base import Method, check_declared
 from emprune.observations import PendingObservations, check_observation, check_plain
 from emprune.plan import EpochPlan
 from emprune.planning import full_plan, pruned_plan
@@ -85,6 +85,7 @@ class DataPruner:
             raise ConfigError(
                 f"`method` must be a Method such as emprune.EMP(): got {method!r}. Did you forget the ()?"
             )
+        check_declared(type(method))
         if nonfinite not in _POLICIES:
             raise ConfigError(f"`nonfinite` must be one of {', '.join(_POLICIES)}: got {nonfinite=}.")
         if not isinstance(seed, int) or isinstance(seed, bool):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError, StateError
+from emprune.errors import ConfigError, EmpruneError, StateError
 
 __all__ = ["BASE_COLUMNS", "Column", "Fold", "SampleStats", "all_finite"]
 
@@ -110,6 +110,9 @@ class SampleStats:
             index: (M,) int64, each sample at most once.
             measured: (M,) for "loss" and each quantity the method measures.
             method_fold: The method's rule, `Method.fold`; None where what was measured replaces what was there.
+
+        Raises:
+            EmpruneError: If a column of the method's own has no new values; nothing is entered then.
         """
         visits, last_visit = self._values["visits"], self._values["last_visit"]
         own = [column.name for column in self.columns[len(BASE_COLUMNS) :]]
@@ -122,6 +125,12 @@ class SampleStats:
                 measured = {name: values[fresh] for name, values in measured.items()}
             old = {name: self._values[name].index_select(0, index) for name in own}
             entered = method_fold(old, measured, last < 0)
+        missing = [name for name in own if name not in entered]
+        if missing:
+            raise EmpruneError(
+                f"The method's `measure`, or its `fold` where it has one, must return every column of its own: got "
+                f"{sorted(entered)}, without {missing[0]!r}."
+            )
         for name in own:
             self._values[name].index_copy_(0, index, entered[name].to(self._values[name].dtype))
         self._values["loss"].index_copy_(0, index, measured["loss"])

@@ -63,6 +63,8 @@ def test_a_method_without_a_name_or_fields_is_refused(cls: type[emprune.Method])
         emprune.ConfigError, match=f"frozen dataclass with a class attribute `name`: got {cls.__name__}"
     ):
         emprune.register_method(cls)
+    with pytest.raises(emprune.ConfigError, match=f"class attribute `name`: got {cls.__name__}"):  # not when it saves
+        emprune.DataPruner(cls(), num_samples=10, num_epochs=4, keep=0.5)
     assert ", ".join(registry.method_names()) == ALL
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import emprune
 from emprune.stats import BASE_COLUMNS
+from emprune.testing import assert_same_state, through_disk
 
 
 def test_every_method_remembers_visits_last_visit_and_loss() -> None:
@@ -123,3 +124,30 @@ def test_what_is_measured_may_be_of_any_dtype() -> None:
     assert pruner.stats["wrong"].tolist() == [False, False, True]
     assert pruner.stats["mistakes"].tolist() == [0, 1, 2]
     assert pruner.stats["mistakes"].dtype == torch.int32
+
+
+@dataclass(frozen=True)
+class ForgetsToMeasure(emprune.Greedy):
+    columns: ClassVar[tuple[emprune.Column, ...]] = (emprune.Column("margin", "never measured"),)
+
+
+@dataclass(frozen=True)
+class ForgetsToFold(CountsMistakes):
+    def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
+        return {"wrong": new["wrong"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (ForgetsToMeasure(), r"must return every column of its own: got \['loss'\], without 'margin'\."),
+        (ForgetsToFold(), r"must return every column of its own: got \['wrong'\], without 'mistakes'\."),
+    ],
+)
+def test_a_column_that_is_forgotten_is_named(method: emprune.Method, message: str) -> None:
+    pruner = emprune.DataPruner(method, num_samples=3, num_epochs=2, keep=1)
+    pruner.observe(pruner.begin_epoch(0).index, torch.ones(3), torch.ones(3))
+    before = through_disk(pruner.state_dict())
+    with pytest.raises(emprune.EmpruneError, match=message):
+        pruner.sync()
+    assert_same_state(pruner.state_dict(), before)

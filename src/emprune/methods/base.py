@@ -13,7 +13,7 @@ from emprune.errors import ConfigError
 from emprune.randomness import derive_generator
 from emprune.stats import Column, SampleStats
 
-__all__ = ["Method", "Selection", "SelectionContext"]
+__all__ = ["Method", "Selection", "SelectionContext", "check_declared"]
 
 
 @dataclass(frozen=True)
@@ -135,3 +135,9 @@ class Method(ABC):
     def settings(self) -> dict[str, Any]:
         """Return the options as plain values, as they are saved and compared on load."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
+def check_declared(cls: type[Method]) -> None:
+    """Raise ConfigError unless a method's class has what its saved state is told apart by: a name, and options."""
+    if not isinstance(getattr(cls, "name", None), str) or not dataclasses.is_dataclass(cls):
+        raise ConfigError(f"A method must be a frozen dataclass with a class attribute `name`: got {cls.__name__}.")

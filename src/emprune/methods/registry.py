@@ -5,7 +5,7 @@ import difflib
 from typing import Any, TypeVar
 
 from emprune.errors import ConfigError
-from emprune.methods.base import Method
+from emprune.methods.base import Method, check_declared
 from emprune.methods.emp import EMP
 from emprune.methods.epsilon_greedy import EpsilonGreedy
 from emprune.methods.full import Full
@@ -35,9 +35,8 @@ def register_method(cls: _MethodClass) -> _MethodClass:
     Raises:
         ConfigError: If it is no dataclass or has no name, or the name is taken.
     """
-    name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not dataclasses.is_dataclass(cls):
-        raise ConfigError(f"A method must be a frozen dataclass with a class attribute `name`: got {cls.__name__}.")
+    check_declared(cls)
+    name = cls.name
     if name in _METHODS:
         raise ConfigError(f"The method name {name!r} is taken by {_METHODS[name].__name__}; there are {_listed()}.")
     _METHODS[name] = cls
