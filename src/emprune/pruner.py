@@ -28,8 +28,8 @@ _POLICIES = ("error", "skip", "revisit")
 
 @contextmanager
 def _on_cpu() -> Iterator[None]:
-    """Whatever `torch.set_default_device` says: columns and plans are on the CPU."""
-    with torch.device("cpu"):
+    """Whatever `set_default_device` and `inference_mode` of torch say: columns and plans are ordinary CPU tensors."""
+    with torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
         yield
 
 

@@ -260,3 +260,13 @@ def test_functions_of_ones_own_are_known_by_their_names() -> None:
     method = emprune.EMP(memory=as_memory)
     assert method.settings()["memory"] == "tests.unit.support.as_memory"
     assert through_disk(method.settings()) == method.settings()
+
+
+def test_what_was_made_or_loaded_in_inference_mode_is_as_any_other() -> None:
+    with torch.inference_mode():
+        made, loaded = pruner_of(), pruner_of()
+        loaded.load_state_dict(saved())
+    expected = pruner_of()
+    expected.load_state_dict(saved())
+    for pruner, other in ((made, pruner_of()), (loaded, expected)):
+        assert run_epochs(pruner, TASK) == run_epochs(other, TASK)
