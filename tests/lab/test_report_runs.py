@@ -9,6 +9,7 @@ import pytest
 
 from emprune.errors import ConfigError
 from emprune.lab.pages.drawing import add_band, canvas, colours
+from emprune.lab.report.figures import by_epoch
 from emprune.lab.report.records import Run, find_runs
 from emprune.lab.report.samples import Training, galleries, load_training
 from emprune.lab.report.sections import Group, divide_runs
@@ -192,6 +193,18 @@ def test_the_band_is_the_interval_of_each_point() -> None:
 def test_each_method_looks_the_same_everywhere_and_unlike_the_others() -> None:
     styles = colours(["full", *(f"emp:beta={beta}" for beta in range(30))])
     assert len({(style["color"], style["dash"]) for style in styles.values()}) == 31
+
+
+def test_a_loss_that_rises_by_orders_of_magnitude_leaves_the_others_legible(tmp_path: Path) -> None:
+    folders = write_comparison(tmp_path, ["emp", "infobatch"], seeds=[0, 1])
+    (folders[-1] / "log.jsonl").write_text(
+        (folders[-1] / "log.jsonl").read_text().replace('_loss": 1.01', '_loss": 1e5')
+    )
+    figure = by_epoch(group_of(*folders), colours(["emp", "infobatch"]))[0]
+    assert figure.name == "probe-loss"
+    assert figure.drawing is not None
+    assert figure.drawing.layout.yaxis.type == "log"
+    assert min(min(trace.y) for trace in figure.drawing.data) > 0  # an interval's end below 0 would not be drawn
 
 
 def test_a_curve_of_one_epoch_is_a_point_that_can_be_seen() -> None:

@@ -8,7 +8,7 @@ The paper compares EMP and InfoBatch with *extreme low-frequency learning*. We r
 visited samples. With ties broken at random that is exactly `random-permutation`, so it needs no method of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,8 @@ from emprune.lab.analyses.runs import Floats, Run, by_method
 from emprune.lab.analyses.tables import Table, cell, paired, plain
 from emprune.lab.errors import RunError
 from emprune.lab.experiment import Experiment
-from emprune.lab.pages.drawing import Figure, add_band, canvas, colours
+from emprune.lab.pages.drawing import colours
+from emprune.lab.pages.probe_loss import probe_loss_figure
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["LossCurves", "probe_losses"]
@@ -66,7 +67,7 @@ class LossCurves(Analysis):
             quantity="loss curves: mean cross-entropy on a fixed probe of the training set",
             values={"methods": {m: {**c.values(), "difference_at_the_end": plain(ends[m])} for m, c in curves.items()}},
             table=Table("loss on a probe of the training set", heads, rows),
-            figures=[curves_figure(curves)],
+            figures=[probe_loss_figure({m: (c.epochs, c.losses) for m, c in curves.items()}, colours(curves))],
             remarks=[READING] if LOW_FREQUENCY in curves else [],
         )
 
@@ -104,18 +105,6 @@ class Curve:
     def values(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {"epochs": self.epochs, "loss": [plain(mean) for mean in self.means], "per_run": self.losses.tolist()}
-
-
-def curves_figure(curves: Mapping[str, Curve]) -> Figure:
-    """Return the losses by epoch, on a logarithmic axis: early ones can be orders of magnitude above the last."""
-    drawing = canvas("epoch", "loss on the probe, nats", yaxis_type="log")
-    lowest = min(mean.mean for curve in curves.values() for mean in curve.means)
-    styles, hover = colours(curves), "%{y:.3g} in epoch %{x}"
-    for method, curve in curves.items():
-        add_band(drawing, method, styles[method], curve.epochs, curve.losses, floor=lowest / 2, hover=hover)
-    note = "Plain cross-entropy on the same random training samples for all methods of a seed. Logarithmic; "
-    note += "bands are 95 % intervals over the seeds."
-    return Figure("probe-loss", "Training loss on the fixed probe", note, drawing)
 
 
 def probe_losses(run: Run) -> dict[int, float]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from emprune.lab.pages.drawing import Figure, Style, Styles, add_band, add_points, canvas, transparent
+from emprune.lab.pages.drawing import Figure, Floats, Style, Styles, add_band, add_points, canvas, transparent
+from emprune.lab.pages.probe_loss import TITLE as PROBE_TITLE
+from emprune.lab.pages.probe_loss import probe_loss_figure
 from emprune.lab.pages.visits import TITLE, spread_figures
 from emprune.lab.report.records import Run
 from emprune.lab.report.sections import Group, Section
@@ -19,12 +21,9 @@ BESIDE = 0.8
 
 NO_VISITS = "No run recorded its visits (visits.npy or samples.parquet in its folder), so there is nothing to draw."
 NO_LOG = "No run has its log (log.jsonl in its folder) to the last epoch, so there is nothing to draw."
+NO_PROBE = "The logs hold no probe loss: the runs are older than it, or of a task that has none."
 
 CURVES = (
-    ("probe-loss", "Training loss on the fixed probe", "loss on the probe, nats",
-     lambda record: record.get("probe_loss"),
-     "Plain cross-entropy on the same random training samples for all methods of a seed, those pruned too.",
-     "The logs hold no probe loss: the runs are older than it, or of a task that has none."),
     ("churn", "Churn", "new since the epoch before, % of the plan",
      lambda record: _percent(record["summary"]["churn"]),
      "How much of an epoch's plan was not in the one before.", NO_LOG),
@@ -83,7 +82,7 @@ def visit_figures(group: Group, styles: Styles) -> list[Figure]:
 
 def by_epoch(group: Group, styles: Styles) -> list[Figure]:
     """Return what the logs say of each epoch: the loss on the probe, churn, overlap with greedy, staleness."""
-    return [_curve(group, styles, *curve) for curve in CURVES]
+    return [_probe_loss(group, styles), *(_curve(group, styles, *curve) for curve in CURVES)]
 
 
 def _against(
@@ -121,22 +120,32 @@ def _add_line(figure: Any, style: Style, ends: tuple[float, float], score: float
     )  # fmt: skip
 
 
+def _probe_loss(group: Group, styles: Styles) -> Figure:
+    losses = _logged(group, lambda record: record.get("probe_loss"))
+    return probe_loss_figure(losses, styles) if losses else Figure("probe-loss", PROBE_TITLE, _missing(group, NO_PROBE))
+
+
 def _curve(
     group: Group, styles: Styles, name: str, title: str, y: str, read: Callable[[Any], Any], note: str, missing: str
 ) -> Figure:
-    figure, drawn = canvas("epoch", y), False
+    figure, logged = canvas("epoch", y), _logged(group, read)
+    for method, (epochs, values) in logged.items():
+        add_band(figure, method, styles[method], epochs, values, hover="%{y:.3g} in epoch %{x}")
+    return Figure(name, title, note, figure) if logged else Figure(name, title, _missing(group, missing))
+
+
+def _logged(group: Group, read: Callable[[Any], float | None]) -> dict[str, tuple[Sequence[int], Floats]]:
+    """The epochs, and (S, epochs) of what is read of them, of each method whose logs have any of it."""
+    found: dict[str, tuple[Sequence[int], Floats]] = {}
     for method, runs in group.by_method.items():
-        logs = [run.log for run in runs if run.log]
-        values = np.array([[_number(read(record)) for record in log] for log in logs])
-        if not logs or np.isnan(values).all():
-            continue
-        add_band(
-            figure, method, styles[method], list(range(1, values.shape[1] + 1)), values, hover="%{y:.3g} in epoch %{x}"
-        )
-        drawn = True
-    if drawn:
-        return Figure(name, title, note, figure)
-    return Figure(name, title, missing if any(run.log for run in group.runs) else NO_LOG)
+        values = np.array([[_number(read(record)) for record in run.log] for run in runs if run.log])
+        if values.size and not np.isnan(values).all():
+            found[method] = range(1, values.shape[1] + 1), values
+    return found
+
+
+def _missing(group: Group, missing: str) -> str:
+    return missing if any(run.log for run in group.runs) else NO_LOG
 
 
 def _number(value: float | None) -> float:
