@@ -9,12 +9,12 @@ import pytest
 
 from emprune.errors import ConfigError
 from emprune.lab.pages.drawing import add_band, canvas, colours
-from emprune.lab.report.figures import by_epoch
+from emprune.lab.report.figures import against_cost, against_time, by_epoch
 from emprune.lab.report.records import Run, find_runs
 from emprune.lab.report.samples import Training, galleries, load_training
 from emprune.lab.report.sections import Group, divide_runs
 from emprune.lab.statistics import mean_band, mean_interval
-from tests.lab.reports import METHODS, call, drawn, page_of, write_comparison, write_run
+from tests.lab.reports import METHODS, call, drawn, page_of, result_of, write_comparison, write_run
 from tests.lab.runs import small_config
 
 
@@ -205,6 +205,16 @@ def test_a_loss_that_rises_by_orders_of_magnitude_leaves_the_others_legible(tmp_
     assert figure.drawing is not None
     assert figure.drawing.layout.yaxis.type == "log"
     assert min(min(trace.y) for trace in figure.drawing.data) > 0  # an interval's end below 0 would not be drawn
+
+
+def test_a_score_below_0_has_a_place_on_the_axis_and_an_accuracy_takes_no_room_there() -> None:
+    def ranges(**more: Any) -> set[str]:
+        (section,) = divide_runs([Run(result_of(small_config("emp"), **more))])
+        drawings = [draw(section, colours(["emp"])).drawing for draw in (against_cost, against_time)]
+        return {drawing.layout.yaxis.rangemode for drawing in drawings if drawing is not None}
+
+    assert ranges() == {"nonnegative"}
+    assert ranges(metric="Matthews", score=-0.4) == {"normal"}
 
 
 def test_a_curve_of_one_epoch_is_a_point_that_can_be_seen() -> None:

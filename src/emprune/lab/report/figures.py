@@ -92,6 +92,8 @@ def _against(
     figure = canvas(x, f"{_metric(section)}, {_unit(section)}")
     if _unit(section) == "%":
         figure.update_yaxes(autorangeoptions_clipmax=101)
+    else:
+        figure.update_yaxes(rangemode="normal")  # a correlation may be below 0
     points: dict[str, dict[tuple[int, ...], tuple[float, float, float, float]]] = {}
     for group in section.groups:
         scores = {row.method: row.score for row in group.rows}
