@@ -1,5 +1,6 @@
 """A browser that shows one page after the other, and the contract of every page of the lab."""
 
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -165,6 +166,11 @@ class PageContract:
         )
         assert cut_off == [], cut_off
 
+    def test_headings_leave_out_no_level(self, shown: Shown) -> None:
+        levels = shown.page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("(all) => all.map((h) => +h.tagName[1])")
+        assert levels[0] == 1
+        assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
+
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_text_stands_out_from_the_paper_in_both_schemes(
         self, scheme: Literal["light", "dark"], shown: Shown
@@ -172,7 +178,7 @@ class PageContract:
         shown.page.emulate_media(color_scheme=scheme)
         colours = shown.page.evaluate(
             """() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
-                    getComputedStyle(document.querySelector(".note")).color,
+                    ...[...document.querySelectorAll(".note, em")].map((text) => getComputedStyle(text).color),
                     ...[".xtick text", ".xtitle"].map((name) => getComputedStyle(document.querySelector(name)).fill)]"""
         )
         paper, *inks = map(_luminance, colours)

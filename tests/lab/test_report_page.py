@@ -18,7 +18,7 @@ pytestmark = NEEDS_CHROMIUM
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """One page for all the tests: plotly.js takes a while to be read."""
     out = tmp_path_factory.mktemp("shown")
-    write_comparison(out)
+    write_comparison(out, label_noise=0.2)
     with browser.browser() as shown:
         shown.open(write_report(find_runs([out]), out))
         yield shown
