@@ -166,6 +166,20 @@ class PageContract:
         )
         assert cut_off == [], cut_off
 
+    def test_a_phone_keeps_the_names_of_the_rows_in_sight(self, shown: Shown) -> None:
+        shown.page.set_viewport_size(PHONE)
+        for table in shown.page.locator(".scroll").all():
+            left, right, room = table.evaluate(
+                """(region) => {
+                    region.scrollLeft = region.scrollWidth;
+                    const name = region.querySelector("tbody th").getBoundingClientRect();
+                    const all = region.getBoundingClientRect();
+                    return [name.left - all.left, name.right - all.left, all.width];
+                }"""
+            )
+            assert left >= 0
+            assert 0.3 * room < right < 0.5 * room
+
     def test_headings_leave_out_no_level(self, shown: Shown) -> None:
         levels = shown.page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("(all) => all.map((h) => +h.tagName[1])")
         assert levels[0] == 1
