@@ -78,6 +78,26 @@ def test_the_best_of_several_is_not_sure_where_holm_is_not() -> None:
     assert "It was picked as the best of several, though: adjusted for that (Holm), p is 0.19." in verdict
 
 
+def test_a_sure_gain_is_not_hidden_by_a_higher_one_that_is_not() -> None:
+    scores = {RIVAL: RANDOM, "emp": plus(RANDOM, 0.6), "greedy": plus(RANDOM, 0.5, noise=1.0)}
+    assert read(scores).verdict == (
+        "The score is worth having here: emp, the best of those whose gain is sure when adjusted for all (Holm), is "
+        "0.62 ± 0.14 above random permutation."
+    )
+    scores["ucb"] = plus(RANDOM, 0.9, noise=0.72)  # clear by itself, and not when adjusted
+    assert "emp, the best of those whose gain is sure" in read(scores).verdict
+
+
+def test_a_gain_that_is_not_sure_among_several_is_named_beside_the_verdict() -> None:
+    scores = {RIVAL: RANDOM, "emp": plus(RANDOM, 0.5, noise=1.0), "greedy": plus(RANDOM, 0.35, noise=0.3)}
+    scores |= {f"ucb:c={c}": plus(RANDOM, 0.1, noise=0.5 + 0.1 * c) for c in range(3)}
+    assert read(scores).verdict == (
+        "Random permutation is enough here: emp, the best of 5 methods that score, shows no clear difference to random "
+        "permutation (+0.70 ± 1.36). A gain of up to 2.06 is not excluded. greedy is 0.41 ± 0.41 above random "
+        "permutation, but it is one of several: adjusted for that (Holm), p is 0.25."
+    )
+
+
 @pytest.mark.parametrize(
     ("scores", "verdict"),
     [

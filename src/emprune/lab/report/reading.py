@@ -86,31 +86,38 @@ def _verdict(pruned: Sequence[Row], rival: Row | None) -> str:
         return f"No method that scores was run at the cost of {RIVAL_NAME}, so that there is nothing to set against it."
     if not paired:
         return f"No method that scores shares a seed with {RIVAL_NAME}: run the same seeds of both to compare them."
-    best = paired[0]
-    judged = [row for row in paired if _weight(row) == _weight(best)]
+    judged = [row for row in paired if _weight(row) == _weight(paired[0])]
+    best = next((row for row in judged if _wins(row) and row.p_holm < SURE), judged[0])
     left_out = [_left_out(row, rival) for row in scored if row not in judged]
-    return " ".join([*_judged(best, rival, len(judged)), *_why(best, judged), *left_out])
+    return " ".join([*_judged(best, rival, judged), *_why(best, judged), *left_out])
 
 
-def _judged(best: Row, rival: Row, num_scored: int) -> list[str]:
-    """What the paired difference of the best method that scores to the rival allows to say."""
+def _judged(best: Row, rival: Row, judged: Sequence[Row]) -> list[str]:
+    """What the paired difference to the rival allows to say, of the method that scores and is the best, or the surest.
+
+    Where the best has a wide interval, another may be above the rival beyond doubt, after adjusting for all (Holm).
+    """
     gap = best.difference
     assert gap is not None
-    who = best.method if num_scored == 1 else f"{best.method}, the best of {num_scored} methods that score,"
+    who = f"{best.method}, the best of {len(judged)} methods that score,"
+    if len(judged) == 1:
+        who = best.method
+    elif best is not judged[0]:
+        who = f"{best.method}, the best of those whose gain is sure when adjusted for all (Holm),"
     said = f"{who} {' '.join(_gap(gap, RIVAL_NAME))}."
     if gap.num_seeds == 1:
         return [f"One seed cannot say whether a score is worth having: there {said}"]
     few = f"As far as {gap.num_seeds} seeds can tell, " if gap.num_seeds < FEWEST_SEEDS else ""
     if math.isnan(gap.half_width) and gap.mean != 0:
         return [_sentence_case(f"{few}{said}"), "Without any spread there is no interval, and no verdict."]
-    if gap.excludes_zero and gap.mean > 0:
-        return [_sentence_case(f"{few}the score is worth having here: {said}"), *_caution(best, num_scored)]
+    if _wins(best):
+        return [_sentence_case(f"{few}the score is worth having here: {said}"), *_caution(best, len(judged))]
     enough = f"{few}{RIVAL_NAME} is enough here"
     if gap.excludes_zero:
         return [_sentence_case(f"{enough}, and better: {said}"), *_price(rival)]
     possible = gap.mean + gap.half_width
     bound = [] if math.isnan(possible) else [f"A gain of up to {possible:.2f} is not excluded."]
-    return [_sentence_case(f"{enough}: {said}"), *bound, *_price(rival)]
+    return [_sentence_case(f"{enough}: {said}"), *bound, *map(_unsure, filter(_wins, judged)), *_price(rival)]
 
 
 def _why(best: Row, paired: Sequence[Row]) -> list[str]:
@@ -119,7 +126,7 @@ def _why(best: Row, paired: Sequence[Row]) -> list[str]:
     Of the best method where it is above the rival, else of the one that fits the training data best.
     """
     fits = {row.method: row.fit for row in paired if row.fit is not None}
-    wins = best.difference is not None and best.difference.excludes_zero and best.difference.mean > 0
+    wins = _wins(best)
     method = best.method if wins else min(fits, key=lambda method: fits[method].train.mean, default="")
     fit = fits.get(method)
     if fit is None or not (fit.train.excludes_zero and fit.train.mean < 0):
@@ -147,6 +154,17 @@ def _caution(best: Row, num_scored: int) -> list[str]:
     if num_scored == 1 or not best.p_holm >= SURE:
         return []
     return [f"It was picked as the best of several, though: adjusted for that (Holm), p is {best.p_holm:.2f}."]
+
+
+def _unsure(row: Row) -> str:
+    """Of one whose interval lies above zero where the best's does not."""
+    assert row.difference is not None
+    above = " ".join(_gap(row.difference, RIVAL_NAME))
+    return f"{row.method} {above}, but it is one of several: adjusted for that (Holm), p is {row.p_holm:.2f}."
+
+
+def _wins(row: Row) -> bool:
+    return row.difference is not None and row.difference.excludes_zero and row.difference.mean > 0
 
 
 def _is_dearer(row: Row, rival: Row) -> bool:
