@@ -33,6 +33,7 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(comparison: 
     assert "non-inferior" in text
     assert "class 0</td><td>79" in text  # the worst class of random permutation
     assert text.count("data:image/png;base64,") == 24
+    assert len(re.findall(r'<p class="note">[^<]*95 % intervals', text)) == len(FIGURES)
     for part in ("c0ffee", "a processor", "seed 2", "memory", "tiny-resnet", "seeds can tell"):
         assert part in text
     assert not re.search(r"""(src|href)=["'](https?:)?//""", text)

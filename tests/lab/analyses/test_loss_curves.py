@@ -27,7 +27,11 @@ def test_golden_values(tmp_path: Path) -> None:
     assert even["loss"][1]["half_width"] == pytest.approx(6.353, abs=1e-3)  # t(0.975, 1) · 0.5
     assert emp["loss"][1] == {"mean": 2.0, "half_width": None}
     assert emp["difference_at_the_end"]["mean"] == 1.0  # of the seed that both have
-    assert "extreme low-frequency learning as we read it" in conclusion.remarks[0]
+    intervals, reading = conclusion.remarks
+    assert intervals == (
+        "Means over the runs ± 95 % intervals (Student t); difference: to random-permutation, paired by seed."
+    )
+    assert "extreme low-frequency learning as we read it" in reading
 
 
 def test_the_loss_on_the_probe_falls(tmp_path: Path) -> None:
@@ -37,7 +41,7 @@ def test_the_loss_on_the_probe_falls(tmp_path: Path) -> None:
         losses = [loss["mean"] for loss in method["loss"]]
         assert len(losses) == 6
         assert losses[-1] < losses[0]
-    assert conclusion.remarks == []
+    assert conclusion.remarks == ["Means over the runs ± 95 % intervals (Student t)."]
 
 
 def test_a_run_of_an_older_version_is_refused(tmp_path: Path) -> None:

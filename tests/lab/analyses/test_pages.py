@@ -84,3 +84,6 @@ class TestAnalysis(PageContract):
         assert f"emprune analyze {name}" in text
         assert "digits: 3 runs a method, " in text
         assert len(set(browser.rows(shown.page, 0))) == 3
+        heads, notes = (shown.page.locator(place).all_inner_texts() for place in ("thead th", ".note"))
+        assert notes[0].startswith("Means over the runs ± 95 % intervals (Student t)")
+        assert any("difference" in head for head in heads) == ("difference: " in notes[0])

@@ -12,7 +12,7 @@ from torch import Tensor
 from emprune.lab.analyses.base import Analysis, Conclusion, check_subsets
 from emprune.lab.analyses.gaps import Gaps, estimate
 from emprune.lab.analyses.runs import Measurement, Run, by_method
-from emprune.lab.analyses.tables import Table, cell, number, paired
+from emprune.lab.analyses.tables import Table, cell, number, paired, paired_remark
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import Figure, add_band, canvas, colours, estimate_rows
 from emprune.lab.session import Session
@@ -62,6 +62,7 @@ class GapAnalysis(Analysis):
             values={"divided_by": divisor, "methods": {method: findings.values(method) for method in gaps}},
             table=findings.table(self.quantity),
             figures=findings.figures(self.axis),
+            remarks=[paired_remark(gaps, experiment.baseline)],
         )
 
 

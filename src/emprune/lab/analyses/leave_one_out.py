@@ -23,7 +23,7 @@ import plotly.graph_objects as go
 from emprune.errors import ConfigError
 from emprune.lab.analyses.base import Analysis, Conclusion
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
-from emprune.lab.analyses.tables import Table, cell, plain
+from emprune.lab.analyses.tables import INTERVALS, Table, cell, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import Figure, Style, add_points, canvas, colours, estimate_rows, transparent
 from emprune.lab.statistics import Estimate, mean_interval
@@ -96,7 +96,7 @@ class LeaveOneOut(Analysis):
             values={"methods": {method: values(own) for method, own in found.items()}},
             table=Table("loss of the sample left out", heads, rows),
             figures=figures(found),
-            remarks=["Difference: left out minus seen, mean over the runs; seen: visited at least once."],
+            remarks=[f"{INTERVALS}; difference: left out minus seen; seen: visited at least once."],
         )
 
 

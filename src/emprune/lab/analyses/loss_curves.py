@@ -17,7 +17,7 @@ import numpy as np
 
 from emprune.lab.analyses.base import Analysis, Conclusion
 from emprune.lab.analyses.runs import Floats, Run, by_method
-from emprune.lab.analyses.tables import Table, cell, paired, plain
+from emprune.lab.analyses.tables import Table, cell, paired, paired_remark, plain
 from emprune.lab.errors import RunError
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import colours
@@ -68,7 +68,7 @@ class LossCurves(Analysis):
             values={"methods": {m: {**c.values(), "difference_at_the_end": plain(ends[m])} for m, c in curves.items()}},
             table=Table("loss on a probe of the training set", heads, rows),
             figures=[probe_loss_figure({m: (c.epochs, c.losses) for m, c in curves.items()}, colours(curves))],
-            remarks=[READING] if LOW_FREQUENCY in curves else [],
+            remarks=[paired_remark(curves, experiment.baseline), *([READING] if LOW_FREQUENCY in curves else [])],
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from emprune.lab.analyses.base import Analysis, Conclusion, check_subsets
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
-from emprune.lab.analyses.tables import Table, cell, plain
+from emprune.lab.analyses.tables import INTERVALS, Table, cell, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import Figure, add_points, canvas, colours
 from emprune.lab.statistics import Estimate, mean_interval
@@ -62,7 +62,10 @@ class StaticRemoval(Analysis):
             values={"methods": {method: values(rates) for method, rates in found.items()}},
             table=Table("mean loss of what was removed before training", heads, rows),
             figures=[figure(found)],
-            remarks=["Equally many epochs at every rate, so that a higher rate also means fewer steps."],
+            remarks=[
+                f"{INTERVALS}.",
+                "Equally many epochs at every rate, so that a higher rate also means fewer steps.",
+            ],
         )
 
 

@@ -1,7 +1,7 @@
 """Tables of text for a terminal and a page; estimates as their cells, as plain values, as differences to a baseline."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ from rich import box
 
 from emprune.lab.statistics import Estimate, paired_difference
 
-__all__ = ["Table", "cell", "number", "paired", "plain"]
+__all__ = ["INTERVALS", "Table", "cell", "number", "paired", "paired_remark", "plain"]
+
+INTERVALS = "Means over the runs ± 95 % intervals (Student t)"
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,9 @@ def paired(values: Mapping[str, Mapping[int, float]], method: str, baseline: str
     if method == baseline or baseline not in values:
         return None
     return paired_difference(values[method], values[baseline])
+
+
+def paired_remark(methods: Collection[str], baseline: str) -> str:
+    """Return what a table's intervals are, and its differences where there are any."""
+    differs = baseline in methods and len(methods) > 1
+    return f"{INTERVALS}{f'; difference: to {baseline}, paired by seed' if differs else ''}."

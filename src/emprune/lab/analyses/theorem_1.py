@@ -19,7 +19,7 @@ from emprune.errors import ConfigError
 from emprune.lab.analyses.base import Analysis, Conclusion
 from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.stored_information import Terms, coin_entropy
-from emprune.lab.analyses.tables import Table, cell, plain
+from emprune.lab.analyses.tables import INTERVALS, Table, cell, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import Figure, Styles, add_points, colours, row_canvas
 from emprune.lab.statistics import mean_interval
@@ -77,6 +77,7 @@ class Theorem1(Analysis):
         terms = found[runs[0].method].terms[0]
         rows = [[method, *fits.cells()] for method, fits in found.items()]
         said = [
+            f"{INTERVALS}.",
             f"Per sample, in nats. H(y|x) = {terms.label_entropy:.3f}: {terms.noise:.1%} of the labels are wrong.",
             f"Who stores nothing of the wrong labels fits {1 - terms.noise:.1%} at most.",
             "Stored ≥, and the lowest cap with it, is a surrogate of ours, from the loss and the fit.",

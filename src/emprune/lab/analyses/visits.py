@@ -15,7 +15,7 @@ import torch
 
 from emprune.lab.analyses.base import Analysis, Conclusion
 from emprune.lab.analyses.runs import Floats, Run, by_method
-from emprune.lab.analyses.tables import Table, cell, paired, plain
+from emprune.lab.analyses.tables import Table, cell, paired, paired_remark, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.frequency import gini, histogram, lorenz
 from emprune.lab.pages.drawing import colours
@@ -111,5 +111,8 @@ class Visits(Analysis):
             values={"methods": {m: {**s.values(), "gini_difference": plain(gaps[m])} for m, s in spreads.items()}},
             table=Table("visits of a sample", heads, [[m, *s.cells(gaps[m])] for m, s in spreads.items()]),
             figures=spread_figures(visits, colours(methods)),
-            remarks=["Gini 0: all samples are visited equally often; towards 1: few samples have all the visits."],
+            remarks=[
+                paired_remark(methods, experiment.baseline),
+                "Gini 0: all samples are visited equally often; towards 1: few samples have all the visits.",
+            ],
         )

@@ -32,8 +32,8 @@ def spread_figures(visits: Visits, styles: Styles, *, note: str = "") -> list[Fi
     ginis = {method: mean_interval([gini(torch.from_numpy(own)) for own in runs]) for method, runs in visits.items()}
     rows = estimate_rows("Gini coefficient of the visits, 0 to 1", ginis, styles, xaxis_range=[-0.02, 1.02])
     said = f"Logarithmic; bands are 95 % intervals over the seeds.{note}"
-    even = "The least visited samples first; the dotted line is even."
-    spread = "0: all samples are visited equally often; towards 1: a few take all visits."
+    even = "The least visited samples first; the dotted line is even. Bands are 95 % intervals over the seeds."
+    spread = "0: all samples are visited equally often; towards 1: a few take all visits. Bars are 95 % intervals."
     return [
         Figure("visits", TITLE, said, _histogram(visits, styles)),
         Figure("lorenz", "Lorenz curve of the visits", even, _lorenz(visits, styles)),

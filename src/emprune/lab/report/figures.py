@@ -133,7 +133,11 @@ def _curve(
     figure, logged = canvas("epoch", y), _logged(group, read)
     for method, (epochs, values) in logged.items():
         add_band(figure, method, styles[method], epochs, values, hover="%{y:.3g} in epoch %{x}")
-    return Figure(name, title, note, figure) if logged else Figure(name, title, _missing(group, missing))
+    return (
+        Figure(name, title, f"{note} Bands are 95 % intervals over the seeds.", figure)
+        if logged
+        else Figure(name, title, _missing(group, missing))
+    )
 
 
 def _logged(group: Group, read: Callable[[Any], float | None]) -> dict[str, tuple[Sequence[int], Floats]]:
