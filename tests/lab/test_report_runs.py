@@ -156,8 +156,9 @@ def test_the_galleries_come_in_the_order_of_the_sentences(tmp_path: Path) -> Non
     assert shown == ["emp", "greedy", "emp:pool=2"]
 
 
-def test_where_each_seed_has_samples_of_its_own_one_seed_s_are_shown(tmp_path: Path) -> None:
-    folders = write_comparison(tmp_path, ["emp"], seeds=[3, 4], subset_fraction=0.5)
+@pytest.mark.parametrize("settings", [{"subset_fraction": 0.5}, {"leave_out": 1}])
+def test_where_each_seed_has_samples_of_its_own_one_seed_s_are_shown(settings: dict[str, Any], tmp_path: Path) -> None:
+    folders = write_comparison(tmp_path, ["emp"], seeds=[3, 4], **settings)
     group = group_of(*folders)
     training = load_training(group, None)
     assert isinstance(training, Training)

@@ -91,7 +91,7 @@ def _accuracy(run: Run) -> Floats | None:
 
 def _visits(run: Run, labels: NDArray[np.int64] | None) -> Floats | None:
     own, visits = run.column("label", np.int64), run.visits
-    if own is None and run.config["subset_fraction"] == 1:
+    if own is None and not run.draws_samples:
         own = labels
     if own is None or visits is None or len(own) != len(visits):
         return None

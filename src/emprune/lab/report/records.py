@@ -60,6 +60,11 @@ class Run:
         """The seed."""
         return int(self.config["seed"])
 
+    @property
+    def draws_samples(self) -> bool:
+        """Whether its seed decides on what samples it trains, so that another's have other places."""
+        return bool(self.config["subset_fraction"] != 1 or self.config["leave_out"])
+
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """A record for each epoch; empty where the log is missing, damaged or not this run's whole."""

@@ -83,7 +83,7 @@ def load_training(group: Group, data_dir: Path | None) -> Training | str:
         return f"The data cannot be loaded: {error}"
     if len(split) != len(visits):
         return f"The data here have {len(split):,} training samples, the runs' had {len(visits):,}."
-    return Training(split, true, None if config.subset_fraction == 1 else run.seed)
+    return Training(split, true, run.seed if run.draws_samples else None)
 
 
 def galleries(group: Group, training: Training, *, num_samples: int) -> list[Gallery]:
