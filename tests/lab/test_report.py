@@ -15,7 +15,7 @@ from emprune.lab.compare import Queue
 from emprune.lab.experiment import Experiment
 from emprune.lab.report import command, page
 from emprune.lab.report.page import write_report
-from emprune.lab.report.provenance import commands
+from emprune.lab.report.provenance import commands, facts
 from emprune.lab.report.records import Found, Run, find_runs
 from emprune.lab.report.sections import divide_runs
 from tests.lab.reports import FIGURES, METHODS, call, drawn, page_of, result_of, write_comparison, write_run
@@ -143,6 +143,12 @@ def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path)
         "--train-size 160 --batch-size 16 --device cpu --precision fp32 --out runs/again"
     )
     assert "--keep 0.1 --epochs 4 --tail-fraction 0.5" in again[1]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(431_999.0, "120.00 h"), (19.0, "20.0 s")])
+def test_what_all_runs_took_is_said_in_hours_or_less(seconds: float, said: str) -> None:
+    (section,) = divide_runs([Run(result_of(small_config("emp"), train_seconds=seconds))])
+    assert dict(facts(section))["runs"] == f"1, {said} in all"
 
 
 def test_the_command_makes_the_same_runs_again(comparison: Path) -> None:

@@ -13,6 +13,7 @@ from emprune.lab.experiment import DEFAULT_BASELINE
 from emprune.lab.options import PARAMETERS
 from emprune.lab.report.records import DEFAULTS, Run
 from emprune.lab.report.sections import NOT_COMPARED, Group, Section
+from emprune.lab.tables import long_duration
 from emprune.lab.tasks import get_task
 
 __all__ = ["commands", "facts", "sample_files"]
@@ -28,12 +29,10 @@ def facts(section: Section) -> list[tuple[str, str]]:
     runs = section.runs
     names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in NOT_COMPARED]
     sizes = sorted({int(run.result["num_train"]) for run in runs})
-    hours = (
-        sum(float(run.result["train_seconds"]) + float(run.result.get("evaluation_seconds", 0)) for run in runs) / 3600
-    )
+    seconds = sum(float(run.result["train_seconds"]) + float(run.result.get("evaluation_seconds", 0)) for run in runs)
     versions = sorted({name for run in runs for name in run.result["versions"] if name != "commit"})
     return [
-        ("runs", f"{len(runs)}, {hours:.2g} hours in all"),
+        ("runs", f"{len(runs)}, {long_duration(seconds)} in all"),
         ("seeds", _seeds(runs)),
         ("training samples", " or ".join(f"{size:,}" for size in sizes)),
         *((name.replace("_", " "), _text(runs[0].config[name])) for name in names),
