@@ -36,6 +36,7 @@ INKED: Sequence[Any] = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtic
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
+    "axes.titlesize": 10,  # a longer one was cut off at the picture's edge
     "grid.color": GREY,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "emprune",  # the same data make the same file

@@ -46,6 +46,22 @@ def test_all_methods_and_costs_are_in_it_on_light_and_on_dark_pages(tmp_path: Pa
     assert [ink in dark for ink in ("#1d2129", "#e6e8ec")] == [False, True]
 
 
+def test_the_title_of_the_last_panel_is_not_cut_off(tmp_path: Path) -> None:
+    from matplotlib.textpath import TextPath
+
+    title = "CLINC150, 1,800 questions of 150 intents, 10 epochs"
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results((0.3,)) | {"experiment": {"title": f"{title}: what the time buys"}}))
+    outcome = call_script(SCRIPT, path, path, "--out", tmp_path / "picture")
+    assert outcome.exit_code == 0, outcome.output
+    svg = (tmp_path / "picture-light.svg").read_text()
+    width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+    *_, last = re.findall(rf'font-size: (\d+)px[^>]* x="([\d.]+)"[^>]*>{title}</text>', svg)
+    size, centre = map(float, last)
+    assert width is not None
+    assert centre + TextPath((0, 0), title, size=size).get_extents().width / 2 < float(width[1])
+
+
 def test_the_same_results_make_the_same_file(tmp_path: Path) -> None:
     assert draw(tmp_path, "one") == draw(tmp_path, "other")
 
