@@ -131,6 +131,18 @@ def test_notes_warn_of_few_seeds_and_different_machines() -> None:
     assert "Of the runs 1 in bf16 and 6 in fp32" in " ".join(notes(rows, unlike, baseline="random"))
 
 
+def test_notes_tell_of_differences_over_fewer_seeds_than_a_method_has() -> None:
+    few = {"random": range(5), "emp": range(3, 9), "ucb": range(5)}
+    results = [result(method, seed, 90 + seed % 3 * len(method), 1) for method, own in few.items() for seed in own]
+    said = notes(summarise(results, baseline="random"), results, baseline="random")
+    assert said[1:3] == [
+        "Only 2 seeds, fewer than 5: read it as a first look.",
+        "Differences are over the seeds that random has too: emp 2 of 6.",
+    ]
+    alike = [one for one in results if "emp" not in str(one)]
+    assert len(notes(summarise(alike, baseline="random"), alike, baseline="random")) == 1
+
+
 def test_holm_multiplies_the_smallest_by_their_number_and_never_reverses_an_order() -> None:
     assert holm([0.01, 0.02, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
     assert holm([]) == []

@@ -116,10 +116,14 @@ def notes(
         remarks.append(
             f"Non-inferior: the whole interval of the difference lies above −{margin:g} points (2.5 % one-sided)."
         )
-    fewest = min((row.score.num_seeds for row in rows), default=0)
+    estimates = [e for row in rows for e in (row.score, row.difference, row.to_full) if e is not None]
+    fewest = min((estimate.num_seeds for estimate in estimates), default=0)
     if fewest < FEWEST_SEEDS:
         remarks.append(f"Only {fewest} seed{'s' * (fewest != 1)}, fewer than {FEWEST_SEEDS}: read it as a first look.")
-    estimates = [e for row in rows for e in (row.score, row.difference, row.to_full) if e is not None]
+    shared = [(row.method, row.difference.num_seeds, row.score.num_seeds) for row in rows if row.difference is not None]
+    fewer = [f"{method} {common} of {own}" for method, common, own in shared if common < own]
+    if fewer:
+        remarks.append(f"Differences are over the seeds that {baseline} has too: {', '.join(fewer)}.")
     if any(math.isnan(e.half_width) and e.num_seeds > 1 for e in estimates):
         remarks.append("All equal: the same on every seed, so that there is no spread to make an interval of.")
     places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
