@@ -242,11 +242,13 @@ def test_labels_are_shifted_where_the_models_loss_shifts_them(cls: Any, config: 
     assert predicts_next(model) == expected
     assert predicts_next(model, smoothed=True) == (expected or cls in (BartForCausalLM, XLNetLMHeadModel))
 
-    class Peft:
+    class Peft(torch.nn.Module):
         def get_base_model(self) -> Any:
             return model
 
     assert predicts_next(Peft()) == expected
+    assert predicts_next(torch.compile(model, backend="eager")) == expected
+    assert predicts_next(torch.nn.DataParallel(model)) == expected  # as FSDP's wrapper, which needs processes
 
 
 def test_the_log_says_what_each_epoch_kept(tmp_path: Path) -> None:

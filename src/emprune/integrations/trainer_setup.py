@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate.utils import extract_model_from_parallel
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 from transformers import TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
@@ -92,9 +93,11 @@ def predicts_next(model: Any, *, smoothed: bool = False) -> bool:
     """Return whether the loss shifts the labels, so that logits t predict label t + 1: a causal model's, mostly.
 
     Args:
-        model: The model, or PEFT's around it.
+        model: The model, or what is around it: PEFT, torch.compile, and FSDP's first version, whose wrapper is the
+            Trainer's model while it trains.
         smoothed: Whether the loss is the Trainer's, with label smoothing, and not the model's own.
     """
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
     model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
     names = {cls.__name__ for cls in type(model).__mro__}
     if not smoothed and not _UNSHIFTED.isdisjoint(names):
