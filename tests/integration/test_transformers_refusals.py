@@ -94,6 +94,20 @@ def test_a_run_is_not_trained_twice_but_with_a_new_pruner(tmp_path: Path) -> Non
     assert trainer.pruner.epoch == trainer.pruner.num_epochs - 1
 
 
+class OutOfMemory(PrunedTrainer):
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        raise MemoryError
+
+
+def test_a_plan_that_was_made_for_another_batch_size_is_refused(tmp_path: Path) -> None:
+    pruner = make_pruner()
+    with pytest.raises(MemoryError):
+        make_trainer(tmp_path, pruner, cls=OutOfMemory, per_device_train_batch_size=8).train()
+    smaller = make_trainer(tmp_path, pruner, per_device_train_batch_size=3)
+    with pytest.raises(emprune.EpochError, match=r"Epoch 0 .* has 18 samples: got a plan of 16, .* takes a new pruner"):
+        smaller.train()
+
+
 def test_arguments_that_were_changed_later_are_refused_when_training_begins(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, make_pruner())
     trainer.args.num_train_epochs = 2

@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     raise ImportError(f"This needs the package {error.name!r}: pip install 'emprune[transformers]'") from error
 
 from emprune.data import PrunedLoader
-from emprune.errors import ConfigError, ObservationError, StateError
+from emprune.errors import ConfigError, EpochError, ObservationError, StateError
 from emprune.integrations.trainer_setup import INDEX_KEY, IndexInBatch, conflicts, predicts_next, unprepared
 from emprune.losses import next_labels, sequence_cross_entropy
 from emprune.memory import MaskedLogits
@@ -128,6 +128,11 @@ class PrunedTrainerMixin(Trainer):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         epoch = kwargs["epoch"]
         self._loader.set_epoch(epoch)
+        if len(self.pruner.plan) != self._sizes[epoch]:
+            raise EpochError(
+                f"Epoch {epoch} of this training has {self._sizes[epoch]} samples: got a plan of "
+                f"{len(self.pruner.plan)}, made for another batch size or accumulation. A new run takes a new pruner."
+            )
         if self._began[0] != epoch:  # and not in the middle of it, resumed
             self._began = (epoch, self.state.global_step)
         summary = self.pruner.summary()
