@@ -16,6 +16,7 @@ import emprune
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
+from accelerate import ParallelismConfig
 from transformers import Trainer
 
 from emprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
@@ -40,6 +41,14 @@ from tests.integration.trainers import NUM_SAMPLES, Sentences, make_arguments, m
 def test_arguments_that_contradict_the_plan_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(emprune.ConfigError, match=message):
         make_trainer(tmp_path, make_pruner(), **options)
+
+
+def test_processes_that_share_a_model_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever said so: the arguments, `accelerate launch` in the environment, or a model that was loaded in parts."""
+    trainer = make_trainer(tmp_path, make_pruner())
+    monkeypatch.setattr(trainer.accelerator.state, "parallelism_config", ParallelismConfig())
+    with pytest.raises(emprune.ConfigError, match=r"`parallelism_config` cannot be honoured: .* without a `tp_plan`"):
+        trainer.train()
 
 
 def test_the_pruners_number_of_epochs_may_be_said_again(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.utils import extract_model_from_parallel
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 from transformers import TrainingArguments
@@ -35,7 +36,6 @@ _FIXED: Sequence[tuple[str, Any, str]] = (
     ("ignore_data_skip", False, "a resumed epoch goes on where it stopped"),
     ("dataloader_in_order", True, "a resumed epoch goes on where it stopped"),
     ("auto_find_batch_size", False, "the epochs are planned for one batch size"),
-    ("parallelism_config", None, "the plan is divided among ranks that each have the model"),
     ("accelerator_config.split_batches", False, "the plan divides the data among the ranks"),
     ("accelerator_config.dispatch_batches", None, "the plan divides the data among the ranks"),
 )
@@ -107,11 +107,12 @@ def predicts_next(model: Any, *, smoothed: bool = False) -> bool:
     return causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
 
 
-def conflicts(args: TrainingArguments, pruner: DataPruner, dataset: Any) -> Iterator[str]:
+def conflicts(args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner, dataset: Any) -> Iterator[str]:
     """Say what contradicts the plan, and what to do about it.
 
     Args:
         args: The training arguments.
+        accelerator: The Trainer's.
         pruner: The pruner.
         dataset: The training data.
     """
@@ -130,6 +131,12 @@ def conflicts(args: TrainingArguments, pruner: DataPruner, dataset: Any) -> Iter
         )
     if args.n_gpu > 1:
         yield f"One process drives {args.n_gpu} GPUs: start one for each, torchrun --nproc-per-node {args.n_gpu} ..."
+    if getattr(accelerator, "parallelism_config", None) is not None:
+        yield (
+            "`parallelism_config` cannot be honoured: ranks that share a model must get the same batch, and the plan "
+            "is divided among all of them. Leave it out of the arguments and of `accelerate launch`, and load the "
+            "model without a `tp_plan`."
+        )
     for name, allowed, why in _FIXED:
         holder, _, option = name.rpartition(".")
         value = getattr(getattr(args, holder) if holder else args, option, allowed)  # an older release has not all

@@ -122,7 +122,7 @@ class PrunedTrainerMixin(Trainer):
         super()._validate_args()
 
     def _check_conflicts(self) -> None:
-        for message in conflicts(self.args, self.pruner, self.train_dataset):
+        for message in conflicts(self.args, self.accelerator, self.pruner, self.train_dataset):
             raise ConfigError(message)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
