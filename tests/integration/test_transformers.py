@@ -275,6 +275,16 @@ def test_evaluation_and_prediction_are_never_observed(tmp_path: Path) -> None:
     assert int(pruner.visits.sum()) == sum(map(len, trainer.delivered.values()))
 
 
+def test_the_first_batches_may_be_looked_at_before_training(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, make_pruner())
+    loader = trainer.get_train_dataloader()
+    seen = next(iter(loader))[INDEX_KEY].tolist()
+    trainer.train()
+    assert seen == trainer.planned[0][:4]
+    assert len(loader) == -(-len(trainer.planned[0]) // 4)
+    assert trainer.delivered == trainer.planned
+
+
 class Looking(TrainerCallback):
     """Makes a loader of its own in mid-training, and looks at a batch."""
 

@@ -92,8 +92,8 @@ class PrunedTrainerMixin(Trainer):
         accumulation = self.args.gradient_accumulation_steps
         loader = PrunedLoader(unprepared(super().get_train_dataloader()), self.pruner, accumulation=accumulation)
         loader.loader.collate_fn = IndexInBatch(loader.loader.collate_fn)
-        if self.pruner.epoch >= 0:  # for whoever looks at it during or after training
-            loader.set_epoch(self.pruner.epoch)
+        if self.pruner.epoch >= 0 or self.pruner.num_ranks == 1:  # planning is collective, and looking at it is not
+            loader.set_epoch(max(0, self.pruner.epoch))
         self._newest_loader = loader
         return loader.loader
 
