@@ -17,6 +17,7 @@ from tests.integration import runs
 pytest.importorskip("lightning")
 
 from lightning.pytorch import LightningDataModule, callbacks, loggers
+from lightning.pytorch.tuner.tuning import Tuner
 
 from emprune.integrations.lightning import PruningCallback, prepare
 from tests.integration.lightning_module import Module, learning_rate, make_trainer
@@ -203,6 +204,54 @@ def test_prepared_before_the_fit_on_one_device() -> None:
     runs.assert_same_run(module.result, runs.plain_run(runs.make_pruner()))
 
 
+class Tunable(Module):
+    """Has a learning rate and a batch size that a tuner may set."""
+
+    lr, batch_size = 0.2, runs.BATCH_SIZE
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def on_train_end(self) -> None:
+        self.result.num_steps = self.trainer.global_step
+
+
+class BareTunable(Tunable):
+    def setup(self, stage: str) -> None:
+        pass
+
+
+def _prepared_before(trainer: Any, module: BareTunable) -> None:
+    module.pruner = runs.make_pruner()
+    module.loader = prepare(trainer, runs.make_dataloader(), module.pruner)
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:`weights_only`")
+@pytest.mark.parametrize("before", [False, True])
+def test_a_learning_rate_is_looked_for(tmp_path: Path, before: bool) -> None:
+    """It trains on the first plan; nothing of that is left when the run begins."""
+    trainer, module = make_trainer(default_root_dir=tmp_path), BareTunable() if before else Tunable()
+    if isinstance(module, BareTunable):
+        _prepared_before(trainer, module)
+    Tuner(trainer).lr_find(module, num_training=20)
+    assert len(module.result.samples) > 0
+    module.lr, module.result = 0.2, runs.Result()
+    trainer.fit(module)
+    make_trainer().fit(expected := Tunable())
+    runs.assert_same_run(module.result, expected.result)
+    assert all(map(torch.equal, module.parameters(), expected.parameters()))
+    assert_same_state(module.pruner.state_dict(), expected.pruner.state_dict())
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_batch_size_is_not_looked_for(tmp_path: Path, before: bool) -> None:
+    trainer, module = make_trainer(default_root_dir=tmp_path), BareTunable() if before else Tunable()
+    if isinstance(module, BareTunable):
+        _prepared_before(trainer, module)
+    with pytest.raises(emprune.ConfigError, match="A BatchSizeFinder cannot change the batches"):
+        Tuner(trainer).scale_batch_size(module)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "loaders that are not reloaded": (
         {"reload_dataloaders_every_n_epochs": 0},
@@ -217,6 +266,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"callbacks": [callbacks.GradientAccumulationScheduler({1: 2})]},
         r"A GradientAccumulationScheduler would change the steps",
     ),
+    "pytorch_lightning's": (
+        {"callbacks": [type("GradientAccumulationScheduler", (callbacks.Callback,), {})()]},
+        r"A GradientAccumulationScheduler would change the steps",
+    ),
+    "another batch size": ({"callbacks": [callbacks.BatchSizeFinder()]}, r"A BatchSizeFinder cannot change"),
     "several devices before the ranks are there": (
         {"devices": 2, "strategy": "ddp"},
         r"got 2 device\(s\) and a pruner for 1 rank\(s\)\. Make the pruner and call `prepare` in the `setup`",

@@ -12,7 +12,6 @@ from emprune.pruner import DataPruner
 
 try:
     from lightning import Callback, LightningModule, Trainer
-    from lightning.pytorch.callbacks import GradientAccumulationScheduler
     from lightning.pytorch.trainer.states import TrainerFn
 except ModuleNotFoundError as error:
     if error.name != "lightning":
@@ -23,6 +22,14 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = ["PruningCallback", "prepare"]
+
+_REFUSED_CALLBACKS = {
+    "GradientAccumulationScheduler": "A GradientAccumulationScheduler would change the steps of an epoch that is "
+    "planned already. Use a constant Trainer(accumulate_grad_batches=...).",
+    "BatchSizeFinder": "A BatchSizeFinder cannot change the batches of epochs that are planned, and would take every "
+    "size for a good one without having tried it. Look for the batch size without the pruner.",
+}
+"""By name, because `pytorch_lightning`, which works as well, has classes of its own."""
 
 
 def prepare(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPruner) -> PrunedLoader:
@@ -53,7 +60,7 @@ def prepare(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPruner) -
     """
     settings: Any = trainer  # Lightning sets these attributes where type checkers do not see it
     _check_ranks(trainer, dataloader, pruner)
-    _check_epochs(settings, pruner)
+    _check_settings(settings, pruner)
     loader = FitLoader(dataloader, pruner, accumulation=settings.accumulate_grad_batches)
     others = [callback for callback in settings.callbacks if not isinstance(callback, PruningCallback)]
     settings.callbacks = [PruningCallback(loader, trainer), *others]
@@ -92,13 +99,19 @@ class PruningCallback(Callback):
     def __init__(self, loader: FitLoader, trainer: Trainer) -> None:
         self.loader, self.trainer = loader, trainer
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin before a tuner's callback does, and look at the settings again, which a tuner changes."""
+        if stage == "fit":
+            _check_settings(trainer, self.loader.pruner)
+            self.on_fit_start(trainer, pl_module)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the first epoch, or go on with the restored one."""
         self.loader.is_fitting = True
         self._begin()
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the loader to other trainers."""
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the loader to other trainers, also where a tuner ends the fit."""
         self.loader.is_fitting = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -176,18 +189,17 @@ def _check_ranks(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPrun
         )
 
 
-def _check_epochs(trainer: Any, pruner: DataPruner) -> None:
+def _check_settings(trainer: Any, pruner: DataPruner) -> None:
     if trainer.reload_dataloaders_every_n_epochs != 1:
         raise ConfigError(
             "Lightning must look at the loader anew in each epoch, or it takes the first epoch's length for all and "
             "stops to validate: got reload_dataloaders_every_n_epochs="
             f"{trainer.reload_dataloaders_every_n_epochs}. Write Trainer(reload_dataloaders_every_n_epochs=1)."
         )
-    if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):
-        raise ConfigError(
-            "A GradientAccumulationScheduler would change the steps of an epoch that is planned already. Use a "
-            "constant Trainer(accumulate_grad_batches=...)."
-        )
+    for callback in trainer.callbacks:
+        for cls in type(callback).__mro__:
+            if cls.__name__ in _REFUSED_CALLBACKS:
+                raise ConfigError(_REFUSED_CALLBACKS[cls.__name__])
     if trainer.fast_dev_run:
         return
     if trainer.max_epochs != pruner.num_epochs:
