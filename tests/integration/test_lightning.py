@@ -162,6 +162,14 @@ def test_validation_within_epochs() -> None:
     assert module.validated == {"sanity": 2, "0": 4, "1": 4, "2": 4, "3": 4, "4": 4}
 
 
+@pytest.mark.parametrize("options", [{}, {"check_val_every_n_epoch": None, "val_check_interval": 6}], ids=str)
+def test_validation_after_a_number_of_batches(options: dict[str, Any]) -> None:
+    module = Module()
+    make_trainer(**{"val_check_interval": 4, **options}).fit(module)
+    assert module.result.num_steps == module.loader.total_steps
+    assert sum(module.validated.values()) > 2 * 5
+
+
 def test_another_fit_of_the_same_trainer() -> None:
     """Each fit has its own pruner; the callback of the one before is gone."""
     trainer: Any = make_trainer()
@@ -271,6 +279,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"A GradientAccumulationScheduler would change the steps",
     ),
     "another batch size": ({"callbacks": [callbacks.BatchSizeFinder()]}, r"A BatchSizeFinder cannot change"),
+    "validation that some epochs are too short for": (
+        {"val_check_interval": 6},
+        r"`val_check_interval` must not exceed the batches of the smallest epoch, 4: got 6\. Lower it",
+    ),
     "several devices before the ranks are there": (
         {"devices": 2, "strategy": "ddp"},
         r"got 2 device\(s\) and a pruner for 1 rank\(s\)\. Make the pruner and call `prepare` in the `setup`",

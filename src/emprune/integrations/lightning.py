@@ -62,6 +62,7 @@ def prepare(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPruner) -
     _check_ranks(trainer, dataloader, pruner)
     _check_settings(settings, pruner)
     loader = FitLoader(dataloader, pruner, accumulation=settings.accumulate_grad_batches)
+    _check_validation(settings, loader)
     others = [callback for callback in settings.callbacks if not isinstance(callback, PruningCallback)]
     settings.callbacks = [PruningCallback(loader, trainer), *others]
     return loader
@@ -72,6 +73,11 @@ class FitLoader(PrunedLoader):
 
     is_fitting = False
     """Whether the trainer that it was prepared for is in its fit."""
+
+    @property
+    def fewest_batches(self) -> int:
+        """Batches of the run's smallest epoch on this rank; not planned with `keep=None`."""
+        return min(map(self._num_batches, self.pruner.schedule.num_kept_per_epoch(**self._sizing)))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         if not self.is_fitting:
@@ -211,4 +217,16 @@ def _check_settings(trainer: Any, pruner: DataPruner) -> None:
         raise ConfigError(
             f"`limit_train_batches` would leave out samples that are planned: got {trainer.limit_train_batches}. "
             "Lower the pruner's `keep` instead, or try out the code with Trainer(fast_dev_run=True)."
+        )
+
+
+def _check_validation(trainer: Any, loader: FitLoader) -> None:
+    interval = trainer.val_check_interval
+    within_epochs = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches > 0
+    if not (within_epochs and isinstance(interval, int)) or loader.pruner.keep is None:
+        return
+    if interval > loader.fewest_batches:
+        raise ConfigError(
+            f"A whole `val_check_interval` must not exceed the batches of the smallest epoch, {loader.fewest_batches}: "
+            f"got {interval}. Lower it, or add Trainer(check_val_every_n_epoch=None) to count over epochs."
         )
