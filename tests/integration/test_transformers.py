@@ -270,6 +270,7 @@ def test_evaluation_and_prediction_are_never_observed(tmp_path: Path) -> None:
     trainer.train()
     before = pruner.state_dict()
     trainer.evaluate()
+    trainer.evaluation_loop(trainer.get_train_dataloader(), "train", prediction_loss_only=True)
     assert len(trainer.predict(Sentences()).predictions) == NUM_SAMPLES
     assert_same_state(pruner.state_dict(), before)
     assert int(pruner.visits.sum()) == sum(map(len, trainer.delivered.values()))

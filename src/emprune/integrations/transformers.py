@@ -79,7 +79,7 @@ class PrunedTrainerMixin(Trainer):
     ) -> Any:
         """Return the Trainer's loss of a batch, weighted where the plan has weights; observe training batches."""
         index = inputs.pop(INDEX_KEY, None)
-        if index is None:
+        if index is None or not model.training:  # or an evaluation on the training loader
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
         loss, outputs = super().compute_loss(model, {**inputs}, True, num_items_in_batch=num_items_in_batch)
         self.pruner.observe(index, *self.observation(outputs, inputs))
