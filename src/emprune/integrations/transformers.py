@@ -135,9 +135,9 @@ class PrunedTrainerMixin(Trainer):
             )
         if self._began[0] != epoch:  # and not in the middle of it, resumed
             self._began = (epoch, self.state.global_step)
-        summary = self.pruner.summary()
-        kept = {name: getattr(summary, name) for name in ("kept_fraction", "churn", "planning_seconds")}
-        self._kept = {name: value for name, value in kept.items() if value is not None}
+        self._kept = {"kept_fraction": self.pruner.plan.kept_fraction, "planning_seconds": self.pruner.planning_seconds}
+        if self.pruner.churn is not None:
+            self._kept["churn"] = self.pruner.churn
         kwargs |= {"steps_in_epoch": len(self._loader), "num_update_steps_per_epoch": self._num_updates[epoch]}
         super()._run_epoch(*args, **kwargs)
         if self.control.should_training_stop or epoch + 1 == self.pruner.num_epochs:
