@@ -1,5 +1,6 @@
 """Two ranks that hold one model, and its losses and logits as DTensors."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,11 @@ from tests.distributed.pool import RankPool
 pytestmark = pytest.mark.distributed
 
 
+def make_mesh() -> Any:
+    warnings.filterwarnings("ignore", "DTensor random operators may not have complete support")  # by torch 2.6
+    return init_device_mesh("cpu", (1, 2), mesh_dim_names=("data", "model"))
+
+
 def refused(pruner: emprune.DataPruner, *arguments: Any, **options: Any) -> str:
     before = through_disk(pruner.state_dict())
     with pytest.raises(emprune.ObservationError) as caught:
@@ -27,7 +33,7 @@ def refused(pruner: emprune.DataPruner, *arguments: Any, **options: Any) -> str:
 
 
 def train_on_a_mesh() -> None:
-    mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("data", "model"))
+    mesh = make_mesh()
     group = mesh["data"].get_group()
     pruner = emprune.DataPruner(emprune.EMP(), num_samples=40, num_epochs=3, keep=0.5, process_group=group)
     x, y = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 8
@@ -58,7 +64,7 @@ def test_what_is_observed_is_all_on_every_rank(ranks: RankPool) -> None:
 
 
 def measure_on_a_mesh(memory: Callable[[Any], Tensor]) -> None:
-    mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("data", "model"))
+    mesh = make_mesh()
     group = mesh["data"].get_group()
     pruner = emprune.DataPruner(emprune.EMP(memory=memory), num_samples=4, num_epochs=1, keep=1, process_group=group)
     index = pruner.begin_epoch(0).index

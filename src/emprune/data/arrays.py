@@ -14,7 +14,7 @@ from emprune.randomness import derive_seed
 
 __all__ = ["ArrayLoader", "BatchTransform"]
 
-_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 BatchTransform = Callable[..., Sequence[Tensor]]
 """``transform(generator, *arrays) -> arrays``, each (B, ...)."""
@@ -98,8 +98,10 @@ class ArrayLoader(PlannedLoader):
 
 
 def _rows(array: Tensor, index: Tensor) -> Tensor:
-    """Return an array's rows; index_select is the fastest, but has no unsigned integers other than uint8."""
-    return array[index] if array.dtype in _UNSIGNED else array.index_select(0, index)
+    """Return an array's rows; torch selects none of wide unsigned integers, whose bits are read as signed ones."""
+    if array.dtype in _SIGNED:
+        return array.view(_SIGNED[array.dtype]).index_select(0, index).view(array.dtype)
+    return array.index_select(0, index)
 
 
 def _is_array(value: object) -> bool:
