@@ -1,4 +1,4 @@
-"""Print how two settings of the study differ, paired by seed: the outcome and the losses that runs end with.
+"""Print how two settings of the study differ, paired by seed: the outcome, the losses and the fitted share at the end.
 
 python experiments/study/pair.py "emp:pool=2 tail_fraction=0.25" "emp:pool=2 tail_fraction=0" \
     experiments/study/e1-*/results.json
@@ -42,6 +42,7 @@ MEASURES: dict[str, Measure] = {
     "outcome": (outcome, ".2f"),
     "training loss": (lambda result: float(result.get("probe_loss", math.nan)), ".3f"),
     "held-out loss": (held_out_loss, ".3f"),
+    "fitted share": (lambda result: float(result.get("fitted_fraction", math.nan)), ".3f"),
 }
 
 
@@ -65,13 +66,15 @@ def mean_accuracy_of(classes: Sequence[int]) -> Measure:
 
 
 def differences(ours: dict[int, Result], theirs: dict[int, Result], measures: Mapping[str, Measure]) -> str:
-    """Return both sides' means and their paired difference, of all that is measured."""
+    """Return both sides' means and their paired difference, of all that was measured."""
     common = ours.keys() & theirs.keys()
     if not common:
         raise typer.BadParameter("the two have no seed in common.")
     words = []
     for name, (measure, digits) in measures.items():
         high, low = ([measure(side[seed]) for seed in sorted(common)] for side in (ours, theirs))
+        if any(map(math.isnan, [*high, *low])):  # not of this task, or older runs
+            continue
         gap = mean_interval([a - b for a, b in zip(high, low, strict=True)])
         mean = f"{fmean(high):{digits}} for {fmean(low):{digits}}"
         words.append(f"{name} {mean}, {gap.mean:+{digits}} ± {gap.half_width:{digits}}")

@@ -23,6 +23,7 @@ def results(method: str, accuracy: float, *, losses: tuple[float, float], **sett
             "accuracy": accuracy + 2 * seed,
             "probe_loss": probe_loss - seed,
             "loss": loss - seed,
+            "fitted_fraction": accuracy / 100,
         }
         for seed in range(5)
     ]
@@ -54,7 +55,15 @@ def test_a_setting_is_compared_with_another_of_the_same_method(call: Any) -> Non
     assert "outcome 85.00 for 84.00, +1.00" in line
     assert "training loss 3.300 for 3.200, +0.100" in line
     assert "held-out loss 3.400 for 3.500, -0.100" in line
+    assert "fitted share 0.810 for 0.800, +0.010" in line
     assert line.endswith("(5 seeds)")
+
+
+def test_what_one_side_did_not_measure_is_left_out(call: Any) -> None:
+    runs = [{name: value for name, value in run.items() if name != "probe_loss"} for run in RUNS]
+    output = call("emp:pool=2", "greedy", runs=[*RUNS[:10], *runs[10:]]).output
+    assert "held-out loss" in output
+    assert "training loss" not in output
 
 
 def test_some_classes_alone_are_compared(call: Any) -> None:
