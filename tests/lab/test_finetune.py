@@ -20,6 +20,8 @@ from emprune.lab.models.mean_pooled import MeanPooledBert
 from emprune.lab.models.pretrained import MINILM_DATA, load_pretrained, load_tokenizer
 from emprune.lab.store import RunFolder
 from emprune.lab.texts import encoding
+from emprune.lab.texts import finetune as finetuning
+from emprune.lab.texts.checkpoints import seal
 from emprune.lab.texts.session import TextSession
 from emprune.lab.workers import load_splits
 from tests.lab.runs import SilentReporter, log, outcome
@@ -120,6 +122,23 @@ def test_a_checkpoint_that_is_not_whole_does_not_count(place: Path, tmp_path: Pa
     parts = run_text(config, tmp_path / "parts", place, report=report)
     assert ["is damaged" in remark for remark in report.remarks] == [True] * (damage != "killed while writing")
     assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.0, [1, 2, 3, 4]), (1e9, [4])])
+def test_a_checkpoint_is_written_when_it_is_time_to_and_at_the_end(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, epochs: list[int]
+) -> None:
+    written: list[int] = []
+
+    def note(checkpoint: Path) -> None:
+        seal(checkpoint)
+        state = json.loads((checkpoint / "trainer_state.json").read_text())
+        written.append(state["stateful_callbacks"]["Course"]["attributes"]["epoch"])
+
+    monkeypatch.setattr(finetuning, "SAVE_SECONDS", seconds)
+    monkeypatch.setattr(finetuning, "seal", note)
+    run_text(text_config(place), tmp_path, place)
+    assert written == epochs
 
 
 def test_a_run_that_was_killed_before_its_result_has_it_at_once(

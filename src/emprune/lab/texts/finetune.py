@@ -26,6 +26,9 @@ from emprune.lab.train import Reporter
 
 __all__ = ["finetune"]
 
+SAVE_SECONDS = 30.0
+"""How long a run goes on, at least, between checkpoints: it may take longer to write one than to train an epoch."""
+
 
 @dataclass
 class TextTally(Tally):
@@ -44,7 +47,7 @@ class TextTally(Tally):
 
 
 class Course(TrainerCallback, ExportableState):
-    """Follows a run: counts, logs and reports, has it scored and saved after every epoch, and stops it when asked to.
+    """Follows a run: counts, logs and reports, has it scored after its epochs and saved, and stops it when asked to.
 
     Its tally travels in the Trainer's own state, so that a checkpoint has it, or is none.
 
@@ -58,7 +61,7 @@ class Course(TrainerCallback, ExportableState):
     def __init__(self, session: TextSession, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> None:
         self.session, self.folder, self.report, self.stop = session, folder, report, stop
         self.tally = TextTally()
-        self._mark = 0.0
+        self._mark = self._saved = 0.0
         self._reported = 0
 
     def state(self) -> dict[str, Any]:
@@ -72,6 +75,7 @@ class Course(TrainerCallback, ExportableState):
         self.tally = TextTally(**{**saved, "test_accuracy": by_epoch})
         self.session.trainer.sums[0] = self.tally.loss_sum  # one sum over the epoch, to the last bit
         self.folder.cut_log(self.tally.log_bytes)
+        self._saved = time.perf_counter()
         planned = planned_visits(self.session.config, len(self.session.splits.train))
         self.report.begin(num_epochs=self.session.config.epochs, planned_visits=planned, visits_done=self.tally.visits)
 
@@ -96,9 +100,10 @@ class Course(TrainerCallback, ExportableState):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Seal the checkpoint that was just written."""
         seal(self.folder.trainer_checkpoints / f"checkpoint-{state.global_step}")
+        self._saved = time.perf_counter()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close the epoch if it is complete, and have a checkpoint written either way."""
+        """Close the epoch if it is complete, and have a checkpoint written if it is time to, or the run ends here."""
         tally, trainer = self.tally, self.session.trainer
         visits, padded_tokens, loss_sum, tokens = trainer.take()
         tally.visits += visits
@@ -114,7 +119,8 @@ class Course(TrainerCallback, ExportableState):
             self.report.epoch(record)
         if self.stop():
             control.should_training_stop = True
-        control.should_save = True
+        ends = control.should_training_stop or tally.epoch == self.session.config.epochs
+        control.should_save = ends or time.perf_counter() - self._saved >= SAVE_SECONDS
 
     def _score(self) -> dict[str, Any]:
         """Score on validation after up to 20 epochs, on test after four or one."""
