@@ -249,6 +249,7 @@ def test_labels_are_shifted_where_the_models_loss_shifts_them(cls: Any, config: 
     assert predicts_next(Peft()) == expected
     assert predicts_next(torch.compile(model, backend="eager")) == expected
     assert predicts_next(torch.nn.DataParallel(model)) == expected  # as FSDP's wrapper, which needs processes
+    assert predicts_next(torch.compile(torch.nn.DataParallel(model), backend="eager")) == expected
 
 
 def test_the_log_says_what_each_epoch_kept(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import extract_model_from_parallel
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 from transformers import TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
@@ -29,6 +28,10 @@ _UNSHIFTED = frozenset(
                  "MusicgenMelody", "Mvp", "PLBart", "Pegasus", "ProphetNet", "TrOCR", "Whisper")
 ) | {"FlaubertWithLMHeadModel", "XLMWithLMHeadModel", "XLNetLMHeadModel"}  # fmt: skip
 """Causal ones whose own loss takes the labels as they are; the Trainer's smoothed loss shifts them all the same."""
+_WRAPPED = {"OptimizedModule": "_orig_mod"} | dict.fromkeys(
+    ("FullyShardedDataParallel", "DistributedDataParallel", "DataParallel"), "module"
+)
+"""Where torch's wrappers keep the model; accelerate's function for it has failed on partly compiled ones."""
 _FIXED: Sequence[tuple[str, Any, str]] = (
     ("max_steps", -1, "the pruner's `keep` and `num_epochs` fix the steps of the run"),
     ("train_sampling_strategy", "random", "the plan says which samples, and in which order"),
@@ -97,7 +100,8 @@ def predicts_next(model: Any, *, smoothed: bool = False) -> bool:
             Trainer's model while it trains.
         smoothed: Whether the loss is the Trainer's, with label smoothing, and not the model's own.
     """
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    while type(model).__name__ in _WRAPPED:
+        model = getattr(model, _WRAPPED[type(model).__name__])
     model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
     names = {cls.__name__ for cls in type(model).__mro__}
     if not smoothed and not _UNSHIFTED.isdisjoint(names):
