@@ -2,6 +2,7 @@
 
 import csv
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.integration import runs
 
 pytest.importorskip("lightning")
 
-from lightning.pytorch import LightningDataModule, callbacks, loggers
+from lightning.pytorch import LightningDataModule, Trainer, callbacks, loggers
 from lightning.pytorch.tuner.tuning import Tuner
 
 from emprune.integrations.lightning import PruningCallback, prepare
@@ -97,6 +98,10 @@ SAVING: dict[str, dict[str, Any]] = {
 }
 
 
+SAFELY: dict[str, Any] = {"weights_only": True} if "weights_only" in signature(Trainer.fit).parameters else {}
+"""Lightning 2.5 cannot be asked for it."""
+
+
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("when", SAVING.values(), ids=SAVING)
 def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, when: dict[str, Any], accumulation: int) -> None:
@@ -110,7 +115,7 @@ def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, when: dic
     for path in saved:
         resumed = Module(emprune.UCB())
         trainer = make_trainer(accumulate_grad_batches=accumulation)
-        trainer.fit(resumed, ckpt_path=str(path), weights_only=True)
+        trainer.fit(resumed, ckpt_path=str(path), **SAFELY)
         num_delivered = torch.load(path, weights_only=True)["num_delivered"]
         assert resumed.result.samples == expected.samples[num_delivered:], path
         resumed.pruner.sync()
