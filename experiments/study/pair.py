@@ -77,7 +77,7 @@ def differences(ours: dict[int, Result], theirs: dict[int, Result], measures: Ma
             continue
         gap = mean_interval([a - b for a, b in zip(high, low, strict=True)])
         mean = f"{fmean(high):{digits}} for {fmean(low):{digits}}"
-        words.append(f"{name} {mean}, {gap.mean:+{digits}} ± {gap.half_width:{digits}}")
+        words.append(f"{name} {mean}, {gap:+{digits}}")
     return f"{'; '.join(words)} ({len(common)} seeds)"
 
 
