@@ -20,7 +20,6 @@ from emprune.lab.objectives import OBJECTIVES, Network, Objective, make_objectiv
 from emprune.lab.optimizers import make_optimizer
 from emprune.lab.tasks import Split, Splits, get_task
 from emprune.randomness import derive_seed
-from emprune.schedule import Schedule
 
 __all__ = ["Session", "make_loader", "make_pruner", "planned_sizes", "planned_visits", "step_size"]
 
@@ -222,14 +221,7 @@ def planned_sizes(config: RunConfig, num_samples: int, *, num_ranks: int = 1) ->
     """
     if config.keep is None:
         return [num_samples] * config.epochs
-    schedule = Schedule.from_fractions(
-        num_samples=num_samples,
-        num_epochs=config.epochs,
-        keep=config.keep,
-        warmup_fraction=config.warmup_fraction,
-        tail_fraction=config.tail_fraction,
-        default_tail_epochs=config.spec.make().default_tail_epochs,
-    )
+    schedule = make_pruner(config, num_samples).schedule
     return schedule.num_kept_per_epoch(
         multiple_of=config.batch_size, num_ranks=num_ranks, drop_last=_never_short(config)
     )
