@@ -209,7 +209,7 @@ def _gap(gap: Estimate, other: str) -> tuple[str, str]:
         return "is", f"level with {other}{alike}" if gap.mean == 0 else f"{size} {side} {other}{alike}"
     if gap.excludes_zero:
         return "is", f"{size} ± {gap.half_width:.2f} {side} {other}"
-    return "shows", f"no clear difference to {other} ({gap.mean:+.2f} ± {gap.half_width:.2f})"
+    return "shows", f"no clear difference to {other} ({gap:+.2f})"
 
 
 def _sentence_case(text: str) -> str:
