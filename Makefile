@@ -5,7 +5,7 @@ PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_KILLS ?= 200
-DEMO_METHODS ?= full,random,random-permutation,greedy,infobatch:normalize=true,emp,emp:pool=2
+DEMO_METHODS ?= full,random,random-permutation,greedy,infobatch:normalize=true,emp:pool=none,emp
 DEMO ?= compare digits --train-size 500 --methods $(DEMO_METHODS) --keep 0.3 --seeds 3 --jobs 2 --out runs/demo
 OLDEST_TESTS ?= tests/unit tests/property
 NEWEST_TESTS ?= tests/integration

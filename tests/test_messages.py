@@ -64,7 +64,7 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
     "a seed that is none": (lambda: pruner_of(seed=0.5), "`seed` must be an integer: got seed=0.5."),
     "beta that is not finite": (
         lambda: emprune.EMP(beta=float("inf")),
-        "`beta` must be finite and at least 0, the memory term's weight: got beta=inf. 0 is greedy.",
+        "`beta` must be finite and at least 0, the memory term's weight: got beta=inf. 0 is the loss alone.",
     ),
     "a pool below 1": (
         lambda: emprune.EMP(pool=0.5),

@@ -15,7 +15,16 @@ from rich.table import Table
 __all__ = ["Case", "Record", "main", "run_case"]
 
 _ROOT = Path(__file__).resolve().parents[2]
-_METHODS = ("greedy", "emp", "emp:pool=2", "infobatch", "ucb", "epsilon-greedy", "random", "random-permutation")
+_METHODS = (
+    "greedy",
+    "emp:pool=none",
+    "emp:pool=2",
+    "infobatch",
+    "ucb",
+    "epsilon-greedy",
+    "random",
+    "random-permutation",
+)
 _HUGE = 100_000_000
 _LARGE = 10_000_000
 _TARGETED = 1_000_000
@@ -56,16 +65,16 @@ def _cases(sizes: list[int], *, huge: bool, threads: int) -> Iterator[Case]:
     for method, size, repeats in planning:
         yield "planning", {"threads": threads, "method": method, "num_samples": size, "repeats": repeats}
     small = [size for size in sizes if size <= _TARGETED]
-    for method, used in product(("greedy", "emp", "infobatch"), sorted({1, threads})):
+    for method, used in product(("greedy", "emp:pool=none", "infobatch"), sorted({1, threads})):
         yield "observing", {"threads": used, "method": method, "num_samples": small[-1], "rounds": 40}
     for size, (dataset, workers) in product(small, (("pairs", 0), ("positions", 0), ("pairs", 2), ("arrays", 0))):
         settings = {"dataset": dataset, "num_samples": size, "workers": workers, "repeats": 15}
         yield "delivery", {"threads": threads, **settings}
     for size, (method, full) in product(
-        sizes, (("emp", False), ("emp:pool=2", False), ("infobatch", False), ("emp", True))
+        sizes, (("emp:pool=none", False), ("emp:pool=2", False), ("infobatch", False), ("emp:pool=none", True))
     ):
         yield "memory", {"threads": threads, "method": method, "num_samples": size, "full": full}
-    for method in ("greedy", "emp", "emp:pool=2") if huge else ():
+    for method in ("greedy", "emp:pool=none", "emp:pool=2") if huge else ():
         yield "planning", {"threads": threads, "method": method, "num_samples": _HUGE, "repeats": 1}
 
 
@@ -84,8 +93,13 @@ def _of(records: list[Record], case: str) -> Iterator[tuple[dict[str, Any], Reco
 def _targets(records: list[Record]) -> Iterator[Record]:
     """What was to be reached, and whether it was, in this very run."""
     for settings, measured in _of(records, "planning"):
-        if settings["num_samples"] == _LARGE and settings["method"] in ("greedy", "emp", "emp:pool=2", "infobatch"):
-            limit = 2 if settings["method"] in ("greedy", "emp") else 3
+        if settings["num_samples"] == _LARGE and settings["method"] in (
+            "greedy",
+            "emp:pool=none",
+            "emp:pool=2",
+            "infobatch",
+        ):
+            limit = 2 if settings["method"] in ("greedy", "emp:pool=none") else 3
             ratio = measured["planning"]["median"] / measured["top_k_unsorted"]["median"]
             yield _target(f"planning {settings['method']} at 10 M, over one unsorted topk", ratio, limit)
     for settings, measured in _of(records, "observing"):
@@ -99,7 +113,7 @@ def _targets(records: list[Record]) -> Iterator[Record]:
         if settings["num_samples"] == _LARGE:
             name = f"{settings['method']} at 10 M, keep {measured['keep']}"
             yield _target(f"peak of planning, {name}, bytes per sample", measured["peak_bytes_per_sample"], 48)
-            if settings["method"] == "emp":
+            if settings["method"] == "emp:pool=none":
                 yield _target(f"columns, {name}, bytes per sample", measured["column_bytes_per_sample"], 16)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from emprune import DataPruner, EpochPlan, make_method
+from emprune import DataPruner, EpochPlan
+from emprune.lab.specs import MethodSpec
 
 __all__ = ["BATCH_SIZE", "KEEP", "NUM_CLASSES", "Run"]
 
@@ -24,10 +25,12 @@ class Run:
     """
 
     def __init__(self, method: str, num_samples: int, *, keep: float = KEEP) -> None:
-        name, *options = method.split(":")
-        values = {key: float(value) if "." in value else int(value) for key, value in (o.split("=") for o in options)}
         self.pruner = DataPruner(
-            make_method(name, **values), num_samples=num_samples, num_epochs=_NUM_EPOCHS, keep=keep, tail_fraction=0.0
+            MethodSpec.parse(method).make(),
+            num_samples=num_samples,
+            num_epochs=_NUM_EPOCHS,
+            keep=keep,
+            tail_fraction=0.0,
         )
         self._generator = torch.Generator().manual_seed(0)
         self._bank = torch.randn(_BANK, BATCH_SIZE, NUM_CLASSES, generator=self._generator) * 3

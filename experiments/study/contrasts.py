@@ -3,7 +3,6 @@
 python experiments/study/contrasts.py e1 runs/study/e1-*/results.json
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from scipy.stats import permutation_test, rankdata
 
 from emprune.lab.comparison import held_out_loss, outcome
 from emprune.lab.report.records import Run
+from emprune.lab.results import read_results
 from emprune.lab.specs import MEMORY_TERMS
 from emprune.lab.statistics import Estimate, holm, paired_difference
 from emprune.lab.tasks import get_task
@@ -91,7 +91,7 @@ class Finding:
 
 def judgement(ours: Sequence[str], infobatch: str) -> list[Contrast]:
     """The judgement's questions: not worse than any rival, better at keep 0.1, and near full training at keep 0.3."""
-    rivals = [*([rival] for rival in RIVALS), ["emp", "emp:beta=5"]]  # a task has one of the two
+    rivals = [*([rival] for rival in RIVALS), ["emp:pool=none", "emp:beta=5:pool=none"]]  # a task has one of the two
     return [
         *(Contrast(ours, rival, never, at_best=True, above=-0.3) for rival in rivals if set(rival).isdisjoint(ours)),
         *(Contrast(ours, [rival], at_best=True, where=lambda s: s["keep"] == 0.1) for rival in (*RANDOM, infobatch)),
@@ -141,7 +141,7 @@ def read(paths: Iterable[Path]) -> Runs:
     """
     found: Runs = {}
     for path in paths:
-        for run in json.loads(path.read_text())["runs"]:
+        for run in read_results(path).runs:
             config = Run(run).config
             setting = tuple((name, config[name]) for name in VARIED)
             usual = MEMORY_TERMS[get_task(config["task"]).objective][0].replace("_", "-")

@@ -37,7 +37,7 @@ RIVALS = {
     "greedy": ["greedy"],
     "UCB": ["ucb:c=3"],
     "ε-greedy": ["epsilon-greedy"],
-    "EMP, no pool": ["emp", "emp:beta=5"],
+    "EMP, no pool": ["emp:pool=none", "emp:beta=5:pool=none"],
     "full training": ["full"],
 }
 KEEPS = {0.3: (COLOURS[0], "o"), 0.1: (COLOURS[1], "s")}

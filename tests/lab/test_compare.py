@@ -12,6 +12,7 @@ from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewher
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError, StoppedError
 from emprune.lab.experiment import Experiment
+from emprune.lab.store import RunFolder
 from tests.lab.reports import call, write_comparison, write_run
 from tests.lab.runs import checkpoint_of, run_small, small_config
 
@@ -186,9 +187,22 @@ def test_results_of_runs_that_have_their_folders_or_are_taken_over_are_replaced(
     assert len(list(tmp_path.rglob("result.json"))) == 2
 
 
+def test_results_from_before_emp_had_a_pool_are_taken_over_as_what_they_are(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "old" / "emp-0", small_config("emp:pool=none"))
+    for name in ("config.json", "result.json"):
+        (folder / name).write_text((folder / name).read_text().replace('"emp:pool=none"', '"emp"'))
+    assert RunFolder(folder).result()["config"]["method"] == "emp:pool=none"
+    taken = compare_there(
+        "random-permutation,emp:pool=none", 1, tmp_path / "here", "--from", tmp_path / "old", "--dry-run"
+    )
+    assert "1 finished runs to take over." in taken[2]
+    others = compare_there("random-permutation,emp", 1, tmp_path / "here", "--from", tmp_path / "old", "--dry-run")
+    assert "0 finished runs to take over." in others[2]
+
+
 def test_a_dry_run_counts_what_it_would_take_over_and_writes_nothing(comparison: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
-    code, stdout, stderr = compare_there("random-permutation,emp", 4, here, "--from", comparison, "--dry-run")
+    code, stdout, stderr = compare_there("random-permutation,emp:pool=none", 4, here, "--from", comparison, "--dry-run")
     assert code == 0, stderr
     assert "3 finished runs to take over." in stderr
     assert "5 runs left" in stdout

@@ -28,10 +28,20 @@ def test_settings_survive_json() -> None:
 
 def test_the_folder_name_knows_every_setting_but_the_seed() -> None:
     config = RunConfig.for_task("digits", "emp")
-    assert re.fullmatch(r"emp-[0-9a-f]{8}", config.folder_name)
+    assert re.fullmatch(r"emp-pool-2-[0-9a-f]{8}", config.folder_name)
     assert config.replace(seed=5).folder_name == config.folder_name
     changes: list[dict[str, Any]] = [{"keep": 0.1}, {"max_lr": 0.01}, {"tail_fraction": 0.0}, {"train_size": 9}]
     assert len({config.replace(**change).folder_name for change in [{}, *changes]}) == 5
+
+
+@pytest.mark.parametrize(
+    ("stored", "method"),
+    [("emp", "emp:pool=none"), ("emp:beta=5", "emp:beta=5:pool=none"), ("emp:pool=2", "emp:pool=2"),
+     ("greedy", "greedy")],
+)  # fmt: skip
+def test_settings_from_before_emp_had_a_pool_mean_what_they_meant(stored: str, method: str) -> None:
+    values = {**RunConfig.for_task("digits", "greedy").to_json(), "method": stored}
+    assert RunConfig.from_json(values).method == method
 
 
 def test_differences_are_named() -> None:

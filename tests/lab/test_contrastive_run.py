@@ -126,10 +126,10 @@ def test_batches_are_whole_where_the_cost_is_planned() -> None:
 @pytest.mark.parametrize(
     ("text", "method"),
     [
-        ("emp", "emp:memory=instance-entropy"),
-        ("emp:memory=instance_entropy", "emp:memory=instance-entropy"),
-        ("emp:pool=2", "emp:memory=instance-entropy:pool=2"),
-        ("emp:memory=view-alignment:beta=1", "emp:beta=1:memory=view-alignment"),
+        ("emp", "emp:memory=instance-entropy:pool=2"),
+        ("emp:memory=instance_entropy", "emp:memory=instance-entropy:pool=2"),
+        ("emp:pool=none", "emp:memory=instance-entropy:pool=none"),
+        ("emp:memory=view-alignment:beta=1", "emp:beta=1:memory=view-alignment:pool=2"),
         ("greedy", "greedy"),
     ],
 )
@@ -218,5 +218,5 @@ def test_what_scoring_takes_is_foreseen() -> None:
 
 
 def test_a_classification_task_is_untouched_by_all_this() -> None:
-    assert small_config("emp").method == "emp"
+    assert small_config("emp").method == "emp:pool=2"
     assert small_config("emp").schedule == "one-cycle"

@@ -65,12 +65,12 @@ def test_an_epoch_of_less_than_a_batch_is_timed_as_the_batch_it_is() -> None:
 
 def test_all_the_data_come_in_whole_batches_though_the_run_s_are_short(timed: list[str]) -> None:
     foreseen = foresee(small_config("emp", keep=0.1, batch_size=80), data_dir=None, console=literal_console())
-    assert timed == ["emp", "full"]
+    assert timed == ["emp:pool=2", "full"]
     assert (foreseen.visits, foreseen.seconds) == (64, 4)
     assert (foreseen.full_visits, foreseen.full_seconds) == (640, 8)
     assert foreseen.short_steps
     foresee(small_config("emp", keep=0.5, batch_size=80), data_dir=None, console=literal_console())
-    assert timed == ["emp", "full", "emp"]
+    assert timed == ["emp:pool=2", "full", "emp:pool=2"]
 
 
 def test_of_the_runs_left_those_with_steps_alike_are_timed_once(timed: list[str], tmp_path: Path) -> None:

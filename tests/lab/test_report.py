@@ -88,7 +88,7 @@ def test_one_run_alone_is_a_report_too(tmp_path: Path) -> None:
     text = page_of(folder, out=tmp_path)
     assert "random-permutation was not run with these settings" in text
     assert "full was not run with these settings" in text
-    assert "emprune run digits --method emp --seed 0" in text
+    assert "emprune run digits --method emp:pool=2 --seed 0" in text
     assert set(FIGURES) == set(drawn(text))
 
 

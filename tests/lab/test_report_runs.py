@@ -147,13 +147,13 @@ def test_the_samples_are_the_most_and_least_visited_and_wrong_labels_are_marked(
 
 
 def test_the_galleries_come_in_the_order_of_the_sentences(tmp_path: Path) -> None:
-    few = write_comparison(tmp_path / "few", ["emp:pool=2"], seeds=[4])
+    few = write_comparison(tmp_path / "few", ["emp:pool=3"], seeds=[4])
     folders = write_comparison(tmp_path / "all", ["random-permutation", "greedy", "emp"], seeds=range(5))
     group = group_of(*few, *folders)
     training = load_training(group, None)
     assert isinstance(training, Training)
     shown = [gallery.method for gallery in galleries(group, training, num_samples=1)]
-    assert shown == ["emp", "greedy", "emp:pool=2"]
+    assert shown == ["emp:pool=2", "greedy", "emp:pool=3"]
 
 
 @pytest.mark.parametrize("settings", [{"subset_fraction": 0.5}, {"leave_out": 1}])
@@ -201,7 +201,7 @@ def test_a_loss_that_rises_by_orders_of_magnitude_leaves_the_others_legible(tmp_
     (folders[-1] / "log.jsonl").write_text(
         (folders[-1] / "log.jsonl").read_text().replace('_loss": 1.01', '_loss": 1e5')
     )
-    figure = by_epoch(group_of(*folders), colours(["emp", "infobatch"]))[0]
+    figure = by_epoch(group_of(*folders), colours(["emp:pool=2", "infobatch"]))[0]
     assert figure.name == "probe-loss"
     assert figure.drawing is not None
     assert figure.drawing.layout.yaxis.type == "log"
@@ -211,7 +211,7 @@ def test_a_loss_that_rises_by_orders_of_magnitude_leaves_the_others_legible(tmp_
 def test_a_score_below_0_has_a_place_on_the_axis_and_an_accuracy_takes_no_room_there() -> None:
     def ranges(**more: Any) -> set[str]:
         (section,) = divide_runs([Run(result_of(small_config("emp"), **more))])
-        drawings = [draw(section, colours(["emp"])).drawing for draw in (against_cost, against_time)]
+        drawings = [draw(section, colours(["emp:pool=2"])).drawing for draw in (against_cost, against_time)]
         return {drawing.layout.yaxis.rangemode for drawing in drawings if drawing is not None}
 
     assert ranges() == {"nonnegative"}

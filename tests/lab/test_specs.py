@@ -10,11 +10,12 @@ from emprune.lab.specs import MethodSpec, method_options
 @pytest.mark.parametrize(
     ("text", "method", "canonical"),
     [
-        ("emp", emprune.EMP(), "emp"),
+        ("emp", emprune.EMP(), "emp:pool=2"),
         ("emp:pool=2:beta=10", emprune.EMP(beta=10, pool=2), "emp:beta=10:pool=2"),
-        ("emp:beta=3", emprune.EMP(), "emp"),
-        ("emp:beta=0.5:pool=none", emprune.EMP(beta=0.5), "emp:beta=0.5"),
-        ("emp:memory=prediction_entropy", emprune.EMP(), "emp"),
+        ("emp:beta=3", emprune.EMP(), "emp:pool=2"),
+        ("emp:pool=none", emprune.EMP.paper(), "emp:pool=none"),
+        ("emp:pool=none:beta=0.5", emprune.EMP.paper(beta=0.5), "emp:beta=0.5:pool=none"),
+        ("emp:memory=prediction_entropy", emprune.EMP(), "emp:pool=2"),
         ("infobatch:normalize=true", emprune.InfoBatch(normalize=True), "infobatch:normalize=true"),
         ("infobatch:prune_ratio=.5", emprune.InfoBatch(prune_ratio=0.5), "infobatch:prune_ratio=0.5"),
         ("epsilon-greedy:replan_every=1", emprune.EpsilonGreedy(replan_every=1), "epsilon-greedy:replan_every=1"),

@@ -198,13 +198,13 @@ def test_a_part_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_memory_term_that_the_objective_has_anyway_is_not_in_a_name(tmp_path: Path) -> None:
     ours = "emp:memory=instance-entropy:pool=2"
-    means = {"random-permutation": 44.0, "emp:memory=instance-entropy": 44.5, ours: 45.0}
+    means = {"random-permutation": 44.0, "emp:memory=instance-entropy:pool=none": 44.5, ours: 45.0}
     lines = said(tmp_path, "judge", results(means, keep=0.1, task="simclr-digits", model="small-resnet"))
     (missing,) = [line for line in lines if line.startswith("NOT JUDGED")]
     assert "on simclr-digits" in missing
     assert "greedy" in missing
-    assert "emp" not in missing.split(": ")[1].split(", ")
-    assert any("emp:pool=2 (lr" in line and "− emp (lr" in line for line in lines)
+    assert "emp:pool=none" not in missing.split(": ")[1].split(", ")
+    assert any("emp:pool=2 (lr" in line and "− emp:pool=none (lr" in line for line in lines)
 
 
 def test_full_training_has_one_setting_on_a_task(tmp_path: Path) -> None:

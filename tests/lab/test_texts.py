@@ -179,7 +179,7 @@ def test_a_package_is_verified_before_anything_in_it_counts(wheel: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("method", "num_classes", "same"),
-    [("emp", 2, True), ("emp:pool=2", 2, True), ("emp:beta=3.6", 2, False), ("emp", 3, False), ("greedy", 2, False)],
+    [("emp", 2, True), ("emp:pool=none", 2, True), ("emp:beta=3.6", 2, False), ("emp", 3, False), ("greedy", 2, False)],
 )
 def test_emp_is_greedy_on_two_classes_below_its_threshold(method: str, num_classes: int, same: bool) -> None:
     assert MethodSpec.parse(method).ranks_as_greedy(num_classes) is same
@@ -189,7 +189,7 @@ def test_that_is_said_once() -> None:
     pytest.importorskip("transformers", reason="needs emprune[transformers]")
     configs = [RunConfig.for_task("imdb", m, seed=seed) for m in ("emp", "emp:beta=9", "greedy") for seed in (0, 1)]
     (note,) = method_notes(configs)
-    assert note.endswith("as greedy does: emp.")
+    assert note.endswith("as greedy does: emp:pool=2.")
     assert method_notes([RunConfig.for_task("clinc150", "emp")]) == []
 
 

@@ -78,7 +78,7 @@ METHODS = {
     "ucb": lambda n: emprune.UCB(replan_every=3),
     "infobatch": lambda n: emprune.InfoBatch(),
     "infobatch-normalised": lambda n: emprune.InfoBatch(normalize=True),
-    "emp": lambda n: emprune.EMP(),
-    "emp-pool": lambda n: emprune.EMP(pool=1.7),
+    "emp": lambda n: emprune.EMP(pool=1.7),
+    "emp-paper": lambda n: emprune.EMP.paper(),
 }
 """Every method that runs at any `keep`, by name, given N."""

@@ -87,7 +87,7 @@ def test_relabelling_samples_relabels_the_plan(losses: Tensor, data: st.DataObje
     memory = losses.flip(0)
     methods = [emprune.Greedy(), emprune.UCB(), emprune.EpsilonGreedy(epsilon=0)]
     if len((losses + 0.5 * memory).unique()) == len(losses):
-        methods.append(emprune.EMP(beta=0.5, memory=as_memory))
+        methods.append(emprune.EMP(beta=0.5, memory=as_memory, pool=None))
     for method in methods:
         plan = chosen(after_full_epoch(method, losses, memory, num_kept=num_kept).begin_epoch(1))
         relabelled = chosen(after_full_epoch(method, losses[order], memory[order], num_kept=num_kept).begin_epoch(1))
@@ -103,7 +103,7 @@ def test_raising_a_score_never_drops_a_sample(losses: Tensor, data: st.DataObjec
     seed = data.draw(st.integers(0, 10))
     for method in (
         emprune.Greedy(),
-        emprune.EMP(memory=as_memory),
+        emprune.EMP(memory=as_memory, pool=None),
         emprune.EMP(memory=as_memory, pool=1.5),
         emprune.UCB(),
     ):
@@ -126,7 +126,9 @@ def test_no_sample_left_out_scores_above_one_that_was_taken(losses: Tensor, data
 def test_beta_0_is_greedy(losses: Tensor, data: st.DataObject) -> None:
     num_kept, seed = data.draw(sizes_for(losses)), data.draw(st.integers(0, 100))
     memory = torch.randn(len(losses), generator=torch.Generator().manual_seed(seed))
-    emp = after_full_epoch(emprune.EMP(beta=0, memory=as_memory), losses, memory, num_kept=num_kept, seed=seed)
+    emp = after_full_epoch(
+        emprune.EMP(beta=0, memory=as_memory, pool=None), losses, memory, num_kept=num_kept, seed=seed
+    )
     greedy = after_full_epoch(emprune.Greedy(), losses, num_kept=num_kept, seed=seed)
     assert emp.begin_epoch(1) == greedy.begin_epoch(1)  # ties and order included
 

@@ -59,8 +59,8 @@ def assert_columns_agree(pruner: emprune.DataPruner, twin: twins.Twin) -> None:
 
 TOP_K = {
     "greedy": (emprune.Greedy(), twins.greedy),
-    "emp": (emprune.EMP(beta=3.0), lambda: twins.emp(3.0)),
-    "emp, beta 0.5": (emprune.EMP(beta=0.5), lambda: twins.emp(0.5)),
+    "emp": (emprune.EMP.paper(), lambda: twins.emp(3.0)),
+    "emp, beta 0.5": (emprune.EMP(beta=0.5, pool=None), lambda: twins.emp(0.5)),
     "ucb": (emprune.UCB(replan_every=1), lambda: twins.ucb(0.8, 1.0)),
     "ucb, c 3": (emprune.UCB(c=3.0, alpha=0.4, replan_every=1), lambda: twins.ucb(0.4, 3.0)),
 }

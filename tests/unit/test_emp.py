@@ -62,7 +62,7 @@ def test_on_two_classes_emp_is_greedy_below_the_constant(num_kept: int) -> None:
     losses, logits = two_classes()
     greedy = after_full_epoch(emprune.Greedy(), losses, num_kept=num_kept).begin_epoch(1)
     with pytest.warns(UserWarning, match=r"beta=3\.4 below 3\.591 ranks exactly as greedy"):
-        emp = after_full_epoch(emprune.EMP(beta=3.4), losses, logits, num_kept=num_kept)
+        emp = after_full_epoch(emprune.EMP(beta=3.4, pool=None), losses, logits, num_kept=num_kept)
     assert emp.begin_epoch(1) == greedy
 
 
@@ -71,7 +71,7 @@ def test_above_the_constant_it_is_not() -> None:
     differ = []
     for num_kept in range(20, 180, 20):
         greedy = after_full_epoch(emprune.Greedy(), losses, num_kept=num_kept).begin_epoch(1)
-        emp = after_full_epoch(emprune.EMP(beta=4.5), losses, logits, num_kept=num_kept).begin_epoch(1)
+        emp = after_full_epoch(emprune.EMP(beta=4.5, pool=None), losses, logits, num_kept=num_kept).begin_epoch(1)
         differ.append(chosen(greedy) != chosen(emp))
     assert any(differ)
 
@@ -159,6 +159,10 @@ def test_a_memory_term_of_ones_own() -> None:
     assert "margin" in pruner.method.settings()["memory"]
 
 
+def test_the_default_has_a_pool_of_two() -> None:
+    assert emprune.EMP() == emprune.EMP(beta=3.0, memory="prediction_entropy", pool=2.0)
+
+
 def test_the_papers_plain_reading_does_not_follow_the_defaults() -> None:
     assert emprune.EMP.paper() == emprune.EMP(beta=3.0, memory="prediction_entropy", pool=None)
     assert emprune.EMP.paper(beta=1.5).beta == 1.5
@@ -173,7 +177,7 @@ def test_a_huge_beta_ranks_by_the_entropy_alone(spread: float) -> None:
     logits = spread * torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
     losses = F.cross_entropy(logits, logits.argmin(1), reduction="none")  # confident mistakes among them
     entropy = emprune.prediction_entropy(logits.double().float())
-    plan = after_full_epoch(emprune.EMP(beta=1e6), losses, logits, num_kept=400).begin_epoch(1)
+    plan = after_full_epoch(emprune.EMP(beta=1e6, pool=None), losses, logits, num_kept=400).begin_epoch(1)
     left = torch.ones(1000, dtype=torch.bool).index_fill_(0, plan.index, False)
     assert float(entropy[left].max()) <= float(entropy[plan.index].min()) + 1e-4
 

@@ -21,7 +21,7 @@ def test_greedy() -> None:
 
 
 def test_emp() -> None:
-    pruner = after_full_epoch(emprune.EMP(beta=3.0, memory=as_memory), LOSS, MEMORY, num_kept=3)
+    pruner = after_full_epoch(emprune.EMP(beta=3.0, memory=as_memory, pool=None), LOSS, MEMORY, num_kept=3)
     plan = pruner.begin_epoch(1)
     expected = [2.8, 2.3, 2.5, 1.5, 3.05, 3.3, 1.9, 1.9, 3.1, 1.5]
     assert pruner.method.score(pruner.stats).tolist() == pytest.approx(expected)
@@ -31,15 +31,15 @@ def test_emp() -> None:
 
 def test_emp_takes_the_entropy_of_the_logits() -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0], [50.0, 0.0, 0.0], [0.0, 0.0, -50.0]])
-    pruner = after_full_epoch(emprune.EMP(beta=2.0), torch.tensor([1.0, 3.0, 2.0]), logits, num_kept=2)
+    pruner = after_full_epoch(emprune.EMP(beta=2.0, pool=None), torch.tensor([1.0, 3.0, 2.0]), logits, num_kept=2)
     plan = pruner.begin_epoch(1)
     scores = pruner.method.score(pruner.stats)
     assert scores.tolist() == pytest.approx([1 + 2 * 1.0986123, 3.0, 2 + 2 * 0.6931472])
     assert chosen(plan) == {0, 2}
 
 
-def test_emp_with_a_pool() -> None:
-    pruner = after_full_epoch(emprune.EMP(memory=as_memory, pool=2), LOSS, MEMORY, num_kept=3)
+def test_emp_with_its_pool_of_two() -> None:
+    pruner = after_full_epoch(emprune.EMP(memory=as_memory), LOSS, MEMORY, num_kept=3)
     plan = pruner.begin_epoch(1)
     keys = torch.rand(10, generator=derive_generator(0, "pool", 1)).tolist()
     pool = sorted(range(10), key=keys.__getitem__)[-6:]

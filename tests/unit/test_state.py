@@ -53,7 +53,7 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
     assert state["format_version"] == 1
     assert state["run"] == {
         "method": "emp",
-        "options": {"beta": 2.0, "memory": "prediction_entropy", "pool": None},
+        "options": {"beta": 2.0, "memory": "prediction_entropy", "pool": 2.0},
         "num_samples": 40,
         "num_epochs": 8,
         "keep": 0.5,
@@ -193,13 +193,13 @@ def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message
         ),
         (
             lambda: saved(emprune.EMP(beta=1.0)),
-            "The state's `options` is {'beta': 1.0, 'memory': 'prediction_entropy', 'pool': None}, this pruner's is "
-            "{'beta': 2.0, 'memory': 'prediction_entropy', 'pool': None}. Resume with the options the run was "
+            "The state's `options` is {'beta': 1.0, 'memory': 'prediction_entropy', 'pool': 2.0}, this pruner's is "
+            "{'beta': 2.0, 'memory': 'prediction_entropy', 'pool': 2.0}. Resume with the options the run was "
             "started with.",
         ),
         (
             lambda: saved(emprune.EMP(beta=2.0, memory=first_logit)),
-            "The state's `options` is {'beta': 2.0, 'memory': 'tests.unit.test_state.first_logit', 'pool': None}",
+            "The state's `options` is {'beta': 2.0, 'memory': 'tests.unit.test_state.first_logit', 'pool': 2.0}",
         ),
         (
             lambda: saved(num_samples=39),

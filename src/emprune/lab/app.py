@@ -66,7 +66,7 @@ def command(
 
     emprune run digits --method emp --keep 0.3 --out runs/first
 
-    emprune compare digits --methods full,random,greedy,emp:pool=2 --seeds 3 --out runs/digits
+    emprune compare digits --methods full,random,greedy,emp --seeds 3 --out runs/digits
 
     `emprune methods` explains what there is to compare, `emprune tasks` on what.
     """
@@ -101,7 +101,7 @@ def run(
 
     [bold]Examples[/bold]
 
-    emprune run fashion-mnist --train-size 10000 --method emp:pool=2 --out runs/emp
+    emprune run fashion-mnist --train-size 10000 --method emp --out runs/emp
 
     emprune run movie-reviews --model minilm-2 --method emp:beta=5 --out runs/reviews
 
@@ -163,7 +163,7 @@ def compare(
 
     [bold]Examples[/bold]
 
-    emprune compare digits --methods full,random,greedy,emp,emp:pool=2 --out runs/digits
+    emprune compare digits --methods full,random,greedy,emp:pool=none,emp --out runs/digits
 
     emprune compare --experiment experiments/cifar10-20k.toml --dry-run
     """

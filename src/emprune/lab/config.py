@@ -14,7 +14,7 @@ from emprune.lab.errors import unknown_name
 from emprune.lab.learning_rate import SCHEDULES
 from emprune.lab.models import check_encoder, check_model
 from emprune.lab.models.pretrained import check_pretrained
-from emprune.lab.specs import MethodSpec
+from emprune.lab.specs import MethodSpec, stored_method
 from emprune.lab.tasks import Recipe, Task, TextTask, get_task
 
 __all__ = ["RunConfig"]
@@ -143,7 +143,8 @@ class RunConfig:
         strange = sorted((required - values.keys()) | (values.keys() - fields))
         if strange:
             raise ConfigError(f"The settings are of another version of emprune: {', '.join(strange)} differ.")
-        return cls(**values)
+        method = values["method"]
+        return cls(**{**values, "method": stored_method(method) if isinstance(method, str) else method})
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values."""

@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
+from emprune.lab.specs import stored_method
 
-__all__ = ["Results", "problem_of", "read_results", "results_at", "unlike"]
+__all__ = ["Results", "as_named_now", "problem_of", "read_results", "results_at", "unlike"]
 
 NUMBERS = (
     "accuracy", "loss", "visits", "visits_fraction", "optimizer_steps", "final_learning_rate", "train_seconds",
@@ -79,8 +80,14 @@ def read_results(path: Path) -> Results:
             f"{path} holds something else than results of emprune: {problem}. Name a results.json or a run folder."
         )
     if "runs" in document:
-        return Results(document["runs"], document.get("experiment"))
-    return Results([document], folder=path.parent)
+        return Results([as_named_now(run) for run in document["runs"]], document.get("experiment"))
+    return Results([as_named_now(document)], folder=path.parent)
+
+
+def as_named_now(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result whose settings name the method as this version does."""
+    config = result["config"]
+    return {**result, "config": {**config, "method": stored_method(config["method"])}}
 
 
 def problem_of(result: object) -> str | None:

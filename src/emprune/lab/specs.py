@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from emprune.errors import ConfigError
 from emprune.lab.errors import unknown_name
@@ -13,7 +14,7 @@ from emprune.methods import Method, make_method, method_class
 from emprune.methods.emp import EMP
 from emprune.methods.infobatch import InfoBatch
 
-__all__ = ["MethodSpec", "method_options", "usable_as_text"]
+__all__ = ["MethodSpec", "method_options", "stored_method", "usable_as_text"]
 
 Value = bool | int | float | str | None
 
@@ -23,10 +24,13 @@ MEMORY_TERMS: dict[str, Sequence[str]] = {
 }
 """The memory terms that what is trained for can have; the first is what is meant where none is named."""
 
+SPELLED = {"emp": "pool"}
+"""An option that is always spelled out, though at its default: another was the default once, see `stored_method`."""
+
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method's name and those of its options that differ from their defaults, in the order they are declared.
+    """A method's name and its options that differ from their defaults, and a pool, in the order they are declared.
 
     Args:
         name: As registered.
@@ -35,6 +39,8 @@ class MethodSpec:
     Example:
         >>> str(MethodSpec.parse("emp:pool=2:beta=10"))
         'emp:beta=10:pool=2'
+        >>> str(MethodSpec.parse("emp"))
+        'emp:pool=2'
         >>> MethodSpec.parse("greedy").make()
         Greedy()
     """
@@ -68,7 +74,10 @@ class MethodSpec:
             given[option] = _parse_value(f"{name}:{option}", value, declared[option].type)
         if "memory" in declared:
             _choose_memory_term(given, text, objective)
-        return cls(name, {o: given[o] for o in declared if o in given and given[o] != declared[o].default})
+        if name in SPELLED:
+            given.setdefault(SPELLED[name], declared[SPELLED[name]].default)
+        shown = [o for o in declared if o in given and (o == SPELLED.get(name) or given[o] != declared[o].default)]
+        return cls(name, {option: given[option] for option in shown})
 
     def make(self) -> Method:
         """Return the method itself.
@@ -106,13 +115,29 @@ class Option:
     """What a method's option may be: its types and its default."""
 
     type: tuple[type, ...]
-    default: object
+    default: Any
     required: bool
 
 
 def method_options(name: str) -> dict[str, Option]:
     """Return the options of a method that can be written as text, by name, in the order they are declared."""
     return {option: value for option, value in _declared(name).items() if value.type}
+
+
+def stored_method(text: str) -> str:
+    """Return what a stored name means: `emp` without a pool is of the time when that was the default.
+
+    Example:
+        >>> stored_method("emp:beta=5")
+        'emp:beta=5:pool=none'
+        >>> stored_method("emp:pool=2")
+        'emp:pool=2'
+    """
+    name, *options = text.split(":")
+    spelled = SPELLED.get(name)
+    if spelled is None or any(option.startswith(f"{spelled}=") for option in options):
+        return text
+    return f"{text}:{spelled}=none"
 
 
 def usable_as_text(name: str) -> bool:

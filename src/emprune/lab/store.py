@@ -21,7 +21,7 @@ from emprune.lab.checkpoint import CHECKPOINTS
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError
 from emprune.lab.files import named, write_whole
-from emprune.lab.results import problem_of
+from emprune.lab.results import as_named_now, problem_of
 
 __all__ = ["RunFolder"]
 
@@ -168,7 +168,7 @@ class RunFolder:
         problem = problem_of(values)
         if problem is not None:
             raise RunError(f"{self.path / 'result.json'} is damaged: {problem}. {ANEW}")
-        return values
+        return as_named_now(values)
 
     def finish(self, result: Mapping[str, Any], samples: pa.Table) -> None:
         """Write what is known of each sample and, last, the result: its presence says that the run is complete."""

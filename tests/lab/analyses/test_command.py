@@ -47,8 +47,8 @@ def test_an_analysis_makes_its_runs(tmp_path: Path) -> None:
     command = ["analyze", "leave-one-out", "digits", *settings, "--runs", "1", "--jobs", "1", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.stderr
-    assert "measuring emp, seed 0" in result.stderr
-    assert "emp" in (tmp_path / "leave-one-out-table.md").read_text()
+    assert "measuring emp:pool=none, seed 0" in result.stderr
+    assert "emp:pool=none" in (tmp_path / "leave-one-out-table.md").read_text()
     assert not (tmp_path / "results.json").exists()  # which is a comparison's, were there one in the folder
 
 

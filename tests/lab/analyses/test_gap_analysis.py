@@ -110,7 +110,7 @@ def test_a_measured_run_is_not_measured_again_and_every_sample_has_a_value(
     assert again.values == first.values
 
     (_, emp) = first.values["methods"]
-    assert emp == ("emp" if task == "digits" else "emp:memory=instance-entropy")
+    assert emp == ("emp:pool=2" if task == "digits" else "emp:memory=instance-entropy:pool=2")
     for method in first.values["methods"].values():
         assert len(method["per_sample"]) == 80
         assert len(method["per_run"]) == 3

@@ -75,7 +75,7 @@ class LeaveOneOut(Analysis):
     """
 
     name = "leave-one-out"
-    methods = "emp"
+    methods = "emp:pool=none"
     num_runs = 50
     settings = MappingProxyType({"leave_out": 1})
 

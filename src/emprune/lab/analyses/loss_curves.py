@@ -48,7 +48,7 @@ class LossCurves(Analysis):
     """
 
     name = "loss-curves"
-    methods = "emp,infobatch,random-permutation"
+    methods = "emp:pool=none,infobatch,random-permutation"
     num_runs = 5
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:

@@ -94,7 +94,7 @@ class Visits(Analysis):
 
     name = "visits"
     objective = None
-    methods = "random-permutation,random,infobatch,greedy,emp"
+    methods = "random-permutation,random,infobatch,greedy,emp:pool=none"
     num_runs = 5
     settings = MappingProxyType({"keep": 0.1})
 
