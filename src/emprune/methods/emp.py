@@ -23,7 +23,7 @@ TWO_CLASS_BETA = 3.591
 
 @dataclass(frozen=True)
 class EMP(Method):
-    """Keep the highest loss + beta · memory.
+    """Keep the highest loss + beta · memory of a random pool.
 
     The loss alone prefers what is not yet stored in the weights and visits it so thinly that little is remembered
     (low-frequency learning); the memory term gives stored information its due.
