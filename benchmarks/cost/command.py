@@ -25,6 +25,8 @@ _METHODS = (
     "random",
     "random-permutation",
 )
+_PLANNING_LIMITS = {"greedy": 2, "emp:pool=none": 2, "emp:pool=2": 3, "infobatch": 3}
+"""How many unsorted topk planning may take, by method."""
 _HUGE = 100_000_000
 _LARGE = 10_000_000
 _TARGETED = 1_000_000
@@ -93,13 +95,8 @@ def _of(records: list[Record], case: str) -> Iterator[tuple[dict[str, Any], Reco
 def _targets(records: list[Record]) -> Iterator[Record]:
     """What was to be reached, and whether it was, in this very run."""
     for settings, measured in _of(records, "planning"):
-        if settings["num_samples"] == _LARGE and settings["method"] in (
-            "greedy",
-            "emp:pool=none",
-            "emp:pool=2",
-            "infobatch",
-        ):
-            limit = 2 if settings["method"] in ("greedy", "emp:pool=none") else 3
+        limit = _PLANNING_LIMITS.get(settings["method"])
+        if settings["num_samples"] == _LARGE and limit is not None:
             ratio = measured["planning"]["median"] / measured["top_k_unsorted"]["median"]
             yield _target(f"planning {settings['method']} at 10 M, over one unsorted topk", ratio, limit)
     for settings, measured in _of(records, "observing"):
