@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import emprune
 from tests.data.datasets import Overtaken, Positions
@@ -299,3 +300,21 @@ def test_the_default_device_does_not_matter(num_workers: int) -> None:
         for epoch in range(4):
             loader.set_epoch(epoch)
             assert train(pruner, loader) == pruner.plan.index.tolist()
+
+
+class _Modes(Dataset[int]):
+    """How many function modes of torch's a fetch is under; each slows all that a dataset does in torch."""
+
+    def __len__(self) -> int:
+        return 22
+
+    def __getitem__(self, index: int) -> int:
+        return len(_get_current_function_mode_stack())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_samples_are_fetched_under_no_mode_of_ours(num_workers: int) -> None:
+    pruner, loader = make_pruner(), DataLoader(_Modes(), batch_size=4, shuffle=True, num_workers=num_workers)
+    pruned = emprune.PrunedLoader(loader, pruner)
+    pruned.set_epoch(0)
+    assert torch.cat([modes for _, modes in pruned]).tolist() == [0] * len(pruner.plan)

@@ -79,8 +79,10 @@ class PrunedLoader(PlannedLoader):
 
     def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
         self._prepare(place)
-        # An iterator draws from the generator on the default device, which may be another than the generator's.
-        with nullcontext() if self._seeded is None else torch.device("cpu"):
+        # An iterator draws from the generator on the default device, which may be another than the generator's. Workers
+        # that are forked here inherit the context, which doubles what small tensors cost: only where it is needed.
+        is_elsewhere = self._seeded is not None and torch.get_default_device().type != "cpu"
+        with torch.device("cpu") if is_elsewhere else nullcontext():
             batches = iter(self.loader)
         return map(unpacked, batches)
 
