@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Sequence, Set
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -239,11 +240,17 @@ def assert_same_as_alone(config: RunConfig, path: Path, result: dict[str, Any]) 
         assert result[name] == alone[name]
 
 
+def workers_since(before: list[BaseProcess]) -> list[BaseProcess]:
+    """The children that were not there before: other tests keep theirs."""
+    return [child for child in multiprocessing.active_children() if child not in before]
+
+
 def test_a_dead_worker_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+    before = multiprocessing.active_children()
+
     def kill_one(finished: Set[int], visits: Sequence[int]) -> None:
-        children = multiprocessing.active_children()
-        if children:
-            children[0].kill()
+        for worker in workers_since(before)[:1]:
+            worker.kill()
 
     with pytest.raises(RunError, match=r"6 of 6 runs did not finish\. A worker process died .*the same command again"):
         run_all(small(), tmp_path, watch=kill_one)
@@ -262,14 +269,14 @@ def test_a_run_that_fails_in_its_own_way_is_named_and_the_others_finish(tmp_path
 
 def test_a_worker_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
     experiment = small(["random-permutation"], [0], epochs=5000, keep=1)
-    queue = make_queue(experiment, tmp_path)
+    queue, before = make_queue(experiment, tmp_path), multiprocessing.active_children()
     asked: list[int] = []
 
     def ask(finished: Set[int], visits: Sequence[int]) -> None:
-        for child in multiprocessing.active_children():
-            if visits[0] > 3 * 80 and not asked:
-                asked.append(visits[0])
-                child.terminate()
+        if visits[0] > 3 * 80 and not asked:
+            (worker,) = workers_since(before)
+            worker.terminate()
+            asked.append(visits[0])
 
     with pytest.raises(StoppedError):
         compare(experiment, queue, num_jobs=1, watch=ask)
