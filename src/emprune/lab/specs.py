@@ -24,13 +24,13 @@ MEMORY_TERMS: dict[str, Sequence[str]] = {
 }
 """The memory terms that what is trained for can have; the first is what is meant where none is named."""
 
-SPELLED = {"emp": "pool"}
-"""An option that is always spelled out, though at its default: another was the default once, see `stored_method`."""
+EARLIER_DEFAULTS: dict[str, Mapping[str, str]] = {"emp": {"pool": "none"}}
+"""Options that had another default once, and which: names spell them, and a stored one without them means it."""
 
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method's name and its options that differ from their defaults, and a pool, in the order they are declared.
+    """A method's name and, as declared, its options that differ from their defaults or had another default once.
 
     Args:
         name: As registered.
@@ -74,10 +74,9 @@ class MethodSpec:
             given[option] = _parse_value(f"{name}:{option}", value, declared[option].type)
         if "memory" in declared:
             _choose_memory_term(given, text, objective)
-        if name in SPELLED:
-            given.setdefault(SPELLED[name], declared[SPELLED[name]].default)
-        shown = [o for o in declared if o in given and (o == SPELLED.get(name) or given[o] != declared[o].default)]
-        return cls(name, {option: given[option] for option in shown})
+        values = {o: given.get(o, option.default) for o, option in declared.items()}
+        spelled = EARLIER_DEFAULTS.get(name, {})
+        return cls(name, {o: value for o, value in values.items() if o in spelled or value != declared[o].default})
 
     def make(self) -> Method:
         """Return the method itself.
@@ -134,10 +133,9 @@ def stored_method(text: str) -> str:
         'emp:pool=2'
     """
     name, *options = text.split(":")
-    spelled = SPELLED.get(name)
-    if spelled is None or any(option.startswith(f"{spelled}=") for option in options):
-        return text
-    return f"{text}:{spelled}=none"
+    named = {option.partition("=")[0] for option in options}
+    meant = [f"{o}={value}" for o, value in EARLIER_DEFAULTS.get(name, {}).items() if o not in named]
+    return ":".join([text, *meant])
 
 
 def usable_as_text(name: str) -> bool:
