@@ -37,7 +37,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--sizes", type=_sizes, default="1e6,1e7", help="dataset sizes; 1e8 takes 10 GiB (default: %(default)s)"
     )
-    parser.add_argument("--methods", default="greedy,emp", help="methods (default: %(default)s)")
+    parser.add_argument("--methods", default="greedy,emp:pool=none", help="methods (default: %(default)s)")
     parser.add_argument("--ranks", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="epochs that are timed (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch per rank (default: %(default)s)")
