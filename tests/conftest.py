@@ -17,7 +17,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 @pytest.fixture(scope="session")
 def ranks() -> Iterator[RankPool]:
-    """Processes for tests with several ranks: ``ranks.run(work, *arguments, num_ranks=3)``; one pool for all tests."""
+    """Processes for tests with several ranks: ``ranks.run(work, *arguments, world_size=3)``; one pool for all tests."""
     if not dist.is_available() or not dist.is_gloo_available():
         pytest.skip("needs gloo")
     pool = RankPool()

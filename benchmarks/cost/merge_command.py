@@ -16,7 +16,7 @@ __all__ = ["main"]
 def main() -> int:
     """Measure, print and write; return the exit status."""
     options = _options()
-    settings = {"threads": options.threads, "num_ranks": options.ranks, "repeats": options.repeats}
+    settings = {"threads": options.threads, "world_size": options.ranks, "repeats": options.repeats}
     machine = run_case("machine", {"threads": options.threads})
     records: list[Record] = [{"case": "machine", "settings": {"threads": options.threads}, "measured": machine}]
     progress = Console(stderr=True)

@@ -17,13 +17,13 @@ from benchmarks.cost.timing import seconds, spread
 __all__ = ["measure"]
 
 
-def measure(*, method: str, num_samples: int, num_ranks: int, repeats: int) -> dict[str, Any]:
+def measure(*, method: str, num_samples: int, world_size: int, repeats: int) -> dict[str, Any]:
     """Time `sync` of whole epochs on gloo ranks of this machine, and on one rank alone.
 
     Args:
         method: A method and its options.
         num_samples: N.
-        num_ranks: Processes, each with as many threads as this one.
+        world_size: Processes, each with as many threads as this one.
         repeats: Epochs that are timed.
     """
     context = multiprocessing.get_context("spawn")
@@ -31,8 +31,8 @@ def measure(*, method: str, num_samples: int, num_ranks: int, repeats: int) -> d
         results: Any = context.Queue()
         settings = (method, num_samples, repeats, torch.get_num_threads())
         ranks = [
-            context.Process(target=_rank, args=(rank, num_ranks, f"file://{folder}/rendezvous", results, *settings))
-            for rank in range(num_ranks)
+            context.Process(target=_rank, args=(rank, world_size, f"file://{folder}/rendezvous", results, *settings))
+            for rank in range(world_size)
         ]
         for process in ranks:
             process.start()

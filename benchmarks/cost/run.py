@@ -37,11 +37,11 @@ class Run:
 
     def plan(self) -> EpochPlan:
         """Plan the next epoch, the fold of the last one's observations included."""
-        return self.pruner.begin_epoch(self.pruner.epoch + 1, multiple_of=self.pruner.num_ranks * BATCH_SIZE)
+        return self.pruner.begin_epoch(self.pruner.epoch + 1, multiple_of=self.pruner.world_size * BATCH_SIZE)
 
     def observe(self) -> None:
         """Observe this rank's share of the planned epoch."""
-        share = self.pruner.plan.shard(self.pruner.rank, self.pruner.num_ranks)
+        share = self.pruner.plan.shard(self.pruner.rank, self.pruner.world_size)
         for index, losses, logits in self._batches(share):
             self.pruner.observe(index, losses, logits)
 

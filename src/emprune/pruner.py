@@ -150,7 +150,7 @@ class DataPruner:
         return self._ranks.rank
 
     @property
-    def num_ranks(self) -> int:
+    def world_size(self) -> int:
         """How many ranks share the data."""
         return self._ranks.size
 
@@ -187,13 +187,13 @@ class DataPruner:
         if self._plan is not None and epoch == self._plan.epoch:
             return self._plan
         self._check_next(epoch)
-        if not isinstance(multiple_of, int) or multiple_of < 1 or multiple_of % self.num_ranks:
+        if not isinstance(multiple_of, int) or multiple_of < 1 or multiple_of % self.world_size:
             raise ConfigError(
-                f"`multiple_of` must be a positive multiple of the {self.num_ranks} rank(s): got {multiple_of=}."
+                f"`multiple_of` must be a positive multiple of the {self.world_size} rank(s): got {multiple_of=}."
             )
         start = time.perf_counter()
         size = self.schedule.num_kept(
-            epoch, spent=self._spent, multiple_of=multiple_of, num_ranks=self.num_ranks, drop_last=drop_last
+            epoch, spent=self._spent, multiple_of=multiple_of, world_size=self.world_size, drop_last=drop_last
         )
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
         self._fold_pending(f"begin_epoch({epoch}) of {'any number of' if size is None else size} samples in {quantum}")
@@ -318,7 +318,7 @@ class DataPruner:
         Raises:
             EmpruneError: On several ranks with observations that were not united; call `sync()` on all ranks first.
         """
-        if self.num_ranks > 1 and len(self._pending):
+        if self.world_size > 1 and len(self._pending):
             raise EmpruneError(
                 f"{len(self._pending)} observations of this rank are not united with the others': "
                 "call pruner.sync() on every rank before state_dict()."
@@ -410,7 +410,7 @@ class DataPruner:
             plan=self._plan,
             planned=self._planned,
             observed=self._observed,
-            run=self._shared_settings if self.num_ranks > 1 else {},
+            run=self._shared_settings if self.world_size > 1 else {},
             call=call,
         )
         if len(merged.invalid):
@@ -440,4 +440,4 @@ class DataPruner:
         self._plan, self._planned, self._chosen, self._churn = plan, planned, chosen, churn
         self._observed = False
         self._spent += len(plan)
-        self._pending.expect(plan.index[self.rank :: self.num_ranks], planned)
+        self._pending.expect(plan.index[self.rank :: self.world_size], planned)

@@ -113,7 +113,7 @@ class Schedule:
         return self.keep == 1.0 or not self.warmup_epochs <= epoch < self.num_epochs - self.tail_epochs
 
     def num_kept(
-        self, epoch: int, *, spent: int, multiple_of: int = 1, num_ranks: int = 1, drop_last: bool = False
+        self, epoch: int, *, spent: int, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False
     ) -> int | None:
         """Return how many samples an epoch visits.
 
@@ -121,8 +121,8 @@ class Schedule:
             epoch: The epoch, 0-based.
             spent: Visits planned for all epochs before this one.
             multiple_of: The quantum: world size · batch size · accumulation. Pruned epochs are multiples of it, or of
-                `num_ranks` alone where their mean size is smaller.
-            num_ranks: World size; every epoch whose size is planned is a multiple of it.
+                `world_size` alone where their mean size is smaller.
+            world_size: World size; every epoch whose size is planned is a multiple of it.
             drop_last: Make the full epochs multiples of `multiple_of` too, so that no batch is ever short.
 
         Returns:
@@ -131,7 +131,7 @@ class Schedule:
         Raises:
             ConfigError: If the dataset or the budget is smaller than what a single epoch must visit.
         """
-        full = self._full_size(multiple_of if drop_last else num_ranks)
+        full = self._full_size(multiple_of if drop_last else world_size)
         if self.keep is not None and self.keep < 1:
             self._check_deliverable(full, multiple_of)
         if self.is_full(epoch):
@@ -140,14 +140,14 @@ class Schedule:
             return None
         budget = self._pruned_budget(full)
         mean = budget / self.num_pruned_epochs
-        grain = multiple_of if mean >= multiple_of or drop_last else num_ranks
+        grain = multiple_of if mean >= multiple_of or drop_last else world_size
         if mean < grain:
             self._refuse(f" Each must visit at least {grain}; lower the batch size or raise `keep`.")
         rank = epoch - self.warmup_epochs + 1
         target = self.warmup_epochs * full + budget * rank // self.num_pruned_epochs
         return _nearest_size(target - spent, grain, full)
 
-    def num_kept_per_epoch(self, *, multiple_of: int = 1, num_ranks: int = 1, drop_last: bool = False) -> list[int]:
+    def num_kept_per_epoch(self, *, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False) -> list[int]:
         """Return the size of every epoch of the run, in order.
 
         Raises:
@@ -161,7 +161,9 @@ class Schedule:
         sizes: list[int] = []
         spent = 0
         for epoch in range(self.num_epochs):
-            size = self.num_kept(epoch, spent=spent, multiple_of=multiple_of, num_ranks=num_ranks, drop_last=drop_last)
+            size = self.num_kept(
+                epoch, spent=spent, multiple_of=multiple_of, world_size=world_size, drop_last=drop_last
+            )
             assert size is not None
             sizes.append(size)
             spent += size

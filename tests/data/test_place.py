@@ -33,7 +33,7 @@ def test_any_batches_in_any_order_over_any_number_of_resumes(
 
 def whole(plan: Tensor, *, num_before: int = 0) -> Share:
     """What the only rank delivers."""
-    return Share.dealt(plan, rank=0, num_ranks=1, batch_size=1, num_before=num_before)
+    return Share.dealt(plan, rank=0, world_size=1, batch_size=1, num_before=num_before)
 
 
 def test_turns() -> None:

@@ -230,7 +230,7 @@ def test_a_failing_pass_after_resuming_starts_at_the_place_again() -> None:
         ),
         ({"num_delivered": 999}, r"The loader's place, 999 samples, is not in this epoch's plan"),
         (
-            {"ahead": [999], "num_ranks": 2},
+            {"ahead": [999], "world_size": 2},
             r"The loader's place was saved on 2 rank\(s\) with batches delivered out of turn: got 1 rank\(s\) here\.",
         ),
         ({"ahead": [999]}, r"The loader's place holds sample 999, which is not in this epoch's plan"),

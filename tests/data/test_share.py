@@ -11,10 +11,10 @@ from emprune.data.sampler import PlanBatchSampler
 from emprune.data.share import Share, batch_slices
 
 
-def deal(plan: torch.Tensor, *, num_ranks: int, batch_size: int, num_before: int = 0) -> list[Share]:
+def deal(plan: torch.Tensor, *, world_size: int, batch_size: int, num_before: int = 0) -> list[Share]:
     return [
-        Share.dealt(plan, rank=rank, num_ranks=num_ranks, batch_size=batch_size, num_before=num_before)
-        for rank in range(num_ranks)
+        Share.dealt(plan, rank=rank, world_size=world_size, batch_size=batch_size, num_before=num_before)
+        for rank in range(world_size)
     ]
 
 
@@ -23,17 +23,17 @@ def batches_of(share: Share, batch_size: int) -> list[list[int]]:
     return [place.rest[part].tolist() for part in batch_slices(len(place.rest), batch_size, place.last)]
 
 
-@given(size=st.integers(0, 60), before=st.floats(0, 1), num_ranks=st.integers(1, 7), batch_size=st.integers(1, 6))
-def test_any_rest_on_any_number_of_ranks(size: int, before: float, num_ranks: int, batch_size: int) -> None:
+@given(size=st.integers(0, 60), before=st.floats(0, 1), world_size=st.integers(1, 7), batch_size=st.integers(1, 6))
+def test_any_rest_on_any_number_of_ranks(size: int, before: float, world_size: int, batch_size: int) -> None:
     plan = torch.randperm(100, generator=torch.Generator().manual_seed(size))[:size]
     num_before = round(before * size)
     num_left = size - num_before
-    num_batches = -(-num_left // (num_ranks * batch_size))
-    if num_left // num_ranks < num_batches:  # the least share has not a sample for every batch
+    num_batches = -(-num_left // (world_size * batch_size))
+    if num_left // world_size < num_batches:  # the least share has not a sample for every batch
         with pytest.raises(emprune.StateError, match=rf"The {num_left} samples left of the epoch cannot be divided"):
-            deal(plan, num_ranks=num_ranks, batch_size=batch_size, num_before=num_before)
+            deal(plan, world_size=world_size, batch_size=batch_size, num_before=num_before)
         return
-    shares = deal(plan, num_ranks=num_ranks, batch_size=batch_size, num_before=num_before)
+    shares = deal(plan, world_size=world_size, batch_size=batch_size, num_before=num_before)
     ranks = [batches_of(share, batch_size) for share in shares]
     assert {len(batches) for batches in ranks} == {num_batches}
     delivered = set(plan[:num_before].tolist())
@@ -50,19 +50,19 @@ def test_any_rest_on_any_number_of_ranks(size: int, before: float, num_ranks: in
 
 
 def test_planned_for_these_ranks_it_is_every_so_manieth_in_batches_of_one_size() -> None:
-    for rank, share in enumerate(deal(torch.arange(20), num_ranks=2, batch_size=4)):
+    for rank, share in enumerate(deal(torch.arange(20), world_size=2, batch_size=4)):
         assert batches_of(share, 4) == [list(range(rank, 20, 2))[start : start + 4] for start in (0, 4, 8)]
 
 
 def test_fewer_than_the_ranks_for_the_last_batch_get_company_from_the_one_before() -> None:
-    ranks = [batches_of(share, 4) for share in deal(torch.arange(13), num_ranks=3, batch_size=4)]
+    ranks = [batches_of(share, 4) for share in deal(torch.arange(13), world_size=3, batch_size=4)]
     assert ranks == [[[0, 3, 6], [9, 12]], [[1, 4, 7], [10]], [[2, 5, 8], [11]]]
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(2, 4), (7, 1)])
 def test_what_cannot_be_divided_says_what_to_do(size: int, batch_size: int) -> None:
     with pytest.raises(emprune.StateError) as caught:
-        deal(torch.arange(10), num_ranks=3, batch_size=batch_size, num_before=10 - size)
+        deal(torch.arange(10), world_size=3, batch_size=batch_size, num_before=10 - size)
     assert str(caught.value) == (
         f"The {size} samples left of the epoch cannot be divided into equally many batches of up to {batch_size} for 3 "
         "ranks, each sample once. Finish the epoch on as many ranks as it was planned for, or go on with the next one: "

@@ -41,7 +41,7 @@ class RankPool:
         self,
         work: Callable[..., Any],
         *arguments: Any,
-        num_ranks: int = 2,
+        world_size: int = 2,
         timeout: float = 30.0,
         dying: Sequence[int] = (),
         backend: str = "gloo",
@@ -51,7 +51,7 @@ class RankPool:
         Args:
             work: A function at the top of a module.
             *arguments: What it is given; it and its results are pickled.
-            num_ranks: The size of the default group.
+            world_size: The size of the default group.
             timeout: The group's, in seconds.
             dying: The ranks that are to end their process; they return None.
             backend: The group's.
@@ -61,16 +61,16 @@ class RankPool:
         """
         rendezvous = self._folder / str(next(self._number))
         self._workers = [worker for worker in self._workers if worker[0].is_alive()]  # the idle may have been killed
-        started = [self._start() for _ in range(num_ranks - len(self._workers))]
+        started = [self._start() for _ in range(world_size - len(self._workers))]
         for _, connection in started:  # before the group's time runs
             assert connection.poll(_PATIENCE), "a new process did not come up"
             connection.recv()
         self._workers += started
         job = pickle.dumps((work, arguments))  # a Connection's own pickling would have all ranks share one memory
-        for rank, (_, connection) in enumerate(self._workers[:num_ranks]):
-            connection.send((job, backend, rank, num_ranks, timeout, str(rendezvous)))
+        for rank, (_, connection) in enumerate(self._workers[:world_size]):
+            connection.send((job, backend, rank, world_size, timeout, str(rendezvous)))
         deadline = time.monotonic() + _PATIENCE
-        outcomes = [self._outcome(rank, deadline) for rank in range(num_ranks)]
+        outcomes = [self._outcome(rank, deadline) for rank in range(world_size)]
         self._workers = [worker for worker in self._workers if worker[0].is_alive()]
         if any(how == "raised" for how, _ in outcomes):  # torch may number their next groups differently
             self._end()
@@ -118,7 +118,7 @@ def _serve(connection: Connection) -> None:
     connection.send("ready")
     while True:
         try:
-            job, backend, rank, num_ranks, timeout, rendezvous = connection.recv()
+            job, backend, rank, world_size, timeout, rendezvous = connection.recv()
         except EOFError:
             return
         outcome: tuple[str, Any]
@@ -127,7 +127,7 @@ def _serve(connection: Connection) -> None:
                 backend,
                 init_method=f"file://{rendezvous}",
                 rank=rank,
-                world_size=num_ranks,
+                world_size=world_size,
                 timeout=timedelta(seconds=timeout),
             )
             work, arguments = pickle.loads(job)

@@ -54,7 +54,7 @@ def make_loader(kind: str, pruner: emprune.DataPruner, *, batch_size: int, **opt
     if kind == "arrays":
         return emprune.ArrayLoader((torch.arange(pruner.num_samples),), pruner, batch_size=batch_size, **options)
     dataset = Positions(pruner.num_samples)
-    sampler: DistributedSampler[Tensor] = DistributedSampler(dataset, num_replicas=pruner.num_ranks, rank=pruner.rank)
+    sampler: DistributedSampler[Tensor] = DistributedSampler(dataset, num_replicas=pruner.world_size, rank=pruner.rank)
     return emprune.PrunedLoader(DataLoader(dataset, batch_size=batch_size, sampler=sampler), pruner, **options)
 
 

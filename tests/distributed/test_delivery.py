@@ -32,12 +32,12 @@ def deliver(kind: str, options: dict[str, object]) -> tuple[list[list[list[int]]
     return epochs, plans, loader.total_steps
 
 
-@pytest.mark.parametrize("num_ranks", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize("kind", ["pruned", "arrays"])
-def test_every_sample_once(ranks: RankPool, kind: str, num_ranks: int) -> None:
-    results = ranks.run(deliver, kind, {}, num_ranks=num_ranks)
+def test_every_sample_once(ranks: RankPool, kind: str, world_size: int) -> None:
+    results = ranks.run(deliver, kind, {}, world_size=world_size)
     _, plans, total_steps = results[0]
-    assert {len(plan) for plan in plans} >= {31 // num_ranks * num_ranks}  # a full epoch leaves the odd ones out
+    assert {len(plan) for plan in plans} >= {31 // world_size * world_size}  # a full epoch leaves the odd ones out
     for _, other, steps in results:
         assert (other, steps) == (plans, total_steps)
     for epoch, plan in enumerate(plans):
@@ -47,7 +47,7 @@ def test_every_sample_once(ranks: RankPool, kind: str, num_ranks: int) -> None:
         assert sorted(whole) == sorted(plan)
         assert len(set(whole)) == len(whole)
         first = [batches[0] for batches in shares]  # the ranks' first batches are the first global one
-        assert {s for batch in first for s in batch} == set(plan[: num_ranks * 4])
+        assert {s for batch in first for s in batch} == set(plan[: world_size * 4])
     assert total_steps == sum(len(batches) for batches in results[0][0])
 
 
@@ -97,7 +97,7 @@ def deliver_what_the_losses_decide() -> list[list[list[int]]]:
 
 
 def test_epochs_that_cannot_be_divided_equally(ranks: RankPool) -> None:
-    results = ranks.run(deliver_what_the_losses_decide, num_ranks=3)
+    results = ranks.run(deliver_what_the_losses_decide, world_size=3)
     sizes = []
     for shares in list(zip(*results, strict=True))[:4]:
         assert len({len(batches) for batches in shares}) == 1

@@ -49,7 +49,7 @@ def train_on_gpus() -> tuple[list[str], dict[str, Any]]:
     for epoch in range(NUM_EPOCHS):
         plan = pruner.begin_epoch(epoch, multiple_of=QUANTUM)
         fingerprints.append(plan.fingerprint)
-        index = plan.shard(pruner.rank, pruner.num_ranks).index
+        index = plan.shard(pruner.rank, pruner.world_size).index
         losses, logits = (values.to(device) for values in TASK.batch(index, epoch=epoch))
         pruner.observe(index.to(device), losses, logits)
     pruner.sync()
@@ -59,10 +59,10 @@ def train_on_gpus() -> tuple[list[str], dict[str, Any]]:
 @pytest.mark.cuda
 @pytest.mark.skipif(NUM_GPUS < 1 or not dist.is_nccl_available(), reason="needs a GPU and NCCL")
 def test_nccl_reduces_what_is_on_the_cpu(ranks: RankPool) -> None:
-    num_ranks = min(NUM_GPUS, 2)
-    for maximum, total in ranks.run(reduce_on_a_gpu, num_ranks=num_ranks, backend="nccl"):
-        assert maximum == [0, num_ranks, 7]
-        assert total == [0, sum(range(1, num_ranks + 1)), 7 * num_ranks]
+    world_size = min(NUM_GPUS, 2)
+    for maximum, total in ranks.run(reduce_on_a_gpu, world_size=world_size, backend="nccl"):
+        assert maximum == [0, world_size, 7]
+        assert total == [0, sum(range(1, world_size + 1)), 7 * world_size]
 
 
 @pytest.mark.cuda

@@ -40,7 +40,7 @@ def begun(method: emprune.Method | None = None, **options: Any) -> emprune.DataP
 
 
 def share(pruner: emprune.DataPruner) -> torch.Tensor:
-    return pruner.plan.shard(pruner.rank, pruner.num_ranks).index
+    return pruner.plan.shard(pruner.rank, pruner.world_size).index
 
 
 def another_seed() -> None:
@@ -227,7 +227,7 @@ def outside() -> str | None:
 
 
 def test_a_group_of_others_is_refused(ranks: RankPool) -> None:
-    assert ranks.run(outside, num_ranks=3) == [
+    assert ranks.run(outside, world_size=3) == [
         None,
         None,
         "`process_group` must be one that this process is in: got another's. Give every process the group of those "
@@ -271,7 +271,7 @@ def gone(how: str) -> tuple[str, bool, float] | None:
     pruner.begin_epoch(0, multiple_of=QUANTUM)
     observe(pruner, share(pruner))
     before = through_disk(pruner.stats.state_dict())
-    if pruner.rank == pruner.num_ranks - 1:
+    if pruner.rank == pruner.world_size - 1:
         if how == "dies":
             die()
         time.sleep(TIMEOUT + 1)
@@ -283,15 +283,15 @@ def gone(how: str) -> tuple[str, bool, float] | None:
     return str(error.value), isinstance(error.value.__cause__, RuntimeError), time.monotonic() - start
 
 
-@pytest.mark.parametrize(("how", "num_ranks"), [("dies", 2), ("dies", 3), ("hangs", 3)])
-def test_a_rank_that_is_gone(ranks: RankPool, how: str, num_ranks: int) -> None:
-    last = num_ranks - 1
-    results = ranks.run(gone, how, num_ranks=num_ranks, timeout=TIMEOUT, dying=[last] if how == "dies" else [])
+@pytest.mark.parametrize(("how", "world_size"), [("dies", 2), ("dies", 3), ("hangs", 3)])
+def test_a_rank_that_is_gone(ranks: RankPool, how: str, world_size: int) -> None:
+    last = world_size - 1
+    results = ranks.run(gone, how, world_size=world_size, timeout=TIMEOUT, dying=[last] if how == "dies" else [])
     for rank, (message, chained, seconds) in enumerate(results[:last]):
         assert message == (
             "A rank did not take part in the merge of begin_epoch(1) of 24 samples in multiples of 24: it died, or did "
             "not come within the process group's timeout. Every rank must call begin_epoch and sync as often as the "
-            f"others. This is rank {rank} of {num_ranks}; the other's own error, if it left one, is in its log."
+            f"others. This is rank {rank} of {world_size}; the other's own error, if it left one, is in its log."
         )
         assert chained
         assert seconds < TIMEOUT + 2

@@ -26,7 +26,7 @@ def train(name: str, options: dict[str, Any], bad: tuple[int, ...], idle: bool) 
         assert pruner.begin_epoch(epoch) is plan
         fingerprints.append(plan.fingerprint)
         for number, whole in enumerate(plan.index.split(QUANTUM)):
-            index = whole[pruner.rank :: pruner.num_ranks]
+            index = whole[pruner.rank :: pruner.world_size]
             if idle:
                 index = whole if pruner.rank == 0 else whole[:0]
             if len(index):
@@ -49,7 +49,7 @@ def alone() -> dict[str, Result]:
 
 @pytest.fixture(scope="module", params=[1, 2, 3, 4])
 def together(ranks: RankPool, request: pytest.FixtureRequest) -> list[dict[str, Result]]:
-    return ranks.run(train_all, num_ranks=request.param)
+    return ranks.run(train_all, world_size=request.param)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -71,7 +71,7 @@ def test_no_method_is_forgotten() -> None:
 @pytest.mark.parametrize("name", ["greedy", "ucb", "emp", "random"])
 def test_a_rank_that_observed_nothing_takes_part(ranks: RankPool, name: str) -> None:
     plans, state = train(name, {}, (), False)
-    for found, remembered in ranks.run(train, name, {}, (), True, num_ranks=3):
+    for found, remembered in ranks.run(train, name, {}, (), True, world_size=3):
         assert found == plans
         assert_same_state(remembered, state)
 
@@ -80,7 +80,7 @@ def test_a_rank_that_observed_nothing_takes_part(ranks: RankPool, name: str) -> 
 def test_samples_without_a_valid_loss(ranks: RankPool, nonfinite: str) -> None:
     bad = tuple(range(0, NUM_SAMPLES, 5))
     plans, state = train("ucb", {"nonfinite": nonfinite}, bad, False)
-    for found, remembered in ranks.run(train, "ucb", {"nonfinite": nonfinite}, bad, False, num_ranks=3):
+    for found, remembered in ranks.run(train, "ucb", {"nonfinite": nonfinite}, bad, False, world_size=3):
         assert found == plans
         assert_same_state(remembered, state)
 

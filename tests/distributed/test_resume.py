@@ -21,14 +21,14 @@ def test_with_other_ranks_and_the_same_global_batch(
     ranks: RankPool, kind: str, before: int, after: int, stop: tuple[int, int]
 ) -> None:
     """Then all that follows is equal bit by bit to the run that was never stopped."""
-    [(whole, (expected, _))] = ranks.run(Leg(kind, QUANTUM), num_ranks=1)
+    [(whole, (expected, _))] = ranks.run(Leg(kind, QUANTUM), world_size=1)
     if stop[1] == 99:
         stop = (3, sum(epoch == 3 for epoch, _ in whole))
-    first = ranks.run(Leg(kind, QUANTUM // before, stop), num_ranks=before)
+    first = ranks.run(Leg(kind, QUANTUM // before, stop), world_size=before)
     saved = through_disk(first[0][1])
     for _, states in first:
         assert_same_state(states, saved)
-    second = ranks.run(Leg(kind, QUANTUM // after, None, saved), num_ranks=after)
+    second = ranks.run(Leg(kind, QUANTUM // after, None, saved), world_size=after)
     delivered = [set().union(*batches) for batches in global_batches(first) + global_batches(second)]
     assert delivered == [set(batch) for _, batch in whole]
     for _, (state, _) in second:
@@ -39,9 +39,9 @@ def test_with_other_ranks_and_the_same_global_batch(
 @pytest.mark.parametrize("kind", ["pruned", "arrays"])
 def test_with_other_ranks_and_the_same_batch_size(ranks: RankPool, kind: str, before: int, after: int) -> None:
     """Then what is left of the epoch need not divide equally: the last batches do not, and all else holds."""
-    first = ranks.run(Leg(kind, 5, (2, 1)), num_ranks=before)
-    again = ranks.run(Leg(kind, 5, (2, 1), first[0][1]), num_ranks=after)
-    last = ranks.run(Leg(kind, 5, None, again[0][1]), num_ranks=before)
+    first = ranks.run(Leg(kind, 5, (2, 1)), world_size=before)
+    again = ranks.run(Leg(kind, 5, (2, 1), first[0][1]), world_size=after)
+    last = ranks.run(Leg(kind, 5, None, again[0][1]), world_size=before)
     state = last[0][1][0]
     for epoch in range(NUM_EPOCHS):
         parts = [batch for leg in (first, again, last) for batches, _ in leg for e, batch in batches if e == epoch]
@@ -65,10 +65,10 @@ def global_batches(leg: list[tuple[list[tuple[int, list[int]]], object]]) -> lis
 
 
 def test_observations_of_one_process_that_were_not_synced_are_not_lost(ranks: RankPool) -> None:
-    [(whole, (expected, _))] = ranks.run(Leg("arrays", QUANTUM), num_ranks=1)
-    [(first, (state, place))] = ranks.run(Leg("arrays", QUANTUM, (3, 1), synced=False), num_ranks=1)
+    [(whole, (expected, _))] = ranks.run(Leg("arrays", QUANTUM), world_size=1)
+    [(first, (state, place))] = ranks.run(Leg("arrays", QUANTUM, (3, 1), synced=False), world_size=1)
     assert len(state["pending"]["index"]) == QUANTUM
-    second = ranks.run(Leg("arrays", QUANTUM // 2, None, (state, place)), num_ranks=2)
+    second = ranks.run(Leg("arrays", QUANTUM // 2, None, (state, place)), world_size=2)
     delivered = [set(batch) for _, batch in first] + [set().union(*batches) for batches in global_batches(second)]
     assert delivered == [set(batch) for _, batch in whole]
     for _, (found, _) in second:

@@ -88,7 +88,7 @@ def train_on_a_mesh() -> tuple[list[list[int]], dict[str, Any]]:
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "model"))
     group = mesh["data"].get_group()
     pruner = emprune.DataPruner(emprune.EMP(), num_samples=64, num_epochs=3, keep=0.5, process_group=group)
-    assert (pruner.rank, pruner.num_ranks) == (mesh.get_local_rank("data"), 2)
+    assert (pruner.rank, pruner.world_size) == (mesh.get_local_rank("data"), 2)
     loader = emprune.ArrayLoader(make_dataset().tensors, pruner, batch_size=4)
     delivered = []
     for epoch in range(3):
@@ -102,7 +102,7 @@ def train_on_a_mesh() -> tuple[list[list[int]], dict[str, Any]]:
 
 
 def test_the_ranks_that_share_the_data_may_be_fewer_than_all(ranks: RankPool) -> None:
-    results = ranks.run(train_on_a_mesh, num_ranks=4)
+    results = ranks.run(train_on_a_mesh, world_size=4)
     for _, state in results:
         assert_same_state(state, results[0][1])
     one, same, other, too = (delivered for delivered, _ in results)

@@ -53,7 +53,7 @@ OWNS: dict[str, tuple[list[Own], dict[int, float], list[int]]] = {
 @pytest.mark.parametrize("chunk", [2, 1 << 24])
 @pytest.mark.parametrize(("owns", "values", "invalid"), OWNS.values(), ids=OWNS)
 def test_union(ranks: RankPool, owns: list[Own], values: dict[int, float], invalid: list[int], chunk: int) -> None:
-    results = ranks.run(unite, owns, chunk, num_ranks=len(owns))
+    results = ranks.run(unite, owns, chunk, world_size=len(owns))
     for winner, loss, memory in results:
         assert winner.equal(results[0][0])
         assert (winner > NOT_VALID).nonzero().squeeze(1).tolist() == sorted(values)
@@ -84,5 +84,5 @@ def say() -> list[Any]:
 
 
 def test_everybody_hears_everybody(ranks: RankPool) -> None:
-    for heard in ranks.run(say, num_ranks=3):
+    for heard in ranks.run(say, world_size=3):
         assert heard == [{"rank": rank, "nothing": None} for rank in range(3)]

@@ -302,7 +302,7 @@ def test_what_is_refused(options: dict[str, Any], message: str) -> None:
 
 
 def test_batches_that_overtake_each_other_on_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emprune.DataPruner, "num_ranks", 2)
+    monkeypatch.setattr(emprune.DataPruner, "world_size", 2)
     dataloader = runs.make_dataloader(num_workers=2, in_order=False)
     with pytest.raises(emprune.ConfigError, match=r"`in_order=False` cannot be resumed on several devices"):
         prepare(make_trainer(devices=2, strategy="ddp"), dataloader, runs.make_pruner())

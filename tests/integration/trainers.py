@@ -130,7 +130,7 @@ class RecordingTrainer(PrunedTrainer):
         if model.training:
             assert index is not None
             plan = self.pruner.plan
-            self.planned[plan.epoch] = plan.shard(self.pruner.rank, self.pruner.num_ranks).index.tolist()
+            self.planned[plan.epoch] = plan.shard(self.pruner.rank, self.pruner.world_size).index.tolist()
             self.delivered.setdefault(plan.epoch, []).extend(index.tolist())
         return super().compute_loss(model, inputs, *args, **kwargs)
 

@@ -28,7 +28,7 @@ FIGURES = [
 ]  # fmt: skip
 VERSIONS = {"emprune": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "commit": "c0ffee"}
 MACHINE = {"system": "Linux", "architecture": "x86_64", "cpu_count": 2, "device": "cpu", "device_name": "a processor",
-           "precision": "fp32", "num_ranks": 1}  # fmt: skip
+           "precision": "fp32", "world_size": 1}  # fmt: skip
 GAIN = {"full": 4.0, "random-permutation": 0.0, "emp": 2.0, "emp:pool=2": 2.0, "greedy": -3.0}
 
 

@@ -202,7 +202,7 @@ def test_bf16_runs_too(tmp_path: Path) -> None:
 @pytest.mark.distributed
 def test_ranks_share_a_run_and_one_of_them_scores_it(ranks: RankPool, tmp_path: Path) -> None:
     config = config_of("emp:memory=view-alignment", epochs=2, train_size=96)
-    both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
+    both = ranks.run(share, config, tmp_path / "two", world_size=2)
     assert both[0]["result"] == both[1]["result"]
     assert all(both[0]["weights"][name].equal(both[1]["weights"][name]) for name in both[0]["weights"])
     run_small(config, tmp_path / "one")

@@ -58,7 +58,7 @@ def test_each_planned_sample_goes_to_one_rank_and_the_run_is_written_once(
     ranks: RankPool, tmp_path: Path, method: str
 ) -> None:
     config = small_config(method)
-    both = ranks.run(share, config, tmp_path / "two", num_ranks=2)
+    both = ranks.run(share, config, tmp_path / "two", world_size=2)
     assert both[0]["result"] == both[1]["result"] == RunFolder(tmp_path / "two").result()
     for epoch in range(config.epochs):
         once = samples(both, epoch)
@@ -69,10 +69,10 @@ def test_each_planned_sample_goes_to_one_rank_and_the_run_is_written_once(
     assert np.array_equal(visits, np.bincount(everything, minlength=len(visits)))
     assert [record["epoch"] for record in log(tmp_path / "two")] == [0, 1, 2, 3]
     assert all(both[0]["weights"][name].equal(both[1]["weights"][name]) for name in both[0]["weights"])
-    [alone] = ranks.run(share, config, tmp_path / "one", num_ranks=1)
+    [alone] = ranks.run(share, config, tmp_path / "one", world_size=1)
     for name in ("visits", "optimizer_steps", "final_learning_rate"):
         assert both[0]["result"][name] == alone["result"][name]
-    assert RunFolder(tmp_path / "two").result()["machine"]["num_ranks"] == 2
+    assert RunFolder(tmp_path / "two").result()["machine"]["world_size"] == 2
 
 
 @pytest.mark.parametrize("stopping_rank", [0, 1])
@@ -81,10 +81,10 @@ def test_a_stopped_run_goes_on_with_any_number_of_ranks(
     ranks: RankPool, tmp_path: Path, after: int, stopping_rank: int
 ) -> None:
     config = small_config()
-    whole = ranks.run(share, config, tmp_path / "whole", num_ranks=2)
-    first = ranks.run(share, config, tmp_path / "run", 5, stopping_rank, num_ranks=2)
+    whole = ranks.run(share, config, tmp_path / "whole", world_size=2)
+    first = ranks.run(share, config, tmp_path / "run", 5, stopping_rank, world_size=2)
     assert [rank["steps"] for rank in first] == [5, 5]
-    second = ranks.run(share, config, tmp_path / "run", num_ranks=after)
+    second = ranks.run(share, config, tmp_path / "run", world_size=after)
     visits = np.load(tmp_path / "run" / "visits.npy")
     everything = [s for part in (first, second) for epoch in range(config.epochs) for s in samples(part, epoch)]
     assert np.array_equal(visits, np.bincount(everything, minlength=len(visits)))
@@ -102,8 +102,8 @@ def test_a_stopped_run_goes_on_with_any_number_of_ranks(
 
 def test_what_is_left_of_an_epoch_need_not_divide_among_other_ranks(ranks: RankPool, tmp_path: Path) -> None:
     config = small_config("full", train_size=162, epochs=2)
-    first = ranks.run(share, config, tmp_path, 5, num_ranks=2)
-    second = ranks.run(share, config, tmp_path, num_ranks=4)
+    first = ranks.run(share, config, tmp_path, 5, world_size=2)
+    second = ranks.run(share, config, tmp_path, world_size=4)
     counts = [len(rank["delivered"]) for rank in second]
     assert len(set(counts)) == 1
     assert len({len(samples([rank], 0)) for rank in second}) > 1
@@ -119,7 +119,7 @@ def refuse(config: RunConfig) -> str:
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(ranks: RankPool) -> None:
-    for message in ranks.run(refuse, small_config(), num_ranks=3):
+    for message in ranks.run(refuse, small_config(), world_size=3):
         assert message == (
             "`batch_size` is that of all ranks together, and must be a multiple of their number, 3: got batch_size=16."
         )
@@ -130,7 +130,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused(ranks: RankPool) -> None:
     [("emp", "compares no samples, on 2 ranks"), ("infobatch:prune_ratio=0.5", "`keep` must be given on 2 ranks")],
 )
 def test_what_would_depend_on_the_number_of_ranks_is_refused(ranks: RankPool, method: str, words: str) -> None:
-    for message in ranks.run(refuse, small_config(method, task="simclr-digits"), num_ranks=2):
+    for message in ranks.run(refuse, small_config(method, task="simclr-digits"), world_size=2):
         assert words in message
 
 

@@ -128,6 +128,15 @@ def test_what_is_of_another_version_or_machine_still_reads(tmp_path: Path) -> No
     assert "of-somebody-else at 30 % of the cost reaches" in text
 
 
+@pytest.mark.parametrize("name", ["world_size", "num_ranks"])
+def test_how_many_ranks_a_run_had_is_read_under_either_name(tmp_path: Path, name: str) -> None:
+    results = [result_of(small_config(method)) for method in METHODS[:2]]
+    for result in results:
+        result["machine"] = {**{k: v for k, v in result["machine"].items() if k != "world_size"}, name: 2}
+    (tmp_path / "results.json").write_text(json.dumps({"runs": results}))
+    assert ", 2 ranks" in page_of(tmp_path, out=tmp_path)
+
+
 def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path) -> None:
     write_comparison(tmp_path, keep=0.3)
     write_comparison(tmp_path / "more", METHODS[1:], keep=0.1, tail_fraction=0.5)

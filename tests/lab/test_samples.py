@@ -70,7 +70,7 @@ def test_pre_training_records_labels_that_it_does_not_train_on(tmp_path: Path) -
 
 @pytest.mark.distributed
 def test_several_ranks_record_what_all_of_them_observed(ranks: RankPool, tmp_path: Path) -> None:
-    ranks.run(share, small_config("emp:pool=2"), tmp_path, num_ranks=2)
+    ranks.run(share, small_config("emp:pool=2"), tmp_path, world_size=2)
     table, visits = pq.read_table(tmp_path / "samples.parquet"), np.load(tmp_path / "visits.npy")
     assert table["visits"].to_pylist() == visits.tolist()
     assert [value is None for value in table["score"].to_pylist()] == (visits == 0).tolist()

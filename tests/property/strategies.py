@@ -19,7 +19,7 @@ class Run:
     warmup_epochs: int = 0
     tail_epochs: int = 0
     multiple_of: int = 1
-    num_ranks: int = 1
+    world_size: int = 1
     seed: int = 0
 
     @property
@@ -51,7 +51,7 @@ def runs(draw: st.DrawFn, *, max_samples: int = 60, max_epochs: int = 8, max_ran
         warmup_epochs=warmup,
         tail_epochs=tail,
         multiple_of=ranks * draw(st.integers(1, 20)),
-        num_ranks=ranks,
+        world_size=ranks,
         seed=draw(st.integers(0, 1000)),
     )
 

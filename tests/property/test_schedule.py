@@ -8,18 +8,18 @@ from tests.property.strategies import Run, runs
 
 @given(runs(max_samples=2000, max_epochs=60, max_ranks=8))
 def test_the_cost_is_within_one_quantum(run: Run) -> None:
-    sizes = run.schedule.num_kept_per_epoch(multiple_of=run.multiple_of, num_ranks=run.num_ranks)
-    short = 0 if run.keep < 1 else run.num_epochs * (run.num_samples % run.num_ranks)
+    sizes = run.schedule.num_kept_per_epoch(multiple_of=run.multiple_of, world_size=run.world_size)
+    short = 0 if run.keep < 1 else run.num_epochs * (run.num_samples % run.world_size)
     assert abs(sum(sizes) + short - run.keep * run.num_samples * run.num_epochs) <= run.multiple_of
 
 
 @given(runs(max_samples=2000, max_epochs=60, max_ranks=8))
 def test_every_epoch_can_be_delivered(run: Run) -> None:
-    full = run.num_samples // run.num_ranks * run.num_ranks
-    sizes = run.schedule.num_kept_per_epoch(multiple_of=run.multiple_of, num_ranks=run.num_ranks)
+    full = run.num_samples // run.world_size * run.world_size
+    sizes = run.schedule.num_kept_per_epoch(multiple_of=run.multiple_of, world_size=run.world_size)
     for epoch, size in enumerate(sizes):
-        assert run.num_ranks <= size <= full
-        assert size % run.num_ranks == 0
+        assert run.world_size <= size <= full
+        assert size % run.world_size == 0
         if run.schedule.is_full(epoch):
             assert size == full
     pruned = [size for epoch, size in enumerate(sizes) if not run.schedule.is_full(epoch) and size != full]

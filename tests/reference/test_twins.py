@@ -179,7 +179,7 @@ def test_schedule(
     settings = {"num_samples": num_samples, "num_epochs": num_epochs, "keep": keep}
     try:
         schedule = emprune.Schedule(**settings, warmup_epochs=warmup, tail_epochs=tail)  # type: ignore[arg-type]
-        sizes = schedule.num_kept_per_epoch(multiple_of=quantum, num_ranks=ranks)
+        sizes = schedule.num_kept_per_epoch(multiple_of=quantum, world_size=ranks)
     except emprune.ConfigError:
         # Refused only where it cannot be: every pruned epoch needs a sample per rank.
         full = num_samples // ranks * ranks

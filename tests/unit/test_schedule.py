@@ -36,7 +36,7 @@ def test_full_epochs_are_paid_for_by_the_pruned_ones() -> None:
 
 def test_the_few_left_out_of_full_epochs_are_paid_for_too() -> None:
     schedule = emprune.Schedule(num_samples=103, num_epochs=10, keep=0.5, tail_epochs=2)
-    sizes = schedule.num_kept_per_epoch(multiple_of=4, num_ranks=4)
+    sizes = schedule.num_kept_per_epoch(multiple_of=4, world_size=4)
     assert sizes[8:] == [100, 100]
     assert abs(sum(sizes) - 515) <= 4
 
@@ -50,13 +50,13 @@ def test_everything_at_keep_1(multiple_of: int) -> None:
 
 def test_ranks_get_equally_many_and_nothing_twice() -> None:
     schedule = emprune.Schedule(num_samples=103, num_epochs=3, keep=1)
-    assert schedule.num_kept_per_epoch(multiple_of=32, num_ranks=4) == [100, 100, 100]
-    assert schedule.num_kept_per_epoch(multiple_of=32, num_ranks=4, drop_last=True) == [96, 96, 96]
+    assert schedule.num_kept_per_epoch(multiple_of=32, world_size=4) == [100, 100, 100]
+    assert schedule.num_kept_per_epoch(multiple_of=32, world_size=4, drop_last=True) == [96, 96, 96]
 
 
 def test_epochs_smaller_than_the_quantum_are_multiples_of_the_ranks() -> None:
     schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=0.3)
-    assert schedule.num_kept_per_epoch(multiple_of=64, num_ranks=4) == [32, 28, 32, 28]
+    assert schedule.num_kept_per_epoch(multiple_of=64, world_size=4) == [32, 28, 32, 28]
 
 
 def test_what_was_spent_counts_not_what_was_planned() -> None:

@@ -54,7 +54,7 @@ class PrunedLoader(PlannedLoader):
     """
 
     def __init__(self, loader: DataLoader[Any], pruner: DataPruner, *, accumulation: int = 1) -> None:
-        check_prunable(loader, num_ranks=pruner.num_ranks)
+        check_prunable(loader, world_size=pruner.world_size)
         assert loader.batch_size is not None
         super().__init__(
             pruner,

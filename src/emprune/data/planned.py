@@ -15,7 +15,7 @@ from emprune.pruner import DataPruner
 
 __all__ = ["PlannedLoader"]
 
-_STATE = {"epoch", "plan", "num_delivered", "ahead", "num_ranks"}
+_STATE = {"epoch", "plan", "num_delivered", "ahead", "world_size"}
 _ADVICE = (
     "Is the loader iterated twice at the same time (persistent workers serve one iteration at a time), or do both "
     "emprune and a framework skip batches on resuming?"
@@ -56,9 +56,9 @@ class PlannedLoader(ABC):
                 "drop_last=True cannot be honoured with keep=None: the epochs' sizes follow from the losses. "
                 "Use drop_last=False, or give `keep`."
             )
-        if batch_size == 1 and pruner.keep is None and pruner.num_ranks > 1:
+        if batch_size == 1 and pruner.keep is None and pruner.world_size > 1:
             raise ConfigError(
-                f"`batch_size` must be at least 2 with keep=None on {pruner.num_ranks} ranks: got batch_size=1. The "
+                f"`batch_size` must be at least 2 with keep=None on {pruner.world_size} ranks: got batch_size=1. The "
                 "epochs' sizes follow from the losses, and what is left over needs a place in another batch."
             )
         self.pruner = pruner
@@ -71,8 +71,8 @@ class PlannedLoader(ABC):
         self._may_skip = False
         self._check_length(num_samples)
         self._sizing: dict[str, Any] = {
-            "multiple_of": pruner.num_ranks * batch_size * accumulation,
-            "num_ranks": pruner.num_ranks,
+            "multiple_of": pruner.world_size * batch_size * accumulation,
+            "world_size": pruner.world_size,
             "drop_last": drop_last,
         }
         if pruner.keep is not None:
@@ -129,7 +129,7 @@ class PlannedLoader(ABC):
         Returns:
             "epoch"; "plan", its fingerprint; "num_delivered", how many of the plan's samples were delivered without a
             gap, on all ranks together; "ahead", the dataset positions that were delivered beyond that on this rank
-            (`in_order=False`, or a batch lost to an exception); "num_ranks". Without "ahead" it is the same on all
+            (`in_order=False`, or a batch lost to an exception); "world_size". Without "ahead" it is the same on all
             ranks that have handed out equally many batches, and may be loaded on another number of ranks.
         """
         num_delivered, ahead = self._place.saved()
@@ -138,7 +138,7 @@ class PlannedLoader(ABC):
             "plan": None if self._plan is None else self._plan.fingerprint,
             "num_delivered": num_delivered,
             "ahead": ahead,
-            "num_ranks": self.pruner.num_ranks,
+            "world_size": self.pruner.world_size,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -167,15 +167,15 @@ class PlannedLoader(ABC):
                 f"The loader's place is in another plan of epoch {plan.epoch} than the pruner's. "
                 "Load the pruner's state first, and the two that were saved together."
             )
-        num_delivered, num_ranks = state["num_delivered"], self.pruner.num_ranks
+        num_delivered, world_size = state["num_delivered"], self.pruner.world_size
         if not 0 <= num_delivered <= len(plan):
             raise StateError(
                 f"The loader's place, {num_delivered} samples, is not in this epoch's plan of {len(plan)} samples."
             )
-        if state["ahead"] and state["num_ranks"] != num_ranks:
+        if state["ahead"] and state["world_size"] != world_size:
             raise StateError(
-                f"The loader's place was saved on {state['num_ranks']} rank(s) with batches delivered out of turn: "
-                f"got {num_ranks} rank(s) here. Finish the epoch on as many as before, each with its own place."
+                f"The loader's place was saved on {state['world_size']} rank(s) with batches delivered out of turn: "
+                f"got {world_size} rank(s) here. Finish the epoch on as many as before, each with its own place."
             )
         share = self._share(plan, num_before=num_delivered)
         strange = set(state["ahead"]) - set(share.index.tolist()) if state["ahead"] else ()
@@ -197,13 +197,13 @@ class PlannedLoader(ABC):
         return Share.dealt(
             plan.index,
             rank=self.pruner.rank,
-            num_ranks=self.pruner.num_ranks,
+            world_size=self.pruner.world_size,
             batch_size=self.batch_size,
             num_before=num_before,
         )
 
     def _num_batches(self, size: int) -> int:
-        return -(-size // (self.pruner.num_ranks * self.batch_size))
+        return -(-size // (self.pruner.world_size * self.batch_size))
 
     def _check_length(self, num_samples: int) -> None:
         if num_samples != self.pruner.num_samples:

@@ -23,12 +23,12 @@ _REPLACED = {"dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "dr
 _SET_AFTERWARDS = {"collate_fn", "generator", "worker_init_fn"}
 
 
-def check_prunable(loader: DataLoader[Any], *, num_ranks: int) -> None:
+def check_prunable(loader: DataLoader[Any], *, world_size: int) -> None:
     """Raise ConfigError unless a loader visits every sample of a map-style dataset, in batches.
 
     Args:
         loader: The user's loader.
-        num_ranks: Over how many ranks the pruner shares the data.
+        world_size: Over how many ranks the pruner shares the data.
     """
     if not isinstance(loader, DataLoader):
         raise ConfigError(
@@ -52,10 +52,10 @@ def check_prunable(loader: DataLoader[Any], *, num_ranks: int) -> None:
             "pruner: only random (without replacement, over all), sequential and distributed samplers are replaced by "
             "the plan. Use shuffle=True, and express the choice as an emprune.Method."
         )
-    if isinstance(loader.sampler, DistributedSampler) and loader.sampler.num_replicas != num_ranks:
+    if isinstance(loader.sampler, DistributedSampler) and loader.sampler.num_replicas != world_size:
         raise ConfigError(
             f"The DataLoader's DistributedSampler is for {loader.sampler.num_replicas} ranks, the pruner for "
-            f"{num_ranks}. Make the pruner after torch.distributed is initialised, or give it the `process_group`."
+            f"{world_size}. Make the pruner after torch.distributed is initialised, or give it the `process_group`."
         )
 
 

@@ -14,7 +14,7 @@ __all__ = ["Share", "batch_slices"]
 class Share:
     """What one rank delivers: equally many batches as every other, and no sample that another delivers.
 
-    It is every `num_ranks`-th of the samples left. Planned for this number of ranks they can be divided equally. After
+    It is every `world_size`-th of the samples left. Planned for this number of ranks they can be divided equally. After
     a change of that number they need not: the last batches of some ranks are then a sample shorter than those of
     others, and where fewer samples than ranks are left for them, the batches before give one sample each.
 
@@ -24,23 +24,23 @@ class Share:
             which may be shorter.
         num_before: Samples of the plan that were delivered before, on all ranks together.
         num_left: Samples in the shares of all ranks.
-        num_ranks: The number of ranks.
+        world_size: The number of ranks.
     """
 
     index: Tensor
     last: int = 0
     num_before: int = 0
     num_left: int
-    num_ranks: int = 1
+    world_size: int = 1
 
     @classmethod
-    def dealt(cls, index: Tensor, *, rank: int, num_ranks: int, batch_size: int, num_before: int = 0) -> "Share":
+    def dealt(cls, index: Tensor, *, rank: int, world_size: int, batch_size: int, num_before: int = 0) -> "Share":
         """Return a rank's share.
 
         Args:
             index: (K,) int64, a whole plan.
             rank: The rank.
-            num_ranks: The number of ranks.
+            world_size: The number of ranks.
             batch_size: Samples per batch and rank.
             num_before: How many of the plan's samples were delivered already.
 
@@ -48,22 +48,22 @@ class Share:
             StateError: If the ranks cannot have equally many batches.
         """
         left = index[num_before:]
-        num_tail = len(left) % (num_ranks * batch_size)
-        if 0 < num_tail < num_ranks:
+        num_tail = len(left) % (world_size * batch_size)
+        if 0 < num_tail < world_size:
             if batch_size == 1 or num_tail == len(left):
                 raise StateError(
                     f"The {len(left)} samples left of the epoch cannot be divided into equally many batches of up to "
-                    f"{batch_size} for {num_ranks} ranks, each sample once. Finish the epoch on as many ranks as it "
+                    f"{batch_size} for {world_size} ranks, each sample once. Finish the epoch on as many ranks as it "
                     "was planned for, or go on with the next one: load the pruner's state alone, then set_epoch(epoch "
                     "+ 1)."
                 )
-            num_tail += num_ranks
+            num_tail += world_size
         return cls(
-            index=left[rank::num_ranks].contiguous(),
-            last=-(-(num_tail - rank) // num_ranks),
+            index=left[rank::world_size].contiguous(),
+            last=-(-(num_tail - rank) // world_size),
             num_before=num_before,
             num_left=len(left),
-            num_ranks=num_ranks,
+            world_size=world_size,
         )
 
     def num_delivered(self, count: int) -> int:
@@ -72,7 +72,7 @@ class Share:
         Args:
             count: Samples in the batches of this rank.
         """
-        return self.num_before + (self.num_left if count == len(self.index) else count * self.num_ranks)
+        return self.num_before + (self.num_left if count == len(self.index) else count * self.world_size)
 
 
 def batch_slices(length: int, batch_size: int, last: int) -> Iterator[slice]:

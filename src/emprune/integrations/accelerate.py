@@ -135,10 +135,10 @@ class _Checkpoint:
                 "for checkpointing in the order in which they were registered when the state was saved."
             )
         pruner, places = self._loader.pruner, state["places"]
-        if len(places) != pruner.num_ranks:
+        if len(places) != pruner.world_size:
             raise StateError(
-                f"The state was saved by {len(places)} process(es) and is loaded by {pruner.num_ranks}: a plan is made "
-                "for a number of processes. Resume with as many as before."
+                f"The state was saved by {len(places)} process(es) and is loaded by {pruner.world_size}: a plan is "
+                "made for a number of processes. Resume with as many as before."
             )
         pruner.load_state_dict(state["pruner"])
         self._loader.load_state_dict(places[pruner.rank])
@@ -164,10 +164,10 @@ def _check_accelerator(accelerator: Accelerator, pruner: DataPruner) -> None:
             "`parallelism_config` cannot be honoured: processes that share a model must get the same batch, and the "
             "plan is divided among all of them. Leave it out, and see docs/ranks.md for groups of your own."
         )
-    if pruner.num_ranks != num_processes:
+    if pruner.world_size != num_processes:
         raise ConfigError(
             f"Every process must have its own share of the data: got {num_processes} process(es) and a pruner for "
-            f"{pruner.num_ranks} rank(s). Make the Accelerator first, then the pruner."
+            f"{pruner.world_size} rank(s). Make the Accelerator first, then the pruner."
         )
     if accelerator.split_batches or accelerator.dispatch_batches:
         raise ConfigError(

@@ -182,13 +182,13 @@ class PruningCallback(Callback):
 
 
 def _check_ranks(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPruner) -> None:
-    if pruner.num_ranks != trainer.world_size:
+    if pruner.world_size != trainer.world_size:
         raise ConfigError(
             f"Every device must have its own share of the data: got {trainer.world_size} device(s) and a pruner for "
-            f"{pruner.num_ranks} rank(s). Make the pruner and call `prepare` in the `setup` of the LightningModule or "
+            f"{pruner.world_size} rank(s). Make the pruner and call `prepare` in the `setup` of the LightningModule or "
             "LightningDataModule, where the ranks have been started."
         )
-    if pruner.num_ranks > 1 and dataloader.num_workers and not dataloader.in_order:
+    if pruner.world_size > 1 and dataloader.num_workers and not dataloader.in_order:
         raise ConfigError(
             "`in_order=False` cannot be resumed on several devices: Lightning saves the place of one of them. Leave it "
             "out."

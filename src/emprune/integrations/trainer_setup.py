@@ -128,9 +128,9 @@ def conflicts(args: TrainingArguments, accelerator: Accelerator, pruner: DataPru
             f"`num_train_epochs` must be the pruner's, {pruner.num_epochs}: got num_train_epochs={epochs:g}. Leave it "
             "out, or make the pruner with this num_epochs."
         )
-    if args.world_size != pruner.num_ranks:
+    if args.world_size != pruner.world_size:
         yield (
-            f"The training has {args.world_size} ranks, the pruner was made for {pruner.num_ranks}. Make the pruner "
+            f"The training has {args.world_size} ranks, the pruner was made for {pruner.world_size}. Make the pruner "
             "after the TrainingArguments, which start torch.distributed."
         )
     if args.n_gpu > 1:

@@ -92,7 +92,7 @@ class PrunedTrainerMixin(Trainer):
         accumulation = self.args.gradient_accumulation_steps
         loader = PrunedLoader(unprepared(super().get_train_dataloader()), self.pruner, accumulation=accumulation)
         loader.loader.collate_fn = IndexInBatch(loader.loader.collate_fn)
-        if self.pruner.epoch >= 0 or self.pruner.num_ranks == 1:  # planning is collective, and looking at it is not
+        if self.pruner.epoch >= 0 or self.pruner.world_size == 1:  # planning is collective, and looking at it is not
             loader.set_epoch(max(0, self.pruner.epoch))
         self._newest_loader = loader
         return loader.loader
@@ -103,10 +103,10 @@ class PrunedTrainerMixin(Trainer):
         """Return the planned epochs, epoch 0's updates, samples, visits, batch size, epoch 0's batches, and steps."""
         self._check_conflicts()  # the arguments may have been changed since
         self._loader = self._newest_loader  # the one that is trained on, whichever are made later
-        num_ranks, drop_last = self.pruner.num_ranks, self._loader.drop_last
-        quantum = num_ranks * self._loader.batch_size * args.gradient_accumulation_steps
+        world_size, drop_last = self.pruner.world_size, self._loader.drop_last
+        quantum = world_size * self._loader.batch_size * args.gradient_accumulation_steps
         self._sizes = self.pruner.schedule.num_kept_per_epoch(
-            multiple_of=quantum, num_ranks=num_ranks, drop_last=drop_last
+            multiple_of=quantum, world_size=world_size, drop_last=drop_last
         )
         self._num_updates = [-(-size // quantum) for size in self._sizes]
         self._planned_for = {"samples_per_step": quantum, "drop_last": drop_last}

@@ -59,5 +59,5 @@ def machine(compute: Compute, ranks: Ranks) -> dict[str, str | int | None]:
         "device": compute.device.type,
         "device_name": compute.describe(),
         "precision": compute.precision,
-        "num_ranks": ranks.size,
+        "world_size": ranks.size,
     }

@@ -203,9 +203,9 @@ def make_pruner(config: RunConfig, num_samples: int) -> emprune.DataPruner:
     )
 
 
-def planned_visits(config: RunConfig, num_samples: int, *, num_ranks: int = 1) -> int:
+def planned_visits(config: RunConfig, num_samples: int, *, world_size: int = 1) -> int:
     """Return the visits a run will make, to the last batch; an upper bound where they follow from the losses."""
-    return sum(planned_sizes(config, num_samples, num_ranks=num_ranks))
+    return sum(planned_sizes(config, num_samples, world_size=world_size))
 
 
 def step_size(config: RunConfig, num_samples: int) -> int:
@@ -213,7 +213,7 @@ def step_size(config: RunConfig, num_samples: int) -> int:
     return min(config.batch_size, planned_sizes(config, num_samples)[0])
 
 
-def planned_sizes(config: RunConfig, num_samples: int, *, num_ranks: int = 1) -> list[int]:
+def planned_sizes(config: RunConfig, num_samples: int, *, world_size: int = 1) -> list[int]:
     """Return how many samples each epoch of a run visits; upper bounds where that follows from the losses.
 
     Raises:
@@ -223,7 +223,7 @@ def planned_sizes(config: RunConfig, num_samples: int, *, num_ranks: int = 1) ->
         return [num_samples] * config.epochs
     schedule = make_pruner(config, num_samples).schedule
     return schedule.num_kept_per_epoch(
-        multiple_of=config.batch_size, num_ranks=num_ranks, drop_last=_never_short(config)
+        multiple_of=config.batch_size, world_size=world_size, drop_last=_never_short(config)
     )
 
 

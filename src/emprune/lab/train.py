@@ -54,7 +54,7 @@ def train(
     leads, num_epochs = session.ranks.rank == 0, session.config.epochs
     stop = agreed(stop, session.ranks)
     tally = _restore(session, folder, report)
-    planned = planned_visits(session.config, len(session.splits.train), num_ranks=session.ranks.size)
+    planned = planned_visits(session.config, len(session.splits.train), world_size=session.ranks.size)
     report.begin(num_epochs=num_epochs, planned_visits=planned, visits_done=tally.visits)
     while tally.epoch < num_epochs:
         if _train_epoch(session, tally, report, stop):

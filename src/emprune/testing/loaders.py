@@ -104,7 +104,7 @@ class LoaderContract:
     def test_an_epoch_is_the_plan_in_its_order_and_the_length_says_how_many_batches(self) -> None:
         expected = len(self.make_loader(self.make_pruner()))
         for pruner, loader in self._epochs():
-            share = pruner.plan.shard(pruner.rank, pruner.num_ranks).index
+            share = pruner.plan.shard(pruner.rank, pruner.world_size).index
             assert pruner.epoch > 0 or len(loader) == expected
             batches = [index.tolist() for index, _ in loader]
             assert batches == [part.tolist() for part in share.split(self.batch_size)]
@@ -217,7 +217,7 @@ class LoaderContract:
         loader.set_epoch(0)
         next(iter(loader))
         assert loader.state_dict() == place
-        share = resumed.plan.shard(resumed.rank, resumed.num_ranks).index.tolist()
+        share = resumed.plan.shard(resumed.rank, resumed.world_size).index.tolist()
         assert self.train(resumed, loader) == share[len(index) :]
         assert self.train(resumed, loader) == share
 

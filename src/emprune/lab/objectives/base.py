@@ -125,7 +125,7 @@ class Objective(ABC):
         return train.take(order[:PROBE_SIZE])
 
     @abstractmethod
-    def check_ranks(self, num_ranks: int) -> None:
+    def check_ranks(self, world_size: int) -> None:
         """Raise ConfigError if so many ranks cannot share the run."""
 
     def num_scored(self, splits: Splits) -> int:

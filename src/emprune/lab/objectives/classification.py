@@ -22,7 +22,7 @@ class Classification(Objective):
     def make_model(self) -> nn.Module:  # noqa: D102 - inherited
         return make_model(self.config.model, in_channels=self.task.input_shape[0], num_classes=self.task.num_classes)
 
-    def check_ranks(self, num_ranks: int) -> None:
+    def check_ranks(self, world_size: int) -> None:
         """Any number can."""
 
     def arrays(self, train: Split) -> tuple[Tensor, ...]:

@@ -21,7 +21,8 @@ __all__ = ["commands", "facts", "sample_files"]
 OPTIONS = tuple(parameter.name for parameter in PARAMETERS if parameter.name != "recipe")
 """The settings that can be given on a command line."""
 
-MACHINE = ("device_name", "precision", "system", "architecture", "cpu_count", "num_ranks")
+MACHINE = ("device_name", "precision", "system", "architecture", "cpu_count", "num_ranks", "world_size")
+"""What is said of a machine. Version 0.1 wrote `num_ranks` for `world_size`."""
 
 
 def facts(section: Section) -> list[tuple[str, str]]:
@@ -109,7 +110,7 @@ def _seed_option(runs: Sequence[Run]) -> str:
 
 def _machine(machine: Mapping[str, Any]) -> str:
     known = {name: machine[name] for name in MACHINE if machine.get(name) not in (None, 1)}
-    counted = {"cpu_count": "{} CPUs", "num_ranks": "{} ranks"}
+    counted = {"cpu_count": "{} CPUs", "num_ranks": "{} ranks", "world_size": "{} ranks"}
     return ", ".join(counted.get(name, "{}").format(value) for name, value in known.items())
 
 
