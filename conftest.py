@@ -1,4 +1,4 @@
-"""Runs the Python blocks of README.md and docs/ as tests, each page from top to bottom."""
+"""Runs the Python blocks of README.md and docs/ as tests, each page from top to bottom; loads the tests' own plugin."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from emprune.methods import registry
+
+pytest_plugins = ["pytester", "tests.messages"]
 
 
 def _remember_methods(namespace: dict[str, Any]) -> None:
