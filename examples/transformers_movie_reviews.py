@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> dict[str, float]:
         report_to=[],
     )
     # On two classes EMP with a smaller beta is Greedy, see docs/paper.md.
-    method = emprune.EMP(beta=10, pool=2) if options.method == "emp" else emprune.make_method(options.method)
+    method = emprune.EMP(beta=10, pool=2) if options.method == "emp" else emprune.methods.make_method(options.method)
     pruner = emprune.DataPruner(
         method,
         num_samples=len(training),

@@ -238,7 +238,7 @@ def test_a_comparison_that_goes_on_in_another_precision_says_so(tmp_path: Path) 
 
 def test_methods_and_tasks_explain_all_there_is() -> None:
     shown = call("methods")[1]
-    assert all(name in shown for name in emprune.method_names())
+    assert all(name in shown for name in emprune.methods.method_names())
     assert "beta=3.0" in shown
     assert "only from code" in shown
     assert "fashion-mnist" in call("tasks")[1]

@@ -76,19 +76,19 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
         "function.",
     ),
     "epsilon above 1": (
-        lambda: emprune.EpsilonGreedy(epsilon=1.5),
+        lambda: emprune.methods.EpsilonGreedy(epsilon=1.5),
         "`epsilon` must be in [0, 1], the random share of an epoch: got epsilon=1.5.",
     ),
     "a newest loss that weighs nothing": (
-        lambda: emprune.EpsilonGreedy(alpha=0),
+        lambda: emprune.methods.EpsilonGreedy(alpha=0),
         "`alpha` must be in (0, 1], the newest loss's weight: got alpha=0.",
     ),
     "and the bandit's": (
-        lambda: emprune.UCB(alpha=1.1),
+        lambda: emprune.methods.UCB(alpha=1.1),
         "`alpha` must be in (0, 1], the newest loss's weight: got alpha=1.1.",
     ),
     "a variance that counts against": (
-        lambda: emprune.UCB(c=-1),
+        lambda: emprune.methods.UCB(c=-1),
         "`c` must be finite and at least 0, the variance's weight: got c=-1.",
     ),
     "a prune ratio of everything": (
@@ -101,19 +101,19 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
         "`delta` must be in (0, 1], the share of epochs before the tail: got 0.",
     ),
     "a ranking of integers": (
-        lambda: emprune.StaticSubset(torch.arange(3)),
+        lambda: emprune.methods.StaticSubset(torch.arange(3)),
         "`ranking` must be a float tensor of shape (N,): got (3,) torch.int64.",
     ),
     "a ranking that is a list": (
-        lambda: emprune.StaticSubset([0.1, 0.2]),  # type: ignore[arg-type]
+        lambda: emprune.methods.StaticSubset([0.1, 0.2]),  # type: ignore[arg-type]
         "`ranking` must be a float tensor of shape (N,): got list.",
     ),
     "a ranking with holes": (
-        lambda: emprune.StaticSubset(torch.tensor([0.1, torch.nan])),
+        lambda: emprune.methods.StaticSubset(torch.tensor([0.1, torch.nan])),
         "`ranking` must be finite: got NaN or infinite values. Rank those samples explicitly.",
     ),
     "no epochs between selections": (
-        lambda: emprune.UCB(replan_every=0),
+        lambda: emprune.methods.UCB(replan_every=0),
         "`replan_every` must be an integer of at least 1, in epochs: got replan_every=0.",
     ),
     "both forms of infobatch": (
@@ -126,16 +126,16 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
         "Full visits everything, so `keep` must be 1: got keep=0.5. To prune, choose another method.",
     ),
     "a ranking of another dataset": (
-        lambda: pruner_of(emprune.StaticSubset(torch.rand(9))),
+        lambda: pruner_of(emprune.methods.StaticSubset(torch.rand(9))),
         "`ranking` must have one value per sample: got 9, num_samples=10.",
     ),
     "an unknown method": (
-        lambda: emprune.make_method("epm"),
+        lambda: emprune.methods.make_method("epm"),
         "Unknown method 'epm'; there are full, random, random-permutation, static-random, static-subset, greedy, "
         "epsilon-greedy, ucb, infobatch, emp. Did you mean 'emp'?",
     ),
     "an unknown option": (
-        lambda: emprune.make_method("ucb", beta=1),
+        lambda: emprune.methods.make_method("ucb", beta=1),
         "Method 'ucb' has no option 'beta'; its options are: c, alpha, replan_every.",
     ),
 }  # fmt: skip
@@ -230,7 +230,7 @@ def test_observations(arguments: Callable[[torch.Tensor], tuple[Any, ...]], mess
     index = pruner.begin_epoch(0).index
     pruner.observe(index[:2], LOSSES[:2], torch.randn(2, 3))
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.ObservationError) as caught:
+    with pytest.raises(emprune.errors.ObservationError) as caught:
         getattr(pruner, verb)(*arguments(index))
     assert str(caught.value) == message.format(int(not_planned(index)[0]))
     assert_same_state(pruner.state_dict(), before)
@@ -240,7 +240,7 @@ def test_score_losses_by_their_own_name() -> None:
     pruner = pruner_of()
     index = pruner.begin_epoch(0).index
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.ObservationError) as caught:
+    with pytest.raises(emprune.errors.ObservationError) as caught:
         pruner.reduce(index, LOSSES, score_losses=LOSSES.mean())
     assert str(caught.value) == (
         "`score_losses` must have one loss per sample, shape (B,): got a scalar. Did you forget reduction='none'?"
@@ -253,7 +253,7 @@ def test_nan() -> None:
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.tensor([0.5, torch.nan, 2.0, 0.25, torch.inf]))
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.ObservationError) as caught:
+    with pytest.raises(emprune.errors.ObservationError) as caught:
         pruner.begin_epoch(1)
     assert str(caught.value) == (
         f"2 samples of epoch 0 were observed with a NaN or infinite loss or memory term (dataset positions "
@@ -292,7 +292,7 @@ EPOCHS: dict[str, tuple[Callable[[emprune.DataPruner], object], str]] = {
 @pytest.mark.parametrize(("act", "message"), EPOCHS.values(), ids=EPOCHS)
 def test_epochs(act: Callable[[emprune.DataPruner], object], message: str) -> None:
     pruner, twin = pruner_of(), pruner_of()
-    with pytest.raises(emprune.EpochError) as caught:
+    with pytest.raises(emprune.errors.EpochError) as caught:
         act(pruner)
     assert str(caught.value) == message
     if pruner.epoch == 0:
@@ -306,7 +306,7 @@ def test_epochs_out_of_order() -> None:
     pruner.begin_epoch(1)
     before = through_disk(pruner.state_dict())
     for epoch in (0, 3):
-        with pytest.raises(emprune.EpochError) as caught:
+        with pytest.raises(emprune.errors.EpochError) as caught:
             pruner.begin_epoch(epoch)
         assert str(caught.value) == (
             f"Epochs come in order, 0 to 3, each planned once: got epoch={epoch}; next is epoch 2, or the current one, "
@@ -345,7 +345,7 @@ def test_states(state: Callable[[], Any], message: str) -> None:
     pruner = pruner_of()
     pruner.observe(pruner.begin_epoch(0).index, LOSSES)
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.StateError) as caught:
+    with pytest.raises(emprune.errors.StateError) as caught:
         pruner.load_state_dict(state())
     assert str(caught.value) == message
     assert_same_state(pruner.state_dict(), before)
@@ -394,7 +394,9 @@ def test_loaders(make: Callable[[], DataLoader[Any]], message: str) -> None:
 def test_iterating_before_set_epoch() -> None:
     pruner = pruner_of()
     loader = emprune.PrunedLoader(DataLoader(DATASET, batch_size=2), pruner)
-    with pytest.raises(emprune.EpochError, match=r"Call loader\.set_epoch\(epoch\) before iterating: got no epoch yet"):
+    with pytest.raises(
+        emprune.errors.EpochError, match=r"Call loader\.set_epoch\(epoch\) before iterating: got no epoch yet"
+    ):
         next(iter(loader))
     assert pruner.epoch == -1
 
@@ -402,9 +404,11 @@ def test_iterating_before_set_epoch() -> None:
 def test_every_error_is_one_of_ours_and_of_pythons() -> None:
     for error, builtin in (
         (emprune.ConfigError, ValueError),
-        (emprune.ObservationError, ValueError),
-        (emprune.StateError, ValueError),
-        (emprune.EpochError, RuntimeError),
+        (emprune.errors.ObservationError, ValueError),
+        (emprune.errors.StateError, ValueError),
+        (emprune.errors.EpochError, RuntimeError),
+        (emprune.errors.MethodError, RuntimeError),
+        (emprune.errors.RankError, RuntimeError),
     ):
         assert issubclass(error, emprune.EmpruneError)
         assert issubclass(error, builtin)

@@ -1,74 +1,38 @@
-"""Dynamic data pruning for PyTorch: EMP and its rivals behind one interface, at exactly equal cost."""
+"""Dynamic data pruning for PyTorch: EMP and its baselines behind one interface, at exactly equal cost.
 
+The top level holds what a training script needs. The rest is in the public modules: `emprune.methods` (every method,
+and what one of your own needs), `emprune.losses`, `emprune.memory`, `emprune.selection`, `emprune.errors`,
+`emprune.schedule` and `emprune.summary`.
+"""
+
+from emprune import errors as errors
+from emprune import losses as losses
+from emprune import memory as memory
+from emprune import methods as methods
+from emprune import schedule as schedule
+from emprune import selection as selection
+from emprune import summary as summary
 from emprune.data import ArrayLoader, PrunedLoader
-from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, RankError, StateError
-from emprune.features import capture_features
-from emprune.losses import nt_xent, sequence_cross_entropy
-from emprune.memory import MaskedLogits, instance_entropy, prediction_entropy, view_alignment
-from emprune.methods import (
-    EMP,
-    UCB,
-    EpsilonGreedy,
-    Full,
-    Greedy,
-    InfoBatch,
-    Method,
-    Random,
-    RandomPermutation,
-    Selection,
-    SelectionContext,
-    StaticRandom,
-    StaticSubset,
-    make_method,
-    method_class,
-    method_names,
-    register_method,
-)
+from emprune.errors import ConfigError, EmpruneError, EmpruneWarning
+from emprune.methods import EMP, Full, Greedy, InfoBatch, Method, Random, RandomPermutation
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
-from emprune.schedule import Schedule
-from emprune.stats import Column, SampleStats
-from emprune.summary import PrunerSummary
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "EMP",
-    "UCB",
     "ArrayLoader",
-    "Column",
     "ConfigError",
     "DataPruner",
     "EmpruneError",
-    "EpochError",
+    "EmpruneWarning",
     "EpochPlan",
-    "EpsilonGreedy",
     "Full",
     "Greedy",
     "InfoBatch",
-    "MaskedLogits",
     "Method",
-    "ObservationError",
     "PrunedLoader",
-    "PrunerSummary",
     "Random",
     "RandomPermutation",
-    "RankError",
-    "SampleStats",
-    "Schedule",
-    "Selection",
-    "SelectionContext",
-    "StateError",
-    "StaticRandom",
-    "StaticSubset",
-    "capture_features",
-    "instance_entropy",
-    "make_method",
-    "method_class",
-    "method_names",
-    "nt_xent",
-    "prediction_entropy",
-    "register_method",
-    "sequence_cross_entropy",
-    "view_alignment",
 ]

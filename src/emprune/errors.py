@@ -1,6 +1,15 @@
-"""The errors emprune raises. Each says which parameter, which rule, what was found and what to do."""
+"""The errors and warnings of emprune. Each says which parameter, which rule, what was found and what to do."""
 
-__all__ = ["ConfigError", "EmpruneError", "EpochError", "ObservationError", "RankError", "StateError"]
+__all__ = [
+    "ConfigError",
+    "EmpruneError",
+    "EmpruneWarning",
+    "EpochError",
+    "MethodError",
+    "ObservationError",
+    "RankError",
+    "StateError",
+]
 
 
 class EmpruneError(Exception):
@@ -9,6 +18,10 @@ class EmpruneError(Exception):
 
 class ConfigError(EmpruneError, ValueError):
     """An argument is outside its range, or a combination of arguments cannot be met."""
+
+
+class MethodError(EmpruneError, RuntimeError):
+    """A method broke its contract, such as by a score that is not finite or a selection of the wrong size."""
 
 
 class ObservationError(EmpruneError, ValueError):
@@ -25,3 +38,7 @@ class RankError(EmpruneError, RuntimeError):
 
 class StateError(EmpruneError, ValueError):
     """A saved state does not belong to this pruner or loader; nothing was loaded."""
+
+
+class EmpruneWarning(UserWarning):
+    """The run goes on, and does probably not do what its author wants."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from emprune.errors import EmpruneError
+from emprune.errors import MethodError
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
@@ -108,12 +108,12 @@ def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:
 def _checked_scores(method: Method, stats: SampleStats, seen: Tensor, num_seen: int) -> Tensor:
     scores = method.score(stats)
     if scores.shape != seen.shape or scores.dtype != torch.float32:
-        raise EmpruneError(
+        raise MethodError(
             f"{type(method).__name__}.score must return (N,) = {tuple(seen.shape)} float32: "
             f"got {tuple(scores.shape)} {scores.dtype}."
         )
     if not all_finite(scores if num_seen == len(scores) else scores.where(seen, 0)):
-        raise EmpruneError(f"{type(method).__name__}.score must be finite for every seen sample: got NaN or infinity.")
+        raise MethodError(f"{type(method).__name__}.score must be finite for every seen sample: got NaN or infinity.")
     return scores
 
 
@@ -121,17 +121,17 @@ def _checked_selection(method: Method, selection: Selection, context: SelectionC
     index, weight = selection.index, selection.weight
     name = f"{type(method).__name__}.select"
     if index.dtype != torch.int64 or index.ndim != 1:
-        raise EmpruneError(f"{name} must return a (K,) int64 index: got {tuple(index.shape)} {index.dtype}.")
+        raise MethodError(f"{name} must return a (K,) int64 index: got {tuple(index.shape)} {index.dtype}.")
     if context.num_kept is not None and len(index) != context.num_kept:
-        raise EmpruneError(f"{name} must choose exactly {context.num_kept} samples: got {len(index)}.")
+        raise MethodError(f"{name} must choose exactly {context.num_kept} samples: got {len(index)}.")
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
-        raise EmpruneError(
+        raise MethodError(
             f"{name} must choose positions in [0, {context.num_samples}): got {index.min()} to {index.max()}."
         )
     chosen = torch.zeros_like(context.seen).index_fill_(0, index, True)
     all_seen = context.num_seen == context.num_samples or not bool((chosen & ~context.seen).any())
     if int(chosen.count_nonzero()) != len(index) or not all_seen:
-        raise EmpruneError(f"{name} must choose each sample at most once, and only among `context.seen`.")
+        raise MethodError(f"{name} must choose each sample at most once, and only among `context.seen`.")
     if weight is not None and (weight.shape != index.shape or not bool(weight.isfinite().all())):
-        raise EmpruneError(f"{name} must give one finite weight per chosen sample: got {tuple(weight.shape)}.")
+        raise MethodError(f"{name} must give one finite weight per chosen sample: got {tuple(weight.shape)}.")
     return selection if weight is None else Selection(index, weight.float())

@@ -143,7 +143,7 @@ def test_persistent_workers_serve_one_iteration_at_a_time() -> None:
     next(running)
     next(running)
     next(iter(loader))
-    with pytest.raises(emprune.EpochError, match=r"iterated twice at the same time"):
+    with pytest.raises(emprune.errors.EpochError, match=r"iterated twice at the same time"):
         list(running)
 
 
@@ -204,7 +204,7 @@ def test_an_iterator_left_behind_before_its_first_batch() -> None:
     held = iter(loader)
     train(pruner, loader)
     loader.set_epoch(1)
-    with pytest.raises(emprune.EpochError, match="This iteration is of epoch 0"):
+    with pytest.raises(emprune.errors.EpochError, match="This iteration is of epoch 0"):
         next(held)
     assert train(pruner, loader) == pruner.plan.index.tolist()
 
@@ -212,9 +212,9 @@ def test_an_iterator_left_behind_before_its_first_batch() -> None:
 def test_the_loader_inside_follows_the_epoch_for_a_framework() -> None:
     pruner = make_pruner()
     loader = make_loader(pruner)
-    with pytest.raises(emprune.EpochError, match="set_epoch"):
+    with pytest.raises(emprune.errors.EpochError, match="set_epoch"):
         next(iter(loader.loader))
-    with pytest.raises(emprune.EpochError, match="set_epoch"):
+    with pytest.raises(emprune.errors.EpochError, match="set_epoch"):
         len(loader.loader)
     for epoch in range(pruner.num_epochs):
         loader.set_epoch(epoch)

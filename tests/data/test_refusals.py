@@ -154,7 +154,7 @@ def test_a_drop_is_refused_when_observed(collate_fn: Any, left: int, num_workers
     loader.set_epoch(0)
     index, batch = next(iter(loader))
     message = f"got 11 indices and {left} losses. Does the collate_fn drop samples"
-    with pytest.raises(emprune.ObservationError, match=message):
+    with pytest.raises(emprune.errors.ObservationError, match=message):
         pruner.reduce(index, loss_of(batch))
 
 
@@ -196,11 +196,11 @@ def test_iterating_before_set_epoch_says_what_to_do() -> None:
     pruner = make_pruner()
     loader = make_loader(pruner)
     with pytest.raises(
-        emprune.EpochError, match=r"^Call loader\.set_epoch\(epoch\) before iterating: got no epoch yet"
+        emprune.errors.EpochError, match=r"^Call loader\.set_epoch\(epoch\) before iterating: got no epoch yet"
     ):
         iter(loader)
     pruner.begin_epoch(0, multiple_of=4)
-    with pytest.raises(emprune.EpochError, match=r"got no epoch yet here and epoch 0 in the pruner"):
+    with pytest.raises(emprune.errors.EpochError, match=r"got no epoch yet here and epoch 0 in the pruner"):
         iter(loader)
     loader.set_epoch(0)
     train(pruner, loader)
@@ -214,14 +214,14 @@ def test_a_loader_left_behind_by_its_pruner() -> None:
     train(pruner, loader)
     running = iter(loader)
     other.set_epoch(1)
-    with pytest.raises(emprune.EpochError, match=r"got epoch 0 here and epoch 1 in the pruner"):
+    with pytest.raises(emprune.errors.EpochError, match=r"got epoch 0 here and epoch 1 in the pruner"):
         iter(loader)
     with pytest.raises(
-        emprune.EpochError, match=r"This iteration is of epoch 0, and the pruner has planned anew since"
+        emprune.errors.EpochError, match=r"This iteration is of epoch 0, and the pruner has planned anew since"
     ):
         next(running)
     pruner.load_state_dict(saved)
-    with pytest.raises(emprune.EpochError, match=r"or another plan for it"):
+    with pytest.raises(emprune.errors.EpochError, match=r"or another plan for it"):
         iter(loader)
     loader.set_epoch(0)
     assert train(pruner, loader) == pruner.plan.index.tolist()

@@ -23,11 +23,11 @@ METHODS: dict[str, tuple[Callable[[], emprune.Method], float | None]] = {
     "full": (emprune.Full, 1.0),
     "random": (emprune.Random, 0.4),
     "random-permutation": (emprune.RandomPermutation, 0.4),
-    "static-random": (emprune.StaticRandom, 0.4),
-    "static-subset": (lambda: emprune.StaticSubset(torch.arange(26.0).cos()), 0.4),
+    "static-random": (emprune.methods.StaticRandom, 0.4),
+    "static-subset": (lambda: emprune.methods.StaticSubset(torch.arange(26.0).cos()), 0.4),
     "greedy": (emprune.Greedy, 0.4),
-    "epsilon-greedy": (emprune.EpsilonGreedy, 0.4),
-    "ucb": (emprune.UCB, 0.4),
+    "epsilon-greedy": (emprune.methods.EpsilonGreedy, 0.4),
+    "ucb": (emprune.methods.UCB, 0.4),
     "infobatch": (emprune.InfoBatch, 0.4),
     "infobatch, paper form": (lambda: emprune.InfoBatch(prune_ratio=0.5), None),
     "emp": (emprune.EMP, 0.4),
@@ -128,7 +128,9 @@ def _whole(method: str, kind: str, **options: Any) -> tuple[Run, list[tuple[int,
 
 def test_the_table_holds_every_method() -> None:
     assert {make().name for make, _ in METHODS.values()} >= {
-        name for name in emprune.method_names() if emprune.method_class(name).__module__.startswith("emprune.")
+        name
+        for name in emprune.methods.method_names()
+        if emprune.methods.method_class(name).__module__.startswith("emprune.")
     }
 
 
@@ -195,7 +197,7 @@ def test_a_place_saved_between_epochs() -> None:
     resumed.load_state_dict(fresh[0])
     loader.load_state_dict(fresh[1])
     assert loader.state_dict() == fresh[1]
-    with pytest.raises(emprune.EpochError, match="got no epoch yet"):
+    with pytest.raises(emprune.errors.EpochError, match="got no epoch yet"):
         iter(loader)
     loader.set_epoch(0)
     assert train(resumed, loader) == pruner.plan.index.tolist()
@@ -247,7 +249,7 @@ def test_a_place_that_is_refused(change: dict[str, Any] | None, message: str) ->
         break
     before = loader.state_dict()
     state: Any = None if change is None else {**before, **change}
-    with pytest.raises(emprune.StateError, match=message):
+    with pytest.raises(emprune.errors.StateError, match=message):
         loader.load_state_dict(state)
     assert loader.state_dict() == before
     assert train(pruner, loader) == pruner.plan.index.tolist()
@@ -258,9 +260,9 @@ def test_the_place_of_another_run_is_refused() -> None:
     loader, another = make_loader(pruner), make_loader(other)
     loader.set_epoch(0)
     another.set_epoch(0)
-    with pytest.raises(emprune.StateError, match="another plan of epoch 0"):
+    with pytest.raises(emprune.errors.StateError, match="another plan of epoch 0"):
         another.load_state_dict(loader.state_dict())
-    with pytest.raises(emprune.StateError, match="not a loader's state"):
+    with pytest.raises(emprune.errors.StateError, match="not a loader's state"):
         loader.load_state_dict(pruner.state_dict())
 
 
@@ -271,7 +273,7 @@ def test_skipping_twice_is_refused() -> None:
     place, saved = saves[0]
     resumed = Run("emp", "stateful inside").load(saved)
     resumed.loader.load_state_dict(place)
-    with pytest.raises(emprune.EpochError, match=r"do both emprune and a framework skip batches on resuming"):
+    with pytest.raises(emprune.errors.EpochError, match=r"do both emprune and a framework skip batches on resuming"):
         resumed.finish()
 
 
@@ -281,7 +283,7 @@ def test_a_framework_asks_the_loader_inside_for_its_state_before_the_first_batch
     assert isinstance(run.loader, emprune.PrunedLoader)
     inside: Any = run.loader.loader
     if options:
-        with pytest.raises(emprune.EpochError, match="set_epoch"):
+        with pytest.raises(emprune.errors.EpochError, match="set_epoch"):
             inside.state_dict()
     run.loader.set_epoch(0)
     inside.state_dict()
@@ -300,5 +302,5 @@ def test_a_place_of_another_epoch_skips_nothing_of_a_new_plan(num_batches: int, 
     other.pruner.load_state_dict(pruner)
     other.loader.set_epoch(1)  # the place is in epoch 0
     other.place.load_state_dict(place)
-    with pytest.raises(emprune.EpochError, match=message):
+    with pytest.raises(emprune.errors.EpochError, match=message):
         list(other.loader)

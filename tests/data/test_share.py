@@ -30,7 +30,9 @@ def test_any_rest_on_any_number_of_ranks(size: int, before: float, world_size: i
     num_left = size - num_before
     num_batches = -(-num_left // (world_size * batch_size))
     if num_left // world_size < num_batches:  # the least share has not a sample for every batch
-        with pytest.raises(emprune.StateError, match=rf"The {num_left} samples left of the epoch cannot be divided"):
+        with pytest.raises(
+            emprune.errors.StateError, match=rf"The {num_left} samples left of the epoch cannot be divided"
+        ):
             deal(plan, world_size=world_size, batch_size=batch_size, num_before=num_before)
         return
     shares = deal(plan, world_size=world_size, batch_size=batch_size, num_before=num_before)
@@ -61,7 +63,7 @@ def test_fewer_than_the_ranks_for_the_last_batch_get_company_from_the_one_before
 
 @pytest.mark.parametrize(("size", "batch_size"), [(2, 4), (7, 1)])
 def test_what_cannot_be_divided_says_what_to_do(size: int, batch_size: int) -> None:
-    with pytest.raises(emprune.StateError) as caught:
+    with pytest.raises(emprune.errors.StateError) as caught:
         deal(torch.arange(10), world_size=3, batch_size=batch_size, num_before=10 - size)
     assert str(caught.value) == (
         f"The {size} samples left of the epoch cannot be divided into equally many batches of up to {batch_size} for 3 "

@@ -28,8 +28,8 @@ class Moody(emprune.Greedy):
 class Arbitrary(emprune.Greedy):
     """Chooses something else on every rank."""
 
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
-        return emprune.Selection(super().select(context).index.roll(dist.get_rank()))
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
+        return emprune.methods.Selection(super().select(context).index.roll(dist.get_rank()))
 
 
 def begun(method: emprune.Method | None = None, **options: Any) -> emprune.DataPruner:
@@ -125,74 +125,74 @@ def other_quantities() -> None:
 WRONG: dict[str, tuple[Callable[[], None], type[emprune.EmpruneError], str]] = {
     "another seed": (
         another_seed,
-        emprune.RankError,
+        emprune.errors.RankError,
         "All ranks must make the same pruner: got seed=0 on rank 0 and seed=1 on rank 1.",
     ),
     "another policy": (
         another_policy,
-        emprune.RankError,
+        emprune.errors.RankError,
         "All ranks must make the same pruner: got nonfinite='skip' on rank 0 and nonfinite='error' on rank 1.",
     ),
     "another batch size": (
         another_batch_size,
-        emprune.RankError,
+        emprune.errors.RankError,
         "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 40 samples in multiples of 8 on rank 0 "
         "and begin_epoch(0) of 36 samples in multiples of 12 on rank 1. Do they have the same batch size and "
         "accumulation, and load the same state?",
     ),
     "another batch size in a full epoch": (
         another_batch_size_in_a_full_epoch,
-        emprune.RankError,
+        emprune.errors.RankError,
         "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 96 samples in multiples of 8 on rank 0 "
         "and begin_epoch(0) of 96 samples in multiples of 12 on rank 1. Do they have the same batch size and "
         "accumulation, and load the same state?",
     ),
     "batches dropped on one alone": (
         dropped_on_one_alone,
-        emprune.RankError,
+        emprune.errors.RankError,
         "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 48 samples in multiples of 8 on rank 0 "
         "and begin_epoch(0) of 48 samples in multiples of 8, none short on rank 1. Do they have the same batch size "
         "and accumulation, and load the same state?",
     ),
     "another call": (
         another_call,
-        emprune.RankError,
+        emprune.errors.RankError,
         "All ranks must call begin_epoch and sync alike: got begin_epoch(1) of 48 samples in multiples of 24 on rank 0 "
         "and sync() in epoch 0 on rank 1. Do they have the same batch size and accumulation, and load the same state?",
     ),
     "another state": (
         another_state,
-        emprune.RankError,
+        emprune.errors.RankError,
         "Rank 0 and rank 1 are in different plans of one epoch: load the same saved state on every rank.",
     ),
     "another choice": (
         another_choice,
-        emprune.RankError,
+        emprune.errors.RankError,
         "The ranks planned epoch 2 differently: rank 0 and rank 1, from the same columns. Run all of them with the "
         "same versions of emprune, torch and NumPy, on like processors and with equally many threads "
         "(OMP_NUM_THREADS); a method of your own must draw from `context.generator` alone.",
     ),
     "nobody observed": (
         nobody_observed,
-        emprune.EpochError,
+        emprune.errors.EpochError,
         "Greedy saw no observation in the whole of epoch 0: did you call pruner.reduce(index, losses, logits) in the "
         "training loop?",
     ),
     "not finite on one": (
         not_finite_on_one,
-        emprune.ObservationError,
+        emprune.errors.ObservationError,
         "1 samples of epoch 0 were observed with a NaN or infinite loss or memory term (dataset positions {stray}). "
         "Lower the learning rate or mend the data; or use nonfinite='skip' or nonfinite='revisit' to go on without "
         "them.",
     ),
     "out of the plan on one": (
         out_of_plan_on_one,
-        emprune.ObservationError,
+        emprune.errors.ObservationError,
         "On rank 1: `index` must be in [0, 96), a position in the dataset: got 96.",
     ),
     "other quantities": (
         other_quantities,
-        emprune.ObservationError,
+        emprune.errors.ObservationError,
         "Every rank must measure the same quantities: got ['loss', 'rank0'] and ['loss', 'rank1']. The method's "
         "`measure` returns them.",
     ),
@@ -277,7 +277,7 @@ def gone(how: str) -> tuple[str, bool, float] | None:
         time.sleep(TIMEOUT + 1)
         return None
     start = time.monotonic()
-    with pytest.raises(emprune.RankError) as error:
+    with pytest.raises(emprune.errors.RankError) as error:
         pruner.begin_epoch(1, multiple_of=QUANTUM)
     assert_same_state(pruner.stats.state_dict(), before)
     return str(error.value), isinstance(error.value.__cause__, RuntimeError), time.monotonic() - start

@@ -65,7 +65,7 @@ def test_every_method_on_any_number_of_ranks(
 
 
 def test_no_method_is_forgotten() -> None:
-    assert {method.name for method, _ in METHODS.values()} == set(emprune.method_names())
+    assert {method.name for method, _ in METHODS.values()} == set(emprune.methods.method_names())
 
 
 @pytest.mark.parametrize("name", ["greedy", "ucb", "emp", "random"])

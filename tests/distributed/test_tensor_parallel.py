@@ -26,7 +26,7 @@ def make_mesh() -> Any:
 
 def refused(pruner: emprune.DataPruner, *arguments: Any, **options: Any) -> str:
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.ObservationError) as caught:
+    with pytest.raises(emprune.errors.ObservationError) as caught:
         pruner.reduce(*arguments, **options)
     assert_same_state(pruner.state_dict(), before)
     return str(caught.value)

@@ -86,7 +86,7 @@ def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, accumulat
     def fresh() -> Run:
         forget()
         accelerator = make_accelerator(gradient_accumulation_steps=accumulation)
-        return Run(accelerator, runs.make_pruner(emprune.UCB()), cls(runs.DATASET, batch_size=runs.BATCH_SIZE))
+        return Run(accelerator, runs.make_pruner(emprune.methods.UCB()), cls(runs.DATASET, batch_size=runs.BATCH_SIZE))
 
     whole = fresh()
     expected = whole.finish()
@@ -112,10 +112,14 @@ def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, accumulat
 def test_a_state_that_was_not_saved_by_this_loader(tmp_path: Path) -> None:
     run = Run(make_accelerator(), runs.make_pruner())
     run.finish(stop_after=2)
-    with pytest.raises(emprune.StateError, match=r"got the keys \['a'\]\. Register objects for checkpointing in the"):
+    with pytest.raises(
+        emprune.errors.StateError, match=r"got the keys \['a'\]\. Register objects for checkpointing in the"
+    ):
         run.accelerator._custom_objects[0].load_state_dict({"a": 1})
     state = run.accelerator._custom_objects[0].state_dict()
-    with pytest.raises(emprune.StateError, match=r"saved by 2 process\(es\) and is loaded by 1.* as many as before"):
+    with pytest.raises(
+        emprune.errors.StateError, match=r"saved by 2 process\(es\) and is loaded by 1.* as many as before"
+    ):
         run.accelerator._custom_objects[0].load_state_dict({**state, "places": 2 * state["places"]})
 
 

@@ -106,14 +106,14 @@ SAFELY: dict[str, Any] = {"weights_only": True} if "weights_only" in signature(T
 @pytest.mark.parametrize("when", SAVING.values(), ids=SAVING)
 def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, when: dict[str, Any], accumulation: int) -> None:
     saving = callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", **when)
-    whole = Module(emprune.UCB())
+    whole = Module(emprune.methods.UCB())
     make_trainer(accumulate_grad_batches=accumulation, callbacks=[saving]).fit(whole)
     expected = whole.result
     whole.pruner.sync()
     saved = sorted(tmp_path.glob("*.ckpt"))
     assert len(saved) >= runs.NUM_EPOCHS
     for path in saved:
-        resumed = Module(emprune.UCB())
+        resumed = Module(emprune.methods.UCB())
         trainer = make_trainer(accumulate_grad_batches=accumulation)
         trainer.fit(resumed, ckpt_path=str(path), **SAFELY)
         num_delivered = torch.load(path, weights_only=True)["num_delivered"]
@@ -317,7 +317,7 @@ def test_a_checkpoint_without_the_pruner_is_refused(tmp_path: Path) -> None:
     plans = [list(range(runs.NUM_SAMPLES))] * runs.NUM_EPOCHS
     saving = callbacks.ModelCheckpoint(tmp_path, filename="saved", save_on_train_epoch_end=True)
     make_trainer(callbacks=[saving], max_epochs=2).fit(Vanilla(plans, total_steps=26))
-    with pytest.raises(emprune.EpochError, match=r"Lightning is in epoch 2, the pruner in epoch 0\."):
+    with pytest.raises(emprune.errors.EpochError, match=r"Lightning is in epoch 2, the pruner in epoch 0\."):
         make_trainer().fit(Module(), ckpt_path=str(tmp_path / "saved.ckpt"))
 
 

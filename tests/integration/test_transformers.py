@@ -53,7 +53,7 @@ from tests.integration.trainers import (
     make_trainer,
 )
 
-METHODS = [emprune.EMP(beta=4.0, pool=2), emprune.UCB(), emprune.InfoBatch(), emprune.RandomPermutation()]
+METHODS = [emprune.EMP(beta=4.0, pool=2), emprune.methods.UCB(), emprune.InfoBatch(), emprune.RandomPermutation()]
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3])

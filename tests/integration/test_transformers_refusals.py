@@ -96,7 +96,9 @@ def test_a_method_that_decides_its_cost_has_no_planned_steps(tmp_path: Path) -> 
 def test_a_run_is_not_trained_twice_but_with_a_new_pruner(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, make_pruner())
     trainer.train()
-    with pytest.raises(emprune.EpochError, match=r"got epoch=0; no epoch is left.* A new run takes a new pruner"):
+    with pytest.raises(
+        emprune.errors.EpochError, match=r"got epoch=0; no epoch is left.* A new run takes a new pruner"
+    ):
         trainer.train()
     trainer.pruner = make_pruner()
     trainer.train()
@@ -113,7 +115,9 @@ def test_a_plan_that_was_made_for_another_batch_size_is_refused(tmp_path: Path) 
     with pytest.raises(MemoryError):
         make_trainer(tmp_path, pruner, cls=OutOfMemory, per_device_train_batch_size=8).train()
     smaller = make_trainer(tmp_path, pruner, per_device_train_batch_size=3)
-    with pytest.raises(emprune.EpochError, match=r"Epoch 0 .* has 18 samples: got a plan of 16, .* takes a new pruner"):
+    with pytest.raises(
+        emprune.errors.EpochError, match=r"Epoch 0 .* has 18 samples: got a plan of 16, .* takes a new pruner"
+    ):
         smaller.train()
 
 
@@ -182,7 +186,9 @@ def test_a_model_without_logits_is_an_error_that_says_so(tmp_path: Path) -> None
     class Pruned(PrunedTrainer, Fused): ...
 
     trainer = make_trainer(tmp_path, make_pruner(), cls=Pruned)
-    with pytest.raises(emprune.ObservationError, match=r"returned no logits.*use_liger_kernel=False.*`observation"):
+    with pytest.raises(
+        emprune.errors.ObservationError, match=r"returned no logits.*use_liger_kernel=False.*`observation"
+    ):
         trainer.train()
 
 
@@ -192,7 +198,9 @@ def test_labels_of_another_task_are_refused(tmp_path: Path) -> None:
             return {**super().__getitem__(position), "labels": [0.5, 1.0, 0.0]}
 
     trainer = PrunedTrainer(make_model(), make_arguments(tmp_path), train_dataset=Regression(), pruner=make_pruner())
-    with pytest.raises(emprune.ObservationError, match=r"`labels` must be int64 .* compute the \(B,\) losses yourself"):
+    with pytest.raises(
+        emprune.errors.ObservationError, match=r"`labels` must be int64 .* compute the \(B,\) losses yourself"
+    ):
         trainer.train()
 
 

@@ -71,20 +71,22 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     last = max(tmp_path.iterdir(), key=lambda folder: int(folder.name.split("-")[1]))
     assert (last / STATE_FILE).is_file()
     assert not (last / f".{STATE_FILE}").exists()
-    with pytest.raises(emprune.StateError, match="Resume with the seed the run was started with"):
+    with pytest.raises(emprune.errors.StateError, match="Resume with the seed the run was started with"):
         make_trainer(tmp_path, make_pruner(seed=1)).train(resume_from_checkpoint=str(last))
     other = make_trainer(tmp_path, make_pruner(), per_device_train_batch_size=2)
-    with pytest.raises(emprune.StateError, match="Resume with the batch size, accumulation and ranks"):
+    with pytest.raises(emprune.errors.StateError, match="Resume with the batch size, accumulation and ranks"):
         other.train(resume_from_checkpoint=str(last))
     (last / STATE_FILE).unlink()
-    with pytest.raises(emprune.StateError, match=r"emprune\.pt does not exist: .* Start a new run"):
+    with pytest.raises(emprune.errors.StateError, match=r"emprune\.pt does not exist: .* Start a new run"):
         make_trainer(tmp_path, make_pruner()).train(resume_from_checkpoint=str(last))
 
 
 def test_a_checkpoint_is_of_the_batch_size_that_its_epochs_are_planned_for(tmp_path: Path) -> None:
     make_trainer(tmp_path, make_pruner(), save_strategy="steps", save_steps=1).train()
     other = make_trainer(tmp_path, make_pruner(), per_device_train_batch_size=2)
-    with pytest.raises(emprune.StateError, match="samples_per_step=4, this one 2: .* Resume with the batch size"):
+    with pytest.raises(
+        emprune.errors.StateError, match="samples_per_step=4, this one 2: .* Resume with the batch size"
+    ):
         other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
 
 

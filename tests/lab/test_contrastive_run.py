@@ -108,12 +108,12 @@ def test_the_step_is_the_loop_of_the_documentation() -> None:
     session.loader.set_epoch(0)
     _, views = next(iter(session.loader))
     ours = session.objective.losses(session.trained, views)
-    with emprune.capture_features(session.model, "encoder") as features:
+    with emprune.memory.capture_features(session.model, "encoder") as features:
         _, z = session.model(torch.cat(list(views)).contiguous(memory_format=torch.channels_last))
-    assert ours.optimised.equal(emprune.nt_xent(*z.chunk(2), temperature=TEMPERATURE))
+    assert ours.optimised.equal(emprune.losses.nt_xent(*z.chunk(2), temperature=TEMPERATURE))
     assert ours.scored.equal(ours.optimised)
     assert not ours.scored.requires_grad
-    for term in (emprune.instance_entropy, emprune.view_alignment):
+    for term in (emprune.memory.instance_entropy, emprune.memory.view_alignment):
         assert term(ours.outputs).equal(term(features))
 
 

@@ -18,7 +18,11 @@ from emprune.lab.specs import MethodSpec, method_options
         ("emp:memory=prediction_entropy", emprune.EMP(), "emp:pool=2"),
         ("infobatch:normalize=true", emprune.InfoBatch(normalize=True), "infobatch:normalize=true"),
         ("infobatch:prune_ratio=.5", emprune.InfoBatch(prune_ratio=0.5), "infobatch:prune_ratio=0.5"),
-        ("epsilon-greedy:replan_every=1", emprune.EpsilonGreedy(replan_every=1), "epsilon-greedy:replan_every=1"),
+        (
+            "epsilon-greedy:replan_every=1",
+            emprune.methods.EpsilonGreedy(replan_every=1),
+            "epsilon-greedy:replan_every=1",
+        ),
         (" random-permutation ", emprune.RandomPermutation(), "random-permutation"),
     ],
 )
@@ -60,7 +64,7 @@ def test_a_method_that_needs_what_only_code_has_says_so() -> None:
 
 def test_every_registered_method_shows_its_options() -> None:
     assert list(method_options("emp")) == ["beta", "memory", "pool"]
-    for name in emprune.method_names():
+    for name in emprune.methods.method_names():
         method_options(name)
 
 

@@ -23,8 +23,8 @@ class Run:
     seed: int = 0
 
     @property
-    def schedule(self) -> emprune.Schedule:
-        return emprune.Schedule(
+    def schedule(self) -> emprune.schedule.Schedule:
+        return emprune.schedule.Schedule(
             num_samples=self.num_samples,
             num_epochs=self.num_epochs,
             keep=self.keep,
@@ -71,11 +71,11 @@ def tied(*, min_size: int = 2, max_size: int = 40) -> st.SearchStrategy[Tensor]:
 METHODS = {
     "random": lambda n: emprune.Random(),
     "random-permutation": lambda n: emprune.RandomPermutation(),
-    "static-random": lambda n: emprune.StaticRandom(),
-    "static-subset": lambda n: emprune.StaticSubset(torch.arange(n).float()),
+    "static-random": lambda n: emprune.methods.StaticRandom(),
+    "static-subset": lambda n: emprune.methods.StaticSubset(torch.arange(n).float()),
     "greedy": lambda n: emprune.Greedy(),
-    "epsilon-greedy": lambda n: emprune.EpsilonGreedy(epsilon=0.3, replan_every=2),
-    "ucb": lambda n: emprune.UCB(replan_every=3),
+    "epsilon-greedy": lambda n: emprune.methods.EpsilonGreedy(epsilon=0.3, replan_every=2),
+    "ucb": lambda n: emprune.methods.UCB(replan_every=3),
     "infobatch": lambda n: emprune.InfoBatch(),
     "infobatch-normalised": lambda n: emprune.InfoBatch(normalize=True),
     "emp": lambda n: emprune.EMP(pool=1.7),

@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import emprune
+from emprune.memory import entropy
 
 Pair = tuple[Tensor, Tensor]
 Term = Callable[[Pair], Tensor]
 
 TEMPERATURES = st.sampled_from([0.05, 0.1, 0.5, 2.0])
 TERMS: dict[str, Term] = {
-    "nt_xent": lambda pair: emprune.nt_xent(*pair),
-    "nt_xent, cold": lambda pair: emprune.nt_xent(*pair, temperature=0.1),
-    "instance_entropy": emprune.instance_entropy,
-    "instance_entropy, cold": lambda pair: emprune.instance_entropy(pair, temperature=0.1),
-    "view_alignment": emprune.view_alignment,
+    "nt_xent": lambda pair: emprune.losses.nt_xent(*pair),
+    "nt_xent, cold": lambda pair: emprune.losses.nt_xent(*pair, temperature=0.1),
+    "instance_entropy": emprune.memory.instance_entropy,
+    "instance_entropy, cold": lambda pair: emprune.memory.instance_entropy(pair, temperature=0.1),
+    "view_alignment": emprune.memory.view_alignment,
 }
 each_term = pytest.mark.parametrize("term", TERMS.values(), ids=TERMS)
 
@@ -43,13 +44,13 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 2e-5) -> bool:
 @given(pairs(), TEMPERATURES)
 def test_ranges(pair: Pair, temperature: float) -> None:
     size = len(pair[0])
-    entropy = emprune.instance_entropy(pair, temperature=temperature)
+    entropy = emprune.memory.instance_entropy(pair, temperature=temperature)
     assert bool((entropy >= 0).all())
     assert bool((entropy <= math.log(max(1, size - 1)) + 1e-6).all())
-    losses = emprune.nt_xent(*pair, temperature=temperature)
+    losses = emprune.losses.nt_xent(*pair, temperature=temperature)
     assert bool((losses >= 0).all())
     assert bool((losses <= 2 / temperature + math.log(2 * size - 1) + 1e-4).all())
-    assert bool((emprune.view_alignment(pair).abs() <= 1).all())
+    assert bool((emprune.memory.view_alignment(pair).abs() <= 1).all())
 
 
 @each_term
@@ -82,7 +83,7 @@ def test_the_length_of_each_feature_is_irrelevant(term: Term, pair: Pair, seed: 
     assert close(term((pair[0] * scales[0] * 10.0**exponent, pair[1] * scales[1])), term(pair), 1e-4)
 
 
-@pytest.mark.parametrize("term", [emprune.instance_entropy, emprune.view_alignment])
+@pytest.mark.parametrize("term", [emprune.memory.instance_entropy, emprune.memory.view_alignment])
 @given(pair=pairs(), exponent=st.sampled_from([-35, -25, 25, 35]))
 def test_features_whose_squares_are_no_floats_are_measured_all_the_same(term: Term, pair: Pair, exponent: int) -> None:
     assert close(term((pair[0] * 10.0**exponent, pair[1])), term(pair), 1e-4)
@@ -105,9 +106,9 @@ def test_a_batch_of_duplicates_has_the_most_entropy_and_loss_there_is_without_kn
 ) -> None:
     size = len(pair[0])
     same = pair[0][:1].expand(size, -1), pair[0][:1].expand(size, -1)
-    entropy = emprune.instance_entropy(same, temperature=temperature)
+    entropy = emprune.memory.instance_entropy(same, temperature=temperature)
     assert close(entropy, torch.full((size,), math.log(size - 1)))
-    assert close(emprune.nt_xent(*same, temperature=temperature), torch.full((size,), math.log(2 * size - 1)))
+    assert close(emprune.losses.nt_xent(*same, temperature=temperature), torch.full((size,), math.log(2 * size - 1)))
 
 
 @given(st.integers(3, 12), st.data())
@@ -115,7 +116,7 @@ def test_whoever_is_in_the_batch_twice_is_taken_for_the_other_one(size: int, dat
     position = data.draw(st.integers(0, size - 2))
     first = torch.eye(size)
     first[-1] = first[position]
-    entropy = emprune.instance_entropy((first, first), temperature=0.02)
+    entropy = emprune.memory.instance_entropy((first, first), temperature=0.02)
     doubled = torch.tensor([i in (position, size - 1) for i in range(size)])
     assert bool((entropy[doubled] < 1e-3).all())
     assert close(entropy[~doubled], torch.full((size - 2,), math.log(size - 1)))
@@ -123,21 +124,21 @@ def test_whoever_is_in_the_batch_twice_is_taken_for_the_other_one(size: int, dat
 
 @given(pairs(least=2))
 def test_the_alignment_of_a_sample_does_not_depend_on_its_company(pair: Pair) -> None:
-    alone = torch.cat([emprune.view_alignment((a[None], b[None])) for a, b in zip(*pair, strict=True)])
-    assert close(emprune.view_alignment(pair), alone)
+    alone = torch.cat([emprune.memory.view_alignment((a[None], b[None])) for a, b in zip(*pair, strict=True)])
+    assert close(emprune.memory.view_alignment(pair), alone)
 
 
 @given(pairs(), pairs())
 def test_several_layers_give_the_mean(one: Pair, other: Pair) -> None:
     size = min(len(one[0]), len(other[0]))
     layers = {"a": (one[0][:size], one[1][:size]), "b": (other[0][:size], other[1][:size])}
-    for term in (emprune.instance_entropy, emprune.view_alignment):
+    for term in (emprune.memory.instance_entropy, emprune.memory.view_alignment):
         assert close(term(layers), (term(layers["a"]) + term(layers["b"])) / 2)
 
 
 @given(pairs(), st.integers(1, 150))
 def test_chunks_change_nothing(pair: Pair, chunk: int) -> None:
-    whole = emprune.instance_entropy(pair)
+    whole = emprune.memory.instance_entropy(pair)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(emprune.memory, "_CHUNK_ELEMENTS", chunk)
-        assert close(emprune.instance_entropy(pair), whole, 1e-6)
+        patch.setattr(entropy, "CHUNK_ELEMENTS", chunk)
+        assert close(emprune.memory.instance_entropy(pair), whole, 1e-6)

@@ -56,7 +56,7 @@ class Engine(RuleBasedStateMachine):
             return
         try:
             self.pruner.begin_epoch(epoch)
-        except emprune.EpochError:
+        except emprune.errors.EpochError:
             return
         raise AssertionError("an epoch out of order was planned")
 
@@ -65,7 +65,7 @@ class Engine(RuleBasedStateMachine):
         index = torch.tensor([self.task.num_samples])
         try:
             self.pruner.observe(index, *self.task.batch(torch.tensor([0]), epoch=0))
-        except emprune.ObservationError:
+        except emprune.errors.ObservationError:
             return
         raise AssertionError("an observation out of range was taken")
 

@@ -85,7 +85,7 @@ def test_relabelling_samples_relabels_the_plan(losses: Tensor, data: st.DataObje
     num_kept = data.draw(sizes_for(losses))
     order = torch.tensor(data.draw(st.permutations(range(len(losses)))))
     memory = losses.flip(0)
-    methods = [emprune.Greedy(), emprune.UCB(), emprune.EpsilonGreedy(epsilon=0)]
+    methods = [emprune.Greedy(), emprune.methods.UCB(), emprune.methods.EpsilonGreedy(epsilon=0)]
     if len((losses + 0.5 * memory).unique()) == len(losses):
         methods.append(emprune.EMP(beta=0.5, memory=as_memory, pool=None))
     for method in methods:
@@ -105,7 +105,7 @@ def test_raising_a_score_never_drops_a_sample(losses: Tensor, data: st.DataObjec
         emprune.Greedy(),
         emprune.EMP(memory=as_memory, pool=None),
         emprune.EMP(memory=as_memory, pool=1.5),
-        emprune.UCB(),
+        emprune.methods.UCB(),
     ):
         memory = torch.zeros_like(losses)
         plan = after_full_epoch(method, losses, memory, num_kept=num_kept, seed=seed).begin_epoch(1)
@@ -136,7 +136,7 @@ def test_beta_0_is_greedy(losses: Tensor, data: st.DataObject) -> None:
 @given(untied(), st.data())
 def test_epsilon_0_is_greedy(losses: Tensor, data: st.DataObject) -> None:
     num_kept = data.draw(sizes_for(losses))
-    method = emprune.EpsilonGreedy(epsilon=0, alpha=1, replan_every=1)
+    method = emprune.methods.EpsilonGreedy(epsilon=0, alpha=1, replan_every=1)
     plans = [after_full_epoch(m, losses, num_kept=num_kept).begin_epoch(1) for m in (method, emprune.Greedy())]
     assert chosen(plans[0]) == chosen(plans[1])
 
@@ -177,9 +177,9 @@ def counts_over_seeds(method: emprune.Method, num_seeds: int = 300) -> Tensor:
     "method",
     [
         emprune.Random(),
-        emprune.StaticRandom(),
+        emprune.methods.StaticRandom(),
         emprune.RandomPermutation(),
-        emprune.EpsilonGreedy(epsilon=1, replan_every=1),
+        emprune.methods.EpsilonGreedy(epsilon=1, replan_every=1),
         emprune.EMP(memory=as_memory, pool=1),
     ],
     ids=["random", "static-random", "random-permutation", "epsilon 1", "pool 1"],

@@ -21,8 +21,10 @@ def pair(size: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_nt_xent(size: int, width: int, temperature: float) -> None:
     z1, z2 = pair(size, width)
     expected = contrastive.nt_xent(z1.tolist(), z2.tolist(), temperature)
-    assert emprune.nt_xent(z1, z2, temperature=temperature).tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    exactly = emprune.nt_xent(z1.double(), z2.double(), temperature=temperature)
+    assert emprune.losses.nt_xent(z1, z2, temperature=temperature).tolist() == pytest.approx(
+        expected, rel=1e-4, abs=1e-6
+    )
+    exactly = emprune.losses.nt_xent(z1.double(), z2.double(), temperature=temperature)
     assert exactly.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
@@ -31,7 +33,7 @@ def test_nt_xent(size: int, width: int, temperature: float) -> None:
 def test_instance_entropy(size: int, width: int, temperature: float) -> None:
     first, second = pair(size, width)
     expected = contrastive.instance_entropy(first.tolist(), second.tolist(), temperature)
-    entropy = emprune.instance_entropy((first, second), temperature=temperature)
+    entropy = emprune.memory.instance_entropy((first, second), temperature=temperature)
     assert entropy.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
@@ -39,4 +41,4 @@ def test_instance_entropy(size: int, width: int, temperature: float) -> None:
 def test_view_alignment(size: int, width: int) -> None:
     first, second = pair(size, width)
     expected = contrastive.view_alignment(first.tolist(), second.tolist())
-    assert emprune.view_alignment((first, second)).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert emprune.memory.view_alignment((first, second)).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)

@@ -61,8 +61,8 @@ TOP_K = {
     "greedy": (emprune.Greedy(), twins.greedy),
     "emp": (emprune.EMP.paper(), lambda: twins.emp(3.0)),
     "emp, beta 0.5": (emprune.EMP(beta=0.5, pool=None), lambda: twins.emp(0.5)),
-    "ucb": (emprune.UCB(replan_every=1), lambda: twins.ucb(0.8, 1.0)),
-    "ucb, c 3": (emprune.UCB(c=3.0, alpha=0.4, replan_every=1), lambda: twins.ucb(0.4, 3.0)),
+    "ucb": (emprune.methods.UCB(replan_every=1), lambda: twins.ucb(0.8, 1.0)),
+    "ucb, c 3": (emprune.methods.UCB(c=3.0, alpha=0.4, replan_every=1), lambda: twins.ucb(0.4, 3.0)),
 }
 
 
@@ -83,7 +83,7 @@ def test_methods_that_take_the_top(name: str, seed: int) -> None:
 @seeds()
 @pytest.mark.parametrize(("epsilon", "alpha"), [(0.1, 0.8), (0.5, 0.3), (0.0, 1.0), (1.0, 0.8)])
 def test_epsilon_greedy(epsilon: float, alpha: float, seed: int) -> None:
-    method = emprune.EpsilonGreedy(epsilon=epsilon, alpha=alpha, replan_every=1)
+    method = emprune.methods.EpsilonGreedy(epsilon=epsilon, alpha=alpha, replan_every=1)
     pruner, twin = make_pruner(method, seed=seed), twins.epsilon_greedy(alpha)
     explored: set[int] = set()
 
@@ -100,7 +100,7 @@ def test_epsilon_greedy(epsilon: float, alpha: float, seed: int) -> None:
 
 @seeds()
 def test_ucb_holds_its_selection(seed: int) -> None:
-    pruner, twin = make_pruner(emprune.UCB(replan_every=4), seed=seed), twins.ucb(0.8, 1.0)
+    pruner, twin = make_pruner(emprune.methods.UCB(replan_every=4), seed=seed), twins.ucb(0.8, 1.0)
     held: list[set[int] | None] = [None]
 
     def check(plan: emprune.EpochPlan, old: set[int], new: set[int]) -> None:
@@ -149,8 +149,8 @@ def test_infobatch(keep: float | None, seed: int) -> None:
 def test_infobatch_at_any_size_of_a_small_epoch(num_kept: int) -> None:
     losses = {sample: float(sample**3) for sample in range(12)}  # most are below the mean
     expected = twins.infobatch(losses, num_kept, None)
-    context = emprune.SelectionContext(
-        stats=emprune.SampleStats(12, ()),
+    context = emprune.methods.SelectionContext(
+        stats=emprune.methods.SampleStats(12, ()),
         scores=torch.tensor(list(losses.values())),
         seen=torch.ones(12, dtype=torch.bool),
         num_seen=12,
@@ -178,7 +178,7 @@ def test_schedule(
 ) -> None:
     settings = {"num_samples": num_samples, "num_epochs": num_epochs, "keep": keep}
     try:
-        schedule = emprune.Schedule(**settings, warmup_epochs=warmup, tail_epochs=tail)  # type: ignore[arg-type]
+        schedule = emprune.schedule.Schedule(**settings, warmup_epochs=warmup, tail_epochs=tail)  # type: ignore[arg-type]
         sizes = schedule.num_kept_per_epoch(multiple_of=quantum, world_size=ranks)
     except emprune.ConfigError:
         # Refused only where it cannot be: every pruned epoch needs a sample per rank.
@@ -233,4 +233,4 @@ def test_greedy_overlap_and_visits(seed: int) -> None:
 def test_prediction_entropy(seed: int) -> None:
     logits = 4 * torch.randn(6, 2 + seed, generator=torch.Generator().manual_seed(seed))
     expected = [twins.entropy(row) for row in logits.tolist()]
-    assert emprune.prediction_entropy(logits).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert emprune.memory.prediction_entropy(logits).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)

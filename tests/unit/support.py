@@ -79,10 +79,10 @@ def weights_of(plan: emprune.EpochPlan) -> dict[int, float]:
 
 def context_of(
     scores: Tensor, num_kept: int | None, *, epoch: int = 1, seed: int = 0, previous: Tensor | None = None
-) -> emprune.SelectionContext:
+) -> emprune.methods.SelectionContext:
     """What a method is given where all samples have been seen with these (N,) scores."""
-    return emprune.SelectionContext(
-        stats=emprune.SampleStats(len(scores), ()),
+    return emprune.methods.SelectionContext(
+        stats=emprune.methods.SampleStats(len(scores), ()),
         scores=scores,
         seen=torch.ones(len(scores), dtype=torch.bool),
         num_seen=len(scores),

@@ -44,5 +44,5 @@ def test_a_compiled_step_observes_out_of_turn() -> None:
     pruner.sync()
     index = pruner.plan.index
     assert pruner.stats["loss"][index].equal(index.float())
-    with pytest.raises(emprune.ObservationError, match=r"`index` must be in \[0, 20\).*: got -1"):
+    with pytest.raises(emprune.errors.ObservationError, match=r"`index` must be in \[0, 20\).*: got -1"):
         step(torch.tensor([-1]), torch.ones(1))

@@ -15,20 +15,20 @@ from emprune.testing import MethodContract, SyntheticTask, assert_same_state
 
 @dataclass(frozen=True)
 class TiesByPosition(emprune.Greedy):
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         scores = context.scores.masked_fill(~context.seen, -torch.inf)
-        return emprune.Selection(scores.argsort(descending=True, stable=True)[: context.size])
+        return emprune.methods.Selection(scores.argsort(descending=True, stable=True)[: context.size])
 
 
 @dataclass(frozen=True)
 class GlobalDraws(emprune.Random):
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
-        return emprune.Selection(torch.randperm(context.num_samples)[: context.size])
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
+        return emprune.methods.Selection(torch.randperm(context.num_samples)[: context.size])
 
 
 @dataclass(frozen=True)
 class PythonDraws(emprune.Random):
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         random.random()
         return super().select(context)
 
@@ -40,17 +40,19 @@ class HiddenState(emprune.Greedy):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    def score(self, stats: emprune.SampleStats) -> Tensor:
+    def score(self, stats: emprune.methods.SampleStats) -> Tensor:
         return stats["loss"] * float((-1) ** len(self.calls))
 
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         self.calls.append(context.epoch)
         return super().select(context)
 
 
 @dataclass(frozen=True)
 class CountsObservations(emprune.Greedy):
-    columns: ClassVar[tuple[emprune.Column, ...]] = (emprune.Column("place", "where in the epoch it was observed"),)
+    columns: ClassVar[tuple[emprune.methods.Column, ...]] = (
+        emprune.methods.Column("place", "where in the epoch it was observed"),
+    )
 
     def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
         return {"place": torch.arange(len(first)).float()}
@@ -58,19 +60,19 @@ class CountsObservations(emprune.Greedy):
 
 @dataclass(frozen=True)
 class ZeroWeights(emprune.Greedy):
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
-        return emprune.Selection(super().select(context).index, torch.zeros(context.size))
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
+        return emprune.methods.Selection(super().select(context).index, torch.zeros(context.size))
 
 
 @dataclass(frozen=True)
 class InfiniteScores(emprune.Greedy):
-    def score(self, stats: emprune.SampleStats) -> Tensor:
+    def score(self, stats: emprune.methods.SampleStats) -> Tensor:
         return stats["loss"] / 0.0
 
 
 @dataclass(frozen=True)
 class WritesToScores(emprune.Greedy):
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         context.scores.sub_(context.scores[context.seen].mean())
         return super().select(context)
 
@@ -110,7 +112,7 @@ def test_a_broken_method_fails(method: emprune.Method, test: str) -> None:
 
 
 def test_infinite_scores_are_refused_by_the_engine() -> None:
-    with pytest.raises(emprune.EmpruneError, match=r"InfiniteScores\.score must be finite for every seen sample"):
+    with pytest.raises(emprune.errors.MethodError, match=r"InfiniteScores\.score must be finite for every seen sample"):
         contract_for(InfiniteScores()).make_run()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import emprune
-from emprune.memory import MemoryTerm, memory_name, memory_term
+from emprune.memory.terms import MemoryTerm, memory_name, memory_term
 from emprune.testing import through_disk
 from tests.unit.support import make_pruner
 
@@ -28,7 +28,7 @@ def test_golden_losses() -> None:
     at_90, at_180 = -math.log(1 / (E + 4)), -math.log(1 / (E + 2 + 2 / E))
     expected = [at_0, (at_90 + at_180) / 2, (at_90 + at_180) / 2]
     assert expected == pytest.approx([0.696357, 1.800595, 1.800595], abs=1e-6)
-    assert emprune.nt_xent(FIRST, SECOND, temperature=1.0).tolist() == pytest.approx(expected)
+    assert emprune.losses.nt_xent(FIRST, SECOND, temperature=1.0).tolist() == pytest.approx(expected)
 
 
 def test_golden_entropies() -> None:
@@ -41,19 +41,19 @@ def test_golden_entropies() -> None:
     mixed = (entropy_of_two(1) + entropy_of_two(2)) / 2
     expected = [entropy_of_two(1), mixed, mixed]
     assert expected == pytest.approx([0.582203, 0.473768, 0.473768], abs=1e-6)
-    assert emprune.instance_entropy((FIRST, SECOND), temperature=1.0).tolist() == pytest.approx(expected)
+    assert emprune.memory.instance_entropy((FIRST, SECOND), temperature=1.0).tolist() == pytest.approx(expected)
     cold = [entropy_of_two(2), (entropy_of_two(2) + entropy_of_two(4)) / 2]
-    assert emprune.instance_entropy((FIRST, SECOND)).tolist() == pytest.approx([*cold, cold[1]])
+    assert emprune.memory.instance_entropy((FIRST, SECOND)).tolist() == pytest.approx([*cold, cold[1]])
 
 
 def test_golden_alignments() -> None:
-    assert emprune.view_alignment((FIRST, SECOND)).tolist() == pytest.approx([1, 0, 0], abs=1e-7)
-    assert emprune.view_alignment({"a": (FIRST, SECOND), "b": (FIRST, -FIRST)}).tolist() == [0, -0.5, -0.5]
+    assert emprune.memory.view_alignment((FIRST, SECOND)).tolist() == pytest.approx([1, 0, 0], abs=1e-7)
+    assert emprune.memory.view_alignment({"a": (FIRST, SECOND), "b": (FIRST, -FIRST)}).tolist() == [0, -0.5, -0.5]
 
 
 def test_sharp_losses_are_finite_and_so_are_their_gradients() -> None:
     z1 = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], requires_grad=True)
-    losses = emprune.nt_xent(z1, torch.tensor([[-1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), temperature=1e-3)
+    losses = emprune.losses.nt_xent(z1, torch.tensor([[-1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), temperature=1e-3)
     losses.sum().backward()
     assert losses.isfinite().all()
     assert z1.grad is not None
@@ -64,15 +64,15 @@ def test_sharp_losses_are_finite_and_so_are_their_gradients() -> None:
 def test_gradients_are_those_of_finite_differences() -> None:
     generator = torch.Generator().manual_seed(0)
     z1, z2 = (torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    assert torch.autograd.gradcheck(emprune.nt_xent, (z1, z2))
+    assert torch.autograd.gradcheck(emprune.losses.nt_xent, (z1, z2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_has_float32_losses_and_gradients_of_its_own(dtype: torch.dtype) -> None:
     z = torch.randn(2, 20, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     half, full = z.clone().requires_grad_(), z.float().requires_grad_()
-    losses = emprune.nt_xent(*half, temperature=0.05)
-    expected = emprune.nt_xent(*full, temperature=0.05)
+    losses = emprune.losses.nt_xent(*half, temperature=0.05)
+    expected = emprune.losses.nt_xent(*full, temperature=0.05)
     assert losses.equal(expected)
     losses.mean().backward()
     expected.mean().backward()
@@ -83,57 +83,57 @@ def test_half_precision_has_float32_losses_and_gradients_of_its_own(dtype: torch
 
 
 def test_the_loss_compiles() -> None:
-    compiled = torch.compile(partial(emprune.nt_xent, temperature=0.2), backend="eager", fullgraph=True)
-    assert compiled(FIRST, SECOND).allclose(emprune.nt_xent(FIRST, SECOND, temperature=0.2))
+    compiled = torch.compile(partial(emprune.losses.nt_xent, temperature=0.2), backend="eager", fullgraph=True)
+    assert compiled(FIRST, SECOND).allclose(emprune.losses.nt_xent(FIRST, SECOND, temperature=0.2))
 
 
 def test_one_process_has_nobody_to_gather_from() -> None:
-    assert emprune.nt_xent(FIRST, SECOND, gather=True).equal(emprune.nt_xent(FIRST, SECOND))
+    assert emprune.losses.nt_xent(FIRST, SECOND, gather=True).equal(emprune.losses.nt_xent(FIRST, SECOND))
 
 
 def test_nothing_is_changed_in_place() -> None:
     first, second = FIRST.clone(), SECOND.clone()
-    emprune.nt_xent(first, second)
-    emprune.instance_entropy((first, second))
-    emprune.view_alignment((first, second))
+    emprune.losses.nt_xent(first, second)
+    emprune.memory.instance_entropy((first, second))
+    emprune.memory.view_alignment((first, second))
     assert first.equal(FIRST)
     assert second.equal(SECOND)
 
 
 def test_memory_terms_have_no_graph() -> None:
     features = FIRST.clone().requires_grad_(), SECOND
-    assert not emprune.instance_entropy(features).requires_grad
-    assert not emprune.view_alignment(features).requires_grad
+    assert not emprune.memory.instance_entropy(features).requires_grad
+    assert not emprune.memory.view_alignment(features).requires_grad
 
 
 def test_an_empty_batch_is_empty() -> None:
     nobody = torch.empty(0, 3), torch.empty(0, 3)
-    assert emprune.instance_entropy(nobody).shape == (0,)
-    assert emprune.view_alignment(nobody).shape == (0,)
-    assert emprune.nt_xent(*nobody).shape == (0,)
+    assert emprune.memory.instance_entropy(nobody).shape == (0,)
+    assert emprune.memory.view_alignment(nobody).shape == (0,)
+    assert emprune.losses.nt_xent(*nobody).shape == (0,)
 
 
 def test_a_feature_of_zeros_is_at_right_angles_to_all() -> None:
     features = torch.cat([FIRST, torch.zeros(1, 2)]), torch.cat([SECOND, torch.ones(1, 2)])
-    assert float(emprune.view_alignment(features)[-1]) == 0
-    assert emprune.instance_entropy(features).isfinite().all()
+    assert float(emprune.memory.view_alignment(features)[-1]) == 0
+    assert emprune.memory.instance_entropy(features).isfinite().all()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
     features = torch.tensor([[1.0, bad], [1.0, 0.0], [0.0, 1.0]]), torch.ones(3, 2)
-    assert emprune.view_alignment(features).isnan().tolist() == [True, False, False]
-    assert emprune.instance_entropy(features).isnan().any()
+    assert emprune.memory.view_alignment(features).isnan().tolist() == [True, False, False]
+    assert emprune.memory.instance_entropy(features).isnan().any()
 
 
 PAIR = "`features` must be the two views' hidden features, a pair of float (B, D), or such pairs by layer: got "
 
 
-@pytest.mark.parametrize("term", [emprune.instance_entropy, emprune.view_alignment])
+@pytest.mark.parametrize("term", [emprune.memory.instance_entropy, emprune.memory.view_alignment])
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        (FIRST, PAIR + "Tensor. Take them with emprune.capture_features(model, layers)."),
+        (FIRST, PAIR + "Tensor. Take them with emprune.memory.capture_features(model, layers)."),
         (torch.ones(2, 3, 4), PAIR + "Tensor."),
         ((FIRST,), PAIR + "tuple."),
         ((FIRST, SECOND[:2]), PAIR + "(3, 2) torch.float32 and (2, 2) torch.float32."),
@@ -144,7 +144,7 @@ PAIR = "`features` must be the two views' hidden features, a pair of float (B, D
     ],
 )
 def test_other_features_are_refused(term: MemoryTerm, features: Any, message: str) -> None:
-    with pytest.raises(emprune.ObservationError) as caught:
+    with pytest.raises(emprune.errors.ObservationError) as caught:
         term(features)
     assert str(caught.value).startswith(message)
 
@@ -152,53 +152,55 @@ def test_other_features_are_refused(term: MemoryTerm, features: Any, message: st
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_temperatures_that_are_not_positive_are_refused(temperature: float) -> None:
     with pytest.raises(emprune.ConfigError, match=r"`temperature` must be positive: got temperature="):
-        emprune.nt_xent(FIRST, SECOND, temperature=temperature)
+        emprune.losses.nt_xent(FIRST, SECOND, temperature=temperature)
     with pytest.raises(emprune.ConfigError, match=r"`temperature` must be positive: got temperature="):
-        emprune.instance_entropy((FIRST, SECOND), temperature=temperature)
+        emprune.memory.instance_entropy((FIRST, SECOND), temperature=temperature)
 
 
 def test_other_projections_are_refused() -> None:
-    with pytest.raises(emprune.ObservationError, match=r"float \(B, D\) each: got \(3, 2\) torch.float32 and \(2, 2\)"):
-        emprune.nt_xent(FIRST, SECOND[:2])
-    with pytest.raises(emprune.ObservationError, match=r"got \(3, 2\) torch.int64"):
-        emprune.nt_xent(FIRST.long(), SECOND)
+    with pytest.raises(
+        emprune.errors.ObservationError, match=r"float \(B, D\) each: got \(3, 2\) torch.float32 and \(2, 2\)"
+    ):
+        emprune.losses.nt_xent(FIRST, SECOND[:2])
+    with pytest.raises(emprune.errors.ObservationError, match=r"got \(3, 2\) torch.int64"):
+        emprune.losses.nt_xent(FIRST.long(), SECOND)
 
 
 @pytest.mark.parametrize("name", ["instance_entropy", "view_alignment"])
 def test_terms_have_names(name: str) -> None:
-    function = getattr(emprune, name)
+    function = getattr(emprune.memory, name)
     assert memory_term(name) is function
     assert memory_name(function) == memory_name(name) == name
 
 
-def scaled(outputs: Any, *, scale: float, base: MemoryTerm = emprune.view_alignment) -> Tensor:
+def scaled(outputs: Any, *, scale: float, base: MemoryTerm = emprune.memory.view_alignment) -> Tensor:
     return scale * base(outputs)
 
 
 def test_a_partial_is_named_by_its_function_and_options() -> None:
-    cold = partial(emprune.instance_entropy, temperature=0.1)
+    cold = partial(emprune.memory.instance_entropy, temperature=0.1)
     assert memory_name(cold) == "instance_entropy(temperature=0.1)"
     assert memory_name(partial(partial(scaled, scale=1.0), scale=2.0)).endswith("test_contrastive.scaled(scale=2.0)")
-    by_function = memory_name(partial(scaled, scale=2.0, base=emprune.view_alignment))
+    by_function = memory_name(partial(scaled, scale=2.0, base=emprune.memory.view_alignment))
     assert by_function.endswith("scaled(base=view_alignment, scale=2.0)")
-    assert by_function == memory_name(partial(scaled, base=emprune.view_alignment, scale=2.0))
+    assert by_function == memory_name(partial(scaled, base=emprune.memory.view_alignment, scale=2.0))
     assert memory_term(cold) is cold
 
 
 def test_a_state_of_another_temperature_is_refused() -> None:
     def of(temperature: float) -> emprune.DataPruner:
-        return make_pruner(emprune.EMP(memory=partial(emprune.instance_entropy, temperature=temperature)))
+        return make_pruner(emprune.EMP(memory=partial(emprune.memory.instance_entropy, temperature=temperature)))
 
     state = through_disk(of(0.1).state_dict())
     of(0.1).load_state_dict(state)
-    with pytest.raises(emprune.StateError, match=r"instance_entropy\(temperature=0\.1\).*temperature=0\.2"):
+    with pytest.raises(emprune.errors.StateError, match=r"instance_entropy\(temperature=0\.1\).*temperature=0\.2"):
         of(0.2).load_state_dict(state)
-    with pytest.raises(emprune.StateError, match=r"`options`"):
+    with pytest.raises(emprune.errors.StateError, match=r"`options`"):
         make_pruner(emprune.EMP(memory="instance_entropy")).load_state_dict(state)
 
 
 @pytest.mark.parametrize(
-    "memory", ["instance_entropy", "view_alignment", partial(emprune.instance_entropy, temperature=0.1)]
+    "memory", ["instance_entropy", "view_alignment", partial(emprune.memory.instance_entropy, temperature=0.1)]
 )
 def test_emp_scores_the_loss_and_the_term(memory: str | MemoryTerm) -> None:
     pruner = make_pruner(emprune.EMP(beta=2.0, memory=memory), num_samples=6)
@@ -237,7 +239,8 @@ def methods() -> list[Any]:
         "static-subset": {"ranking": DATA[:, 0]},
     }
     made = [
-        pytest.param(emprune.make_method(name, **options.get(name, {})), id=name) for name in emprune.method_names()
+        pytest.param(emprune.methods.make_method(name, **options.get(name, {})), id=name)
+        for name in emprune.methods.method_names()
     ]
     return [*made, pytest.param(emprune.EMP(memory="view_alignment", pool=2), id="emp, view_alignment")]
 
@@ -251,14 +254,14 @@ def test_every_method_trains_a_contrastive_encoder(method: emprune.Method, deliv
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
     pruner = emprune.DataPruner(method, num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=keep, seed=1)
     loader = make_loader(pruner, delivery)
-    before = emprune.nt_xent(model(DATA), model(DATA + 0.1)).mean()
+    before = emprune.losses.nt_xent(model(DATA), model(DATA + 0.1)).mean()
     for epoch in range(NUM_EPOCHS):
         loader.set_epoch(epoch)
         for index, (view1, view2) in loader:
-            with emprune.capture_features(model, "1") as features:
+            with emprune.memory.capture_features(model, "1") as features:
                 z1, z2 = model(view1), model(view2)
-            pruner.reduce(index, emprune.nt_xent(z1, z2), features).backward()
+            pruner.reduce(index, emprune.losses.nt_xent(z1, z2), features).backward()
             optimizer.step()
             optimizer.zero_grad()
-    assert emprune.nt_xent(model(DATA), model(DATA + 0.1)).mean() < before
+    assert emprune.losses.nt_xent(model(DATA), model(DATA + 0.1)).mean() < before
     assert int(pruner.visits.sum()) == keep * NUM_SAMPLES * NUM_EPOCHS

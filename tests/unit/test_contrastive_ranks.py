@@ -35,7 +35,7 @@ def whole_batch() -> tuple[Tensor, Tensor]:
 
 def step(model: nn.Module, view1: Tensor, view2: Tensor, *, gather: bool) -> tuple[Tensor, list[Tensor]]:
     """The losses, and the gradient of their mean."""
-    losses = emprune.nt_xent(model(view1), model(view2), temperature=0.2, gather=gather)
+    losses = emprune.losses.nt_xent(model(view1), model(view2), temperature=0.2, gather=gather)
     losses.mean().backward()
     return losses.detach(), [p.grad for p in model.parameters() if p.grad is not None]
 
@@ -50,7 +50,7 @@ def _run_rank(folder: Path, rank: int) -> None:
     result = {
         "averaged": step(DistributedDataParallel(make_model()), view1, view2, gather=True),
         "alone": step(make_model(), view1, view2, gather=False),
-        "without a graph": emprune.nt_xent(view1, view2, gather=True, process_group=dist.group.WORLD),
+        "without a graph": emprune.losses.nt_xent(view1, view2, gather=True, process_group=dist.group.WORLD),
         "gathered": Ranks().gather(not_contiguous),
     }
     torch.save(result, folder / f"rank{rank}.pt")
@@ -80,7 +80,7 @@ def test_the_losses_are_those_of_the_whole_batch(two_ranks: list[dict[str, Any]]
     losses, _ = step(make_model(), *whole_batch(), gather=False)
     assert torch.cat([rank["averaged"][0] for rank in two_ranks]).allclose(losses)
     assert not torch.cat([rank["alone"][0] for rank in two_ranks]).allclose(losses)
-    assert torch.cat([rank["without a graph"] for rank in two_ranks]).allclose(emprune.nt_xent(*whole_batch()))
+    assert torch.cat([rank["without a graph"] for rank in two_ranks]).allclose(emprune.losses.nt_xent(*whole_batch()))
 
 
 @needs_ranks
@@ -101,4 +101,4 @@ def test_parts_come_by_rank(two_ranks: list[dict[str, Any]]) -> None:
 
 def test_a_group_without_gathering_is_refused() -> None:
     with pytest.raises(emprune.ConfigError, match=r"`process_group` is what to gather from.*Set gather=True"):
-        emprune.nt_xent(torch.ones(2, 2), torch.ones(2, 2), process_group=object())  # type: ignore[arg-type]
+        emprune.losses.nt_xent(torch.ones(2, 2), torch.ones(2, 2), process_group=object())  # type: ignore[arg-type]

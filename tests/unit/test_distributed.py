@@ -21,7 +21,7 @@ def test_ranks_that_came_after_the_pruner_are_noticed(monkeypatch: pytest.Monkey
     pruner.observe(pruner.begin_epoch(0).index, torch.rand(5))
     monkeypatch.setattr(Ranks, "_current_size", lambda self: 2)
     for act in (pruner.sync, lambda: pruner.begin_epoch(1)):
-        with pytest.raises(emprune.RankError) as caught:
+        with pytest.raises(emprune.errors.RankError) as caught:
             act()
         assert str(caught.value) == (
             "The pruner was made for 1 rank(s), and there are 2 now. Make it after torch.distributed is initialised; "

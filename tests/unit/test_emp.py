@@ -61,7 +61,7 @@ def two_classes(num_samples: int = 200) -> tuple[Tensor, Tensor]:
 def test_on_two_classes_emp_is_greedy_below_the_constant(num_kept: int) -> None:
     losses, logits = two_classes()
     greedy = after_full_epoch(emprune.Greedy(), losses, num_kept=num_kept).begin_epoch(1)
-    with pytest.warns(UserWarning, match=r"beta=3\.4 below 3\.591 ranks exactly as greedy"):
+    with pytest.warns(emprune.EmpruneWarning, match=r"beta=3\.4 below 3\.591 ranks exactly as greedy"):
         emp = after_full_epoch(emprune.EMP(beta=3.4, pool=None), losses, logits, num_kept=num_kept)
     assert emp.begin_epoch(1) == greedy
 
@@ -113,7 +113,7 @@ def test_no_warning_where_the_entropy_can_matter(method: emprune.EMP, shape: tup
 def test_logits_of_one_class_are_refused_with_the_first_batch() -> None:
     pruner = make_pruner(emprune.EMP(), num_samples=1000)
     index = pruner.begin_epoch(0).index[:8]
-    with pytest.raises(emprune.ObservationError, match="class"):
+    with pytest.raises(emprune.errors.ObservationError, match="class"):
         pruner.reduce(index, torch.rand(8), torch.randn(8, 1))
     assert len(pruner.state_dict()["pending"]["index"]) == 0
 
@@ -121,7 +121,7 @@ def test_logits_of_one_class_are_refused_with_the_first_batch() -> None:
 def test_the_warning_points_at_the_training_loop() -> None:
     pruner = make_pruner(emprune.EMP())
     plan = pruner.begin_epoch(0)
-    with pytest.warns(UserWarning, match="two classes") as caught:
+    with pytest.warns(emprune.EmpruneWarning, match="two classes") as caught:
         pruner.reduce(plan.index, torch.rand(5), torch.randn(5, 2))
     assert caught[0].filename == __file__
 
@@ -168,7 +168,7 @@ def test_the_papers_plain_reading_does_not_follow_the_defaults() -> None:
     assert emprune.EMP.paper(beta=1.5).beta == 1.5
     losses, logits = torch.rand(50), torch.randn(50, 5)
     plan = after_full_epoch(emprune.EMP.paper(), losses, logits, num_kept=20).begin_epoch(1)
-    expected = losses + 3 * emprune.prediction_entropy(logits)
+    expected = losses + 3 * emprune.memory.prediction_entropy(logits)
     assert chosen(plan) == set(expected.topk(20).indices.tolist())
 
 
@@ -176,7 +176,7 @@ def test_the_papers_plain_reading_does_not_follow_the_defaults() -> None:
 def test_a_huge_beta_ranks_by_the_entropy_alone(spread: float) -> None:
     logits = spread * torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
     losses = F.cross_entropy(logits, logits.argmin(1), reduction="none")  # confident mistakes among them
-    entropy = emprune.prediction_entropy(logits.double().float())
+    entropy = emprune.memory.prediction_entropy(logits.double().float())
     plan = after_full_epoch(emprune.EMP(beta=1e6, pool=None), losses, logits, num_kept=400).begin_epoch(1)
     left = torch.ones(1000, dtype=torch.bool).index_fill_(0, plan.index, False)
     assert float(entropy[left].max()) <= float(entropy[plan.index].min()) + 1e-4

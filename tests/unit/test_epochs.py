@@ -9,8 +9,8 @@ from tests.unit.support import after_full_epoch, chosen, make_pruner, observe
 
 SCORING = [
     emprune.Greedy(),
-    emprune.EpsilonGreedy(),
-    emprune.UCB(),
+    emprune.methods.EpsilonGreedy(),
+    emprune.methods.UCB(),
     emprune.InfoBatch(),
     emprune.EMP(),
     emprune.RandomPermutation(),
@@ -21,14 +21,14 @@ def test_epochs_come_in_order() -> None:
     pruner = make_pruner(emprune.Random())
     for wrong in (1, -1, 4, 0.5):
         with pytest.raises(
-            emprune.EpochError, match=rf"Epochs come in order, 0 to 3.*got epoch={wrong}; next is epoch 0"
+            emprune.errors.EpochError, match=rf"Epochs come in order, 0 to 3.*got epoch={wrong}; next is epoch 0"
         ):
             pruner.begin_epoch(wrong)  # type: ignore[arg-type]
     pruner.begin_epoch(0)
     pruner.begin_epoch(1)
     for wrong in (0, 3):
         with pytest.raises(
-            emprune.EpochError, match=f"got epoch={wrong}; next is epoch 2, or the current one, 1, again"
+            emprune.errors.EpochError, match=f"got epoch={wrong}; next is epoch 2, or the current one, 1, again"
         ):
             pruner.begin_epoch(wrong)
     assert pruner.epoch == 1
@@ -38,7 +38,7 @@ def test_there_is_nothing_beyond_the_last_epoch() -> None:
     pruner = make_pruner(emprune.Random(), num_epochs=2)
     pruner.begin_epoch(0)
     last = pruner.begin_epoch(1)
-    with pytest.raises(emprune.EpochError, match="got epoch=2; no epoch is left, or the current one, 1, again"):
+    with pytest.raises(emprune.errors.EpochError, match="got epoch=2; no epoch is left, or the current one, 1, again"):
         pruner.begin_epoch(2)
     assert pruner.begin_epoch(1) is last
 
@@ -47,7 +47,7 @@ def test_there_is_nothing_beyond_the_last_epoch() -> None:
 def test_a_method_that_scores_asks_for_observations(method: emprune.Method) -> None:
     pruner = make_pruner(method)
     plan = pruner.begin_epoch(0)
-    with pytest.raises(emprune.EpochError, match=r"saw no observation in the whole of epoch 0: did you call"):
+    with pytest.raises(emprune.errors.EpochError, match=r"saw no observation in the whole of epoch 0: did you call"):
         pruner.begin_epoch(1)
     assert pruner.begin_epoch(0) is plan
     pruner.observe(plan.index[:1], torch.ones(1), torch.ones(1, 3))  # an early stop is none of its business
@@ -58,7 +58,7 @@ def test_it_asks_in_every_epoch_anew() -> None:
     pruner = make_pruner()
     observe_all(pruner, 0)
     pruner.begin_epoch(1)
-    with pytest.raises(emprune.EpochError, match="epoch 1"):
+    with pytest.raises(emprune.errors.EpochError, match="epoch 1"):
         pruner.begin_epoch(2)
 
 
@@ -74,7 +74,9 @@ def observe_all(pruner: emprune.DataPruner, epoch: int) -> None:
     pruner.observe(index, torch.ones(len(index)))
 
 
-@pytest.mark.parametrize("method", [emprune.Random(), emprune.StaticRandom(), emprune.StaticSubset(torch.rand(10))])
+@pytest.mark.parametrize(
+    "method", [emprune.Random(), emprune.methods.StaticRandom(), emprune.methods.StaticSubset(torch.rand(10))]
+)
 def test_a_method_that_does_not_score_runs_without(method: emprune.Method) -> None:
     pruner = make_pruner(method)
     assert [len(pruner.begin_epoch(epoch)) for epoch in range(4)] == [5, 5, 5, 5]
@@ -149,7 +151,7 @@ def test_full_epochs_visit_all_whatever_the_method(method: emprune.Method) -> No
     assert sizes == [50, 20, 20, 20, 20, 50]
 
 
-@pytest.mark.parametrize("method", [emprune.EpsilonGreedy(replan_every=3), emprune.UCB(replan_every=3)])
+@pytest.mark.parametrize("method", [emprune.methods.EpsilonGreedy(replan_every=3), emprune.methods.UCB(replan_every=3)])
 def test_bandits_hold_their_selection(method: emprune.Method) -> None:
     pruner = emprune.DataPruner(method, num_samples=100, num_epochs=12, keep=0.5)
     plans = []
@@ -165,7 +167,7 @@ def test_bandits_hold_their_selection(method: emprune.Method) -> None:
 
 
 def test_a_held_selection_gives_and_takes_as_few_as_the_size_asks() -> None:
-    pruner = emprune.DataPruner(emprune.UCB(replan_every=100), num_samples=100, num_epochs=8, keep=0.45)
+    pruner = emprune.DataPruner(emprune.methods.UCB(replan_every=100), num_samples=100, num_epochs=8, keep=0.45)
     sizes, sets = [], []
     for epoch in range(8):
         plan = pruner.begin_epoch(epoch, multiple_of=10)
@@ -179,7 +181,7 @@ def test_a_held_selection_gives_and_takes_as_few_as_the_size_asks() -> None:
 
 def test_nothing_is_held_over_a_full_epoch() -> None:
     pruner = emprune.DataPruner(
-        emprune.UCB(replan_every=100), num_samples=10, num_epochs=3, keep=0.8, warmup_fraction=0.42
+        emprune.methods.UCB(replan_every=100), num_samples=10, num_epochs=3, keep=0.8, warmup_fraction=0.42
     )
     losses = torch.arange(10).float()
     pruner.begin_epoch(0)
@@ -190,9 +192,9 @@ def test_nothing_is_held_over_a_full_epoch() -> None:
 class Careless(emprune.Greedy):
     """Greedy, whose selections can be replaced."""
 
-    selection: emprune.Selection
+    selection: emprune.methods.Selection
 
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         return self.selection
 
 
@@ -212,11 +214,11 @@ class Careless(emprune.Greedy):
 def test_a_method_that_selects_wrongly_is_told_so(index: list[int], weight: list[float] | None, message: str) -> None:
     method = Careless()
     pruner = after_full_epoch(method, torch.rand(10), num_kept=3)
-    selection = emprune.Selection(torch.tensor(index), None if weight is None else torch.tensor(weight))
+    selection = emprune.methods.Selection(torch.tensor(index), None if weight is None else torch.tensor(weight))
     object.__setattr__(method, "selection", selection)
     pruner.sync()
     before = pruner.state_dict()
-    with pytest.raises(emprune.EmpruneError, match=rf"Careless\.select {message}"):
+    with pytest.raises(emprune.errors.MethodError, match=rf"Careless\.select {message}"):
         pruner.begin_epoch(1)
     assert_same_state(pruner.state_dict(), before)
 
@@ -227,32 +229,32 @@ def test_only_the_seen_may_be_selected_while_others_come_first() -> None:
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.rand(6))
     unseen = sorted(set(range(10)) - set(index.tolist()))
-    object.__setattr__(method, "selection", emprune.Selection(torch.tensor(unseen[:2])))
-    with pytest.raises(emprune.EmpruneError, match=r"only among `context\.seen`"):
+    object.__setattr__(method, "selection", emprune.methods.Selection(torch.tensor(unseen[:2])))
+    with pytest.raises(emprune.errors.MethodError, match=r"only among `context\.seen`"):
         pruner.begin_epoch(1)
 
 
 def test_wrong_scores_are_refused() -> None:
     class Doubled(emprune.Greedy):
-        def score(self, stats: emprune.SampleStats) -> torch.Tensor:
+        def score(self, stats: emprune.methods.SampleStats) -> torch.Tensor:
             return stats["loss"].double()
 
     pruner = after_full_epoch(Doubled(), torch.rand(10), num_kept=3)
     with pytest.raises(
-        emprune.EmpruneError, match=r"Doubled\.score must return \(N,\) = \(10,\) float32: got \(10,\) torch"
+        emprune.errors.MethodError, match=r"Doubled\.score must return \(N,\) = \(10,\) float32: got \(10,\) torch"
     ):
         pruner.begin_epoch(1)
 
 
 def test_the_same_samples_come_in_another_order_each_epoch() -> None:
-    pruner = make_pruner(emprune.StaticRandom(), num_samples=100)
+    pruner = make_pruner(emprune.methods.StaticRandom(), num_samples=100)
     plans = [pruner.begin_epoch(epoch) for epoch in range(4)]
     assert len({frozenset(chosen(plan)) for plan in plans}) == 1
     assert len({tuple(plan.index.tolist()) for plan in plans}) == 4
 
 
 def test_nothing_is_held_where_a_sample_was_forgotten() -> None:
-    pruner = make_pruner(emprune.UCB(c=0, replan_every=100), num_epochs=6, nonfinite="revisit")
+    pruner = make_pruner(emprune.methods.UCB(c=0, replan_every=100), num_epochs=6, nonfinite="revisit")
     losses = torch.arange(10).float()
     for epoch in range(3):
         pruner.begin_epoch(epoch)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import emprune
-from emprune.features import mean_pool
+from emprune.memory import mean_pool
 
 
 class Net(nn.Module):
@@ -46,7 +46,7 @@ def num_hooks(model: nn.Module) -> int:
 
 def test_layers_are_pooled_and_flattened() -> None:
     net, (view1, view2) = Net().eval(), views()
-    with emprune.capture_features(net, ["stem", "blocks", "blocks.0", "rnn", "head"]) as features:
+    with emprune.memory.capture_features(net, ["stem", "blocks", "blocks.0", "rnn", "head"]) as features:
         z1, z2 = net(view1), net(view2)
     assert [tuple(first.shape) for first, _ in features.values()] == [(4, 4), (4, 5), (4, 5), (4, 6), (4, 2)]
     assert features["head"][0].equal(z1)
@@ -58,9 +58,9 @@ def test_layers_are_pooled_and_flattened() -> None:
 
 def test_one_pass_over_both_views_gives_what_two_give() -> None:
     net, (view1, view2) = Net().eval(), views()
-    with emprune.capture_features(net, ["stem", "rnn"]) as two:
+    with emprune.memory.capture_features(net, ["stem", "rnn"]) as two:
         net(view1), net(view2)
-    with emprune.capture_features(net, ["stem", "rnn"]) as one:
+    with emprune.memory.capture_features(net, ["stem", "rnn"]) as one:
         net(torch.cat([view1, view2]))
     for name in ("stem", "rnn"):
         for got, expected in zip(one[name], two[name], strict=True):
@@ -69,7 +69,7 @@ def test_one_pass_over_both_views_gives_what_two_give() -> None:
 
 def test_a_pool_of_ones_own() -> None:
     net, (view1, view2) = Net(), views()
-    with emprune.capture_features(net, "stem", pool=lambda output: output.amax((2, 3))) as features:
+    with emprune.memory.capture_features(net, "stem", pool=lambda output: output.amax((2, 3))) as features:
         net(view1), net(view2)
     assert features["stem"][0].allclose(net.stem(view1).amax((2, 3)), atol=1e-6)
 
@@ -82,23 +82,27 @@ def test_mean_pool(shape: tuple[int, ...], pooled: tuple[int, ...]) -> None:
 
 
 def test_one_number_per_sample_is_no_feature() -> None:
-    with pytest.raises(emprune.ObservationError, match=r"got \(2,\)"):
+    with pytest.raises(emprune.errors.ObservationError, match=r"got \(2,\)"):
         mean_pool(torch.ones(2))
 
 
 def test_it_works_without_grad_and_in_half_precision() -> None:
     net, (view1, view2) = Net(), views()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), emprune.capture_features(net, "stem") as features:
+    with (
+        torch.no_grad(),
+        torch.autocast("cpu", torch.bfloat16),
+        emprune.memory.capture_features(net, "stem") as features,
+    ):
         net(view1), net(view2)
     assert features["stem"][0].dtype == torch.bfloat16
-    assert emprune.view_alignment(features).dtype == torch.float32
+    assert emprune.memory.view_alignment(features).dtype == torch.float32
 
 
 def test_nothing_is_left_behind() -> None:
     net, (view1, view2) = Net(), views()
     held: list[weakref.ref[Any]] = []
     for _ in range(3):
-        with emprune.capture_features(net, ["stem", "rnn"]) as features:
+        with emprune.memory.capture_features(net, ["stem", "rnn"]) as features:
             z = net(view1), net(view2)
         held += [weakref.ref(view) for view in features["stem"]]
         assert num_hooks(net) == 0
@@ -111,7 +115,7 @@ def test_nothing_is_left_behind() -> None:
 
 def test_a_block_that_fails_takes_its_hooks_away() -> None:
     net, (view1, view2) = Net(), views()
-    block = emprune.capture_features(net, "stem")
+    block = emprune.memory.capture_features(net, "stem")
     block.__enter__()
     net(view1), net(view2)
     assert num_hooks(net) == 2
@@ -121,10 +125,10 @@ def test_a_block_that_fails_takes_its_hooks_away() -> None:
 
 def test_features_do_not_hold_the_graph() -> None:
     net, (view1, view2) = Net(), views()
-    with emprune.capture_features(net, "stem") as features:
+    with emprune.memory.capture_features(net, "stem") as features:
         z1, z2 = net(view1), net(view2)
     graph = weakref.ref(z1)
-    emprune.nt_xent(z1, z2).mean().backward()
+    emprune.losses.nt_xent(z1, z2).mean().backward()
     del z1, z2
     assert graph() is None
     assert features["stem"][0].grad_fn is None
@@ -142,9 +146,9 @@ def one_rank(tmp_path: Path) -> Iterator[None]:
 def test_a_model_in_distributed_data_parallel(one_rank: None, captured: str) -> None:
     net, (view1, view2) = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)), views()
     wrapped = DistributedDataParallel(net)
-    with emprune.capture_features(wrapped if captured == "wrapped" else net, "0") as features:
+    with emprune.memory.capture_features(wrapped if captured == "wrapped" else net, "0") as features:
         z1, z2 = wrapped(view1), wrapped(view2)
-    emprune.nt_xent(z1, z2).mean().backward()
+    emprune.losses.nt_xent(z1, z2).mean().backward()
     assert features["0"][0].allclose(net[0](view1).mean((2, 3)), atol=1e-6)
 
 
@@ -154,14 +158,14 @@ def test_a_layer_that_is_compiled_itself() -> None:
     net[0] = compiled
     for _ in range(2):
         net(x)
-        with emprune.capture_features(net, "0") as features:
+        with emprune.memory.capture_features(net, "0") as features:
             net(x), net(x)
         assert features["0"][0].allclose(net[0](x))
 
 
 def run(passes: int, layers: Any = "stem", net: nn.Module | None = None, *, rows: int = 4) -> None:
     net = Net() if net is None else net
-    with emprune.capture_features(net, layers):
+    with emprune.memory.capture_features(net, layers):
         for _ in range(passes):
             net(views(rows)[0])
 
@@ -179,7 +183,7 @@ def run(passes: int, layers: Any = "stem", net: nn.Module | None = None, *, rows
 )
 def test_passes_that_are_not_two_views_are_refused(passes: int, layers: Any, rows: int, message: str) -> None:
     net = Net()
-    with pytest.raises(emprune.ObservationError, match=message):
+    with pytest.raises(emprune.errors.ObservationError, match=message):
         run(passes, layers, net, rows=rows)
     assert num_hooks(net) == 0
 
@@ -187,8 +191,8 @@ def test_passes_that_are_not_two_views_are_refused(passes: int, layers: Any, row
 def test_a_layer_that_is_called_past_the_model_is_refused() -> None:
     net = Net()
     with (
-        pytest.raises(emprune.ObservationError, match=r"Layer 'stem' ran without the model it is in"),
-        emprune.capture_features(net, "stem"),
+        pytest.raises(emprune.errors.ObservationError, match=r"Layer 'stem' ran without the model it is in"),
+        emprune.memory.capture_features(net, "stem"),
     ):
         net.stem(views()[0])
 
@@ -200,7 +204,7 @@ class Dictionary(nn.Module):
 
 def test_a_layer_that_gives_no_tensor_is_refused() -> None:
     with pytest.raises(
-        emprune.ObservationError, match=r"Layer '0' must give a tensor.*: got dict\. Capture a layer in"
+        emprune.errors.ObservationError, match=r"Layer '0' must give a tensor.*: got dict\. Capture a layer in"
     ):
         run(2, "0", nn.Sequential(Dictionary()))
 
@@ -239,7 +243,7 @@ def test_what_works_in_place_behind_a_layer_does_not_change_its_features(
 ) -> None:
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(inplace=True))
     views = [torch.randn(shape) for _ in range(2)]
-    with emprune.capture_features(model, "0", pool=pool) as features:
+    with emprune.memory.capture_features(model, "0", pool=pool) as features:
         for view in views:
             model(view)
     for view, captured in zip(views, features["0"], strict=True):

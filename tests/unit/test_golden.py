@@ -49,7 +49,7 @@ def test_emp_with_its_pool_of_two() -> None:
 
 
 def test_epsilon_greedy() -> None:
-    method = emprune.EpsilonGreedy(epsilon=0.4, replan_every=1)
+    method = emprune.methods.EpsilonGreedy(epsilon=0.4, replan_every=1)
     pruner = after_full_epoch(method, LOSS, num_kept=5, later=2)
     plan = pruner.begin_epoch(1)
     assert method.score(pruner.stats).equal(LOSS)
@@ -63,7 +63,7 @@ def test_epsilon_greedy() -> None:
 
 
 def test_ucb() -> None:
-    method = emprune.UCB(c=1.0, replan_every=1)
+    method = emprune.methods.UCB(c=1.0, replan_every=1)
     pruner = after_full_epoch(method, LOSS, num_kept=3, later=2)
     plan = pruner.begin_epoch(1)
     assert method.score(pruner.stats).equal(LOSS)  # the variance starts at 0
@@ -126,13 +126,13 @@ def test_random() -> None:
 
 
 def test_static_random() -> None:
-    pruner = after_full_epoch(emprune.StaticRandom(), LOSS, num_kept=3, later=2)
+    pruner = after_full_epoch(emprune.methods.StaticRandom(), LOSS, num_kept=3, later=2)
     order = torch.randperm(10, generator=derive_generator(0, "subset")).tolist()
     assert chosen(pruner.begin_epoch(1)) == chosen(pruner.begin_epoch(2)) == set(order[:3])
 
 
 def test_static_subset() -> None:
-    pruner = after_full_epoch(emprune.StaticSubset(MEMORY), LOSS, num_kept=3, later=2)
+    pruner = after_full_epoch(emprune.methods.StaticSubset(MEMORY), LOSS, num_kept=3, later=2)
     assert chosen(pruner.begin_epoch(1)) == chosen(pruner.begin_epoch(2)) == {4, 0, 2}
 
 

@@ -147,7 +147,7 @@ def test_chunks_keep_no_logits_for_the_backward_pass(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_malformed_arguments_are_refused(logits: Any, labels: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(emprune.ObservationError, match=message):
+    with pytest.raises(emprune.errors.ObservationError, match=message):
         sequence_cross_entropy(logits, labels, **options)
 
 
@@ -166,11 +166,11 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str)
 
 def test_masked_logits_bring_their_mask_to_the_memory_term() -> None:
     logits, labels = random_sequences(3)
-    masked = emprune.MaskedLogits(logits, labels != -100)
+    masked = emprune.memory.MaskedLogits(logits, labels != -100)
     assert masked.shape == logits.shape
-    assert emprune.prediction_entropy(masked).equal(emprune.prediction_entropy(logits, labels != -100))
+    assert emprune.memory.prediction_entropy(masked).equal(emprune.memory.prediction_entropy(logits, labels != -100))
     pruner = emprune.DataPruner(emprune.EMP(), num_samples=5, num_epochs=1, keep=1)
     index = pruner.begin_epoch(0).index
     pruner.reduce(index, sequence_cross_entropy(logits, labels), masked)
     pruner.sync()
-    assert pruner.stats["memory"][index].equal(emprune.prediction_entropy(masked))
+    assert pruner.stats["memory"][index].equal(emprune.memory.prediction_entropy(masked))

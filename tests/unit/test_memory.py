@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import emprune
-from emprune import memory
+from emprune.memory import entropy, terms
 
 INF = float("inf")
 
@@ -18,13 +18,13 @@ def entropy_of(probabilities: list[float]) -> float:
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10, 1000, 50_000])
 def test_uniform_logits_have_the_most_entropy(num_classes: int) -> None:
-    entropy = emprune.prediction_entropy(torch.full((2, num_classes), 7.5))
+    entropy = emprune.memory.prediction_entropy(torch.full((2, num_classes), 7.5))
     assert entropy.tolist() == pytest.approx([math.log(num_classes)] * 2)
 
 
 @pytest.mark.parametrize("gap", [200.0, 1e4, 3e38, INF])
 def test_a_certain_prediction_has_none(gap: float) -> None:
-    assert emprune.prediction_entropy(torch.tensor([[0.0, -gap, -gap]])).tolist() == [0.0]
+    assert emprune.memory.prediction_entropy(torch.tensor([[0.0, -gap, -gap]])).tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -35,49 +35,51 @@ def test_known_distributions(probabilities: list[float], offset: float) -> None:
     logits = torch.tensor([probabilities], dtype=torch.float64).log() + offset
     expected = [entropy_of(probabilities)]
     # float32 holds 1e4 to 1e-3; near 0 what is lost is the rounding of a sum of probabilities.
-    assert emprune.prediction_entropy(logits).tolist() == pytest.approx(expected, abs=3e-3 if offset else 3e-7)
+    assert emprune.memory.prediction_entropy(logits).tolist() == pytest.approx(expected, abs=3e-3 if offset else 3e-7)
 
 
 def test_a_class_masked_out_contributes_nothing() -> None:
     logits = torch.tensor([[1.0, 2.0, -INF, 0.5], [-INF, -INF, 3.0, -INF]])
-    entropy = emprune.prediction_entropy(logits)
-    assert float(entropy[0]) == pytest.approx(float(emprune.prediction_entropy(logits[:1, [0, 1, 3]])[0]))
+    entropy = emprune.memory.prediction_entropy(logits)
+    assert float(entropy[0]) == pytest.approx(float(emprune.memory.prediction_entropy(logits[:1, [0, 1, 3]])[0]))
     assert float(entropy[1]) == 0.0
 
 
 def test_large_logits_are_safe() -> None:
     logits = torch.tensor([[1e4, 1e4, -1e4], [1e4, 1e4 - 1, 0.0]])
     expected = [math.log(2), entropy_of([1 / (1 + math.exp(-1)), 1 / (1 + math.e)])]
-    assert emprune.prediction_entropy(logits).tolist() == pytest.approx(expected, rel=1e-5)
+    assert emprune.memory.prediction_entropy(logits).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_half_precision_logits_lose_nothing_more(dtype: torch.dtype, scale: float) -> None:
     logits = (scale * torch.randn(50, 20, generator=torch.Generator().manual_seed(0))).to(dtype)
-    entropy = emprune.prediction_entropy(logits)
+    entropy = emprune.memory.prediction_entropy(logits)
     assert entropy.dtype == torch.float32
-    assert entropy.tolist() == pytest.approx(emprune.prediction_entropy(logits.double()).tolist(), rel=1e-4, abs=1e-6)
+    assert entropy.tolist() == pytest.approx(
+        emprune.memory.prediction_entropy(logits.double()).tolist(), rel=1e-4, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     logits = torch.randn(50, 1000, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", dtype=dtype):
-        entropy = emprune.prediction_entropy(logits)
+        entropy = emprune.memory.prediction_entropy(logits)
     assert entropy.dtype == torch.float32
-    assert entropy.equal(emprune.prediction_entropy(logits))
+    assert entropy.equal(emprune.memory.prediction_entropy(logits))
 
 
 def test_float16_logits_far_apart_do_not_overflow() -> None:
     logits = torch.tensor([[60000.0, -60000.0, 60000.0]], dtype=torch.float16)
-    assert emprune.prediction_entropy(logits).tolist() == pytest.approx([math.log(2)])
+    assert emprune.memory.prediction_entropy(logits).tolist() == pytest.approx([math.log(2)])
 
 
 def test_it_agrees_with_the_definition() -> None:
     logits = 3 * torch.randn(200, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     p = logits.softmax(-1)
-    assert emprune.prediction_entropy(logits).double().allclose(-(p * p.log()).sum(-1), rtol=1e-5)
+    assert emprune.memory.prediction_entropy(logits).double().allclose(-(p * p.log()).sum(-1), rtol=1e-5)
 
 
 def sequences() -> Tensor:
@@ -86,8 +88,8 @@ def sequences() -> Tensor:
 
 def test_a_sequence_has_the_mean_of_its_positions() -> None:
     logits = sequences()
-    expected = [sum(emprune.prediction_entropy(row).tolist()) / 4 for row in logits]
-    assert emprune.prediction_entropy(logits).tolist() == pytest.approx(expected)
+    expected = [sum(emprune.memory.prediction_entropy(row).tolist()) / 4 for row in logits]
+    assert emprune.memory.prediction_entropy(logits).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
@@ -95,9 +97,9 @@ def test_masked_positions_do_not_count(dtype: torch.dtype) -> None:
     logits = sequences()
     logits[0, 3] = torch.nan  # padding may hold anything
     mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).to(dtype)
-    entropy = emprune.prediction_entropy(logits, mask)
-    assert float(entropy[0]) == pytest.approx(float(emprune.prediction_entropy(logits[0, :3]).mean()))
-    assert float(entropy[1]) == pytest.approx(float(emprune.prediction_entropy(logits[1, :1])[0]))
+    entropy = emprune.memory.prediction_entropy(logits, mask)
+    assert float(entropy[0]) == pytest.approx(float(emprune.memory.prediction_entropy(logits[0, :3]).mean()))
+    assert float(entropy[1]) == pytest.approx(float(emprune.memory.prediction_entropy(logits[1, :1])[0]))
     assert float(entropy[2]) == 0.0
 
 
@@ -105,23 +107,23 @@ def test_masked_positions_do_not_count(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("masked", [False, True])
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int, masked: bool) -> None:
     logits, mask = sequences(), torch.tensor([[1, 1, 1, 0]] * 3) if masked else None
-    whole = emprune.prediction_entropy(logits, mask), emprune.prediction_entropy(logits[0])
-    monkeypatch.setattr(memory, "_CHUNK_ELEMENTS", chunk)
-    assert emprune.prediction_entropy(logits, mask).equal(whole[0])
-    assert emprune.prediction_entropy(logits[0]).equal(whole[1])
+    whole = emprune.memory.prediction_entropy(logits, mask), emprune.memory.prediction_entropy(logits[0])
+    monkeypatch.setattr(entropy, "CHUNK_ELEMENTS", chunk)
+    assert emprune.memory.prediction_entropy(logits, mask).equal(whole[0])
+    assert emprune.memory.prediction_entropy(logits[0]).equal(whole[1])
 
 
 def test_the_logits_are_not_changed() -> None:
     logits = sequences()
     before = logits.clone()
-    emprune.prediction_entropy(logits)
-    emprune.prediction_entropy(logits[0])
+    emprune.memory.prediction_entropy(logits)
+    emprune.memory.prediction_entropy(logits[0])
     assert logits.equal(before)
 
 
 def test_an_empty_batch_is_empty() -> None:
-    assert emprune.prediction_entropy(torch.empty(0, 5)).shape == (0,)
-    assert emprune.prediction_entropy(torch.empty(0, 4, 5)).shape == (0,)
+    assert emprune.memory.prediction_entropy(torch.empty(0, 5)).shape == (0,)
+    assert emprune.memory.prediction_entropy(torch.empty(0, 4, 5)).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -138,12 +140,12 @@ def test_an_empty_batch_is_empty() -> None:
     ],
 )
 def test_other_shapes_are_refused(logits: Tensor, mask: Tensor | None, found: str) -> None:
-    with pytest.raises(emprune.ObservationError, match=found):
-        emprune.prediction_entropy(logits, mask)
+    with pytest.raises(emprune.errors.ObservationError, match=found):
+        emprune.memory.prediction_entropy(logits, mask)
 
 
 def test_terms_have_names() -> None:
-    assert memory.memory_term("prediction_entropy") is emprune.prediction_entropy
-    assert memory.memory_name(emprune.prediction_entropy) == memory.memory_name("prediction_entropy")
-    assert memory.memory_name(torch.logsumexp) != memory.memory_name(entropy_of)  # type: ignore[arg-type]
-    assert memory.memory_name(entropy_of).endswith("test_memory.entropy_of")  # type: ignore[arg-type]
+    assert terms.memory_term("prediction_entropy") is emprune.memory.prediction_entropy
+    assert terms.memory_name(emprune.memory.prediction_entropy) == terms.memory_name("prediction_entropy")
+    assert terms.memory_name(torch.logsumexp) != terms.memory_name(entropy_of)  # type: ignore[arg-type]
+    assert terms.memory_name(entropy_of).endswith("test_memory.entropy_of")  # type: ignore[arg-type]

@@ -20,14 +20,16 @@ CASES = {
     "full": Case(lambda n: emprune.Full(), keep=1),
     "random": Case(lambda n: emprune.Random()),
     "random-permutation": Case(lambda n: emprune.RandomPermutation()),
-    "static-random": Case(lambda n: emprune.StaticRandom()),
-    "static-subset": Case(lambda n: emprune.StaticSubset(torch.rand(n, generator=torch.Generator().manual_seed(1)))),
-    "static-subset, tied": Case(lambda n: emprune.StaticSubset(torch.ones(n))),
+    "static-random": Case(lambda n: emprune.methods.StaticRandom()),
+    "static-subset": Case(
+        lambda n: emprune.methods.StaticSubset(torch.rand(n, generator=torch.Generator().manual_seed(1)))
+    ),
+    "static-subset, tied": Case(lambda n: emprune.methods.StaticSubset(torch.ones(n))),
     "greedy": Case(lambda n: emprune.Greedy()),
-    "epsilon-greedy": Case(lambda n: emprune.EpsilonGreedy()),
-    "epsilon-greedy, replanned": Case(lambda n: emprune.EpsilonGreedy(epsilon=0.3, replan_every=1)),
-    "ucb": Case(lambda n: emprune.UCB()),
-    "ucb, replanned": Case(lambda n: emprune.UCB(replan_every=1)),
+    "epsilon-greedy": Case(lambda n: emprune.methods.EpsilonGreedy()),
+    "epsilon-greedy, replanned": Case(lambda n: emprune.methods.EpsilonGreedy(epsilon=0.3, replan_every=1)),
+    "ucb": Case(lambda n: emprune.methods.UCB()),
+    "ucb, replanned": Case(lambda n: emprune.methods.UCB(replan_every=1)),
     "infobatch": Case(lambda n: emprune.InfoBatch()),
     "infobatch, half kept": Case(lambda n: emprune.InfoBatch(delta=1), keep=0.6),
     "infobatch, normalised": Case(lambda n: emprune.InfoBatch(normalize=True)),
@@ -49,14 +51,14 @@ class TestEveryMethod(MethodContract):
 
 
 def test_the_table_holds_every_registered_method() -> None:
-    assert {case.make(2).name for case in CASES.values()} == set(emprune.method_names())
+    assert {case.make(2).name for case in CASES.values()} == set(emprune.methods.method_names())
 
 
 @dataclass(frozen=True)
 class Watching(emprune.InfoBatch):
     progress: list[float] = field(default_factory=list)
 
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         self.progress.append(context.progress)
         return super().select(context)
 
@@ -78,7 +80,7 @@ def test_progress_is_of_the_epochs_where_the_method_decides_the_cost() -> None:
 
 def test_a_static_subset_does_not_follow_its_ranking() -> None:
     ranking = torch.arange(10.0)
-    pruner = emprune.DataPruner(emprune.StaticSubset(ranking), num_samples=10, num_epochs=2, keep=0.3)
+    pruner = emprune.DataPruner(emprune.methods.StaticSubset(ranking), num_samples=10, num_epochs=2, keep=0.3)
     first = set(pruner.begin_epoch(0).index.tolist())
     ranking.neg_()
     assert set(pruner.begin_epoch(1).index.tolist()) == first == {7, 8, 9}
@@ -86,14 +88,16 @@ def test_a_static_subset_does_not_follow_its_ranking() -> None:
 
 def test_a_static_subset_keeps_a_rankings_precision() -> None:
     ranking = 1 + 1e-9 * torch.arange(1000, dtype=torch.float64)
-    pruner = emprune.DataPruner(emprune.StaticSubset(ranking), num_samples=1000, num_epochs=2, keep=0.1)
+    pruner = emprune.DataPruner(emprune.methods.StaticSubset(ranking), num_samples=1000, num_epochs=2, keep=0.1)
     assert set(pruner.begin_epoch(0).index.tolist()) == set(range(900, 1000))
 
 
 @pytest.mark.parametrize("loss", [3e19, 3e38])
 @pytest.mark.parametrize("alpha", [0.2, 0.8, 1.0])
 def test_ucb_survives_a_loss_whose_square_is_beyond_float32(loss: float, alpha: float) -> None:
-    pruner = emprune.DataPruner(emprune.UCB(alpha=alpha, replan_every=1), num_samples=4, num_epochs=6, keep=0.75)
+    pruner = emprune.DataPruner(
+        emprune.methods.UCB(alpha=alpha, replan_every=1), num_samples=4, num_epochs=6, keep=0.75
+    )
     for epoch in range(6):
         index = pruner.begin_epoch(epoch).index
         pruner.observe(index, torch.where(index == 2, loss if epoch == 3 else 1.0, 1.0))

@@ -30,7 +30,9 @@ def test_it_is_an_error_at_the_next_fold_and_leaves_the_state_untouched(bad: flo
     pruner, (first, *_) = spoiled("error", bad)
     before = through_disk(pruner.state_dict())
     for fold in (pruner.sync, lambda: pruner.begin_epoch(3), pruner.sync):
-        with pytest.raises(emprune.ObservationError, match=rf"1 samples of epoch 2 .* \(dataset positions {first}\)"):
+        with pytest.raises(
+            emprune.errors.ObservationError, match=rf"1 samples of epoch 2 .* \(dataset positions {first}\)"
+        ):
             fold()
         assert pruner.epoch == 2
         assert_same_state(pruner.state_dict(), before)
@@ -70,7 +72,7 @@ def test_skip_keeps_what_was_remembered_and_counts_the_visit(bad: float) -> None
 
 @pytest.mark.parametrize("bad", BAD)
 def test_revisit_forgets_the_sample_so_that_it_comes_first(bad: float) -> None:
-    pruner, (first, *_) = spoiled("revisit", bad, emprune.UCB(replan_every=1))
+    pruner, (first, *_) = spoiled("revisit", bad, emprune.methods.UCB(replan_every=1))
     plan = pruner.begin_epoch(3)
     assert first in chosen(plan)
     assert int(pruner.stats.seen.count_nonzero()) == 9
@@ -184,7 +186,7 @@ def test_the_message_names_a_few_of_many() -> None:
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.full((50,), nan))
     with pytest.raises(
-        emprune.ObservationError, match=r"50 samples of epoch 0 .* \(dataset positions (\d+, ){5}\.\.\.\)"
+        emprune.errors.ObservationError, match=r"50 samples of epoch 0 .* \(dataset positions (\d+, ){5}\.\.\.\)"
     ):
         pruner.sync()
 
@@ -193,7 +195,7 @@ def test_a_loss_too_large_for_float32_is_not_finite() -> None:
     pruner = make_pruner()
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.full((5,), 1e300, dtype=torch.float64))
-    with pytest.raises(emprune.ObservationError, match="NaN or infinite"):
+    with pytest.raises(emprune.errors.ObservationError, match="NaN or infinite"):
         pruner.sync()
 
 
@@ -204,10 +206,10 @@ def test_other_policies_are_refused() -> None:
         make_pruner(nonfinite="drop")
 
 
-@pytest.mark.parametrize("method", [emprune.Random(), emprune.StaticRandom(), emprune.Full()])
+@pytest.mark.parametrize("method", [emprune.Random(), emprune.methods.StaticRandom(), emprune.Full()])
 def test_methods_that_do_not_score_look_too(method: emprune.Method) -> None:
     pruner = make_pruner(method, keep=1 if isinstance(method, emprune.Full) else 0.5)
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.full((len(index),), nan))
-    with pytest.raises(emprune.ObservationError, match="NaN or infinite"):
+    with pytest.raises(emprune.errors.ObservationError, match="NaN or infinite"):
         pruner.begin_epoch(1)

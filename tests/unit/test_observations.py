@@ -69,7 +69,7 @@ def test_half_precision_logits_and_losses_plan_without_complaint(dtype: torch.dt
     losses = F.cross_entropy(logits.float(), torch.zeros(5).long(), reduction="none").to(dtype)
     pruner.reduce(index, losses, logits)
     pruner.sync()
-    scores = losses.float() + 3 * emprune.prediction_entropy(logits)
+    scores = losses.float() + 3 * emprune.memory.prediction_entropy(logits)
     assert pruner.method.score(pruner.stats)[index].allclose(scores)
 
 
@@ -254,7 +254,7 @@ def test_indices_on_a_device_are_checked_when_they_are_folded(
     pruner.observe(wrong, torch.ones(2))
     before = pruner.stats.state_dict()
     for fold in (pruner.sync, lambda: pruner.begin_epoch(1)):
-        with pytest.raises(emprune.ObservationError, match=message):
+        with pytest.raises(emprune.errors.ObservationError, match=message):
             fold()
     assert_same_state(pruner.stats.state_dict(), before)
     assert pruner.epoch == 0
@@ -263,7 +263,7 @@ def test_indices_on_a_device_are_checked_when_they_are_folded(
 @pytest.mark.parametrize("memory", [0.5, None])
 def test_a_memory_term_must_be_a_tensor(memory: Any) -> None:
     pruner, index = begun(emprune.EMP(memory=lambda outputs: memory))
-    with pytest.raises(emprune.ObservationError, match=rf"'memory' must be a \(B,\) tensor: got {memory}"):
+    with pytest.raises(emprune.errors.ObservationError, match=rf"'memory' must be a \(B,\) tensor: got {memory}"):
         pruner.observe(index[:2], LOSSES[:2], LOSSES[:2])
 
 
@@ -275,6 +275,8 @@ def test_a_method_must_measure_the_same_in_every_batch() -> None:
     pruner, index = begun(Moody())
     pruner.observe(index[:2], LOSSES[:2], "memory")
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.ObservationError, match="Every batch must be measured in the same quantities: got"):
+    with pytest.raises(
+        emprune.errors.ObservationError, match="Every batch must be measured in the same quantities: got"
+    ):
         pruner.observe(index[2:], LOSSES[2:5], "margin")
     assert_same_state(pruner.state_dict(), before)

@@ -21,15 +21,15 @@ class StaleFirst(emprune.Method):
     patience: float = 1.0
     name: ClassVar[str] = "stale-first"
 
-    def score(self, stats: emprune.SampleStats) -> Tensor:
+    def score(self, stats: emprune.methods.SampleStats) -> Tensor:
         """Return the loss, raised by its age."""
         age = stats["last_visit"].max() - stats["last_visit"]
         return stats["loss"] * (1 + self.patience * age)
 
-    def select(self, context: emprune.SelectionContext) -> emprune.Selection:
+    def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         """Choose the top k."""
         generator = context.generator("ties", context.epoch)
-        return emprune.Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))
+        return emprune.methods.Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))
 
 
 class TestStaleFirst(MethodContract):
@@ -39,15 +39,15 @@ class TestStaleFirst(MethodContract):
 
 @pytest.fixture
 def registered() -> Iterator[type[StaleFirst]]:
-    yield emprune.register_method(StaleFirst)
+    yield emprune.methods.register_method(StaleFirst)
     del registry._METHODS["stale-first"]
 
 
 def test_a_registered_method_is_made_by_name(registered: type[StaleFirst]) -> None:
     assert registered is StaleFirst  # so that it serves as a decorator
-    assert emprune.method_class("stale-first") is StaleFirst
-    assert emprune.method_names()[-1] == "stale-first"
-    assert emprune.make_method("stale-first", patience=2) == StaleFirst(patience=2)
+    assert emprune.methods.method_class("stale-first") is StaleFirst
+    assert emprune.methods.method_names()[-1] == "stale-first"
+    assert emprune.methods.make_method("stale-first", patience=2) == StaleFirst(patience=2)
 
 
 def test_it_does_what_it_says() -> None:

@@ -15,7 +15,9 @@ def test_positions_beyond_2_to_the_24_stay_exact() -> None:
     hard = [BEYOND - 1, BEYOND - 2, BEYOND - 3, 2**24 + 1, 2**24 - 1]
     ranking = torch.zeros(BEYOND)
     ranking[hard] = 1.0
-    pruner = emprune.DataPruner(emprune.StaticSubset(ranking), num_samples=BEYOND, num_epochs=1, keep=5 / BEYOND)
+    pruner = emprune.DataPruner(
+        emprune.methods.StaticSubset(ranking), num_samples=BEYOND, num_epochs=1, keep=5 / BEYOND
+    )
     index = pruner.begin_epoch(0).index
     assert index.dtype == torch.int64
     assert sorted(index.tolist()) == sorted(hard)

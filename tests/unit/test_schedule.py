@@ -10,23 +10,23 @@ import emprune
 from tests.unit.support import inf, make_pruner, nan, observe
 
 
-def fractions(**changes: Any) -> emprune.Schedule:
+def fractions(**changes: Any) -> emprune.schedule.Schedule:
     settings = {
         "num_samples": 1000, "num_epochs": 20, "keep": 0.3, "warmup_fraction": 0.0, "tail_fraction": None,
         "default_tail_epochs": lambda num_epochs, keep: 0,
     }  # fmt: skip
-    return emprune.Schedule.from_fractions(**{**settings, **changes})
+    return emprune.schedule.Schedule.from_fractions(**{**settings, **changes})
 
 
 def test_sizes_are_carried_forward() -> None:
-    schedule = emprune.Schedule(num_samples=1000, num_epochs=4, keep=0.3)
+    schedule = emprune.schedule.Schedule(num_samples=1000, num_epochs=4, keep=0.3)
     assert schedule.num_kept_per_epoch() == [300, 300, 300, 300]
     assert schedule.num_kept_per_epoch(multiple_of=128) == [256, 384, 256, 256]
     assert sum(schedule.num_kept_per_epoch(multiple_of=128)) == 1152  # 48 off, less than half a quantum
 
 
 def test_full_epochs_are_paid_for_by_the_pruned_ones() -> None:
-    schedule = emprune.Schedule(num_samples=100, num_epochs=10, keep=0.5, warmup_epochs=1, tail_epochs=2)
+    schedule = emprune.schedule.Schedule(num_samples=100, num_epochs=10, keep=0.5, warmup_epochs=1, tail_epochs=2)
     sizes = schedule.num_kept_per_epoch()
     assert sizes[0] == sizes[8] == sizes[9] == 100
     assert sum(sizes) == 500
@@ -35,7 +35,7 @@ def test_full_epochs_are_paid_for_by_the_pruned_ones() -> None:
 
 
 def test_the_few_left_out_of_full_epochs_are_paid_for_too() -> None:
-    schedule = emprune.Schedule(num_samples=103, num_epochs=10, keep=0.5, tail_epochs=2)
+    schedule = emprune.schedule.Schedule(num_samples=103, num_epochs=10, keep=0.5, tail_epochs=2)
     sizes = schedule.num_kept_per_epoch(multiple_of=4, world_size=4)
     assert sizes[8:] == [100, 100]
     assert abs(sum(sizes) - 515) <= 4
@@ -43,24 +43,24 @@ def test_the_few_left_out_of_full_epochs_are_paid_for_too() -> None:
 
 @pytest.mark.parametrize("multiple_of", [1, 8, 64])
 def test_everything_at_keep_1(multiple_of: int) -> None:
-    schedule = emprune.Schedule(num_samples=100, num_epochs=3, keep=1)
+    schedule = emprune.schedule.Schedule(num_samples=100, num_epochs=3, keep=1)
     assert schedule.num_kept_per_epoch(multiple_of=multiple_of) == [100, 100, 100]
     assert all(schedule.is_full(epoch) for epoch in range(3))
 
 
 def test_ranks_get_equally_many_and_nothing_twice() -> None:
-    schedule = emprune.Schedule(num_samples=103, num_epochs=3, keep=1)
+    schedule = emprune.schedule.Schedule(num_samples=103, num_epochs=3, keep=1)
     assert schedule.num_kept_per_epoch(multiple_of=32, world_size=4) == [100, 100, 100]
     assert schedule.num_kept_per_epoch(multiple_of=32, world_size=4, drop_last=True) == [96, 96, 96]
 
 
 def test_epochs_smaller_than_the_quantum_are_multiples_of_the_ranks() -> None:
-    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=0.3)
+    schedule = emprune.schedule.Schedule(num_samples=100, num_epochs=4, keep=0.3)
     assert schedule.num_kept_per_epoch(multiple_of=64, world_size=4) == [32, 28, 32, 28]
 
 
 def test_what_was_spent_counts_not_what_was_planned() -> None:
-    schedule = emprune.Schedule(num_samples=1000, num_epochs=4, keep=0.3)
+    schedule = emprune.schedule.Schedule(num_samples=1000, num_epochs=4, keep=0.3)
     assert schedule.num_kept(2, spent=600) == 300
     assert schedule.num_kept(2, spent=640) == 260
     assert schedule.num_kept(2, spent=560) == 340
@@ -106,7 +106,7 @@ def test_infobatchs_own_tail_is_an_eighth_of_the_epochs_or_half_of_the_budget(
 def test_all_weights_are_1_through_the_whole_tail(method: emprune.InfoBatch, num_epochs: int, tail_epochs: int) -> None:
     keep = None if method.prune_ratio else 0.6
     pruner = emprune.DataPruner(method, num_samples=8, num_epochs=num_epochs, keep=keep)
-    losses = emprune.SampleStats(8, ())["loss"].nan_to_num().add(1).cumsum(0)
+    losses = emprune.methods.SampleStats(8, ())["loss"].nan_to_num().add(1).cumsum(0)
     pruned_weights = set()
     for epoch in range(num_epochs):
         plan = pruner.begin_epoch(epoch)
@@ -122,7 +122,7 @@ def test_all_weights_are_1_through_the_whole_tail(method: emprune.InfoBatch, num
 @pytest.mark.parametrize("keep", [0, -0.1, 1.0001, 30, nan, inf, "0.3", True])
 def test_keep_is_a_fraction(keep: Any) -> None:
     with pytest.raises(emprune.ConfigError, match=r"`keep` must be in \(0, 1\].*: got keep=.*keep=0\.3"):
-        emprune.Schedule(num_samples=10, num_epochs=10, keep=keep)
+        emprune.schedule.Schedule(num_samples=10, num_epochs=10, keep=keep)
 
 
 @pytest.mark.parametrize("name", ["num_samples", "num_epochs"])
@@ -130,7 +130,7 @@ def test_keep_is_a_fraction(keep: Any) -> None:
 def test_counts_are_positive_integers(name: str, value: Any) -> None:
     settings: dict[str, Any] = {"num_samples": 10, "num_epochs": 10, "keep": 0.5, name: value}
     with pytest.raises(emprune.ConfigError, match=f"`{name}` must be an integer of at least 1.*got {name}="):
-        emprune.Schedule(**settings)
+        emprune.schedule.Schedule(**settings)
 
 
 @pytest.mark.parametrize("name", ["warmup_epochs", "tail_epochs"])
@@ -138,7 +138,7 @@ def test_counts_are_positive_integers(name: str, value: Any) -> None:
 def test_full_epochs_are_counted(name: str, value: Any) -> None:
     settings: dict[str, Any] = {"num_samples": 10, "num_epochs": 10, "keep": 0.5, name: value}
     with pytest.raises(emprune.ConfigError, match=f"`{name}` must be an integer of at least 0: got {name}="):
-        emprune.Schedule(**settings)
+        emprune.schedule.Schedule(**settings)
 
 
 @pytest.mark.parametrize("name", ["warmup_fraction", "tail_fraction"])
@@ -165,8 +165,10 @@ def test_a_share_too_small_for_an_epoch_is_refused_with_one_that_is_not() -> Non
 def test_too_many_full_epochs_are_refused_with_how_many_fit(
     num_samples: int, num_epochs: int, keep: float, full: int
 ) -> None:
-    def schedule(tail_epochs: int) -> emprune.Schedule:
-        return emprune.Schedule(num_samples=num_samples, num_epochs=num_epochs, keep=keep, tail_epochs=tail_epochs)
+    def schedule(tail_epochs: int) -> emprune.schedule.Schedule:
+        return emprune.schedule.Schedule(
+            num_samples=num_samples, num_epochs=num_epochs, keep=keep, tail_epochs=tail_epochs
+        )
 
     with pytest.raises(emprune.ConfigError, match="At this keep at most") as caught:
         schedule(full)
@@ -180,29 +182,29 @@ def test_too_many_full_epochs_are_refused_with_how_many_fit(
 
 def test_more_full_epochs_than_epochs() -> None:
     with pytest.raises(emprune.ConfigError, match=r"warm-up \(3 epochs\) and the tail \(2 epochs\) are longer"):
-        emprune.Schedule(num_samples=10, num_epochs=4, keep=0.9, warmup_epochs=3, tail_epochs=2)
+        emprune.schedule.Schedule(num_samples=10, num_epochs=4, keep=0.9, warmup_epochs=3, tail_epochs=2)
 
 
 def test_less_than_a_sample_per_epoch_is_refused_with_what_would_do() -> None:
     with pytest.raises(emprune.ConfigError, match="raise `keep` to 1/30 or more"):
-        emprune.Schedule(num_samples=30, num_epochs=100, keep=0.03)
-    assert emprune.Schedule(num_samples=30, num_epochs=100, keep=1 / 30).num_kept_per_epoch() == [1] * 100
+        emprune.schedule.Schedule(num_samples=30, num_epochs=100, keep=0.03)
+    assert emprune.schedule.Schedule(num_samples=30, num_epochs=100, keep=1 / 30).num_kept_per_epoch() == [1] * 100
 
 
 def test_less_than_a_batch_per_epoch_is_refused_where_no_batch_may_be_short() -> None:
-    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=0.3)
+    schedule = emprune.schedule.Schedule(num_samples=100, num_epochs=4, keep=0.3)
     with pytest.raises(emprune.ConfigError, match="Each must visit at least 64; lower the batch size or raise `keep`"):
         schedule.num_kept_per_epoch(multiple_of=64, drop_last=True)
 
 
 def test_a_quantum_larger_than_the_data_is_refused() -> None:
-    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=0.3)
+    schedule = emprune.schedule.Schedule(num_samples=100, num_epochs=4, keep=0.3)
     with pytest.raises(emprune.ConfigError, match="The dataset has 100 samples, fewer than the 128"):
         schedule.num_kept_per_epoch(multiple_of=128, drop_last=True)
 
 
 def test_a_keep_that_dropped_batches_cannot_reach_is_refused_with_one_they_can() -> None:
-    schedule = emprune.Schedule(num_samples=1000, num_epochs=20, keep=0.95)
+    schedule = emprune.schedule.Schedule(num_samples=1000, num_epochs=20, keep=0.95)
     with pytest.raises(emprune.ConfigError) as caught:
         schedule.num_kept_per_epoch(multiple_of=128, drop_last=True)
     assert str(caught.value) == (
@@ -215,14 +217,14 @@ def test_a_keep_that_dropped_batches_cannot_reach_is_refused_with_one_they_can()
 
 
 def test_so_is_one_of_a_run_that_is_all_warm_up_and_tail() -> None:
-    schedule = emprune.Schedule(num_samples=1000, num_epochs=3, keep=0.9999, warmup_epochs=1, tail_epochs=2)
+    schedule = emprune.schedule.Schedule(num_samples=1000, num_epochs=3, keep=0.9999, warmup_epochs=1, tail_epochs=2)
     with pytest.raises(emprune.ConfigError, match="cannot be met: a full epoch delivers 768 of the 1000"):
         schedule.num_kept_per_epoch(multiple_of=384, drop_last=True)
     assert schedule.num_kept_per_epoch(multiple_of=384) == [1000] * 3
 
 
 def test_a_cost_that_follows_from_the_losses_has_no_sizes() -> None:
-    schedule = emprune.Schedule(num_samples=100, num_epochs=4, keep=None, tail_epochs=1)
+    schedule = emprune.schedule.Schedule(num_samples=100, num_epochs=4, keep=None, tail_epochs=1)
     assert schedule.budget is None
     assert schedule.num_kept(0, spent=0) is None
     assert schedule.num_kept(3, spent=200) == 100
@@ -235,5 +237,7 @@ def test_a_cost_that_follows_from_the_losses_has_no_sizes() -> None:
 @pytest.mark.parametrize("keep", [0.1, 0.3, 0.7, 0.29, 1 / 3, 0.999])
 @pytest.mark.parametrize("num_samples", [50_000, 1_281_167, 100_000_000])
 def test_real_sizes_stay_on_budget(keep: float, num_samples: int) -> None:
-    sizes = emprune.Schedule(num_samples=num_samples, num_epochs=200, keep=keep).num_kept_per_epoch(multiple_of=1024)
+    sizes = emprune.schedule.Schedule(num_samples=num_samples, num_epochs=200, keep=keep).num_kept_per_epoch(
+        multiple_of=1024
+    )
     assert abs(math.fsum(sizes) - keep * num_samples * 200) <= 1024

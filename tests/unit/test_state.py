@@ -138,7 +138,7 @@ def test_loading_asks_for_observations_only_where_the_saved_epoch_had_none() -> 
     silent.begin_epoch(0)
     resumed = pruner_of()
     resumed.load_state_dict(through_disk(silent.state_dict()))
-    with pytest.raises(emprune.EpochError, match="saw no observation in the whole of epoch 0"):
+    with pytest.raises(emprune.errors.EpochError, match="saw no observation in the whole of epoch 0"):
         resumed.begin_epoch(1)
 
 
@@ -178,7 +178,7 @@ def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message
     pruner = pruner_of()
     run_epochs(pruner, TASK, multiple_of=1, stop=2)
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.StateError) as caught:
+    with pytest.raises(emprune.errors.StateError) as caught:
         pruner.load_state_dict(change(saved()))
     assert message in str(caught.value)
     assert_same_state(pruner.state_dict(), before)
@@ -237,7 +237,7 @@ def test_a_state_of_another_run_is_refused(state: Callable[[], State], message: 
     pruner.begin_epoch(2)
     train_epoch(pruner, TASK, stop=8)
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.StateError) as caught:
+    with pytest.raises(emprune.errors.StateError) as caught:
         pruner.load_state_dict(state())
     assert str(caught.value).startswith(message)
     assert_same_state(pruner.state_dict(), before)
@@ -245,14 +245,14 @@ def test_a_state_of_another_run_is_refused(state: Callable[[], State], message: 
 
 def test_a_ranking_is_told_apart_from_another() -> None:
     ranking = torch.rand(40, generator=torch.Generator().manual_seed(0))
-    state = saved(emprune.StaticSubset(ranking))
-    pruner_of(emprune.StaticSubset(ranking.clone())).load_state_dict(state)
-    with pytest.raises(emprune.StateError, match="`options` is {'ranking': '.*'}, this pruner's is {'ranking'"):
-        pruner_of(emprune.StaticSubset(ranking.flip(0))).load_state_dict(state)
+    state = saved(emprune.methods.StaticSubset(ranking))
+    pruner_of(emprune.methods.StaticSubset(ranking.clone())).load_state_dict(state)
+    with pytest.raises(emprune.errors.StateError, match="`options` is {'ranking': '.*'}, this pruner's is {'ranking'"):
+        pruner_of(emprune.methods.StaticSubset(ranking.flip(0))).load_state_dict(state)
 
 
 def test_a_memory_term_by_name_or_as_a_function_is_the_same_run() -> None:
-    state = saved(emprune.EMP(beta=2.0, memory=emprune.prediction_entropy))
+    state = saved(emprune.EMP(beta=2.0, memory=emprune.memory.prediction_entropy))
     pruner_of(emprune.EMP(beta=2.0, memory="prediction_entropy")).load_state_dict(state)
 
 

@@ -14,7 +14,7 @@ from emprune.testing import assert_same_state, through_disk
 
 
 def test_every_method_remembers_visits_last_visit_and_loss() -> None:
-    stats = emprune.SampleStats(3, ())
+    stats = emprune.methods.SampleStats(3, ())
     assert [column.name for column in stats.columns] == ["visits", "last_visit", "loss"]
     assert stats["visits"].tolist() == [0, 0, 0]
     assert stats["last_visit"].tolist() == [-1, -1, -1]
@@ -24,7 +24,7 @@ def test_every_method_remembers_visits_last_visit_and_loss() -> None:
 
 
 def test_own_columns_start_at_their_initial_value() -> None:
-    stats = emprune.SampleStats(2, (emprune.Column("half", "a half", torch.float64, 0.5),))
+    stats = emprune.methods.SampleStats(2, (emprune.methods.Column("half", "a half", torch.float64, 0.5),))
     assert stats["half"].tolist() == [0.5, 0.5]
     assert stats["half"].dtype == torch.float64
     assert stats.bytes_per_sample == 20
@@ -34,18 +34,18 @@ def test_own_columns_start_at_their_initial_value() -> None:
 
 def test_an_unknown_column_lists_what_exists() -> None:
     with pytest.raises(KeyError, match="No column 'half'; there are visits, last_visit, loss"):
-        emprune.SampleStats(2, ())["half"]
+        emprune.methods.SampleStats(2, ())["half"]
 
 
 @pytest.mark.parametrize("name", ["loss", "visits", "twice"])
 def test_names_must_differ(name: str) -> None:
-    columns = (emprune.Column(name, "once"), emprune.Column("twice", "again"))
+    columns = (emprune.methods.Column(name, "once"), emprune.methods.Column("twice", "again"))
     with pytest.raises(emprune.ConfigError, match="Column names must be unique"):
-        emprune.SampleStats(2, columns)
+        emprune.methods.SampleStats(2, columns)
 
 
 def test_a_fold_touches_only_what_was_observed() -> None:
-    stats = emprune.SampleStats(4, (emprune.Column("sum", "of all losses"),))
+    stats = emprune.methods.SampleStats(4, (emprune.methods.Column("sum", "of all losses"),))
 
     def add(old, new, first):  # type: ignore[no-untyped-def]
         return {"sum": old["sum"] + new["loss"]}
@@ -60,7 +60,7 @@ def test_a_fold_touches_only_what_was_observed() -> None:
 
 
 def test_a_fold_learns_which_samples_are_new() -> None:
-    stats = emprune.SampleStats(3, (emprune.Column("new", "was it the first visit"),))
+    stats = emprune.methods.SampleStats(3, (emprune.methods.Column("new", "was it the first visit"),))
     fold = lambda old, new, first: {"new": first.float()}  # noqa: E731
     stats.fold(0, torch.tensor([1]), {"loss": torch.ones(1)}, fold)
     stats.fold(1, torch.tensor([0, 1]), {"loss": torch.ones(2)}, fold)
@@ -71,14 +71,14 @@ def test_a_fold_learns_which_samples_are_new() -> None:
 
 
 def test_two_folds_in_one_epoch_are_one_visit() -> None:
-    stats = emprune.SampleStats(2, ())
+    stats = emprune.methods.SampleStats(2, ())
     for _ in range(2):
         stats.fold(0, torch.tensor([1]), {"loss": torch.ones(1)}, lambda old, new, first: {})
     assert stats["visits"].tolist() == [0, 1]
 
 
 def test_saved_columns_are_copies() -> None:
-    stats = emprune.SampleStats(2, ())
+    stats = emprune.methods.SampleStats(2, ())
     state = stats.state_dict()
     state["visits"] += 1
     assert stats["visits"].tolist() == [0, 0]
@@ -89,7 +89,9 @@ def test_saved_columns_are_copies() -> None:
 
 def test_what_is_remembered_is_what_the_table_says() -> None:
     assert {column.name: column.dtype.itemsize for column in BASE_COLUMNS} == {"visits": 4, "last_visit": 4, "loss": 4}
-    own = {name: [c.name for c in emprune.method_class(name).columns] for name in emprune.method_names()}
+    own = {
+        name: [c.name for c in emprune.methods.method_class(name).columns] for name in emprune.methods.method_names()
+    }
     assert {name: columns for name, columns in own.items() if columns} == {
         "epsilon-greedy": ["mean"],
         "ucb": ["mean", "variance"],
@@ -101,9 +103,9 @@ def test_what_is_remembered_is_what_the_table_says() -> None:
 class CountsMistakes(emprune.Greedy):
     """Remembers whether the last prediction was wrong, and how often it was: measured as a bool and as an integer."""
 
-    columns: ClassVar[tuple[emprune.Column, ...]] = (
-        emprune.Column("wrong", "whether the last prediction was wrong", torch.bool),
-        emprune.Column("mistakes", "wrong predictions so far", torch.int32),
+    columns: ClassVar[tuple[emprune.methods.Column, ...]] = (
+        emprune.methods.Column("wrong", "whether the last prediction was wrong", torch.bool),
+        emprune.methods.Column("mistakes", "wrong predictions so far", torch.int32),
     )
 
     def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
@@ -128,7 +130,7 @@ def test_what_is_measured_may_be_of_any_dtype() -> None:
 
 @dataclass(frozen=True)
 class ForgetsToMeasure(emprune.Greedy):
-    columns: ClassVar[tuple[emprune.Column, ...]] = (emprune.Column("margin", "never measured"),)
+    columns: ClassVar[tuple[emprune.methods.Column, ...]] = (emprune.methods.Column("margin", "never measured"),)
 
 
 @dataclass(frozen=True)

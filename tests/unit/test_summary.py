@@ -11,7 +11,7 @@ LOSSES = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
 
 
 def test_a_fresh_pruner_has_none() -> None:
-    with pytest.raises(emprune.EpochError, match="No epoch has begun"):
+    with pytest.raises(emprune.errors.EpochError, match="No epoch has begun"):
         make_pruner().summary()
 
 
@@ -55,7 +55,9 @@ def test_churn_is_the_share_of_new_samples() -> None:
 def test_overlap_with_greedy() -> None:
     assert _overlap(emprune.Greedy()) == 1
     assert _overlap(emprune.EMP(memory=lambda outputs: -outputs)) == 0
-    assert _overlap(emprune.StaticSubset(torch.tensor([0.0] * 5 + [1, 0, 0, 1, 1]))) == pytest.approx(0.5, abs=0.25)
+    assert _overlap(emprune.methods.StaticSubset(torch.tensor([0.0] * 5 + [1, 0, 0, 1, 1]))) == pytest.approx(
+        0.5, abs=0.25
+    )
 
 
 def _overlap(method: emprune.Method) -> float | None:

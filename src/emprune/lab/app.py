@@ -260,11 +260,11 @@ def methods() -> None:
     table = Table(title="Methods (options as in emp:beta=3:pool=2)")
     for head in ("method", "what it visits", "options and defaults"):
         table.add_column(head)
-    for name in emprune.method_names():
+    for name in emprune.methods.method_names():
         options = [f"{option}={value.default}" for option, value in method_options(name).items()]
         if not usable_as_text(name):
             options = ["only from code"]
-        summary = (emprune.method_class(name).__doc__ or "").strip().splitlines()[0]
+        summary = (emprune.methods.method_class(name).__doc__ or "").strip().splitlines()[0]
         table.add_row(name, summary, "\n".join(options) or "–")
     out.print(table)
 

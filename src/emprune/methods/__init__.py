@@ -1,4 +1,8 @@
-"""The methods, one file each; see `base` for what a method is and `registry` for their names."""
+"""The methods, one file each, and what a method of your own needs.
+
+`Method` is the interface; `Selection`, `SelectionContext`, `Column` and `SampleStats` are what it is given and gives
+back. `make_method` and `register_method` deal in names.
+"""
 
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.methods.emp import EMP
@@ -12,10 +16,12 @@ from emprune.methods.registry import make_method, method_class, method_names, re
 from emprune.methods.static_random import StaticRandom
 from emprune.methods.static_subset import StaticSubset
 from emprune.methods.ucb import UCB
+from emprune.stats import Column, SampleStats
 
 __all__ = [
     "EMP",
     "UCB",
+    "Column",
     "EpsilonGreedy",
     "Full",
     "Greedy",
@@ -23,6 +29,7 @@ __all__ = [
     "Method",
     "Random",
     "RandomPermutation",
+    "SampleStats",
     "Selection",
     "SelectionContext",
     "StaticRandom",

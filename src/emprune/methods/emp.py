@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError
-from emprune.memory import MemoryTerm, memory_name, memory_term, prediction_entropy
+from emprune.errors import ConfigError, EmpruneWarning
+from emprune.memory.prediction import prediction_entropy
+from emprune.memory.terms import MemoryTerm, memory_name, memory_term
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample_mask, top_k
 from emprune.stats import Column, SampleStats
@@ -96,6 +97,7 @@ class EMP(Method):
             warnings.warn(
                 f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
                 f"cannot change the order. Raise beta, or use Greedy.",
+                EmpruneWarning,
                 stacklevel=4,
             )
         return outputs

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError
+from emprune.errors import ConfigError, EmpruneWarning
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample, top_k_mask
 
@@ -73,6 +73,7 @@ class InfoBatch(Method):
             warnings.warn(
                 f"InfoBatch at keep={keep} prefers nothing: its weights are at most {1 / (1 - _MAX_RATIO):.0f}, so "
                 f"that it keeps a uniform part of all samples, as Random does. Raise keep, or use Random.",
+                EmpruneWarning,
                 stacklevel=4,
             )
 

@@ -61,7 +61,7 @@ class Contrastive(Objective):
         On several ranks an image is told from those of all, which is collective.
         """
         features, projections = self.run(network, torch.cat(list(batch)))
-        losses = emprune.nt_xent(*projections.chunk(2), temperature=TEMPERATURE, gather=True)
+        losses = emprune.losses.nt_xent(*projections.chunk(2), temperature=TEMPERATURE, gather=True)
         return Losses(optimised=losses, scored=losses.detach(), outputs=features.detach().chunk(2))
 
     def predict(self, network: Network, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Contrastive(Objective):
         model.eval()
         for x in split.x[: whole * size].split(size):
             _, projections = self.run(model, torch.cat(list(self.transform(generator, x))))
-            losses.append(emprune.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))
+            losses.append(emprune.losses.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))
         model.train()
         return torch.cat(losses).double().mean().item()
 
