@@ -5,34 +5,32 @@ and what one of your own needs), `emprune.losses`, `emprune.memory`, `emprune.se
 `emprune.schedule` and `emprune.summary`.
 """
 
-from emprune import errors as errors
-from emprune import losses as losses
-from emprune import memory as memory
-from emprune import methods as methods
-from emprune import schedule as schedule
-from emprune import selection as selection
-from emprune import summary as summary
-from emprune.data import ArrayLoader, PrunedLoader
-from emprune.errors import ConfigError, EmpruneError, EmpruneWarning
-from emprune.methods import EMP, Full, Greedy, InfoBatch, Method, Random, RandomPermutation
-from emprune.plan import EpochPlan
-from emprune.pruner import DataPruner
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from emprune import errors as errors
+    from emprune import losses as losses
+    from emprune import memory as memory
+    from emprune import methods as methods
+    from emprune import schedule as schedule
+    from emprune import selection as selection
+    from emprune import summary as summary
+    from emprune.api import *  # noqa: F403
 
 __version__ = "0.2.0.dev0"
 
-__all__ = [
-    "EMP",
-    "ArrayLoader",
-    "ConfigError",
-    "DataPruner",
-    "EmpruneError",
-    "EmpruneWarning",
-    "EpochPlan",
-    "Full",
-    "Greedy",
-    "InfoBatch",
-    "Method",
-    "PrunedLoader",
-    "Random",
-    "RandomPermutation",
-]
+
+def __getattr__(name: str) -> typing.Any:
+    """Import the public names and modules when the first of them is asked for; the command's help needs none."""
+    if "__all__" not in globals() and (name == "__all__" or not name.startswith("__")):
+        api = importlib.import_module("emprune.api")
+        globals().update({public: getattr(api, public) for public in api.__all__}, __all__=api.__all__)
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what there is to be asked for."""
+    return sorted({*globals(), *importlib.import_module("emprune.api").__all__})

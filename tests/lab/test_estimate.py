@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from emprune.lab import drivers
-from emprune.lab.command import foresee, seconds_left
+from emprune.lab.command import foresee
 from emprune.lab.compare import make_queue
+from emprune.lab.comparing import seconds_left
 from emprune.lab.config import RunConfig
 from emprune.lab.consoles import literal_console
 from emprune.lab.drivers import num_scored

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from emprune.lab import comparing
 from emprune.lab.compare import Queue
 from emprune.lab.experiment import Experiment
-from emprune.lab.report import command, page
+from emprune.lab.report import page
 from emprune.lab.report.page import write_report
 from emprune.lab.report.provenance import commands, facts
 from emprune.lab.report.records import Found, Run, find_runs
@@ -228,9 +229,9 @@ def test_a_report_that_cannot_be_written_does_not_fail_the_comparison(
 
     console = Console(record=True, quiet=False, width=200)
     monkeypatch.setattr(page, "write_report", full_disk)
-    monkeypatch.setattr(command, "progress", console)
+    monkeypatch.setattr(comparing, "progress", console)
     experiment = Experiment(task="digits", methods=["emp"], seeds=[0])
-    command.report_comparison(experiment, Queue([], []), out_dir=tmp_path, data_dir=None)
+    comparing.report_comparison(experiment, Queue([], []), out_dir=tmp_path, data_dir=None)
     assert "The report could not be written: [Errno 28] No space left on device" in console.export_text()
 
 

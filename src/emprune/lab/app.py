@@ -1,41 +1,25 @@
 """The `emprune` command in full: run, compare, report, estimate, analyze, data, methods, tasks."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 import emprune
-from emprune.errors import ConfigError
-from emprune.lab.analyses.command import analyze
-from emprune.lab.command import (
-    failures_reported,
-    foresee,
-    prepared_queue,
-    refuse_torchrun,
-    run_once,
-    seconds_left,
-    taken_over,
-    warn_of_precisions,
-    watch_comparison,
-    what_is_left,
+from emprune.lab.analyze import analyze
+from emprune.lab.options import (
+    DEFAULT_BASELINE,
+    DEFAULT_METHODS,
+    DEFAULT_SEEDS,
+    DataDir,
+    path_option,
+    takes_settings,
 )
-from emprune.lab.config import RunConfig
-from emprune.lab.consoles import out, progress
-from emprune.lab.data import find_data_set
-from emprune.lab.experiment import DEFAULT_BASELINE, DEFAULT_SEEDS, Experiment, parse_seeds
-from emprune.lab.options import DataDir, refuse_settings, takes_settings
-from emprune.lab.report.command import report, report_comparison
-from emprune.lab.specs import method_options, usable_as_text
-from emprune.lab.tables import comparison_table, forecast_table, long_duration, queue_table, run_table
-from emprune.lab.tasks import TASKS, Recipe, get_task
-from emprune.lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
-from emprune.lab.tasks.text.glue import TASKS as GLUE_TASKS
+from emprune.lab.report.command import report
 
 __all__ = ["app"]
+
+# What a command does is imported when it is called: torch and plotly take seconds, which no --help needs.
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,7 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-DEFAULT_METHODS = "full,random,random-permutation,infobatch,ucb,epsilon-greedy,greedy,emp"
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="What to train on; `emprune tasks` lists them.")]
 MethodName = Annotated[str, typer.Option(help="A method, with options as in emp:beta=3:pool=2.")]
@@ -52,7 +35,7 @@ MethodName = Annotated[str, typer.Option(help="A method, with options as in emp:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        out.print(f"emprune {emprune.__version__}", highlight=False)
+        typer.echo(f"emprune {emprune.__version__}")
         raise typer.Exit
 
 
@@ -77,7 +60,7 @@ def command(
 def run(
     task: TaskName,
     settings: dict[str, Any],
-    out_dir: Annotated[Path, typer.Option("--out", help="The run's folder.")],
+    out_dir: Annotated[Path, path_option("--out", help="The run's folder.")],
     method: MethodName = "emp",
     seed: Annotated[int, typer.Option(help="Runs of one seed start from the same weights.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
@@ -107,6 +90,11 @@ def run(
 
     torchrun --nproc-per-node 2 -m emprune run digits --out runs/two
     """
+    from emprune.lab.command import failures_reported, run_once
+    from emprune.lab.config import RunConfig
+    from emprune.lab.consoles import out, progress
+    from emprune.lab.tables import run_table
+
     with failures_reported():
         config = RunConfig.for_task(task, method, seed=seed, threads=threads, **settings)
         result = run_once(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
@@ -122,11 +110,11 @@ def compare(
     ] = None,
     experiment_file: Annotated[
         Path | None,
-        typer.Option("--experiment", help="A TOML file: task, methods, seeds and settings; a list is varied."),
+        path_option("--experiment", help="A TOML file: task, methods, seeds and settings; a list is varied."),
     ] = None,
     out_dir: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--out",
             help="Folder of all the runs, results.json, table.md and report.html.",
             show_default="runs/<task or file>",
@@ -137,7 +125,8 @@ def compare(
         typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.", show_default=DEFAULT_METHODS),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default="5")
+        str | None,
+        typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default=DEFAULT_SEEDS),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="What differences are taken to.", show_default=DEFAULT_BASELINE)
@@ -148,7 +137,7 @@ def compare(
     jobs: Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")] = 2,
     sources: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
+        path_option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the runs and estimate the hours, and start none.")
@@ -167,28 +156,24 @@ def compare(
 
     emprune compare --experiment experiments/cifar10-20k.toml --dry-run
     """
+    from emprune.lab.command import failures_reported
+
     with failures_reported():
-        refuse_torchrun("compare")
-        given = {"methods": methods, "baseline": baseline, "margin": margin}
-        experiment = _experiment(task, experiment_file, seeds, given, settings)
-        where = out_dir or Path("runs") / (experiment_file.stem if experiment_file else get_task(experiment.task).slug)
-        queue = prepared_queue(experiment, out=where, num_jobs=jobs, data_dir=data_dir, console=progress)
-        queue = taken_over(queue, sources or [], out=where, dry_run=dry_run, console=progress)
-        warn_of_precisions(queue, progress)
-        if dry_run:
-            lines = what_is_left(experiment, queue)
-            out.print(queue_table(lines, title=f"{experiment.task}, {where}"))
-            time = long_duration(seconds_left(queue, num_jobs=jobs, data_dir=data_dir))
-            out.print(f"{len(queue.missing)} runs left, about {time} with --jobs {jobs} on this machine.")
-            return
-        result = watch_comparison(experiment, queue, num_jobs=jobs, console=progress)
-        result.write(where)
-        for group in result.groups:
-            title = ", ".join(filter(None, (experiment.task, group.title, str(where))))
-            out.print(comparison_table(group.rows, title=title, margin=experiment.margin))
-            for remark in result.remarks(group):
-                out.print(remark, highlight=False)
-        report_comparison(experiment, queue, out_dir=where, data_dir=data_dir)
+        from emprune.lab.comparing import make_comparison
+
+        given = {"methods": methods, "seeds": seeds, "baseline": baseline, "margin": margin}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        make_comparison(
+            task,
+            experiment_file,
+            chosen,
+            settings,
+            out_dir=out_dir,
+            sources=sources or [],
+            num_jobs=jobs,
+            dry_run=dry_run,
+            data_dir=data_dir,
+        )
 
 
 @app.command()
@@ -206,6 +191,11 @@ def estimate(
 
     emprune estimate cifar10 --keep 0.3 --epochs 200 --model resnet18
     """
+    from emprune.lab.command import failures_reported, foresee, refuse_torchrun
+    from emprune.lab.config import RunConfig
+    from emprune.lab.consoles import out, progress
+    from emprune.lab.tables import forecast_table
+
     with failures_reported():
         refuse_torchrun("estimate")
         config = RunConfig.for_task(task, method, threads=threads, **settings)
@@ -213,25 +203,6 @@ def estimate(
         out.print(forecast_table(config, foreseen))
         for warning in foreseen.warnings():
             out.print(warning, style="yellow")
-
-
-def _experiment(
-    task: str | None, file: Path | None, seeds: str | None, given: dict[str, Any], settings: dict[str, Any]
-) -> Experiment:
-    """Return what is to be compared: the file's experiment, or one made of the options."""
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if file is not None:
-        refuse_settings(
-            {**({} if task is None else {"TASK": task}), **chosen, **settings},
-            because=f"{file} says what is run, but for --seeds.",
-        )
-        experiment = Experiment.read(file)
-        return experiment if seeds is None else dataclasses.replace(experiment, seeds=parse_seeds(seeds))
-    if task is None:
-        raise ConfigError("Name a TASK, or a file with --experiment. `emprune tasks` lists the tasks.")
-    methods = [method for method in chosen.pop("methods", DEFAULT_METHODS).split(",") if method.strip()]
-    numbers = parse_seeds(seeds or DEFAULT_SEEDS)
-    return Experiment(task=task, methods=methods, seeds=numbers, settings=settings, **chosen)
 
 
 app.command()(report)
@@ -244,47 +215,25 @@ def data(
     data_dir: DataDir = None,
 ) -> None:
     """Fetch a task's data, or a model, into the cache and verify it. What is there already is verified, not fetched."""
+    from emprune.lab.command import failures_reported, fetch
+
     with failures_reported():
-        found = find_data_set(name)
-        if found is None:
-            whose = "is a folder of your own" if name.startswith(IMAGE_FOLDER) else "comes with its package"
-            out.print(f"{name} {whose}; there is nothing to fetch.", soft_wrap=True)
-            return
-        folder = found.ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
-        out.print(f"{name} is in {folder}, verified.", soft_wrap=True)
+        fetch(name, data_dir)
 
 
 @app.command()
 def methods() -> None:
     """Explain the methods and their options."""
-    table = Table(title="Methods (options as in emp:beta=3:pool=2)")
-    for head in ("method", "what it visits", "options and defaults"):
-        table.add_column(head)
-    for name in emprune.methods.method_names():
-        options = [f"{option}={value.default}" for option, value in method_options(name).items()]
-        if not usable_as_text(name):
-            options = ["only from code"]
-        summary = (emprune.methods.method_class(name).__doc__ or "").strip().splitlines()[0]
-        table.add_row(name, summary, "\n".join(options) or "–")
-    out.print(table)
+    from emprune.lab.consoles import out
+    from emprune.lab.overview import methods_table
+
+    out.print(methods_table())
 
 
 @app.command()
 def tasks() -> None:
     """Explain the tasks and what they are trained with by default."""
-    table = Table(title="Tasks")
-    for head in ("task", "data", "model", "epochs", "batch size", "peak learning rate"):
-        table.add_column(head)
-    for task in TASKS.values():
-        recipe = task.recipe
-        table.add_row(task.name, task.description, *_recipe_cells(recipe))
-        for name, other in task.recipes.items():
-            table.add_row("", Text(f"--recipe {name}", style="dim"), *_recipe_cells(other))
-    glue_tasks = f"a task of GLUE: {', '.join(GLUE_TASKS)}"
-    table.add_row("glue:TASK", glue_tasks, *_recipe_cells(get_task("glue:cola").recipe))
-    table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]", *[""] * 4)
-    out.print(table)
+    from emprune.lab.consoles import out
+    from emprune.lab.overview import tasks_table
 
-
-def _recipe_cells(recipe: Recipe) -> list[str]:
-    return [recipe.model, str(recipe.epochs), str(recipe.batch_size), f"{recipe.max_lr:g} ({recipe.optimizer})"]
+    out.print(tasks_table())

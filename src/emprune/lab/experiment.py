@@ -11,13 +11,12 @@ from typing import Any, Self
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import unknown_name
+from emprune.lab.options import DEFAULT_BASELINE, DEFAULT_SEEDS
 from emprune.lab.specs import MethodSpec
 from emprune.lab.tasks import get_task
 
 __all__ = ["DEFAULT_BASELINE", "DEFAULT_SEEDS", "Experiment", "Variant", "parse_seeds"]
 
-DEFAULT_BASELINE = "random-permutation"
-DEFAULT_SEEDS = "5"
 KEYS = {"title", "task", "methods", "seeds", "baseline", "margin", "settings"}
 
 

@@ -1,4 +1,4 @@
-"""Writing files that appear whole or not at all."""
+"""Files: paths as users write them, and writing that leaves a file whole or not at all."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,7 +6,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["named", "write_whole"]
+from emprune.errors import ConfigError
+
+__all__ = ["home_expanded", "named", "write_whole"]
+
+
+def home_expanded(text: str) -> Path:
+    """Return the path that a user wrote, with ~ as the home folder.
+
+    Raises:
+        ConfigError: If it is empty, or ~ names nobody's home folder.
+
+    Example:
+        >>> home_expanded("runs/emp").as_posix()
+        'runs/emp'
+    """
+    if not text:
+        raise ConfigError("A path must not be empty: got ''. Use . for the current folder.")
+    if "\0" in text:
+        raise ConfigError(f"A path must not contain a null byte: got {text!r}.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"A path must begin with a folder that exists: got {text!r} ({error}).") from error
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:

@@ -10,14 +10,46 @@ from typing import Annotated, Any, get_args
 import typer
 
 from emprune.errors import ConfigError
+from emprune.lab.files import home_expanded
 
-__all__ = ["DataDir", "refuse_settings", "takes_settings"]
+__all__ = [
+    "DEFAULT_BASELINE",
+    "DEFAULT_METHODS",
+    "DEFAULT_SEEDS",
+    "DataDir",
+    "path_argument",
+    "path_option",
+    "refuse_settings",
+    "takes_settings",
+]
+
+DEFAULT_METHODS = "full,random,random-permutation,infobatch,ucb,epsilon-greedy,greedy,emp"
+DEFAULT_BASELINE = "random-permutation"
+DEFAULT_SEEDS = "5"
 
 COST, DATA, TRAINING, MACHINE = "Cost", "Data", "Training", "Machine"
 
+
+def _path(text: str) -> Path:
+    try:
+        return home_expanded(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def path_option(*names: str, **options: Any) -> Any:
+    """Return an option that takes a path, in which ~ is the home folder; `options` are typer's."""
+    return typer.Option(*names, parser=_path, metavar="PATH", **options)
+
+
+def path_argument(**options: Any) -> Any:
+    """Return an argument that takes a path likewise."""
+    return typer.Argument(parser=_path, **options)
+
+
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Where data sets are cached.", show_default="the user's cache folder", rich_help_panel=DATA),
+    path_option(help="Where data sets are cached.", show_default="the user's cache folder", rich_help_panel=DATA),
 ]
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from emprune.errors import ConfigError
 from emprune.lab.analyses import ANALYSES
 from emprune.lab.app import app
+from emprune.lab.questions import QUESTIONS
 from tests.lab.analyses.support import SMALL, experiment_of, made
 
 METHODS = {"static-removal": "full", "leave-one-out": "emp"}
@@ -58,7 +59,11 @@ def test_help_says_what_an_analysis_asks_and_what_it_sets() -> None:
     for name, words in {"visits": "0.1", "theorem-1": "0.2", "static-removal": "0.9, 0.7, 0.5, 0.3, 0.1"}.items():
         shown = CliRunner().invoke(app, ["analyze", name, "--help"], terminal_width=200).stdout
         assert f"[default: ({words})]" in shown
-        assert (type(ANALYSES[name]).__doc__ or "").splitlines()[0].split(",")[0] in shown
+        assert QUESTIONS[name].text.splitlines()[0].split(",")[0] in shown
+
+
+def test_each_question_has_its_analysis() -> None:
+    assert list(QUESTIONS) == list(ANALYSES)
 
 
 @pytest.mark.parametrize(

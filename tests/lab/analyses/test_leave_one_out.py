@@ -51,4 +51,4 @@ def test_methods_share_the_samples_that_are_left_out(tmp_path: Path) -> None:
     experiment = experiment_of("leave-one-out", num_runs=2, methods=["random", "emp"], epochs=1)
     one, other = LeaveOneOut().conclude(experiment, runs_of(experiment, tmp_path)).values["methods"].values()
     assert [run["sample"] for run in one["runs"]] == [run["sample"] for run in other["runs"]]
-    assert LeaveOneOut.num_runs == 50
+    assert LeaveOneOut.question.num_runs == 50

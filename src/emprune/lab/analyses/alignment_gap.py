@@ -17,6 +17,7 @@ from torch import Tensor
 
 from emprune.lab.analyses.gap_analysis import GapAnalysis
 from emprune.lab.objectives.base import EVALUATION_BATCH
+from emprune.lab.questions import ALIGNMENT_GAP
 from emprune.lab.session import Session
 from emprune.lab.tasks import Split
 
@@ -27,19 +28,9 @@ VIEWS_SEED = 0
 
 
 class AlignmentGap(GapAnalysis):
-    """How much closer a sample's views lie, in pre-training, with the sample in the training set.
+    """How much closer a sample's views lie, in pre-training, with the sample in the training set."""
 
-    Encoders train on random parts of the data, 70 % unless --subset-fraction
-    says otherwise; the distance is that of features of unit length, of five
-    pairs of views, in units of the range over all samples and methods
-    (SSLMem, Wang et al. 2024).
-
-    [bold]Example[/bold]
-
-    emprune analyze alignment-gap simclr-cifar10 --train-size 5000 --runs 6 --out runs/alignment
-    """
-
-    name = "alignment-gap"
+    question = ALIGNMENT_GAP
     objective = "contrastive"
     quantity = "alignment gap: how much closer a sample's views are with it in the training set than without"
     axis = "alignment gap, −1 to 1"

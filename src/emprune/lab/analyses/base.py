@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from emprune.errors import ConfigError
@@ -15,6 +14,7 @@ from emprune.lab.experiment import Experiment
 from emprune.lab.files import write_whole
 from emprune.lab.pages.drawing import Figure, colours
 from emprune.lab.pages.rendering import render_page
+from emprune.lab.questions import Question
 from emprune.lab.tasks import ImageTask, get_task
 
 __all__ = ["Analysis", "Conclusion", "check_subsets"]
@@ -44,20 +44,24 @@ class Conclusion:
 class Analysis(ABC):
     """A question, answered by the finished runs of an experiment: equal cost, several seeds, paired by seed.
 
-    A new one is a file with a class like this, whose docstring is the help of its command, and a line in the registry.
+    A new one is a file with a class like this, its question with the others, and a line in the registry.
     """
 
-    name: ClassVar[str]
-    """As given on the command line; also the name of its files."""
+    question: ClassVar[Question]
+    """What it asks, and of which runs."""
     objective: ClassVar[str | None] = "classification"
     """What the task must be for; None takes every task, those on texts too."""
-    methods: ClassVar[str] = "full,random-permutation,greedy,emp"
-    """The methods that are run unless others are asked for."""
-    num_runs: ClassVar[int]
-    """The runs of each method, likewise."""
     fewest_runs: ClassVar[int] = 1
-    settings: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """What runs are made with, unless told otherwise, instead of the recipe's; a list is varied."""
+
+    @property
+    def name(self) -> str:
+        """As given on the command line; also the name of its files."""
+        return self.question.name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What runs are made with, unless told otherwise, instead of the recipe's; a list is varied."""
+        return self.question.settings
 
     @abstractmethod
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:

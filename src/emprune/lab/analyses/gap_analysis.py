@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,9 +33,7 @@ class GapAnalysis(Analysis):
     """The same in few words, with its unit, for an axis."""
     by_range: ClassVar[bool] = False
     """Whether differences are divided by their range over all samples and methods."""
-    num_runs = 10
     fewest_runs = 2
-    settings = MappingProxyType({"subset_fraction": 0.7})
 
     @abstractmethod
     def measure(self, session: Session, split: Split) -> Tensor:

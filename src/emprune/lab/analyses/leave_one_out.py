@@ -14,7 +14,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.tables import INTERVALS, Table, cell, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import Figure, Style, add_points, canvas, colours, estimate_rows, transparent
+from emprune.lab.questions import LEAVE_ONE_OUT
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["LeaveOneOut"]
@@ -65,19 +65,9 @@ class Comparison:
 
 
 class LeaveOneOut(Analysis):
-    """The loss of a sample that was left out, and the mean loss of those that were seen.
+    """The loss of a sample that was left out, and the mean loss of those that were seen."""
 
-    The paper's Figure 4: 50 runs, each of which leaves out one random sample.
-
-    [bold]Example[/bold]
-
-    emprune analyze leave-one-out fashion-mnist --train-size 500 --epochs 15 --runs 10 --out runs/one-out
-    """
-
-    name = "leave-one-out"
-    methods = "emp:pool=none"
-    num_runs = 50
-    settings = MappingProxyType({"leave_out": 1})
+    question = LEAVE_ONE_OUT
 
     def check(self, experiment: Experiment) -> None:
         """Refuse runs that leave out more than one sample."""

@@ -22,6 +22,7 @@ from emprune.lab.errors import RunError
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import colours
 from emprune.lab.pages.probe_loss import probe_loss_figure
+from emprune.lab.questions import LOSS_CURVES
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["LossCurves", "probe_losses"]
@@ -35,21 +36,9 @@ READING = (
 
 
 class LossCurves(Analysis):
-    """Training loss by epoch on a fixed random probe of the training set, by method.
+    """Training loss by epoch on a fixed random probe of the training set, by method."""
 
-    The paper's Figure 3: EMP, InfoBatch, and extreme low-frequency learning,
-    which we read as always taking the least visited samples: that is
-    random-permutation. The probe has at most 1,000 samples, the same for all
-    methods of a seed.
-
-    [bold]Example[/bold]
-
-    emprune analyze loss-curves digits --epochs 20 --keep 0.1 --runs 3 --out runs/curves
-    """
-
-    name = "loss-curves"
-    methods = "emp:pool=none,infobatch,random-permutation"
-    num_runs = 5
+    question = LOSS_CURVES
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return the curves."""

@@ -10,6 +10,7 @@ a single sample's estimate is coarse; the distribution, and its mean above all, 
 from torch import Tensor
 
 from emprune.lab.analyses.gap_analysis import GapAnalysis
+from emprune.lab.questions import MEMORIZATION
 from emprune.lab.session import Session
 from emprune.lab.tasks import Split
 
@@ -17,18 +18,9 @@ __all__ = ["Memorization"]
 
 
 class Memorization(GapAnalysis):
-    """How much likelier a sample's class is named with the sample in the training set.
+    """How much likelier a sample's class is named with the sample in the training set."""
 
-    Runs train on random parts of the data, 70 % unless --subset-fraction says
-    otherwise: how often those that had a sample name its class, minus how
-    often the others do (Feldman & Zhang 2020).
-
-    [bold]Example[/bold]
-
-    emprune analyze memorization digits --label-noise 0.1 --runs 8 --out runs/memory
-    """
-
-    name = "memorization"
+    question = MEMORIZATION
     quantity = "memorization: accuracy on a sample with it in the training set, minus without"
     axis = "memorization, −1 to 1"
 

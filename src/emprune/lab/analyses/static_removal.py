@@ -11,7 +11,6 @@ removes 90 % makes a tenth of the steps.
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from emprune.lab.analyses.base import Analysis, Conclusion, check_subsets
@@ -19,6 +18,7 @@ from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.tables import INTERVALS, Table, cell, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import Figure, add_points, canvas, colours
+from emprune.lab.questions import STATIC_REMOVAL
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["StaticRemoval"]
@@ -28,21 +28,9 @@ Losses = dict[float, list[tuple[float, float]]]
 
 
 class StaticRemoval(Analysis):
-    """Mean loss of the removed data against the rate of random static pruning, and of the kept data beside it.
+    """Mean loss of the removed data against the rate of random static pruning, and of the kept data beside it."""
 
-    The paper's Figure 5, five runs each, at rates of 10, 30, 50, 70 and 90 %;
-    --subset-fraction 0.4 is one rate alone, 60 %. Runs train on all that is
-    kept, in every epoch; other --methods prune that again.
-
-    [bold]Example[/bold]
-
-    emprune analyze static-removal digits --epochs 10 --out runs/removal
-    """
-
-    name = "static-removal"
-    methods = "full"
-    num_runs = 5
-    settings = MappingProxyType({"subset_fraction": [0.9, 0.7, 0.5, 0.3, 0.1]})
+    question = STATIC_REMOVAL
 
     def check(self, experiment: Experiment) -> None:
         """Refuse runs that would remove nothing."""

@@ -8,7 +8,6 @@ is told by `stored_information`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from emprune.lab.analyses.stored_information import Terms, coin_entropy
 from emprune.lab.analyses.tables import INTERVALS, Table, cell, plain
 from emprune.lab.experiment import Experiment
 from emprune.lab.pages.drawing import Figure, Styles, add_points, colours, row_canvas
+from emprune.lab.questions import THEOREM_1
 from emprune.lab.statistics import mean_interval
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import load_splits
@@ -39,22 +39,9 @@ RANGE_WIDTH, RANGE_OPACITY = 10, 0.4
 
 
 class Theorem1(Analysis):
-    """The share of the training set that is fitted, and the cap that Theorem 1 puts on it, by method.
+    """The share of the training set that is fitted, and the cap that Theorem 1 puts on it, by method."""
 
-    Whoever stores little of the labels in the weights cannot fit many. What is
-    stored cannot be measured; it is put between what the model betrays and
-    what it was shown, and so is the cap. A fifth of the labels is made wrong
-    (--label-noise), because only then is it known what there is to store;
-    without wrong labels, and with two classes, the theorem says nothing.
-
-    [bold]Example[/bold]
-
-    emprune analyze theorem-1 digits --epochs 40 --keep 0.1 --runs 3 --out runs/theorem
-    """
-
-    name = "theorem-1"
-    num_runs = 5
-    settings = MappingProxyType({"label_noise": 0.2})
+    question = THEOREM_1
 
     def check(self, experiment: Experiment) -> None:
         """Refuse what the theorem says nothing about."""

@@ -7,7 +7,6 @@ and none often enough to be remembered.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from emprune.lab.experiment import Experiment
 from emprune.lab.frequency import gini, histogram, lorenz
 from emprune.lab.pages.drawing import colours
 from emprune.lab.pages.visits import spread_figures
+from emprune.lab.questions import VISITS
 from emprune.lab.statistics import Estimate, mean_interval
 
 __all__ = ["Visits"]
@@ -82,21 +82,10 @@ class Spread:
 
 
 class Visits(Analysis):
-    """How often each sample is visited, by method: histogram, Lorenz curve, Gini coefficient.
+    """How often each sample is visited, by method: histogram, Lorenz curve, Gini coefficient."""
 
-    The paper's Figure 1, at its pruning rate of 90 %: --keep is 0.1 unless you
-    say otherwise. For any task, on texts and in pre-training too.
-
-    [bold]Example[/bold]
-
-    emprune analyze visits fashion-mnist --train-size 2000 --epochs 20 --runs 2 --out runs/visits
-    """
-
-    name = "visits"
+    question = VISITS
     objective = None
-    methods = "random-permutation,random,infobatch,greedy,emp:pool=none"
-    num_runs = 5
-    settings = MappingProxyType({"keep": 0.1})
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return how the visits are spread."""

@@ -1,30 +1,23 @@
 """`emprune report`: the runs of some folders on one page."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from emprune.errors import EmpruneError
-from emprune.lab.command import failures_reported
-from emprune.lab.compare import Queue
-from emprune.lab.consoles import out, progress
-from emprune.lab.experiment import Experiment
-from emprune.lab.options import DataDir
-from emprune.lab.store import RunFolder
+from emprune.lab.options import DataDir, path_argument, path_option
 
-__all__ = ["report", "report_comparison"]
+__all__ = ["report"]
 
 
 def report(
     places: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Folders of `compare`, of single runs, or results.json files."),
+        path_argument(metavar="DIR...", help="Folders of `compare`, of single runs, or results.json files."),
     ],
     out_dir: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of report.html.", show_default="the first DIR, or its file's folder"),
+        path_option("--out", help="Folder of report.html.", show_default="the first DIR, or its file's folder"),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -48,28 +41,13 @@ def report(
 
     emprune report here/results.json there/results.json --out runs/both
     """
+    from emprune.lab.command import failures_reported
+    from emprune.lab.consoles import out
+
     with failures_reported():
-        from emprune.lab.report.page import write_report  # what draws takes a second to import
+        from emprune.lab.report.page import write_report
         from emprune.lab.report.records import find_runs
 
         where = out_dir or (places[0] if places[0].is_dir() else places[0].parent)
         path = write_report(find_runs(places), where, baseline=baseline, data_dir=data_dir)
         out.print(f"{path}", highlight=False, soft_wrap=True)
-
-
-def report_comparison(experiment: Experiment, queue: Queue, *, out_dir: Path, data_dir: Path | None) -> None:
-    """Write the report of a comparison that is finished, and print its path.
-
-    The results are on the disk and on the screen by then: a page that cannot be made must not look like a comparison
-    that failed after hours, so it is said, and that is all.
-    """
-    from emprune.lab.report.page import write_report
-    from emprune.lab.report.records import Found, Run
-
-    runs = [Run(RunFolder(job.folder).result(), job.folder) for job in queue.jobs]
-    try:
-        path = write_report(Found(runs, [dataclasses.asdict(experiment)]), out_dir, data_dir=data_dir)
-    except (EmpruneError, OSError, ValueError, LookupError) as error:
-        progress.print(f"The report could not be written: {error}. `emprune report {out_dir}` tries again.")
-        return
-    out.print(f"{path}", highlight=False, soft_wrap=True)
