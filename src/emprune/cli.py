@@ -14,7 +14,9 @@ def main() -> None:
     """Run the command, or say what to install for it."""
     try:
         from emprune.lab.app import app
+        from emprune.lab.characters import show_any_character
 
+        show_any_character(sys.stdout, sys.stderr)
         app(prog_name="emprune")
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]

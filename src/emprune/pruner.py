@@ -110,6 +110,7 @@ class DataPruner:
         self._chosen = False
         self._churn: float | None = None
         self._observed = False
+        self._checked = False
         self._spent = 0
 
     @property
@@ -244,6 +245,9 @@ class DataPruner:
                 f"{type(self.method).__name__} needs the model's outputs: "
                 "call pruner.reduce(index, losses, logits) with the logits."
             )
+        if not self._checked:
+            self.method.check_batch(losses, outputs)
+            self._checked = True
         deferred = self.method.deferred(losses, outputs)
         check_plain(deferred, "outputs")
         measured = {} if deferred is not None else self._pending.measure(losses, outputs)

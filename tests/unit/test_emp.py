@@ -110,6 +110,18 @@ def test_no_warning_where_the_entropy_can_matter(method: emprune.EMP, shape: tup
         pruner.observe(plan.index, torch.rand(5), torch.randn(shape))
 
 
+def test_the_two_class_warning_comes_once_per_run() -> None:
+    method = emprune.EMP()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for seed in range(2):
+            pruner = make_pruner(method, seed=seed)
+            for epoch in range(2):
+                for index in pruner.begin_epoch(epoch).index.split(2):
+                    pruner.reduce(index, torch.rand(len(index)), torch.randn(len(index), 2))
+    assert [(warning.category, warning.filename) for warning in caught] == 2 * [(emprune.EmpruneWarning, __file__)]
+
+
 def test_logits_of_one_class_are_refused_with_the_first_batch() -> None:
     pruner = make_pruner(emprune.EMP(), num_samples=1000)
     index = pruner.begin_epoch(0).index[:8]

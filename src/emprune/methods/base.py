@@ -102,6 +102,10 @@ class Method(ABC):
         """Return the full-data epochs at the end that this method has unless `tail_fraction` is given."""
         return 0
 
+    def check_batch(self, losses: Tensor, outputs: Any) -> None:
+        """Warn where the first batch of a run shows that an option cannot do what it is for; called once per run."""
+        return
+
     def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
         """Return (B,) of each further quantity to remember, from (B,) losses and the model's outputs, without grad."""
         return {}

@@ -82,24 +82,27 @@ class EMP(Method):
         """
         return EMP(beta=beta, memory="prediction_entropy", pool=None)
 
+    def check_batch(self, losses: Tensor, outputs: Any) -> None:
+        """Warn where the memory term cannot change the order: two classes, and a low beta."""
+        if isinstance(outputs, Tensor) and outputs.ndim == 2 and self.ranks_as_greedy(outputs.shape[1]):
+            warnings.warn(
+                f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
+                "cannot change the order. Raise `beta`, or use Greedy.",
+                EmpruneWarning,
+                stacklevel=4,
+            )
+
     def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
         """Return the memory term of the model's outputs."""
         return {"memory": memory_term(self.memory)(outputs)}
 
     def deferred(self, losses: Tensor, outputs: Any) -> Tensor | None:
-        """Return (B, C) logits if the term is their entropy, and warn where it cannot change the order."""
+        """Return (B, C) logits if the term is their entropy."""
         if memory_term(self.memory) is not prediction_entropy or not isinstance(outputs, Tensor):
             return None
         shape = outputs.shape
         if len(shape) != 2 or shape[0] != losses.shape[0] or shape[1] < 2 or not outputs.is_floating_point():
             return None  # to be measured, and refused, at once
-        if shape[1] == 2 and self.ranks_as_greedy(2):
-            warnings.warn(
-                f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
-                f"cannot change the order. Raise beta, or use Greedy.",
-                EmpruneWarning,
-                stacklevel=4,
-            )
         return outputs
 
     def ranks_as_greedy(self, num_classes: int) -> bool:
