@@ -31,7 +31,7 @@ SOURCE = "src/**/*.py"
 DOCS_LIMIT, DOCSTRING_LIMIT, MESSAGE_LIMIT = 20, 25, 25
 WIDTH = 80
 
-ABBREVIATIONS = re.compile(r"(^|\W)(e\.g|i\.e|cf|vs|al|etc|approx|resp|Eq|Fig|Sec|Tab|No|pp?|[A-Z])\.$")
+ABBREVIATIONS = re.compile(r"(^|\W)(e\.g|i\.e|cf|vs|al|etc|approx|resp|Eq|Fig|Sec|Tab)\.$")
 BOUNDARY = re.compile(r"""[.!?]["'”)\]*]*(?=\s)""")
 CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 COMMAND = re.compile(r"(emprune|torchrun|python|make|pip) ")

@@ -37,7 +37,7 @@ def of(text: str) -> Sentence:
         ['It reads "what has been learned."', "That is a reading."],
         ["**It is no win.**", "*Not worse than any*: shown in 50 of 70 runs."],
         ["H(y|x) = 0, and with it I(w; y|x) = 0.", "Taken literally, the memory is that of label noise."],
-        ["It needs Python 3.11 or newer; see pyproject.toml, or i.e. J. Doe."],
+        ["It needs Python 3.11 or newer; see pyproject.toml, or i.e. Achille et al. (2018)."],
     ],
 )
 def test_sentences_end_at_their_full_stops(sentences: list[str]) -> None:
