@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import emprune
-from emprune.memory.terms import MemoryTerm, memory_name, memory_term
+from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term
 from emprune.testing import through_disk
 from tests.unit.support import make_pruner
 
@@ -167,7 +167,7 @@ def test_other_projections_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["instance_entropy", "view_alignment"])
-def test_terms_have_names(name: str) -> None:
+def test_terms_have_names(name: MemoryName) -> None:
     function = getattr(emprune.memory, name)
     assert memory_term(name) is function
     assert memory_name(function) == memory_name(name) == name
@@ -202,7 +202,7 @@ def test_a_state_of_another_temperature_is_refused() -> None:
 @pytest.mark.parametrize(
     "memory", ["instance_entropy", "view_alignment", partial(emprune.memory.instance_entropy, temperature=0.1)]
 )
-def test_emp_scores_the_loss_and_the_term(memory: str | MemoryTerm) -> None:
+def test_emp_scores_the_loss_and_the_term(memory: MemoryName | MemoryTerm) -> None:
     pruner = make_pruner(emprune.EMP(beta=2.0, memory=memory), num_samples=6)
     index = pruner.begin_epoch(0).index
     with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """Observing: what is taken in, what is handed back, and what is left alone."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -260,9 +261,13 @@ def test_indices_on_a_device_are_checked_when_they_are_folded(
     assert pruner.epoch == 0
 
 
+def constant(outputs: Tensor, *, memory: Any) -> Any:
+    return memory
+
+
 @pytest.mark.parametrize("memory", [0.5, None])
 def test_a_memory_term_must_be_a_tensor(memory: Any) -> None:
-    pruner, index = begun(emprune.EMP(memory=lambda outputs: memory))
+    pruner, index = begun(emprune.EMP(memory=partial(constant, memory=memory)))
     with pytest.raises(emprune.errors.ObservationError, match=rf"'memory' must be a \(B,\) tensor: got {memory}"):
         pruner.observe(index[:2], LOSSES[:2], LOSSES[:2])
 

@@ -54,7 +54,7 @@ def test_churn_is_the_share_of_new_samples() -> None:
 
 def test_overlap_with_greedy() -> None:
     assert _overlap(emprune.Greedy()) == 1
-    assert _overlap(emprune.EMP(memory=lambda outputs: -outputs)) == 0
+    assert _overlap(emprune.EMP(memory=torch.neg)) == 0
     assert _overlap(emprune.methods.StaticSubset(torch.tensor([0.0] * 5 + [1, 0, 0, 1, 1]))) == pytest.approx(
         0.5, abs=0.25
     )

@@ -160,7 +160,9 @@ def _declared(name: str) -> dict[str, Option]:
 def _plain_types(hint: object) -> tuple[type, ...]:
     """The types among a hint's alternatives that can be written as text; None counts only beside another."""
     union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-    choices = typing.get_args(hint) if union else (hint,)
+    choices = [
+        str if typing.get_origin(one) is typing.Literal else one for one in (typing.get_args(hint) if union else [hint])
+    ]
     plain = tuple(choice for choice in choices if choice in (bool, int, float, str, types.NoneType))
     return plain if set(plain) - {types.NoneType} else ()
 

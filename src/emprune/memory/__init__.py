@@ -10,11 +10,12 @@ from emprune.memory.capture import capture_features, mean_pool
 from emprune.memory.instances import instance_entropy
 from emprune.memory.masked_logits import MaskedLogits
 from emprune.memory.prediction import prediction_entropy
-from emprune.memory.terms import MemoryTerm
+from emprune.memory.terms import MemoryName, MemoryTerm
 from emprune.memory.views import ViewFeatures
 
 __all__ = [
     "MaskedLogits",
+    "MemoryName",
     "MemoryTerm",
     "ViewFeatures",
     "capture_features",

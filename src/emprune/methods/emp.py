@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emprune.errors import ConfigError, EmpruneWarning
 from emprune.memory.prediction import prediction_entropy
-from emprune.memory.terms import MemoryTerm, memory_name, memory_term
+from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample_mask, top_k
 from emprune.stats import Column, SampleStats
@@ -33,7 +33,8 @@ class EMP(Method):
         beta: Weight of the memory term, finite and at least 0; 0 is the loss alone, as greedy has it.
         memory: The term, by name or as a function from the model's outputs to (B,): "prediction_entropy" of the logits;
             or, for contrastive learning, "instance_entropy" or "view_alignment" of hidden features, which
-            `capture_features` takes. `functools.partial(instance_entropy, temperature=0.1)` is one with an option.
+            `capture_features` takes. `functools.partial(instance_entropy, temperature=0.1)` is one with an option. A
+            function of your own needs a name that a saved state can keep: no lambda, no function inside another.
         pool: The K best of min(pool · K, seen) samples drawn uniformly are kept; 1 is random, and past the number of
             seen samples it is hard top-K over all, as None is, the paper's.
 
@@ -48,7 +49,7 @@ class EMP(Method):
     """
 
     beta: float = 3.0
-    memory: str | MemoryTerm = "prediction_entropy"
+    memory: MemoryName | MemoryTerm = "prediction_entropy"
     pool: float | None = 2.0
     name: ClassVar[str] = "emp"
     columns: ClassVar[tuple[Column, ...]] = (Column("memory", "the memory term at the last visit"),)
@@ -61,6 +62,7 @@ class EMP(Method):
                 "0 is the loss alone."
             )
         memory_term(self.memory)
+        memory_name(self.memory)
         if self.pool is not None and not self.pool >= 1:
             raise ConfigError(
                 "`pool` must be at least 1, candidates per kept sample, or None for top-K over all: "
