@@ -1,0 +1,269 @@
+"""The frontier's tables and pictures, from the results of its comparisons.
+
+python experiments/frontier/frontier.py experiments/frontier/*/results.json --out docs/frontier
+"""
+
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import typer
+
+from emprune.lab.comparison import outcome
+from emprune.lab.pages.drawing import GREY, colours
+from emprune.lab.report.records import Run
+from emprune.lab.results import read_results
+from emprune.lab.statistics import mean_interval, paired_difference
+
+sys.path.append(str(Path(__file__).parents[1] / "study"))
+from picture import draw_themed  # a script of the study, beside this folder
+
+MARGIN = 0.3
+"""Points of accuracy below full training that count as no loss."""
+
+MOST_SEEDS = 6
+"""Up to so many all draws are counted; above it so many as `NUM_DRAWS` are made."""
+
+NUM_DRAWS = 10_000
+RANDOM, FULL = "random-permutation", "full"
+WORDS = {
+    FULL: "full training",
+    RANDOM: "random permutation",
+    "infobatch:normalize=true": "InfoBatch, normalised",
+    "emp:pool=2": "EMP",
+    "emp:beta=5:pool=2": "EMP",
+    "emp:beta=0:pool=2": "OrderDP",
+}
+
+Cells = dict[tuple[str, float], dict[int, float]]
+"""The outcome of each seed, by method and keep. Full training is at keep 1."""
+
+Curve = Sequence[tuple[float, float]]
+"""Keeps, ascending, and what is reached at each."""
+
+
+def no_loss_from(curve: Curve, *, margin: float = MARGIN) -> float:
+    """Return the smallest keep from which on a curve stays within a margin of its end, full training.
+
+    Example:
+        >>> round(no_loss_from([(0.1, 80.0), (0.5, 90.0), (1.0, 90.1)]), 3)
+        0.492
+    """
+    bound = curve[-1][1] - margin
+    for (left, low), (right, high) in reversed(list(itertools.pairwise(curve))):
+        if low < bound:
+            return left + (right - left) * (bound - low) / (high - low)
+    return curve[0][0]
+
+
+def equivalent_keep(curve: Curve, accuracy: float) -> float:
+    """Return the smallest keep at which the running maximum of a curve reaches an accuracy; inf if none does.
+
+    Example:
+        >>> round(equivalent_keep([(0.1, 80.0), (0.5, 90.0), (1.0, 91.0)], 85.0), 3)
+        0.3
+    """
+    highest = list(itertools.accumulate((y for _, y in curve), max))
+    keeps = [keep for keep, _ in curve]
+    if accuracy > highest[-1]:
+        return math.inf
+    if accuracy <= highest[0]:
+        return keeps[0]
+    right = next(place for place, high in enumerate(highest) if high >= accuracy)
+    left = right - 1
+    share = (accuracy - highest[left]) / (highest[right] - highest[left])
+    return keeps[left] + share * (keeps[right] - keeps[left])
+
+
+def draws(seeds: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Return draws of the seeds with replacement: all of them where there are few seeds."""
+    if len(seeds) <= MOST_SEEDS:
+        yield from itertools.product(seeds, repeat=len(seeds))
+        return
+    random = np.random.default_rng(0)
+    yield from (tuple(random.choice(seeds, size=len(seeds)).tolist()) for _ in range(NUM_DRAWS))
+
+
+def read(paths: Iterable[Path]) -> dict[str, Cells]:
+    """Return the outcomes of each judged task; what was tuned is left out."""
+    tasks: dict[str, Cells] = {}
+    for path in paths:
+        for run in read_results(path).runs:
+            config = Run(run).config
+            if config["validation"] > 0:
+                continue
+            cell = tasks.setdefault(task_of(config), {}).setdefault((config["method"], config["keep"]), {})
+            known = cell.setdefault(config["seed"], outcome(run))
+            if known != outcome(run):
+                raise typer.BadParameter(
+                    f"{config['method']}, keep {config['keep']}, seed {config['seed']}, has two results on "
+                    f"{task_of(config)}, {known} and {outcome(run)}: leave out {path} or an earlier file."
+                )
+    return {task: complete(cells) for task, cells in tasks.items()}
+
+
+def task_of(config: Mapping[str, Any]) -> str:
+    """Return a task with what tells it from others on the same data."""
+    tail = f"-tail-{config['imbalance']:g}" if config["imbalance"] > 1 else ""
+    model = f"-{config['model']}" if config["model"] == "resnet18" else ""
+    return f"{config['task']}{tail}{model}".replace(":", "-")
+
+
+def complete(cells: Cells) -> Cells:
+    """Return the outcomes of the seeds that every method has at every keep of its own."""
+    seeds = set.intersection(*(set(cell) for cell in cells.values()))
+    return {place: {seed: cell[seed] for seed in sorted(seeds)} for place, cell in cells.items()}
+
+
+def seeds_of(cells: Cells) -> list[int]:
+    """Return the seeds, which are the same in all cells."""
+    return list(next(iter(cells.values())))
+
+
+def methods_of(cells: Cells) -> list[str]:
+    """Return the methods, those that have a name in words first."""
+    found = {method for method, _ in cells}
+    return [method for method in WORDS if method in found] + sorted(found - WORDS.keys())
+
+
+def keeps_of(cells: Cells, method: str) -> list[float]:
+    """Return a method's keeps, ascending."""
+    return sorted(keep for name, keep in cells if name == method)
+
+
+def curve_of(cells: Cells, method: str, seeds: Sequence[int]) -> Curve:
+    """Return a method's mean over seeds at each keep, up to full training."""
+    places = [(method, keep) for keep in keeps_of(cells, method)]
+    if method != FULL:
+        places.append((FULL, 1.0))
+    return [(keep, fmean(cells[name, keep][seed] for seed in seeds)) for name, keep in places]
+
+
+def is_curve(cells: Cells, method: str) -> bool:
+    """Whether a method has every keep that random permutation has, beside full training."""
+    return (FULL, 1.0) in cells and method != FULL and keeps_of(cells, method) == keeps_of(cells, RANDOM)
+
+
+def worth(cells: Cells, method: str, keep: float, seeds: Sequence[int]) -> float:
+    """Return the keep at which random permutation reaches what a method reaches at its own."""
+    return equivalent_keep(curve_of(cells, RANDOM, seeds), fmean(cells[method, keep][seed] for seed in seeds))
+
+
+def no_loss(cells: Cells, method: str, seeds: Sequence[int]) -> float:
+    """Return the keep from which on a method loses nothing."""
+    return no_loss_from(curve_of(cells, method, seeds))
+
+
+def with_interval(value: Any, seeds: Sequence[int], *, least: float) -> str:
+    """Return a function of drawn seeds in words, with the middle 95 % of its draws.
+
+    Args:
+        value: Called with the seeds.
+        seeds: Those there are.
+        least: The smallest keep that was measured: below it nothing is known.
+    """
+    found = in_words(value(seeds), least=least)
+    if len(seeds) < 2:
+        return found
+    low, high = np.quantile([value(drawn) for drawn in draws(seeds)], [0.025, 0.975], method="inverted_cdf")
+    return f"{found} [{in_words(low, least=least)}, {in_words(high, least=least)}]"
+
+
+def in_words(keep: float, *, least: float) -> str:
+    """Return a keep, or that it is beyond what was measured."""
+    if keep > 1:
+        return "> 1"
+    return f"≤ {least:g}" if keep <= least else f"{keep:.2f}"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, the first column to the left."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def task_tables(task: str, cells: Cells) -> Iterator[str]:
+    """Return a task's accuracies, paired differences, and the two numbers of each curve."""
+    seeds, methods = seeds_of(cells), methods_of(cells)
+    keeps = sorted({keep for _, keep in cells})
+    yield f"### {task}: seeds {', '.join(map(str, seeds))}"
+    heads = ["", *(f"keep {keep:g}" for keep in keeps)]
+
+    def grid(write: Any) -> Iterator[list[str]]:
+        for method in methods:
+            yield [WORDS.get(method, method), *(write(method, k) if (method, k) in cells else "" for k in keeps)]
+
+    yield "Accuracy, %:"
+    yield table(heads, grid(lambda method, keep: f"{mean_interval(list(cells[method, keep].values())):.2f}"))
+    if (RANDOM, keeps[0]) not in cells:
+        return
+
+    def difference(method: str, keep: float) -> str:
+        found = paired_difference(cells[method, keep], cells.get((RANDOM, keep), {}))
+        return "" if found is None or method == RANDOM else f"{found:+.2f}"
+
+    yield "Points above random permutation, paired:"
+    yield table(heads, grid(difference))
+    if (FULL, 1.0) not in cells:
+        return
+    least = keeps[0]
+    yield "The keep at which random permutation is as accurate:"
+    yield table(
+        heads, grid(lambda m, k: "" if m == FULL else with_interval(partial(worth, cells, m, k), seeds, least=least))
+    )
+    yield f"The lowest keep that loses nothing, within {MARGIN} points of full training:"
+    yield table(
+        ["", "from keep"],
+        [
+            [WORDS.get(method, method), with_interval(partial(no_loss, cells, method), seeds, least=least)]
+            for method in methods
+            if is_curve(cells, method)
+        ],
+    )
+
+
+def draw_task(task: str, cells: Cells) -> None:
+    """Draw each method's accuracy against its keep, with 95 % intervals over the seeds, and full training."""
+    figure, axes = plt.subplots(figsize=(7.2, 4), layout="constrained")
+    methods = methods_of(cells)
+    for method, style in colours(methods).items():
+        keeps = keeps_of(cells, method)
+        found = [mean_interval(list(cells[method, keep].values())) for keep in keeps]
+        half = np.nan_to_num([estimate.half_width for estimate in found])
+        means = [estimate.mean for estimate in found]
+        label, colour = WORDS.get(method, method), style["color"]
+        axes.errorbar(
+            keeps, means, yerr=half, marker="o", markersize=5, linewidth=1.4, capsize=2, color=colour, label=label
+        )
+        if method == FULL:
+            axes.axhline(means[0], color=GREY, linestyle="--", linewidth=1.2, zorder=0)
+            axes.axhspan(means[0] - MARGIN, means[0], color=GREY, alpha=0.15, linewidth=0, zorder=0)
+    axes.set(title=f"{task}, {len(seeds_of(cells))} seeds", xlabel="keep, the share of full training's visits")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+
+
+def main(
+    paths: Annotated[list[Path], typer.Argument(help="The comparisons' results.json.", exists=True)],
+    out: Annotated[Path | None, typer.Option(help="OUT-TASK-light.svg and OUT-TASK-dark.svg are drawn.")] = None,
+) -> None:
+    """Print every task's tables, and draw its curves."""
+    for task, cells in read(paths).items():
+        if not seeds_of(cells):
+            typer.echo(f"### {task}: no seed has every run yet\n")
+            continue
+        typer.echo("\n\n".join(task_tables(task, cells)) + "\n")
+        if out is not None:
+            draw_themed(partial(draw_task, task, cells), out.with_name(f"{out.name}-{task}"))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,145 @@
+"""The frontier's choices and numbers, on results whose values are known."""
+
+import json
+import math
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.reports import call_script, result_of
+from tests.lab.runs import small_config
+
+pytest.importorskip("matplotlib", reason="the extra dev has it")
+
+FOLDER = Path(__file__).parents[2] / "experiments/frontier"
+FRONTIER, TUNING, COLLECT = (FOLDER / f"{name}.py" for name in ("frontier", "tuning", "collect"))
+KEEPS = (0.1, 0.3, 0.5)
+REACHED = {"random-permutation": (80.0, 84.0, 88.0), "emp:pool=2": (82.0, 87.0, 90.0), "greedy": (70.0, 79.0)}
+
+
+def run(method: str, accuracy: float, **settings: Any) -> dict[str, Any]:
+    return result_of(small_config(method, **settings)) | {"accuracy": accuracy}
+
+
+def frontier_runs(num_seeds: int = 3) -> list[dict[str, Any]]:
+    """Full training reaches 90 points; a seed adds the same to all."""
+    runs = []
+    for seed in range(num_seeds):
+        runs.append(run("full", 90.0 + seed, seed=seed))
+        for method, reached in REACHED.items():
+            runs += [run(method, high + seed, seed=seed, keep=keep) for keep, high in zip(KEEPS, reached, strict=False)]
+    return runs
+
+
+def write(path: Path, runs: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"format": 2, "runs": runs}))
+    return path
+
+
+@pytest.fixture
+def numbers() -> Any:
+    return runpy.run_path(str(FRONTIER))
+
+
+@pytest.mark.parametrize(
+    ("reached", "keep"),
+    [
+        pytest.param((90.0, 90.0, 90.0, 90.0), 0.1, id="at-every-keep"),
+        pytest.param((80.0, 88.0, 90.0, 90.0), 0.47, id="between-two-keeps"),
+        pytest.param((90.0, 88.0, 90.0, 90.0), 0.47, id="an-early-height-does-not-count"),
+        pytest.param((80.0, 84.0, 88.0, 90.0), 0.925, id="above-the-largest-keep"),
+    ],
+)
+def test_the_lowest_cost_that_loses_nothing(numbers: Any, reached: tuple[float, ...], keep: float) -> None:
+    curve = list(zip((*KEEPS, 1.0), reached, strict=True))
+    assert numbers["no_loss_from"](curve) == pytest.approx(keep)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "keep"),
+    [(79.0, 0.1), (80.0, 0.1), (82.0, 0.2), (84.0, 0.3), (87.0, 0.45), (90.0, 1.0), (90.1, math.inf)],
+)
+def test_the_equivalent_cost_of_random_permutation(numbers: Any, accuracy: float, keep: float) -> None:
+    curve = [(0.1, 80.0), (0.3, 84.0), (0.5, 88.0), (1.0, 90.0)]
+    assert numbers["equivalent_keep"](curve, accuracy) == pytest.approx(keep)
+    dipping = [(0.1, 80.0), (0.2, 79.0), (0.3, 84.0), (0.5, 88.0), (1.0, 90.0)]
+    assert numbers["equivalent_keep"](dipping, 80.0) == 0.1
+
+
+def test_few_seeds_are_drawn_in_every_way_and_many_at_random(numbers: Any) -> None:
+    assert len(set(numbers["draws"]([0, 1, 2]))) == 27
+    drawn = list(numbers["draws"](range(7)))
+    assert len(drawn) == numbers["NUM_DRAWS"]
+    assert drawn == list(numbers["draws"](range(7)))
+
+
+def test_tables_say_what_a_keep_is_worth_and_from_where_on_nothing_is_lost(tmp_path: Path) -> None:
+    path = write(tmp_path / "results.json", frontier_runs())
+    outcome = call_script(FRONTIER, path)
+    assert outcome.exit_code == 0, outcome.output
+    assert "### digits: seeds 0, 1, 2" in outcome.output
+    # Whatever seeds are drawn, all methods move together: the intervals are points.
+    assert "| EMP | 0.20 [0.20, 0.20] | 0.45 [0.45, 0.45] | 1.00 [1.00, 1.00] |  |" in outcome.output
+    assert "| greedy | ≤ 0.1 [≤ 0.1, ≤ 0.1] | ≤ 0.1 [≤ 0.1, ≤ 0.1] |  |  |" in outcome.output
+    assert "| EMP | 0.48 [0.48, 0.48] |" in outcome.output
+    assert "| random permutation | 0.93 [0.93, 0.93] |" in outcome.output
+    assert "| EMP | +2.00 (all equal) | +3.00 (all equal) | +2.00 (all equal) |  |" in outcome.output
+
+
+def test_a_seed_that_is_not_complete_and_what_was_tuned_are_left_out(tmp_path: Path) -> None:
+    runs = [*frontier_runs(), run("full", 50.0, seed=3), run("full", 99.0, seed=1000, validation=0.25)]
+    outcome = call_script(FRONTIER, write(tmp_path / "results.json", runs))
+    assert "### digits: seeds 0, 1, 2" in outcome.output
+    outcome = call_script(FRONTIER, write(tmp_path / "results.json", [runs[0], run("greedy", 50.0, seed=3)]))
+    assert "digits: no seed has every run yet" in outcome.output
+
+
+def test_two_results_of_one_run_are_refused(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{high}.json", [run("full", high)]) for high in (90.0, 91.0)]
+    outcome = call_script(FRONTIER, *paths)
+    assert outcome.exit_code == 2
+    assert "two results" in outcome.output
+
+
+def test_curves_are_drawn_on_light_and_on_dark_pages(tmp_path: Path) -> None:
+    path = write(tmp_path / "results.json", frontier_runs())
+    outcome = call_script(FRONTIER, path, "--out", tmp_path / "frontier")
+    assert outcome.exit_code == 0, outcome.output
+    for theme in ("light", "dark"):
+        texts = re.findall(r">([^<>\n]+)</text>", (tmp_path / f"frontier-digits-{theme}.svg").read_text())
+        assert {"full training", "random permutation", "EMP", "greedy", "test accuracy, %"} <= set(texts)
+
+
+def test_tuning_chooses_by_the_validation_part_and_at_a_tie_the_middle_peak_with_a_tail(tmp_path: Path) -> None:
+    settings = [(peak, tail) for peak in (0.1, 0.2, 0.4) for tail in (0.25, 0.0)]
+    runs = [
+        run("greedy", 99.0, max_lr=peak, tail_fraction=tail, validation=0.25) | {"validation_accuracy": 70.0 + tail}
+        for peak, tail in settings
+    ]
+    runs += [run("full", 50.0, max_lr=p, validation=0.25) | {"validation_accuracy": 10 * p} for p in (0.1, 0.2, 0.4)]
+    outcome = call_script(TUNING, write(tmp_path / "tuning-digits/results.json", runs))
+    assert outcome.exit_code == 0, outcome.output
+    assert "### tuning-digits" in outcome.output
+    assert "| `greedy` | 0.2 | 0.25 | 70.25 (0.2, 0.25); " in outcome.output
+    assert "| `full` | 0.4 | 0 | 4.00 (0.4, 0); 2.00 (0.2, 0); 1.00 (0.1, 0) |" in outcome.output
+
+
+def test_finished_runs_are_collected_beside_what_is_committed_already(tmp_path: Path) -> None:
+    into, runs = tmp_path / "frontier", tmp_path / "runs"
+    write(into / "digits-greedy/results.json", [run("greedy", 79.0, seed=0)])
+    (into / "digits-greedy.toml").write_text('title = "Greedy"\ntask = "digits"\nmethods = ["greedy"]\n[settings]\n')
+    (into / "digits-full.toml").write_text('title = "Full"\ntask = "digits"\nmethods = ["full"]\n[settings]\n')
+    for seed in (0, 1):
+        folder = runs / f"digits-greedy/digits/greedy/seed-{seed}"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(run("greedy", 79.0 + seed, seed=seed)))
+    outcome = call_script(COLLECT, runs, "--into", into)
+    assert outcome.output.strip() == "digits-greedy: 2 runs"
+    document = json.loads((into / "digits-greedy/results.json").read_text())
+    assert [(run["config"]["seed"], run["accuracy"]) for run in document["runs"]] == [(0, 79.0), (1, 80.0)]
+    assert document["experiment"]["title"] == "Greedy"
+    assert not (into / "digits-full").exists()
