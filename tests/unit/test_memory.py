@@ -1,6 +1,7 @@
 """prediction_entropy: values, shapes, dtypes and chunks."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 import emprune
 from emprune.memory import entropy, terms
+from tests.messages import Raises
 
 INF = float("inf")
 
@@ -127,20 +129,22 @@ def test_an_empty_batch_is_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("logits", "mask", "found"),
+    ("logits", "mask", "parameter", "value"),
     [
-        (torch.zeros(4), None, r"got shape \(4,\)"),
-        (torch.zeros(2, 3, 4, 5), None, r"got shape \(2, 3, 4, 5\)"),
-        (torch.zeros(4, 3, dtype=torch.int64), None, "torch.int64"),
-        (torch.zeros(2, 4, 3, dtype=torch.int64), None, "torch.int64"),
-        (torch.zeros(4, 1), None, r"at least two classes: got shape \(4, 1\).* pass torch.cat"),
-        (torch.zeros(4, 3), torch.ones(4), r"mask \(4,\)"),
-        (torch.zeros(2, 4, 3), torch.ones(2, 3), r"`mask` must be \(B, T\) = \(2, 4\).*: got \(2, 3\)"),
-        ({"logits": torch.zeros(4, 3)}, None, "got dict. Pass the model's logits"),
+        (torch.zeros(4), None, "logits", (4,)),
+        (torch.zeros(2, 3, 4, 5), None, "logits", (2, 3, 4, 5)),
+        (torch.zeros(4, 3, dtype=torch.int64), None, "logits", "torch.int64"),
+        (torch.zeros(2, 4, 3, dtype=torch.int64), None, "logits", "torch.int64"),
+        (torch.zeros(4, 1), None, "logits", (4, 1)),
+        (torch.zeros(4, 3), torch.ones(4), "logits", (4,)),
+        (torch.zeros(2, 4, 3), torch.ones(2, 3), "mask", (2, 3)),
+        ({"logits": torch.zeros(4, 3)}, None, "logits", "dict"),
     ],
 )
-def test_other_shapes_are_refused(logits: Tensor, mask: Tensor | None, found: str) -> None:
-    with pytest.raises(emprune.errors.ObservationError, match=found):
+def test_other_shapes_are_refused(
+    logits: Tensor, mask: Tensor | None, parameter: str, value: Any, raises: Raises
+) -> None:
+    with raises(emprune.errors.ObservationError, parameter=parameter, value=value):
         emprune.memory.prediction_entropy(logits, mask)
 
 
