@@ -1,5 +1,7 @@
 """Per-sample losses that a user needs and torch lacks: pure functions, (B,) each."""
 
+from typing import Literal, TypeAlias, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,7 +10,9 @@ from torch.utils.checkpoint import checkpoint
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError, ObservationError
 
-__all__ = ["next_labels", "nt_xent", "sequence_cross_entropy"]
+__all__ = ["dense_cross_entropy", "next_labels", "nt_xent", "sequence_cross_entropy"]
+
+Reduction: TypeAlias = Literal["mean", "sum"]
 
 _CHUNK_ELEMENTS = 1 << 24
 """Logits turned into float32 at a time: 64 MiB, whatever B · T · C is."""
@@ -21,7 +25,7 @@ def sequence_cross_entropy(
     ignore_index: int = -100,
     shift: bool = False,
     label_smoothing: float = 0.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Tensor:
     r"""Cross-entropy of each sample, in nats: the mean of :math:`-\log p_t[y_t]` over its labels that count.
 
@@ -30,7 +34,7 @@ def sequence_cross_entropy(
     too: besides the logits' gradient no copy of them is kept.
 
     Args:
-        logits: (B, C) float, or (B, T, C).
+        logits: (B, C) float, or (B, T, C). For classes before positions, as in segmentation, see `dense_cross_entropy`.
         labels: (B,) or (B, T) int64, in [0, C) or `ignore_index`.
         ignore_index: The label that does not count, such as that of padding. A sample without any that counts gets 0.
         shift: Logits t predict label t + 1, as in a causal language model; for (B, T, C) only.
@@ -51,22 +55,71 @@ def sequence_cross_entropy(
         >>> sequence_cross_entropy(logits, labels).exp()
         tensor([4., 4.])
     """
-    _check(logits, labels, shift)
-    if reduction not in ("mean", "sum"):
-        raise ConfigError(f'`reduction` must be "mean" or "sum" over a sample\'s labels that count: got {reduction=}.')
-    if not 0 <= label_smoothing <= 1:
-        raise ConfigError(f"`label_smoothing` must be in [0, 1], a share of the target: got {label_smoothing=}.")
+    _check_options(reduction, label_smoothing)
+    _check_logits(logits, labels)
+    if logits.ndim not in (2, 3):
+        raise ObservationError(
+            f"`logits` must be (B, C) or (B, T, C): got {tuple(logits.shape)}. Logits (B, C, H, W) are for "
+            "dense_cross_entropy."
+        )
+    if shift and logits.ndim != 3:
+        raise ObservationError(
+            f"`shift` needs a sequence of predictions, logits (B, T, C): got {tuple(logits.shape)}. Use shift=False."
+        )
+    _check_labels(labels, logits, class_dim=-1)
     if shift:
         labels = next_labels(labels, ignore_index=ignore_index)
     losses = _each_cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index, label_smoothing)
-    if labels.ndim == 1:
-        return losses
-    total = losses.view(labels.shape).sum(1)
-    return total if reduction == "sum" else total / (labels != ignore_index).sum(1).clamp(min=1)
+    return _per_sample(losses.view(labels.shape), labels, ignore_index, reduction)
+
+
+def dense_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    r"""Cross-entropy of each sample with a prediction per pixel, in nats, over the labels that count.
+
+    The shapes are those of torch's ``cross_entropy``: the classes are dimension 1. Torch averages over the batch's
+    pixels; here each sample has the mean of its own. Computed in float32, many logits in chunks.
+
+    Args:
+        logits: (B, C, H, W) float, (B, C, D, H, W) or (B, C, T).
+        labels: (B, H, W), (B, D, H, W) or (B, T) int64, in [0, C) or `ignore_index`.
+        ignore_index: The label that does not count, often 255. A sample without any that counts gets 0.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1].
+        reduction: "mean" over the labels that count, or their "sum".
+
+    Returns:
+        (B,) float32, or float64 for float64 logits; each at least 0.
+
+    Raises:
+        ObservationError: If shapes or dtypes are not as above.
+        ConfigError: If `label_smoothing` or `reduction` is not.
+
+    Example:
+        >>> logits = torch.zeros(2, 4, 16, 16)
+        >>> labels = torch.randint(4, (2, 16, 16))
+        >>> dense_cross_entropy(logits, labels).exp()
+        tensor([4., 4.])
+    """
+    _check_options(reduction, label_smoothing)
+    _check_logits(logits, labels)
+    if logits.ndim < 3:
+        raise ObservationError(
+            f"`logits` must be (B, C, H, W), (B, C, D, H, W) or (B, C, T): got {tuple(logits.shape)}. With one "
+            "prediction per sample use torch's cross_entropy with reduction='none'."
+        )
+    _check_labels(labels, logits, class_dim=1)
+    losses = _each_cross_entropy(logits, labels, ignore_index, label_smoothing)
+    return _per_sample(losses, labels, ignore_index, reduction)
 
 
 def next_labels(labels: Tensor, *, ignore_index: int = -100) -> Tensor:
-    """Return (B, T) labels of which label t is what logits t of a causal language model predict: `labels` at t + 1.
+    """Return (B, T) labels that logits t of a causal language model predict: `labels` at t + 1.
 
     Args:
         labels: (B, T) int64, in the order of the tokens.
@@ -79,9 +132,17 @@ def next_labels(labels: Tensor, *, ignore_index: int = -100) -> Tensor:
     return F.pad(labels[:, 1:], (0, 1), value=ignore_index)
 
 
+def _per_sample(losses: Tensor, labels: Tensor, ignore_index: int, reduction: Reduction) -> Tensor:
+    """(B,) of (B, ...) losses, which are 0 where the label does not count."""
+    if labels.ndim == 1:
+        return losses
+    total = losses.flatten(1).sum(1)
+    return total if reduction == "sum" else total / (labels != ignore_index).flatten(1).sum(1).clamp(min=1)
+
+
 def _each_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int, label_smoothing: float) -> Tensor:
-    """(M,) of (M, C) logits, in chunks whose float32 logits are made again in the backward pass, not kept."""
-    rows = max(1, _CHUNK_ELEMENTS // logits.shape[1])
+    """(M, ...) of (M, C, ...) logits, in chunks of rows; their float32 logits are made again in the backward pass."""
+    rows = max(1, _CHUNK_ELEMENTS // max(1, logits[:1].numel()))
     if len(logits) <= rows:
         return _cross_entropy(logits, labels, ignore_index, label_smoothing)
     chunks = [
@@ -96,27 +157,39 @@ def _cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int, label_smoo
     return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none", label_smoothing=label_smoothing)
 
 
-def _check(logits: Tensor, labels: Tensor, shift: bool) -> None:
+def _check_options(reduction: str, label_smoothing: float) -> None:
+    if reduction not in get_args(Reduction):
+        raise ConfigError(f'`reduction` must be "mean" or "sum" over a sample\'s labels that count: got {reduction=}.')
+    if not 0 <= label_smoothing <= 1:
+        raise ConfigError(f"`label_smoothing` must be in [0, 1], a share of the target: got {label_smoothing=}.")
+
+
+def _check_logits(logits: object, labels: object) -> None:
     for name, value in (("logits", logits), ("labels", labels)):
         if not isinstance(value, Tensor):
             raise ObservationError(
                 f"`{name}` must be a tensor: got {type(value).__name__}. Pass the model's logits, not its whole output "
                 "object, and the batch's labels."
             )
-    if logits.ndim not in (2, 3) or not logits.is_floating_point() or logits.shape[-1] < 1:
+    assert isinstance(logits, Tensor)
+    if not logits.is_floating_point():
         raise ObservationError(
-            f"`logits` must be a float tensor, (B, C) or (B, T, C): got {tuple(logits.shape)} {logits.dtype}. "
-            "Bring other tasks into this form, or compute their (B,) losses yourself."
+            f"`logits` must be float: got {tuple(logits.shape)} {logits.dtype}. Pass the model's logits, not its "
+            "predictions or its labels."
         )
-    if labels.shape != logits.shape[:-1] or labels.dtype != torch.int64:
+
+
+def _check_labels(labels: Tensor, logits: Tensor, *, class_dim: int) -> None:
+    shape = list(logits.shape)
+    if shape.pop(class_dim) < 1:
+        raise ObservationError(f"`logits` must have a class: got {tuple(logits.shape)}.")
+    if labels.dtype != torch.int64 and not labels.is_floating_point() and labels.shape == tuple(shape):
+        raise ObservationError(f"`labels` must be int64: got {labels.dtype}. Pass labels.long().")
+    if labels.shape != tuple(shape) or labels.dtype != torch.int64:
         raise ObservationError(
-            f"`labels` must be int64 classes of shape {tuple(logits.shape[:-1])}, one per prediction: got "
-            f"{tuple(labels.shape)} {labels.dtype}. For regression and several labels at once compute the (B,) losses "
-            "yourself."
-        )
-    if shift and logits.ndim != 3:
-        raise ObservationError(
-            f"`shift` needs a sequence of predictions, logits (B, T, C): got {tuple(logits.shape)}. Use shift=False."
+            f"`labels` must be int64 classes of shape {tuple(shape)}, one per prediction of logits "
+            f"{tuple(logits.shape)}: got {tuple(labels.shape)} {labels.dtype}. For regression and several labels at "
+            "once compute the (B,) losses yourself."
         )
 
 

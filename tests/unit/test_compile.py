@@ -1,12 +1,12 @@
 """torch.compile around the model and its loss."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import emprune
 from emprune.testing import assert_same_state
+from tests.messages import Raises
 from tests.unit.support import make_pruner
 
 
@@ -34,7 +34,7 @@ def test_a_compiled_loss_is_observed_as_any_other() -> None:
     assert_same_state(pruner.state_dict(), plain.state_dict())
 
 
-def test_a_compiled_step_observes_out_of_turn() -> None:
+def test_a_compiled_step_observes_out_of_turn(raises: Raises) -> None:
     pruner = make_pruner(num_samples=20)
     step = torch.compile(pruner.reduce, backend="eager")
     for number, index in enumerate(pruner.begin_epoch(0).index.split(5)):
@@ -44,5 +44,5 @@ def test_a_compiled_step_observes_out_of_turn() -> None:
     pruner.sync()
     index = pruner.plan.index
     assert pruner.stats["loss"][index].equal(index.float())
-    with pytest.raises(emprune.errors.ObservationError, match=r"`index` must be in \[0, 20\).*: got -1"):
+    with raises(emprune.errors.ObservationError, parameter="index", value=-1):
         step(torch.tensor([-1]), torch.ones(1))

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import emprune
 from emprune.distributed import Ranks
+from tests.messages import Raises
 
 needs_ranks = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs gloo")
 BATCH_SIZE = 3  # of a rank
@@ -99,6 +100,6 @@ def test_parts_come_by_rank(two_ranks: list[dict[str, Any]]) -> None:
         assert rank["gathered"].tolist() == [[0, 2, 4], [1, 3, 5], [10, 12, 14], [11, 13, 15]]
 
 
-def test_a_group_without_gathering_is_refused() -> None:
-    with pytest.raises(emprune.ConfigError, match=r"`process_group` is what to gather from.*Set gather=True"):
+def test_a_group_without_gathering_is_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="process_group"):
         emprune.losses.nt_xent(torch.ones(2, 2), torch.ones(2, 2), process_group=object())  # type: ignore[arg-type]

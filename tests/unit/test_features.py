@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import emprune
 from emprune.memory import mean_pool
+from tests.messages import ANY, Raises
 
 
 class Net(nn.Module):
@@ -81,8 +82,8 @@ def test_mean_pool(shape: tuple[int, ...], pooled: tuple[int, ...]) -> None:
     assert mean_pool(torch.ones(shape)).equal(torch.ones(pooled))
 
 
-def test_one_number_per_sample_is_no_feature() -> None:
-    with pytest.raises(emprune.errors.ObservationError, match=r"got \(2,\)"):
+def test_one_number_per_sample_is_no_feature(raises: Raises) -> None:
+    with raises(emprune.errors.ObservationError, value=(2,)):
         mean_pool(torch.ones(2))
 
 
@@ -171,27 +172,37 @@ def run(passes: int, layers: Any = "stem", net: nn.Module | None = None, *, rows
 
 
 @pytest.mark.parametrize(
-    ("passes", "layers", "rows", "message"),
+    ("passes", "layers", "rows", "value"),
     [
-        (0, "stem", 4, r"The model did not run in the capture_features block"),
-        (3, "stem", 4, r"The model ran a third time in one capture_features block"),
-        (1, "stem", 5, r"One pass must hold both views, torch\.cat\(\[view1, view2\]\): got 5 rows"),
-        (2, "relu", 4, r"Layer 'relu' ran twice in one pass: capture a layer that runs once"),
-        (1, "relu", 4, r"Layer 'relu' ran twice in one pass"),
-        (2, ["stem", "unused"], 4, r"Layer 'unused' must run in each pass: it ran in 0 of 2"),
+        (0, "stem", 4, ANY),
+        (3, "stem", 4, ANY),
+        (1, "stem", 5, 5),
+        (2, "relu", 4, "relu"),
+        (1, "relu", 4, "relu"),
+        (2, ["stem", "unused"], 4, "unused"),
+    ],
+    ids=[
+        "none",
+        "three",
+        "an odd number of rows",
+        "a layer twice in each",
+        "a layer twice",
+        "a layer that did not run",
     ],
 )
-def test_passes_that_are_not_two_views_are_refused(passes: int, layers: Any, rows: int, message: str) -> None:
+def test_passes_that_are_not_two_views_are_refused(
+    passes: int, layers: Any, rows: int, value: Any, raises: Raises
+) -> None:
     net = Net()
-    with pytest.raises(emprune.errors.ObservationError, match=message):
+    with raises(emprune.errors.ObservationError, value=value):
         run(passes, layers, net, rows=rows)
     assert num_hooks(net) == 0
 
 
-def test_a_layer_that_is_called_past_the_model_is_refused() -> None:
+def test_a_layer_that_is_called_past_the_model_is_refused(raises: Raises) -> None:
     net = Net()
     with (
-        pytest.raises(emprune.errors.ObservationError, match=r"Layer 'stem' ran without the model it is in"),
+        raises(emprune.errors.ObservationError, value="stem"),
         emprune.memory.capture_features(net, "stem"),
     ):
         net.stem(views()[0])
@@ -202,34 +213,26 @@ class Dictionary(nn.Module):
         return {"hidden": x}
 
 
-def test_a_layer_that_gives_no_tensor_is_refused() -> None:
-    with pytest.raises(
-        emprune.errors.ObservationError, match=r"Layer '0' must give a tensor.*: got dict\. Capture a layer in"
-    ):
+def test_a_layer_that_gives_no_tensor_is_refused(raises: Raises) -> None:
+    with raises(emprune.errors.ObservationError, value="dict"):
         run(2, "0", nn.Sequential(Dictionary()))
 
 
 @pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        ("block", r"names from model.named_modules\(\): got 'block'\. Near matches: blocks"),
-        (["stem", "module.stem"], r"got 'module\.stem'\. Near matches: stem"),
-        ("", r"got ''\. There are stem, relu, blocks"),
-        ([], r"`layers` must name at least one layer of the model: got none\."),
-    ],
+    ("layers", "value"), [("block", "block"), (["stem", "module.stem"], "module.stem"), ("", "''"), ([], "none")]
 )
-def test_unknown_layers_are_refused(layers: Any, message: str) -> None:
+def test_unknown_layers_are_refused(layers: Any, value: str, raises: Raises) -> None:
     net = Net()
-    with pytest.raises(emprune.ConfigError, match=message):
+    with raises(emprune.ConfigError, parameter="layers", value=value):
         run(2, layers, net)
     assert num_hooks(net) == 0
 
 
-def test_models_whose_layers_do_not_run_in_order_or_in_sight_are_refused() -> None:
-    with pytest.raises(emprune.ConfigError, match=r"DataParallel.*Use DistributedDataParallel\."):
+def test_models_whose_layers_do_not_run_in_order_or_in_sight_are_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, value="DataParallel"):
         run(2, "stem", nn.DataParallel(Net()))
     compiled: Any = torch.compile(Net(), backend="eager")
-    with pytest.raises(emprune.ConfigError, match=r"Compile the captured layer itself"):
+    with raises(emprune.ConfigError):
         run(2, "stem", compiled)
 
 

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from torch import Tensor
 
 import emprune
 from emprune import losses as module
-from emprune.losses import next_labels, sequence_cross_entropy
+from emprune.losses import dense_cross_entropy, next_labels, sequence_cross_entropy
+from tests.messages import Raises
 from tests.unit.support import inf, nan
 
 LOG2, LOG4 = math.log(2), math.log(4)
@@ -133,35 +135,109 @@ def test_chunks_keep_no_logits_for_the_backward_pass(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("logits", "labels", "options", "message"),
+    ("logits", "labels", "options", "parameter", "value"),
     [
-        ([1.0], torch.tensor([0]), {}, "`logits` must be a tensor: got list"),
-        (torch.zeros(2, 3), [0, 1], {}, "`labels` must be a tensor: got list"),
-        (torch.zeros(2), torch.tensor([0, 1]), {}, r"`logits` must be .* \(B, C\) or \(B, T, C\): got \(2,\)"),
-        (torch.zeros(2, 3).long(), torch.tensor([0, 1]), {}, "`logits` must be a float tensor"),
-        (torch.zeros(2, 0), torch.tensor([0, 1]), {}, r"`logits` must be .* got \(2, 0\)"),
-        (torch.zeros(2, 3), torch.tensor([0, 1, 2]), {}, r"of shape \(2,\), one per prediction: got \(3,\)"),
-        (torch.zeros(2, 3), torch.zeros(2, 3), {}, r"`labels` must be int64 .* got \(2, 3\) torch.float32"),
-        (torch.zeros(2, 4, 3), torch.zeros(2, 3).long(), {}, r"of shape \(2, 4\), one per prediction: got \(2, 3\)"),
-        (torch.zeros(2, 3), torch.tensor([0, 1]), {"shift": True}, "`shift` needs a sequence of predictions"),
+        ([1.0], torch.tensor([0]), {}, "logits", "list"),
+        (torch.zeros(2, 3), [0, 1], {}, "labels", "list"),
+        (torch.zeros(2), torch.tensor([0, 1]), {}, "logits", (2,)),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4).long(), {}, "logits", (2, 3, 4, 4)),
+        (torch.zeros(2, 3), torch.tensor([0, 1]).byte(), {}, "labels", "torch.uint8"),
+        (torch.zeros(2, 3).long(), torch.tensor([0, 1]), {}, "logits", "torch.int64"),
+        (torch.zeros(2, 0), torch.tensor([0, 1]), {}, "logits", (2, 0)),
+        (torch.zeros(2, 3), torch.tensor([0, 1, 2]), {}, "labels", (3,)),
+        (torch.zeros(2, 3), torch.zeros(2, 3), {}, "labels", "torch.float32"),
+        (torch.zeros(2, 4, 3), torch.zeros(2, 3).long(), {}, "labels", (2, 3)),
+        (torch.zeros(2, 3), torch.tensor([0, 1]), {"shift": True}, "shift", (2, 3)),
     ],
 )
-def test_malformed_arguments_are_refused(logits: Any, labels: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(emprune.errors.ObservationError, match=message):
+def test_malformed_arguments_are_refused(
+    logits: Any, labels: Any, options: dict[str, Any], parameter: str, value: Any, raises: Raises
+) -> None:
+    with raises(emprune.errors.ObservationError, parameter=parameter, value=value):
         sequence_cross_entropy(logits, labels, **options)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("parameter", "value"), [("reduction", "none"), ("label_smoothing", 1.5), ("label_smoothing", nan)]
+)
+def test_options_out_of_range_are_refused(parameter: str, value: Any, raises: Raises) -> None:
+    options: dict[str, Any] = {parameter: value}
+    with raises(emprune.ConfigError, parameter=parameter, value=value):
+        sequence_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), **options)
+
+
+def random_masks(seed: int, *sizes: int, classes: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(5, classes, *sizes, generator=generator)
+    labels = torch.randint(classes, (5, *sizes), generator=generator)
+    return logits, labels.masked_fill(torch.rand(5, *sizes, generator=generator) < 0.4, 255)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    label_smoothing=st.sampled_from([0.0, 0.1]),
+)
+def test_a_dense_loss_is_that_of_its_predictions_as_tokens(seed: int, sizes: list[int], label_smoothing: float) -> None:
+    logits, labels = random_masks(seed, *sizes)
+    tokens = logits.flatten(2).transpose(1, 2), labels.flatten(1).where(labels.flatten(1) != 255, -100)
+    found = dense_cross_entropy(logits, labels, ignore_index=255, label_smoothing=label_smoothing)
+    torch.testing.assert_close(found, sequence_cross_entropy(*tokens, label_smoothing=label_smoothing))
+    total = dense_cross_entropy(logits, labels, ignore_index=255, reduction="sum").sum()
+    torch.testing.assert_close(total, F.cross_entropy(logits, labels, ignore_index=255, reduction="sum"))
+
+
+def test_chunks_change_neither_a_dense_loss_nor_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = random_masks(1, 4, 6)
+
+    def losses_and_gradient() -> tuple[Tensor, Tensor]:
+        leaf = logits.clone().requires_grad_()
+        losses = dense_cross_entropy(leaf, labels, ignore_index=255)
+        return losses.detach(), torch.autograd.grad(losses.square().sum(), leaf)[0]
+
+    whole = losses_and_gradient()
+    for chunk in (1, 200):
+        monkeypatch.setattr(module, "_CHUNK_ELEMENTS", chunk)
+        for before, after in zip(whole, losses_and_gradient(), strict=True):
+            torch.testing.assert_close(before, after)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "parameter", "value"),
     [
-        ({"reduction": "none"}, '`reduction` must be "mean" or "sum"'),
-        ({"label_smoothing": 1.5}, r"`label_smoothing` must be in \[0, 1\], a share of the target: got"),
-        ({"label_smoothing": nan}, r"`label_smoothing` must be in \[0, 1\]"),
+        (torch.zeros(2, 3), torch.tensor([0, 1]), "logits", (2, 3)),
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 4).long(), "labels", (2, 4, 4)),
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8).byte(), "labels", "torch.uint8"),
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8), "labels", "torch.float32"),
     ],
 )
-def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(emprune.ConfigError, match=message):
-        sequence_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), **options)
+def test_malformed_dense_arguments_are_refused(
+    logits: Tensor, labels: Tensor, parameter: str, value: Any, raises: Raises
+) -> None:
+    with raises(emprune.errors.ObservationError, parameter=parameter, value=value):
+        dense_cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize("sizes", [(6, 4), (2, 3, 4)])
+def test_emp_takes_dense_logits_as_they_are(sizes: tuple[int, ...]) -> None:
+    logits, labels = random_masks(5, *sizes)
+    masked = emprune.memory.MaskedLogits(logits, labels != 255)
+    for outputs in (logits, masked):
+        pruner = emprune.DataPruner(emprune.EMP(), num_samples=5, num_epochs=1, keep=1)
+        index = pruner.begin_epoch(0).index
+        pruner.reduce(index, dense_cross_entropy(logits, labels, ignore_index=255), outputs)
+        pruner.sync()
+        assert pruner.stats["memory"][index].equal(emprune.memory.prediction_entropy(outputs))
+
+
+def test_emp_takes_series_where_the_term_says_so() -> None:
+    logits, labels = random_masks(6, 8)
+    series = partial(emprune.memory.prediction_entropy, class_dim=1)
+    pruner = emprune.DataPruner(emprune.EMP(memory=series), num_samples=5, num_epochs=1, keep=1)
+    index = pruner.begin_epoch(0).index
+    pruner.reduce(index, dense_cross_entropy(logits, labels, ignore_index=255), logits)
+    pruner.sync()
+    assert pruner.stats["memory"][index].allclose(emprune.memory.prediction_entropy(logits.transpose(1, 2)))
 
 
 def test_masked_logits_bring_their_mask_to_the_memory_term() -> None:

@@ -1,6 +1,7 @@
 """prediction_entropy: values, shapes, dtypes and chunks."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 import emprune
 from emprune.memory import entropy, terms
+from tests.messages import Raises
 
 INF = float("inf")
 
@@ -126,22 +128,94 @@ def test_an_empty_batch_is_empty() -> None:
     assert emprune.memory.prediction_entropy(torch.empty(0, 4, 5)).shape == (0,)
 
 
+def pixels(*sizes: int) -> Tensor:
+    return 2 * torch.randn(3, 5, *sizes, generator=torch.Generator().manual_seed(3))
+
+
+def as_tokens(logits: Tensor) -> Tensor:
+    """(B, C, ...) as (B, T, C)."""
+    return logits.flatten(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize("sizes", [(4, 6), (2, 4, 3)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_classes_of_pixels_are_dimension_1(sizes: tuple[int, ...], layout: torch.memory_format) -> None:
+    if layout == torch.channels_last and len(sizes) == 3:
+        layout = torch.channels_last_3d
+    logits = pixels(*sizes)
+    expected = emprune.memory.prediction_entropy(as_tokens(logits))
+    assert emprune.memory.prediction_entropy(logits.contiguous(memory_format=layout)).allclose(expected)
+
+
+def test_three_dimensions_are_tokens_unless_said_otherwise() -> None:
+    logits = pixels(5)  # (B, C, T) or (B, T, C): nothing tells them apart
+    tokens, series = emprune.memory.prediction_entropy(logits), emprune.memory.prediction_entropy(logits, class_dim=1)
+    assert series.allclose(emprune.memory.prediction_entropy(logits.transpose(1, 2)))
+    assert not series.allclose(tokens)
+    assert tokens.equal(emprune.memory.prediction_entropy(logits, class_dim=-1))
+
+
+def test_many_dimensions_may_end_with_the_classes() -> None:
+    logits = pixels(4, 6)
+    last = emprune.memory.prediction_entropy(logits.movedim(1, -1), class_dim=-1)
+    assert last.allclose(emprune.memory.prediction_entropy(logits))
+
+
+def test_ignored_pixels_do_not_count() -> None:
+    logits = pixels(2, 3)
+    labels = torch.randint(5, (3, 2, 3), generator=torch.Generator().manual_seed(4))
+    labels[0, 1], labels[1] = 255, 255
+    logits[0, :, 1], logits[1] = torch.nan, torch.nan
+    entropy = emprune.memory.prediction_entropy(emprune.memory.MaskedLogits(logits, labels != 255))
+    assert float(entropy[0]) == pytest.approx(float(emprune.memory.prediction_entropy(logits[:1, :, :1])[0]))
+    assert float(entropy[1]) == 0.0
+    assert float(entropy[2]) == pytest.approx(float(emprune.memory.prediction_entropy(logits[2:])[0]))
+
+
+def test_masked_logits_say_where_the_classes_are() -> None:
+    logits, mask = pixels(4), torch.ones(3, 4)
+    series = emprune.memory.prediction_entropy(logits, class_dim=1)
+    for masked in (
+        emprune.memory.MaskedLogits(logits, mask, class_dim=1),
+        emprune.memory.MaskedLogits(logits, class_dim=1),
+    ):
+        assert emprune.memory.prediction_entropy(masked).allclose(series)
+        assert repr(masked).startswith("MaskedLogits((3, 5, 4) torch.float32")
+
+
+@pytest.mark.parametrize("chunk", [2, 7, 29, 30, 31, 119, 120, 121, 359])
+def test_chunks_of_pixels_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    logits = pixels(4, 6)
+    whole = emprune.memory.prediction_entropy(logits)
+    monkeypatch.setattr(entropy, "CHUNK_ELEMENTS", chunk)
+    assert emprune.memory.prediction_entropy(logits).allclose(whole)
+
+
 @pytest.mark.parametrize(
-    ("logits", "mask", "found"),
+    ("logits", "mask", "parameter", "value"),
     [
-        (torch.zeros(4), None, r"got shape \(4,\)"),
-        (torch.zeros(2, 3, 4, 5), None, r"got shape \(2, 3, 4, 5\)"),
-        (torch.zeros(4, 3, dtype=torch.int64), None, "torch.int64"),
-        (torch.zeros(2, 4, 3, dtype=torch.int64), None, "torch.int64"),
-        (torch.zeros(4, 1), None, r"at least two classes: got shape \(4, 1\).* pass torch.cat"),
-        (torch.zeros(4, 3), torch.ones(4), r"mask \(4,\)"),
-        (torch.zeros(2, 4, 3), torch.ones(2, 3), r"`mask` must be \(B, T\) = \(2, 4\).*: got \(2, 3\)"),
-        ({"logits": torch.zeros(4, 3)}, None, "got dict. Pass the model's logits"),
+        (torch.zeros(4), None, "logits", (4,)),
+        (torch.zeros(4, 3, dtype=torch.int64), None, "logits", "torch.int64"),
+        (torch.zeros(2, 4, 3, dtype=torch.int64), None, "logits", "torch.int64"),
+        (torch.zeros(4, 1), None, "logits", "1 in dimension -1"),
+        (torch.zeros(4, 1, 8, 8), None, "logits", "1 in dimension 1"),
+        (torch.zeros(4, 3), torch.ones(4), "mask", (4,)),
+        (torch.zeros(2, 3, 8, 8), torch.ones(2, 4, 4), "mask", (2, 4, 4)),
+        (torch.zeros(2, 4, 3), [[True] * 4] * 2, "mask", "list"),
+        (torch.zeros(2, 4, 3), torch.ones(2, 3), "mask", (2, 3)),
+        ({"logits": torch.zeros(4, 3)}, None, "logits", "dict"),
     ],
 )
-def test_other_shapes_are_refused(logits: Tensor, mask: Tensor | None, found: str) -> None:
-    with pytest.raises(emprune.errors.ObservationError, match=found):
+def test_other_shapes_are_refused(
+    logits: Tensor, mask: Tensor | None, parameter: str, value: Any, raises: Raises
+) -> None:
+    with raises(emprune.errors.ObservationError, parameter=parameter, value=value):
         emprune.memory.prediction_entropy(logits, mask)
+
+
+def test_another_dimension_of_the_classes_is_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="class_dim", value=2):
+        emprune.memory.prediction_entropy(pixels(4, 6), class_dim=2)  # type: ignore[arg-type]
 
 
 def test_terms_have_names() -> None:

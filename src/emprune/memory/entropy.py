@@ -17,17 +17,18 @@ def rows_at_once(row_size: int) -> int:
     return max(1, CHUNK_ELEMENTS // max(1, row_size))
 
 
-def softmax_entropy(logits: Tensor) -> Tensor:
-    """Return (M,) float32 entropies in nats of softmax(logits), for (M, C) float logits of any size."""
-    if logits.numel() <= CHUNK_ELEMENTS:
-        return _entropy(logits)
-    return torch.cat([_entropy(chunk) for chunk in logits.split(rows_at_once(logits.shape[1]))])
-
-
-def _entropy(logits: Tensor) -> Tensor:
+def softmax_entropy(logits: Tensor, class_dim: int = -1) -> Tensor:
+    """Return the float32 entropy in nats of each softmax over `class_dim`, in the shape of the other dimensions."""
+    class_dim %= logits.ndim
+    if logits.numel() > CHUNK_ELEMENTS:
+        for dim, size in enumerate(logits.shape):
+            if dim != class_dim and size > 1:
+                parts = logits.split(rows_at_once(logits.numel() // size), dim)
+                entropies = [softmax_entropy(part, class_dim) for part in parts]
+                return torch.cat(entropies, dim - (class_dim < dim))
     # No summand of sum(p * log p) is positive, so nothing cancels. A class masked out would give 0 * -inf: its
     # logarithm is made finite, which changes nothing where p has long been 0; a NaN stays one.
     with torch.autocast(logits.device.type, enabled=False):  # which would take the products in half precision
-        log_p = torch.log_softmax(logits, -1, dtype=torch.float32).clamp_(min=_LEAST_LOG)
-        entropy: Tensor = torch.linalg.vecdot(log_p.exp(), log_p).neg_()
+        log_p = torch.log_softmax(logits, class_dim, dtype=torch.float32).clamp_(min=_LEAST_LOG)
+        entropy: Tensor = torch.linalg.vecdot(log_p.exp(), log_p, dim=class_dim).neg_()
     return entropy

@@ -1,6 +1,7 @@
-"""A model's outputs where a sample is many predictions, not all of which count."""
+"""A model's outputs where a sample is many predictions, and not all of them count."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,20 +11,27 @@ __all__ = ["MaskedLogits"]
 
 @dataclass(frozen=True, eq=False)
 class MaskedLogits:
-    """A model's outputs where a sample is a sequence of predictions, not all of which count.
+    """Logits of many predictions per sample, with the mask of those that count.
 
-    Observed in place of the logits, ``pruner.reduce(index, losses, MaskedLogits(logits, labels != -100))``, it brings
-    the mask to the memory term.
+    Observe it in place of the logits, ``loader.reduce(index, losses, MaskedLogits(logits, labels != -100))``. It
+    brings the mask to the memory term.
 
     Args:
-        logits: (B, T, C) float.
-        mask: (B, T) bool or 0/1, the positions that count.
+        logits: (B, T, C) float of tokens, or (B, C, H, W), (B, C, D, H, W) of pixels.
+        mask: (B, T) or (B, H, W), bool or 0/1, the predictions that count; None for all.
+        class_dim: Where the classes are, as `prediction_entropy` takes it: 1 for (B, C, T).
     """
 
     logits: Tensor
-    mask: Tensor
+    mask: Tensor | None = None
+    class_dim: Literal[1, -1] | None = field(default=None, kw_only=True)
 
     @property
     def shape(self) -> torch.Size:
         """The logits' shape."""
         return self.logits.shape
+
+    def __repr__(self) -> str:
+        mask = "" if self.mask is None else f", mask {tuple(self.mask.shape)}"
+        where = "" if self.class_dim is None else f", class_dim={self.class_dim}"
+        return f"MaskedLogits({tuple(self.shape)} {self.logits.dtype}{mask}{where})"

@@ -1,73 +1,106 @@
 """The memory term of supervised tasks: the entropy of the prediction."""
 
+from typing import Literal
+
 from torch import Tensor
 
-from emprune.errors import ObservationError
+from emprune.errors import ConfigError, ObservationError
 from emprune.memory.entropy import softmax_entropy
 from emprune.memory.masked_logits import MaskedLogits
 
 __all__ = ["prediction_entropy"]
 
 
-def prediction_entropy(logits: Tensor | MaskedLogits, mask: Tensor | None = None) -> Tensor:
+def prediction_entropy(
+    logits: Tensor | MaskedLogits, mask: Tensor | None = None, *, class_dim: Literal[1, -1] | None = None
+) -> Tensor:
     r"""Entropy of the predicted distribution, in nats: :math:`H(p) = -\sum_c p_c \log p_c`, p = softmax(logits).
 
-    Computed in float32 whatever the logits' dtype, under autocast too; classes masked out with -inf, or too improbable
-    for a float, contribute nothing. Many logits are taken in chunks.
+    A sample with many predictions, such as tokens or pixels, has the mean of their entropies. Computed in float32
+    whatever the logits' dtype, under autocast too. Classes masked out with -inf contribute nothing. Many logits are
+    taken in chunks.
 
     Args:
-        logits: (B, C) float, or (B, T, C) for a sequence of predictions, whose entropies are averaged over T; or these
-            and their mask in one.
-        mask: (B, T) bool or 0/1, the positions that count; for (B, T, C) only. A sample without any gets 0.
+        logits: (B, C) float; (B, T, C) of tokens; (B, C, H, W) or (B, C, D, H, W), as torch's ``cross_entropy`` takes
+            them; or these and their mask in one.
+        mask: (B, T), (B, H, W) or (B, D, H, W), bool or 0/1, the predictions that count. A sample without any gets 0.
+        class_dim: Where the classes are: 1 or -1. None is the last dimension of two and three, and 1 of more: (B, C, T)
+            cannot be told from (B, T, C), and needs ``class_dim=1``.
 
     Returns:
         (B,) float32, each in [0, log C].
 
     Raises:
-        ObservationError: If the shapes are not as above.
+        ObservationError: If the logits or the mask are not as above.
+        ConfigError: If `class_dim` is not.
 
     Example:
         >>> import torch
         >>> prediction_entropy(torch.zeros(1, 4)).exp()
         tensor([4.])
+        >>> prediction_entropy(torch.zeros(2, 4, 16, 16)).exp()
+        tensor([4., 4.])
 
     References:
         EMP (arXiv 2408.16031): the memory term of a supervised task, in the probable reading; that it is the entropy
         and enters with a plus is a reconstruction.
     """
     if isinstance(logits, MaskedLogits):
+        class_dim = class_dim if logits.class_dim is None else logits.class_dim
         mask, logits = logits.mask, logits.logits
+    _check_logits(logits)
+    logits = logits.detach()  # no_grad alone leaves every kernel the cost of asking
+    dim = _class_dim(logits, class_dim)
+    if mask is None:
+        entropy = softmax_entropy(logits, dim)
+        return entropy if entropy.ndim == 1 else entropy.flatten(1).mean(1)
+    _check_mask(mask, logits, dim)
+    counted = mask.flatten(1).bool()  # padding may hold NaN, which a product with 0 would keep
+    return softmax_entropy(logits, dim).flatten(1).where(counted, 0).sum(1) / counted.sum(1).clamp(min=1)
+
+
+def _check_logits(logits: object) -> None:
     if not isinstance(logits, Tensor):
         raise ObservationError(
-            f"`logits` must be a float tensor, (B, C) or (B, T, C): got {type(logits).__name__}. "
-            "Pass the model's logits, not its predictions or its whole output object."
+            f"`logits` must be a float tensor: got {type(logits).__name__}. Pass the model's logits, not its whole "
+            "output object."
         )
-    logits = logits.detach()  # no_grad alone leaves every kernel the cost of asking
-    num_dimensions = logits.ndim
-    if num_dimensions == 3:
-        return _sequence_entropy(logits, mask)
-    if num_dimensions != 2 or mask is not None or not logits.is_floating_point():
+    if not logits.is_floating_point():
         raise ObservationError(
-            "`logits` must be a float (B, C), or (B, T, C) with an optional (B, T) mask: got shape "
-            f"{tuple(logits.shape)}, {logits.dtype}, mask {None if mask is None else tuple(mask.shape)}. "
-            "Pass the model's logits, not its predictions or its whole output object."
+            f"`logits` must be float: got {tuple(logits.shape)} {logits.dtype}. Pass the model's logits, not its "
+            "predictions or its labels."
         )
-    if logits.shape[1] < 2:
+    if logits.ndim < 2:
         raise ObservationError(
-            f"`logits` must be of at least two classes: got shape {tuple(logits.shape)}, whose entropy is always 0. "
-            "For a single logit z of a binary task pass torch.cat([torch.zeros_like(z), z], 1)."
+            f"`logits` must be (B, C), one value per class: got shape {tuple(logits.shape)}. Pass the model's logits, "
+            "not its predictions."
         )
-    return softmax_entropy(logits)
 
 
-def _sequence_entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
-    entropy = prediction_entropy(logits.flatten(0, 1)).view(logits.shape[:2])
-    if mask is None:
-        return entropy.mean(1)
-    if mask.shape != logits.shape[:2]:
+def _class_dim(logits: Tensor, class_dim: int | None) -> int:
+    if class_dim not in (None, 1, -1):
+        raise ConfigError(f"`class_dim` must be 1, -1 or None: got {class_dim=}.")
+    dim = (1 if logits.ndim > 3 else -1) if class_dim is None else class_dim
+    if logits.shape[dim] < 2:
         raise ObservationError(
-            f"`mask` must be (B, T) = {tuple(logits.shape[:2])} for logits {tuple(logits.shape)}: "
-            f"got {tuple(mask.shape)}."
+            f"`logits` must have at least two classes: got {logits.shape[dim]} in dimension {dim} of "
+            f"{tuple(logits.shape)}. Their entropy is always 0. For a single logit z of a binary task pass "
+            f"torch.cat([torch.zeros_like(z), z], {dim})."
         )
-    counted = mask.bool()  # padding may hold NaN, which a product with 0 would keep
-    return entropy.where(counted, 0).sum(1) / counted.sum(1).clamp(min=1)
+    return dim
+
+
+def _check_mask(mask: object, logits: Tensor, dim: int) -> None:
+    expected = tuple(size for number, size in enumerate(logits.shape) if number != dim % logits.ndim)
+    found = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+    if logits.ndim > 2 and found == expected:
+        return
+    if logits.ndim == 2:
+        advice = "Logits (B, C) have one prediction per sample, which counts: leave the mask out."
+    elif logits.ndim == 3 and dim == -1:
+        advice = "Logits (B, C, T), with the classes first, need class_dim=1."
+    else:
+        advice = "Bring logits and labels to one size first."
+    raise ObservationError(
+        f"`mask` must have one value per prediction, {expected} for logits {tuple(logits.shape)}: got {found}. {advice}"
+    )
