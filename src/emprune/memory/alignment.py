@@ -1,4 +1,4 @@
-"""A memory term for contrastive learning: how alike a sample's two views look."""
+"""A memory term for contrastive learning: how similar the features of a sample's two views are."""
 
 import torch
 from torch import Tensor
@@ -9,19 +9,19 @@ __all__ = ["view_alignment"]
 
 
 def view_alignment(features: ViewFeatures) -> Tensor:
-    r"""How alike a sample's two views look to the encoder: :math:`\cos(u_i', u_i'')`; a reconstruction as well.
+    r"""Cosine of the encoder's features of a sample's two views: :math:`\cos(u_i', u_i'')`; a reconstruction.
 
-    Where it comes from: an encoder that has memorised a sample maps its views closer together than one that has not.
-    SSLMem measures memorisation by that difference, with a second encoder that never saw the sample as the reference.
-    Nobody trains two, so the reference is left out: what is easy to align counts as remembered. It looks at one sample
-    alone, so the batch's company does not matter.
+    An encoder that has memorised a sample maps its views closer together than an encoder that has not. SSLMem measures
+    memorisation by this difference. Its reference is a second encoder that never saw the sample. Training two encoders
+    costs too much, so here the reference is left out. A sample that is easy to align also counts as memorised. The
+    term does not depend on the other samples of the batch.
 
     Args:
-        features: (B, D) float of each of the two views, before the projection head; or such pairs by layer name, over
-            which the term is averaged.
+        features: (B, D) float of each of the two views, before the projection head. Or such pairs by layer name; then
+            the term is averaged over the layers.
 
     Returns:
-        (B,) float32, each in [-1, 1]; a feature that is all zeros is at right angles to every other.
+        (B,) float32, each in [-1, 1]. A feature of zeros alone is orthogonal to every other.
 
     Raises:
         ObservationError: If the features are not as above.
@@ -31,9 +31,9 @@ def view_alignment(features: ViewFeatures) -> Tensor:
         tensor([1., 0.])
 
     References:
-        EMP (arXiv 2408.16031), whose self-supervised formula is not known. Wang et al., "Memorization in
-        Self-Supervised Learning Improves Downstream Generalization" (ICLR 2024): the alignment in SSLMem. Ours: that
-        there is no reference model, the cosine for their distance, and that it enters EMP's score with a plus.
+        EMP (arXiv 2408.16031); its self-supervised formula is not known. Wang et al., "Memorization in
+        Self-Supervised Learning Improves Downstream Generalization" (ICLR 2024): the alignment in SSLMem. Our changes:
+        no reference model, the cosine instead of their distance, and the plus in EMP's score.
     """
 
     def cosine(first: Tensor, second: Tensor) -> Tensor:

@@ -12,15 +12,16 @@ from emprune.errors import ObservationError
 __all__ = ["ViewFeatures", "mean_over_layers", "unit"]
 
 ViewFeatures: TypeAlias = tuple[Tensor, Tensor] | Mapping[str, tuple[Tensor, Tensor]]
-"""Hidden features of a batch's two views, (B, D) each, or such pairs by layer name, as `capture_features` gives."""
+"""Hidden features of a batch's two views, (B, D) each. Or such pairs by layer name, as from `capture_features`."""
 
 
 def mean_over_layers(features: ViewFeatures, term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return (B,), the mean over the layers of what `term` makes of the two views' features."""
+    """Return (B,), the mean over the layers of `term` of the two views' features."""
     pairs = list(features.values()) if isinstance(features, Mapping) else [features]
     if not pairs:
         raise ObservationError(
-            "`features` hold no layer: got an empty mapping. capture_features fills it when its `with` block ends."
+            "`features` must hold a layer; got an empty mapping. Use it after the `with` block of capture_features, "
+            "which fills it at its end."
         )
     for pair in pairs:
         _check_pair(pair)
@@ -37,13 +38,13 @@ def _check_pair(pair: Any) -> None:
     else:
         found = type(pair).__name__
     raise ObservationError(
-        f"`features` must be the two views' hidden features, a pair of float (B, D), or such pairs by layer: "
+        f"`features` must be the hidden features of the two views, a pair of float (B, D), or such pairs by layer; "
         f"got {found}. Take them with emprune.memory.capture_features(model, layers)."
     )
 
 
 def unit(features: Tensor) -> Tensor:
-    """Scale rows to length 1 in float32; the largest entry first, whose square may be too much or too little for it."""
+    """Scale rows to length 1 in float32; first by the largest entry, so that no square overflows or underflows."""
     features = features.float()
     largest = features.abs().amax(1, keepdim=True)
     return F.normalize(features / largest.where(largest > 0, 1), dim=1)

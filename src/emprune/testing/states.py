@@ -15,7 +15,7 @@ def assert_same_state(ours: Any, theirs: Any, where: str = "state") -> None:
     Args:
         ours: A state, or a part of one.
         theirs: What it should equal.
-        where: How to call the part in a message.
+        where: The part's name in a message.
 
     Example:
         >>> assert_same_state({"loss": torch.tensor([torch.nan])}, {"loss": torch.tensor([torch.nan])})
@@ -31,14 +31,14 @@ def assert_same_state(ours: Any, theirs: Any, where: str = "state") -> None:
                 assert_same_state(ours[key], theirs[key], f"{where}[{key!r}]")
     elif isinstance(ours, (list, tuple)):
         assert len(ours) == len(theirs), where
-        for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            assert_same_state(one, other, f"{where}[{place}]")
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_same_state(one, other, f"{where}[{number}]")
     else:
         assert ours == theirs, f"{where}: {ours!r} and {theirs!r}"
 
 
 def through_disk(state: Any) -> Any:
-    """Return what `torch.load(weights_only=True)` makes of a state that `torch.save` wrote.
+    """Return a state as `torch.load(weights_only=True)` reads it after `torch.save`.
 
     Example:
         >>> through_disk({"epoch": 3})

@@ -1,4 +1,4 @@
-"""A made-up training run: what a sample costs depends on the sample and the epoch, and on nothing else."""
+"""A synthetic training run: a loss depends on the sample and the epoch, and on nothing else."""
 
 import functools
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ __all__ = ["SyntheticTask", "run_epochs", "train_epoch"]
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticTask:
-    """Random logits, drawn anew each epoch, and the cross-entropy they have with fixed random labels.
+    """Random logits, new ones in each epoch, and their cross-entropy with fixed random labels.
 
     Args:
         num_samples: N.
         num_classes: C.
-        constant: The same logits for every sample and epoch, so that all losses are equal.
-        seed: Another seed, other numbers.
+        constant: Use the same logits for every sample and epoch, so that all losses are equal.
+        seed: Determines the labels and the logits.
 
     Example:
         >>> task = SyntheticTask(num_samples=4)
@@ -56,10 +56,10 @@ def _whole_epoch(task: SyntheticTask, epoch: int) -> tuple[Tensor, Tensor]:
 def train_epoch(
     pruner: DataPruner, task: SyntheticTask, *, batch_size: int = 8, start: int = 0, stop: int | None = None
 ) -> None:
-    """Observe the current epoch's plan in batches, from place `start` to place `stop` of it."""
+    """Observe the current epoch's plan in batches, from its sample `start` up to `stop`, or to its end."""
     plan = pruner.plan
-    for place in range(start, len(plan) if stop is None else stop, batch_size):
-        index = plan.index[place : place + batch_size]
+    for first in range(start, len(plan) if stop is None else stop, batch_size):
+        index = plan.index[first : first + batch_size]
         losses, logits = task.batch(index, epoch=plan.epoch)
         pruner.observe(index, losses, logits)
 
@@ -72,14 +72,14 @@ def run_epochs(
     multiple_of: int | None = None,
     stop: int | None = None,
 ) -> list[EpochPlan]:
-    """Plan and observe every epoch from the current one's end to `stop`, the run's end by default; return the plans.
+    """Plan and observe every epoch after the current one, and return the plans.
 
     Args:
-        pruner: The pruner; its current epoch, if any, counts as done.
-        task: What the samples cost.
+        pruner: The pruner. Its current epoch, if any, counts as done.
+        task: Gives the losses and the logits.
         batch_size: Samples per observation.
         multiple_of: The quantum; None for `batch_size`.
-        stop: The first epoch that is not planned any more.
+        stop: The first epoch that is no longer planned; None for the end of the run.
     """
     plans = []
     for epoch in range(pruner.epoch + 1, pruner.num_epochs if stop is None else stop):
