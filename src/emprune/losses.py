@@ -1,4 +1,4 @@
-"""Per-sample losses that a user needs and torch lacks: pure functions, (B,) each."""
+"""Per-sample losses that torch lacks: pure functions that return (B,)."""
 
 from typing import Literal, TypeAlias, get_args
 
@@ -29,17 +29,17 @@ def sequence_cross_entropy(
 ) -> Tensor:
     r"""Cross-entropy of each sample, in nats: the mean of :math:`-\log p_t[y_t]` over its labels that count.
 
-    A sample is one prediction (sequence classification) or a sequence of them (token classification, masked and causal
-    language models). Computed in float32 whatever the logits' dtype, and many logits in chunks, in the backward pass
-    too: besides the logits' gradient no copy of them is kept.
+    A sample is one prediction (sequence classification) or a sequence of predictions (token classification, masked and
+    causal language models). The computation is in float32 for every dtype of the logits. Many logits are taken in
+    chunks, in the backward pass too, so no copy of them is kept besides their gradient.
 
     Args:
-        logits: (B, C) float, or (B, T, C). For classes before positions, as in segmentation, see `dense_cross_entropy`.
+        logits: (B, C) float, or (B, T, C). For classes in dimension 1, as in segmentation, see `dense_cross_entropy`.
         labels: (B,) or (B, T) int64, in [0, C) or `ignore_index`.
-        ignore_index: The label that does not count, such as that of padding. A sample without any that counts gets 0.
+        ignore_index: The label that does not count, such as that of padding. A sample in which no label counts gets 0.
         shift: Logits t predict label t + 1, as in a causal language model; for (B, T, C) only.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1]. Smoothing belongs to the loss
-            that is optimised, never to the score.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1]. Use it in the loss that is
+            optimised, never in the score.
         reduction: "mean" over the labels that count, or their "sum".
 
     Returns:
@@ -47,7 +47,7 @@ def sequence_cross_entropy(
 
     Raises:
         ObservationError: If shapes or dtypes are not as above.
-        ConfigError: If `label_smoothing` or `reduction` is not.
+        ConfigError: If `label_smoothing` or `reduction` is not as above.
 
     Example:
         >>> logits = torch.zeros(2, 3, 4)
@@ -59,12 +59,12 @@ def sequence_cross_entropy(
     _check_logits(logits, labels)
     if logits.ndim not in (2, 3):
         raise ObservationError(
-            f"`logits` must be (B, C) or (B, T, C): got {tuple(logits.shape)}. Logits (B, C, H, W) are for "
+            f"`logits` must be (B, C) or (B, T, C); got {tuple(logits.shape)}. For logits (B, C, H, W) use "
             "dense_cross_entropy."
         )
     if shift and logits.ndim != 3:
         raise ObservationError(
-            f"`shift` needs a sequence of predictions, logits (B, T, C): got {tuple(logits.shape)}. Use shift=False."
+            f"`shift` needs a sequence of predictions, logits (B, T, C); got {tuple(logits.shape)}. Use shift=False."
         )
     _check_labels(labels, logits, class_dim=-1)
     if shift:
@@ -84,12 +84,13 @@ def dense_cross_entropy(
     r"""Cross-entropy of each sample with a prediction per pixel, in nats, over the labels that count.
 
     The shapes are those of torch's ``cross_entropy``: the classes are dimension 1. Torch averages over the batch's
-    pixels; here each sample has the mean of its own. Computed in float32, many logits in chunks.
+    pixels; here each sample has the mean of its own pixels. The computation is in float32, and in chunks for many
+    logits.
 
     Args:
         logits: (B, C, H, W) float, (B, C, D, H, W) or (B, C, T).
         labels: (B, H, W), (B, D, H, W) or (B, T) int64, in [0, C) or `ignore_index`.
-        ignore_index: The label that does not count, often 255. A sample without any that counts gets 0.
+        ignore_index: The label that does not count, often 255. A sample in which no label counts gets 0.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1].
         reduction: "mean" over the labels that count, or their "sum".
 
@@ -98,7 +99,7 @@ def dense_cross_entropy(
 
     Raises:
         ObservationError: If shapes or dtypes are not as above.
-        ConfigError: If `label_smoothing` or `reduction` is not.
+        ConfigError: If `label_smoothing` or `reduction` is not as above.
 
     Example:
         >>> logits = torch.zeros(2, 4, 16, 16)
@@ -110,7 +111,7 @@ def dense_cross_entropy(
     _check_logits(logits, labels)
     if logits.ndim < 3:
         raise ObservationError(
-            f"`logits` must be (B, C, H, W), (B, C, D, H, W) or (B, C, T): got {tuple(logits.shape)}. With one "
+            f"`logits` must be (B, C, H, W), (B, C, D, H, W) or (B, C, T); got {tuple(logits.shape)}. With one "
             "prediction per sample use torch's cross_entropy with reduction='none'."
         )
     _check_labels(labels, logits, class_dim=1)
@@ -119,11 +120,11 @@ def dense_cross_entropy(
 
 
 def next_labels(labels: Tensor, *, ignore_index: int = -100) -> Tensor:
-    """Return (B, T) labels that logits t of a causal language model predict: `labels` at t + 1.
+    """Return the (B, T) labels that the logits of a causal language model predict: at t stands label t + 1.
 
     Args:
         labels: (B, T) int64, in the order of the tokens.
-        ignore_index: What the last one becomes, which has no successor.
+        ignore_index: The label at the last position, which has no next label.
 
     Example:
         >>> next_labels(torch.tensor([[5, 6, 7]]))
@@ -141,7 +142,7 @@ def _per_sample(losses: Tensor, labels: Tensor, ignore_index: int, reduction: Re
 
 
 def _each_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int, label_smoothing: float) -> Tensor:
-    """(M, ...) of (M, C, ...) logits, in chunks of rows; their float32 logits are made again in the backward pass."""
+    """(M, ...) of (M, C, ...) logits, in chunks of rows. The backward pass computes their float32 logits again."""
     rows = max(1, _CHUNK_ELEMENTS // max(1, logits[:1].numel()))
     if len(logits) <= rows:
         return _cross_entropy(logits, labels, ignore_index, label_smoothing)
@@ -159,22 +160,22 @@ def _cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int, label_smoo
 
 def _check_options(reduction: str, label_smoothing: float) -> None:
     if reduction not in get_args(Reduction):
-        raise ConfigError(f'`reduction` must be "mean" or "sum" over a sample\'s labels that count: got {reduction=}.')
+        raise ConfigError(f'`reduction` must be "mean" or "sum" over a sample\'s labels that count; got {reduction=}.')
     if not 0 <= label_smoothing <= 1:
-        raise ConfigError(f"`label_smoothing` must be in [0, 1], a share of the target: got {label_smoothing=}.")
+        raise ConfigError(f"`label_smoothing` must be in [0, 1], a share of the target; got {label_smoothing=}.")
 
 
 def _check_logits(logits: object, labels: object) -> None:
     for name, value in (("logits", logits), ("labels", labels)):
         if not isinstance(value, Tensor):
             raise ObservationError(
-                f"`{name}` must be a tensor: got {type(value).__name__}. Pass the model's logits, not its whole output "
+                f"`{name}` must be a tensor; got {type(value).__name__}. Pass the model's logits, not its whole output "
                 "object, and the batch's labels."
             )
     assert isinstance(logits, Tensor)
     if not logits.is_floating_point():
         raise ObservationError(
-            f"`logits` must be float: got {tuple(logits.shape)} {logits.dtype}. Pass the model's logits, not its "
+            f"`logits` must be float; got {tuple(logits.shape)} {logits.dtype}. Pass the model's logits, not its "
             "predictions or its labels."
         )
 
@@ -182,14 +183,14 @@ def _check_logits(logits: object, labels: object) -> None:
 def _check_labels(labels: Tensor, logits: Tensor, *, class_dim: int) -> None:
     shape = list(logits.shape)
     if shape.pop(class_dim) < 1:
-        raise ObservationError(f"`logits` must have a class: got {tuple(logits.shape)}.")
+        raise ObservationError(f"`logits` must have at least one class; got {tuple(logits.shape)}.")
     if labels.dtype != torch.int64 and not labels.is_floating_point() and labels.shape == tuple(shape):
-        raise ObservationError(f"`labels` must be int64: got {labels.dtype}. Pass labels.long().")
+        raise ObservationError(f"`labels` must be int64; got {labels.dtype}. Pass labels.long().")
     if labels.shape != tuple(shape) or labels.dtype != torch.int64:
         raise ObservationError(
             f"`labels` must be int64 classes of shape {tuple(shape)}, one per prediction of logits "
-            f"{tuple(logits.shape)}: got {tuple(labels.shape)} {labels.dtype}. For regression and several labels at "
-            "once compute the (B,) losses yourself."
+            f"{tuple(logits.shape)}; got {tuple(labels.shape)} {labels.dtype}. For regression, or several labels per "
+            "sample, compute the (B,) losses yourself."
         )
 
 
@@ -206,42 +207,44 @@ def nt_xent(
     .. math:: \ell_i = \tfrac12 \Big( \ell(z_i', z_i'') + \ell(z_i'', z_i') \Big), \qquad
         \ell(a, a^+) = -\log \frac{\exp(\cos(a, a^+)/\tau)}{\sum_{b \ne a} \exp(\cos(a, b)/\tau)}
 
-    where b runs over the other 2B - 1 views of the batch. Computed in float32 (float64 stays), under autocast too.
-    `nt_xent(...).mean()` is the usual loss. Each value depends on the batch's company: on who else is in it, and on how
-    many; with B = 1 it is 0.
+    where b runs over the other 2B - 1 views of the batch. The computation is in float32 (float64 stays), under autocast
+    too. `nt_xent(...).mean()` is the usual loss. Each value depends on the other samples of the batch and on their
+    number. With B = 1 it is 0.
 
     Args:
         z1: (B, D) float, projections of the first views; they need not be normalised.
         z2: (B, D) float, projections of the second views.
         temperature: τ > 0.
-        gather: Contrast with the views of all ranks. One collective, and one in the backward pass; B must be the same
-            on every rank, as the loaders make it. The gradients that DistributedDataParallel averages are then those
-            of one process that has the whole batch.
+        gather: Contrast with the views of all ranks. This is one collective, and one in the backward pass. B must be
+            the same on every rank; the loaders ensure this. The gradients that DistributedDataParallel averages are
+            then those of one process with the whole batch.
         process_group: The ranks to gather from; None for the default group, or one process.
 
     Returns:
-        (B,) float32, each in [0, 2/τ + log(2WB - 1)], of this rank's samples, with a graph; W ranks.
+        (B,) float32 with a graph, of this rank's samples; each in [0, 2/τ + log(2WB - 1)] on W ranks.
 
     Raises:
-        ConfigError: If the temperature is not positive, or a group is given that is not gathered from.
-        ObservationError: If the projections are not of one (B, D).
+        ConfigError: If the temperature is not positive, or a group is given without `gather`.
+        ObservationError: If the projections do not have one shape (B, D).
 
     Example:
-        >>> views = torch.eye(2)  # two samples, at right angles to each other
+        >>> views = torch.eye(2)  # two samples, orthogonal to each other
         >>> torch.exp(-nt_xent(views, views, temperature=1.0))  # e / (e + 1 + 1)
         tensor([0.5761, 0.5761])
 
     References:
-        Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations" (ICML 2020), equation 1;
-        here per sample, both directions averaged.
+        Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations" (ICML 2020), equation 1.
+        Here it is per sample, and both directions are averaged.
     """
     if not temperature > 0:
-        raise ConfigError(f"`temperature` must be positive: got {temperature=}.")
+        raise ConfigError(f"`temperature` must be positive; got {temperature=}.")
     if process_group is not None and not gather:
-        raise ConfigError("`process_group` is what to gather from: got one with gather=False. Set gather=True.")
+        raise ConfigError(
+            "`process_group` must come with gather=True; got gather=False. Set gather=True, or leave the group out."
+        )
     if z1.ndim != 2 or z1.shape != z2.shape or not (z1.is_floating_point() and z2.is_floating_point()):
         raise ObservationError(
-            "`z1` and `z2` must be the two views' projections, float (B, D) each: "
+            "`z1` and `z2` must be the projections of the two views, float (B, D) each; "
             f"got {tuple(z1.shape)} {z1.dtype} and {tuple(z2.shape)} {z2.dtype}."
         )
     num_views, own = 2 * len(z1), 0

@@ -1,4 +1,4 @@
-"""Exact-size selections in O(N): the highest by score, and uniform ones. Ties are broken at random."""
+"""Selections of exactly k samples in O(N): by the highest scores, or uniform. Ties are broken at random."""
 
 from typing import Any, TypeAlias, cast
 
@@ -13,10 +13,10 @@ FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
 
 def top_k(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
-    """Return the k highest scores' positions, ties at the cut broken at random.
+    """Return the positions of the k highest scores, with ties at the k-th score broken at random.
 
-    A partition finds the k-th highest score (introselect, O(N)), two comparisons find what is above it and what equals
-    it; the latter are drawn from at random, never by position.
+    A partition finds the k-th highest score (introselect, O(N)). Two comparisons find the scores above it and those
+    equal to it. The missing ones are drawn at random from those equal to it, never by position.
 
     Args:
         scores: (N,) float, without NaN.
@@ -38,7 +38,7 @@ def top_k(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor |
 
 
 def top_k_mask(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
-    """Return what `top_k` does as (N,) bool: a byte per sample, where k positions may cost sixteen.
+    """Return the selection of `top_k` as (N,) bool: one byte per sample, where k positions may cost sixteen.
 
     Example:
         >>> top_k_mask(torch.tensor([0.1, 0.9, 0.5]), 2, generator=torch.Generator()).tolist()
@@ -70,7 +70,7 @@ def sample(num_samples: int, k: int, *, generator: torch.Generator, among: Tenso
 
 
 def sample_mask(num_samples: int, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
-    """Return what `sample` does as (N,) bool.
+    """Return the selection of `sample` as (N,) bool.
 
     Example:
         >>> sample_mask(3, 3, generator=torch.Generator()).tolist()
@@ -87,14 +87,14 @@ def _draws(num_samples: int, generator: torch.Generator, among: Tensor | None) -
 def _cut(
     scores: Tensor, k: int, generator: torch.Generator, among: Tensor | None
 ) -> tuple[npt.NDArray[np.bool_], Tensor]:
-    """Return the mask of what is above the k-th highest score, and the positions of those drawn from what equals it."""
+    """Return the mask of the scores above the k-th highest, and the positions drawn from those equal to it."""
     if among is not None and not bool(among.all()):
         scores = scores.where(among, -torch.inf)
     values = scores.numpy()
     threshold = _kth_highest(values, k)
     above = values > threshold
     if threshold == -np.inf:
-        # All candidates lie above the cut, or candidates themselves score -inf: only those may fill up.
+        # All candidates are above the threshold, or some candidates have the score -inf: only these may be drawn.
         level = (values == threshold) if among is None else (values == threshold) & among.numpy()
     else:
         level = values == threshold
@@ -108,14 +108,14 @@ def _cut(
 def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:
     """Return the k-th highest of (N,) values, in O(N).
 
-    NumPy's partition is the fastest where values differ, and twenty times slower where most of them are equal: masked
-    out, or losses of exactly 0. A value that dominates a glance of some thousand is therefore set aside first.
+    NumPy's partition is the fastest if values differ. It is twenty times slower if most of them are equal: masked out,
+    or losses of exactly 0. So a value that dominates a sample of about a thousand is removed first.
     """
     while True:
-        glance, counts = np.unique(values[:: len(values) // 1024 + 1], return_counts=True)
+        distinct, counts = np.unique(values[:: len(values) // 1024 + 1], return_counts=True)
         if 4 * counts.max() < counts.sum() or len(values) < 100_000:
             return cast("np.floating[Any]", np.partition(values, len(values) - k)[len(values) - k])
-        common = glance[counts.argmax()]
+        common = distinct[counts.argmax()]
         above = values[values > common]
         if k <= len(above):
             values = above

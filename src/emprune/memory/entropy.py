@@ -1,4 +1,4 @@
-"""The entropy of a softmax, which two memory terms are made of."""
+"""The entropy of a softmax, which two memory terms use."""
 
 import torch
 from torch import Tensor
@@ -26,8 +26,8 @@ def softmax_entropy(logits: Tensor, class_dim: int = -1) -> Tensor:
                 parts = logits.split(rows_at_once(logits.numel() // size), dim)
                 entropies = [softmax_entropy(part, class_dim) for part in parts]
                 return torch.cat(entropies, dim - (class_dim < dim))
-    # No summand of sum(p * log p) is positive, so nothing cancels. A class masked out would give 0 * -inf: its
-    # logarithm is made finite, which changes nothing where p has long been 0; a NaN stays one.
+    # No summand of sum(p * log p) is positive, so nothing cancels. A class masked out would give 0 * -inf. So its
+    # logarithm is made finite, which changes nothing because p is 0 there. A NaN stays a NaN.
     with torch.autocast(logits.device.type, enabled=False):  # which would take the products in half precision
         log_p = torch.log_softmax(logits, class_dim, dtype=torch.float32).clamp_(min=_LEAST_LOG)
         entropy: Tensor = torch.linalg.vecdot(log_p.exp(), log_p, dim=class_dim).neg_()

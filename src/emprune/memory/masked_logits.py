@@ -1,4 +1,4 @@
-"""A model's outputs where a sample is many predictions, and not all of them count."""
+"""Logits of many predictions per sample, and which of the predictions count."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,13 +13,13 @@ __all__ = ["MaskedLogits"]
 class MaskedLogits:
     """Logits of many predictions per sample, with the mask of those that count.
 
-    Observe it in place of the logits, ``loader.reduce(index, losses, MaskedLogits(logits, labels != -100))``. It
-    brings the mask to the memory term.
+    Observe it instead of the logits, ``loader.reduce(index, losses, MaskedLogits(logits, labels != -100))``. The memory
+    term then gets the mask too.
 
     Args:
         logits: (B, T, C) float of tokens, or (B, C, H, W), (B, C, D, H, W) of pixels.
         mask: (B, T) or (B, H, W), bool or 0/1, the predictions that count; None for all.
-        class_dim: Where the classes are, as `prediction_entropy` takes it: 1 for (B, C, T).
+        class_dim: The dimension of the classes, as in `prediction_entropy`: 1 for (B, C, T).
     """
 
     logits: Tensor

@@ -16,23 +16,23 @@ def prediction_entropy(
 ) -> Tensor:
     r"""Entropy of the predicted distribution, in nats: :math:`H(p) = -\sum_c p_c \log p_c`, p = softmax(logits).
 
-    A sample with many predictions, such as tokens or pixels, has the mean of their entropies. Computed in float32
-    whatever the logits' dtype, under autocast too. Classes masked out with -inf contribute nothing. Many logits are
-    taken in chunks.
+    A sample with many predictions, such as tokens or pixels, has the mean of their entropies. The computation is in
+    float32 for every dtype of the logits, under autocast too. Classes masked out with -inf contribute nothing. Many
+    logits are taken in chunks.
 
     Args:
-        logits: (B, C) float; (B, T, C) of tokens; (B, C, H, W) or (B, C, D, H, W), as torch's ``cross_entropy`` takes
-            them; or these and their mask in one.
+        logits: (B, C) float; (B, T, C) of tokens; (B, C, H, W) or (B, C, D, H, W), as for torch's ``cross_entropy``. A
+            `MaskedLogits` holds logits and their mask.
         mask: (B, T), (B, H, W) or (B, D, H, W), bool or 0/1, the predictions that count. A sample without any gets 0.
-        class_dim: Where the classes are: 1 or -1. None is the last dimension of two and three, and 1 of more: (B, C, T)
-            cannot be told from (B, T, C), and needs ``class_dim=1``.
+        class_dim: The dimension of the classes, 1 or -1. None means the last of two or three dimensions, and 1 of more.
+            (B, C, T) cannot be distinguished from (B, T, C), and needs ``class_dim=1``.
 
     Returns:
         (B,) float32, each in [0, log C].
 
     Raises:
         ObservationError: If the logits or the mask are not as above.
-        ConfigError: If `class_dim` is not.
+        ConfigError: If `class_dim` is not as above.
 
     Example:
         >>> import torch
@@ -42,8 +42,8 @@ def prediction_entropy(
         tensor([4., 4.])
 
     References:
-        EMP (arXiv 2408.16031): the memory term of a supervised task, in the probable reading; that it is the entropy
-        and enters with a plus is a reconstruction.
+        EMP (arXiv 2408.16031): the memory term of a supervised task, in the probable reading. The entropy, and its plus
+        in the score, are a reconstruction.
     """
     if isinstance(logits, MaskedLogits):
         class_dim = class_dim if logits.class_dim is None else logits.class_dim
@@ -62,29 +62,29 @@ def prediction_entropy(
 def _check_logits(logits: object) -> None:
     if not isinstance(logits, Tensor):
         raise ObservationError(
-            f"`logits` must be a float tensor: got {type(logits).__name__}. Pass the model's logits, not its whole "
+            f"`logits` must be a float tensor; got {type(logits).__name__}. Pass the model's logits, not its whole "
             "output object."
         )
     if not logits.is_floating_point():
         raise ObservationError(
-            f"`logits` must be float: got {tuple(logits.shape)} {logits.dtype}. Pass the model's logits, not its "
+            f"`logits` must be float; got {tuple(logits.shape)} {logits.dtype}. Pass the model's logits, not its "
             "predictions or its labels."
         )
     if logits.ndim < 2:
         raise ObservationError(
-            f"`logits` must be (B, C), one value per class: got shape {tuple(logits.shape)}. Pass the model's logits, "
+            f"`logits` must be (B, C), one value per class; got shape {tuple(logits.shape)}. Pass the model's logits, "
             "not its predictions."
         )
 
 
 def _class_dim(logits: Tensor, class_dim: int | None) -> int:
     if class_dim not in (None, 1, -1):
-        raise ConfigError(f"`class_dim` must be 1, -1 or None: got {class_dim=}.")
+        raise ConfigError(f"`class_dim` must be 1, -1 or None; got {class_dim=}.")
     dim = (1 if logits.ndim > 3 else -1) if class_dim is None else class_dim
     if logits.shape[dim] < 2:
         raise ObservationError(
-            f"`logits` must have at least two classes: got {logits.shape[dim]} in dimension {dim} of "
-            f"{tuple(logits.shape)}. Their entropy is always 0. For a single logit z of a binary task pass "
+            f"`logits` must have at least two classes, else the entropy is always 0; got {logits.shape[dim]} in "
+            f"dimension {dim} of {tuple(logits.shape)}. For a single logit z of a binary task pass "
             f"torch.cat([torch.zeros_like(z), z], {dim})."
         )
     return dim
@@ -96,11 +96,11 @@ def _check_mask(mask: object, logits: Tensor, dim: int) -> None:
     if logits.ndim > 2 and found == expected:
         return
     if logits.ndim == 2:
-        advice = "Logits (B, C) have one prediction per sample, which counts: leave the mask out."
+        advice = "Logits (B, C) have one prediction per sample, which always counts. Leave the mask out."
     elif logits.ndim == 3 and dim == -1:
-        advice = "Logits (B, C, T), with the classes first, need class_dim=1."
+        advice = "If the logits are (B, C, T), pass class_dim=1."
     else:
-        advice = "Bring logits and labels to one size first."
+        advice = "Resize the logits or the labels, so that both have one size."
     raise ObservationError(
-        f"`mask` must have one value per prediction, {expected} for logits {tuple(logits.shape)}: got {found}. {advice}"
+        f"`mask` must have one value per prediction, {expected} for logits {tuple(logits.shape)}; got {found}. {advice}"
     )

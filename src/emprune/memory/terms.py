@@ -1,4 +1,4 @@
-"""Memory terms by name, and the name by which a saved state knows each."""
+"""Memory terms by name, and the name of each in a saved state."""
 
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +30,7 @@ _PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device)
 
 
 def memory_term(memory: MemoryName | MemoryTerm) -> MemoryTerm:
-    """Return the memory term of a name, or the function itself.
+    """Return the memory term with this name, or the function itself.
 
     Raises:
         ConfigError: If there is no term of that name.
@@ -38,15 +38,15 @@ def memory_term(memory: MemoryName | MemoryTerm) -> MemoryTerm:
     if callable(memory):
         return memory
     if memory not in get_args(MemoryName):
-        raise ConfigError(f"`memory` must be {', '.join(_TERMS)} or a function of the model's outputs: got {memory!r}.")
+        raise ConfigError(f"`memory` must be {', '.join(_TERMS)} or a function of the model's outputs; got {memory!r}.")
     return _TERMS[memory]
 
 
 def memory_name(memory: MemoryName | MemoryTerm) -> str:
-    """Return the name by which a saved state knows a memory term, the same in every process.
+    """Return the name of a memory term in a saved state, the same in every process.
 
-    Two terms that differ have different names. What cannot be told apart by name in another process is refused: a
-    lambda, a function inside another, a method of an object, an object with state.
+    Two terms that differ have different names. A term without such a name is refused: a lambda, a function inside
+    another, a method of an object, an object with state.
 
     Raises:
         ConfigError: If the term has no such name.
@@ -66,7 +66,7 @@ def memory_name(memory: MemoryName | MemoryTerm) -> str:
 
 
 def _path(function: object) -> str:
-    """Return the module of a function and its name there, by which every process finds it."""
+    """Return the module of a function and its name there; every process finds it by these."""
     name, owner = getattr(function, "__qualname__", None), getattr(function, "__self__", None)
     found = None
     if not isinstance(name, str):
@@ -81,7 +81,7 @@ def _path(function: object) -> str:
         found = f"{name} of an object, and two objects may differ"
     if found is not None:
         raise ConfigError(
-            f"`memory` must be a function with a name that a saved state can keep: got {found}. Define it with `def` "
+            f"`memory` must be a function with a name that a saved state can keep; got {found}. Define it with `def` "
             "at the top level of a module, and bind its options with functools.partial."
         )
     return f"{getattr(function, '__module__', None)}.{name}"
@@ -97,6 +97,6 @@ def _value_name(option: str, value: object) -> str:
     if callable(value):
         return memory_name(value)
     raise ConfigError(
-        "`memory` must be a partial whose options are numbers, texts or named functions, which a saved state can keep: "
-        f"got {option} of type {type(value).__name__}."
+        "The options of a partial as `memory` must be numbers, texts or named functions, because a saved state keeps "
+        f"them; got {option} of type {type(value).__name__}."
     )
