@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
+from emprune.lab.files import read_text
 from emprune.lab.specs import stored_method
 
 __all__ = ["Results", "as_named_now", "problem_of", "read_results", "results_at", "unlike"]
@@ -71,7 +72,7 @@ def read_results(path: Path) -> Results:
         ConfigError: If it is neither.
     """
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is neither a folder of runs nor a readable results.json ({error}).") from error
     problem = _problem_of_document(document)
