@@ -29,7 +29,7 @@ def main(*, num_epochs: int = 30, keep: float = 0.3, cpu: bool = False) -> float
 
     accelerator = Accelerator(cpu=cpu, step_scheduler_with_optimizer=False)
     pruner = emprune.DataPruner(
-        emprune.EMP(), num_samples=len(train_set), num_epochs=num_epochs, keep=keep, tail_fraction=0.3
+        emprune.EMP(), num_samples=len(train_set), num_epochs=num_epochs, keep=keep, tail_epochs=3
     )
     loader = prepare(accelerator, DataLoader(train_set, batch_size=32, shuffle=True), pruner)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=loader.total_steps)

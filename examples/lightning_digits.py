@@ -38,7 +38,7 @@ class Digits(L.LightningModule):
                 num_samples=len(self.train_set),
                 num_epochs=self.trainer.max_epochs,
                 keep=self.keep,
-                tail_fraction=0.3,
+                tail_epochs=3,
             )
             self.train_loader = prepare(
                 self.trainer, DataLoader(self.train_set, batch_size=32, shuffle=True), self.pruner

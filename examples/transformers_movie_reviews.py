@@ -84,7 +84,7 @@ def train(options: argparse.Namespace) -> dict[str, float]:
         num_samples=len(training),
         num_epochs=options.epochs,
         keep=options.keep,
-        tail_fraction=options.tail_fraction,
+        tail_epochs=options.tail_epochs,
         seed=options.seed,
     )
     trainer = PrunedTrainer(
@@ -109,7 +109,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", default="runs/movie-reviews", help="folder for the Trainer's files")
     parser.add_argument("--method", default="emp", help="as `emprune methods` lists them")
     parser.add_argument("--keep", type=float, default=0.5, help="mean fraction of the sentences visited per epoch")
-    parser.add_argument("--tail-fraction", type=float, default=0.3, help="share of the visits in full last epochs")
+    parser.add_argument("--tail-epochs", type=int, default=1, help="full epochs at the end")
     parser.add_argument("--epochs", type=int, default=6, help="in the first 1 / keep all is new, and nothing to choose")
     parser.add_argument("--layers", type=int, default=6, help="of the model's six, how many are used")
     parser.add_argument("--sentences", type=int, default=None, help="how many are used, a fifth of them to test")

@@ -22,7 +22,6 @@ from emprune.lab.tasks import DATA_SETS, fashion_mnist
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from tests.lab.reports import write_comparison
 from tests.lab.runs import checkpoint_of
-from tests.lab.test_images import write_folder
 
 SMALL = ["--epochs", "3", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
 
@@ -111,9 +110,12 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("run digits --keep 0 --out {out}", 2, "`keep` must be in (0, 1]"),
         ("run digits --keep 30 --out {out}", 2, "A pruning rate of 70 % is keep=0.3."),
         ("run digits --method full --keep 0.3 --out {out}", 2, "keep"),
-        ("run digits --method infobatch:prune_ratio=0.5 --keep 0.3 --out {out}", 2, "InfoBatch takes either"),
-        ("run digits --keep 0.1 --epochs 4 --tail-fraction 0.9 --out {out}", 2, "tail_fraction"),
-        ("run digits --warmup-fraction 0.6 --tail-fraction 0.6 --out {out}", 2, "tail_fraction"),
+        ("run digits --method infobatch:prune_ratio=0.5 --out {out}", 2, "Unknown option of `infobatch`"),
+        ("run digits --keep 0.1 --epochs 40 --tail-fraction 0.25 --out {out}", 2, "write tail_epochs=1."),
+        ("compare digits --epochs 40 --warmup-fraction 0.25 --out {out}", 2, "write warmup_epochs=3."),
+        ("estimate digits --tail-fraction 0", 2, "write tail_epochs=0."),
+        ("run digits --keep 0.1 --epochs 4 --tail-epochs 1 --out {out}", 2, "`tail_epochs`"),
+        ("run digits --warmup-epochs 6 --tail-epochs 6 --epochs 9 --out {out}", 2, "epochs"),
         ("run digits --epochs 0 --out {out}", 2, "`epochs` must be an integer of at least 1: got epochs=0."),
         ("run digits --train-size 5000 --out {out}", 2, "`train_size` must be between 1 and 1347"),
         ("run digits --validation 0.0001 --out {out}", 2, "`validation` leaves one part empty"),
@@ -154,27 +156,6 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("compare digits --baseline nobody --out {out}", 2, "Unknown method"),
         ("compare digits --keep 2 --methods emp --out {out}", 2, "`keep` must be in (0, 1]"),
         ("data digit", 2, "Did you mean 'digits'?"),
-        ("run digits --keep nan --out {out}", 2, "`keep` must be in (0, 1]"),
-        ("run digits --keep inf --out {out}", 2, "`keep` must be in (0, 1]"),
-        ("compare digits --methods full --keep nan --dry-run --out {out}", 2, "`keep` must be in (0, 1]"),
-        ("compare digits --methods full --keep -1 --dry-run --out {out}", 2, "`keep` must be in (0, 1]"),
-        ("estimate digits --keep nan", 2, "`keep` must be in (0, 1]"),
-        ("analyze visits digits --keep nan --out {out}", 2, "`keep` must be in (0, 1]"),
-        ("run digits --batch-size 1000000000000 --out {out}", 2, "`batch_size` must be at most 1,000,000"),
-        ("run digits --epochs 999999999999 --out {out}", 2, "`epochs` must be at most 1,000,000"),
-        ("run digits --threads 100000 --out {out}", 2, "`threads` must be at most 1,024"),
-        ("estimate digits --epochs 999999999999", 2, "`epochs` must be at most 1,000,000"),
-        ("compare digits --seeds 999999999999 --dry-run --out {out}", 2, "`seeds` must name at most 10,000"),
-        ("compare digits --seeds 5-999999999999 --dry-run --out {out}", 2, "`seeds` must name at most 10,000"),
-        (f"compare digits --seeds {'9' * 5000} --dry-run --out {{out}}", 2, "`seeds` must be below 2^63"),
-        ("analyze visits digits --runs 999999999999 --out {out}", 2, "`runs` must be at most 10,000"),
-        ("compare digits --seeds= --dry-run --out {out}", 2, "`seeds` must be a number of seeds"),
-        ("compare digits --methods= --dry-run --out {out}", 2, "needs a seed and a method"),
-        ("compare digits --baseline= --dry-run --out {out}", 2, "Unknown method"),
-        ("run digits --method= --out {out}", 2, "Unknown method"),
-        ("run digits --model= --out {out}", 2, "Unknown model: got ''."),
-        ("run image-folder: --out {out}", 2, "A path must not be empty"),
-        ("run image-folder:{file}:size=999999999 --out {out}", 2, "`size` of an image folder must be"),
     ],
 )
 def test_wrong_usage_is_a_message_and_an_exit_code(arguments: str, code: int, message: str, tmp_path: Path) -> None:
@@ -187,62 +168,6 @@ def test_wrong_usage_is_a_message_and_an_exit_code(arguments: str, code: int, me
     assert "Traceback" not in stderr
     assert len(stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "run digits --out=",
-        "run digits --out {out} --data-dir=",
-        "compare digits --out=",
-        "compare digits --out {out} --from=",
-        "compare --experiment=",
-        "estimate digits --data-dir=",
-        "analyze visits digits --out=",
-        "report {out} --out=",
-        "data digits --data-dir=",
-    ],
-)
-def test_an_empty_path_is_wrong_usage(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, stdout, stderr = call(*arguments.format(out=tmp_path / "out").split())
-    assert (code, stdout) == (2, "")
-    assert "A path must not be empty: got ''" in stderr
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "run digits --out=~/x",
-        "compare digits --methods random --seeds 1 --out=~/x",
-        "compare --experiment=~/file.toml --out=~/x",
-        "analyze visits digits --runs 1 --keep 0.3 --out=~/x",
-        "report ~/runs --out=~/x",
-        "estimate image-folder:~/images:size=8",
-    ],
-)
-def test_a_tilde_is_the_home_folder(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home, here = tmp_path / "home", tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    write_comparison(home / "runs")
-    (home / "file.toml").write_text('task = "digits"\nmethods = ["random"]\nseeds = 1\n[settings]\ntrain_size = 60\n')
-    write_folder(home / "images", {"cat": 60, "dog": 60})
-    more = [] if "report" in command or "--experiment" in command else SMALL
-    code, _, stderr = call(*command.split(), *more, "--data-dir=~/data", *["--dry-run"] * ("compare" in command))
-    assert code == 0, stderr
-    assert not list(here.iterdir())
-
-
-def test_a_run_that_keeps_less_than_a_batch_warns(tmp_path: Path) -> None:
-    settings = ["digits", "--keep", "0.005", "--epochs", "3", "--batch-size", "16", "--device", "cpu"]
-    warning = "keep=0.005 leaves 6.67 samples an epoch, less than a batch of 16, and 20 visits in all."
-    assert warning in call("run", *settings, "--method", "random", "--out", tmp_path / "run")[2]
-    shown = call("compare", *settings, "--methods", "full,random", "--seeds", 1, "--dry-run", "--out", tmp_path / "c")
-    assert shown[2].count(warning) == 1
 
 
 def test_a_missing_argument_is_wrong_usage() -> None:
@@ -292,15 +217,12 @@ def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert call("data", name)[1] == f"{name} is a folder of your own; there is nothing to fetch.\n"
 
 
-@pytest.mark.parametrize(
-    ("method", "visits", "bound"), [("emp", "80", ""), ("infobatch:prune_ratio=0.5", "240", "at (most|least) ")]
-)
-def test_an_estimate_says_what_is_saved_and_where_that_is_a_bound(method: str, visits: str, bound: str) -> None:
-    code, stdout, _ = call("estimate", "digits", "--method", method, *SMALL)
+def test_an_estimate_says_what_is_saved() -> None:
+    code, stdout, _ = call("estimate", "digits", "--method", "emp", *SMALL)
     assert code == 0
-    assert re.search(rf"visits +{bound}{visits} +240", stdout)
-    assert re.search(rf"time +{bound}[\d.]+ s", stdout)
-    assert re.search(rf"saved +{bound}\d+%", stdout)
+    assert re.search(r"visits +80 +240", stdout)
+    assert re.search(r"time +[\d.]+ s", stdout)
+    assert re.search(r"saved +\d+%", stdout)
 
 
 def test_a_comparison_that_goes_on_in_another_precision_says_so(tmp_path: Path) -> None:

@@ -25,11 +25,9 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str | None, Any]] = {
     "no epochs": (lambda: pruner_of(num_epochs=0), "num_epochs", 0),
     "no samples": (lambda: pruner_of(num_samples=0), "num_samples", 0),
     "warm-up and tail beyond the budget": (
-        lambda: pruner_of(num_epochs=10, warmup_fraction=0.4, tail_fraction=0.6),
+        lambda: pruner_of(num_epochs=10, warmup_epochs=2, tail_epochs=3),
         "keep", 0.5,
     ),
-    "a tail too short to be one": (lambda: pruner_of(tail_fraction=0.1), "tail_fraction", 0.1),
-    "a tail that is all": (lambda: pruner_of(tail_fraction=1.0), "tail_fraction", 1.0),
     "less than a sample per epoch": (lambda: pruner_of(keep=0.01), "keep", 0.01),
     "a method that is a class": (
         lambda: pruner_of(emprune.Greedy),  # type: ignore[arg-type]
@@ -43,7 +41,6 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str | None, Any]] = {
     "a newest loss that weighs nothing": (lambda: emprune.methods.EpsilonGreedy(alpha=0), "alpha", 0),
     "and the bandit's": (lambda: emprune.methods.UCB(alpha=1.1), "alpha", 1.1),
     "a variance that counts against": (lambda: emprune.methods.UCB(c=-1), "c", -1),
-    "a prune ratio of everything": (lambda: emprune.InfoBatch(prune_ratio=1), "prune_ratio", 1),
     "a tail that is the whole run": (lambda: emprune.InfoBatch(delta=0), "delta", 0),
     "a ranking of integers": (lambda: emprune.methods.StaticSubset(torch.arange(3)), "ranking", "(3,) torch.int64"),
     "a ranking that is a list": (
@@ -55,7 +52,6 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str | None, Any]] = {
         "ranking", "NaN or infinite values",
     ),
     "no epochs between selections": (lambda: emprune.methods.UCB(replan_every=0), "replan_every", 0),
-    "both forms of infobatch": (lambda: pruner_of(emprune.InfoBatch(prune_ratio=0.5)), "keep", 0.5),
     "full at a keep": (lambda: pruner_of(emprune.Full()), "keep", 0.5),
     "a ranking of another dataset": (lambda: pruner_of(emprune.methods.StaticSubset(torch.rand(9))), "ranking", 9),
     "an unknown method": (lambda: emprune.methods.make_method("epm"), None, "epm"),

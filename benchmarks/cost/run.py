@@ -30,7 +30,7 @@ class Run:
             num_samples=num_samples,
             num_epochs=_NUM_EPOCHS,
             keep=keep,
-            tail_fraction=0.0,
+            tail_epochs=0,
         )
         self._generator = torch.Generator().manual_seed(0)
         self._bank = torch.randn(_BANK, BATCH_SIZE, NUM_CLASSES, generator=self._generator) * 3

@@ -28,7 +28,7 @@ def collect(file: Path, runs: Path) -> int:
     target = file.with_suffix("") / "results.json"
     found: dict[str, Mapping[str, Any]] = {}
     for path in [target, *sorted(runs.rglob("result.json"))]:
-        for run in read_results(path).runs if path.is_file() else ():
+        for run in read_results(path).stored if path.is_file() else ():
             content = {name: value for name, value in run.items() if name != "format"}
             found[json.dumps(run["config"], sort_keys=True)] = content
     if found:

@@ -34,7 +34,7 @@ def peak_of(run: Result) -> float:
 
 
 def tail_of(run: Result) -> float:
-    """Return the share of a run's visits that is its full-data tail."""
+    """Return the share of a run's visits that is its full-data tail, as version 0.1 has it."""
     return float(run["config"]["tail_fraction"] or 0)
 
 
@@ -51,7 +51,7 @@ def lines(runs: Sequence[Result]) -> Iterable[str]:
 def main(paths: Annotated[list[Path], typer.Argument(help="The tunings' results.json.", exists=True)]) -> None:
     """Print what is to be frozen for each method."""
     for path in paths:
-        typer.echo("\n".join([f"### {path.parent.name}", "", *lines(read_results(path).runs), ""]))
+        typer.echo("\n".join([f"### {path.parent.name}", "", *lines(read_results(path).stored), ""]))
 
 
 if __name__ == "__main__":

@@ -141,8 +141,9 @@ def read(paths: Iterable[Path]) -> Runs:
     """
     found: Runs = {}
     for path in paths:
-        for run in read_results(path).runs:
-            config = Run(run).config
+        results = read_results(path)
+        for run, stored in zip(results.runs, results.stored, strict=True):
+            config = {**Run(run).config, "tail_fraction": stored["config"].get("tail_fraction")}  # as 0.1 had it
             setting = tuple((name, config[name]) for name in VARIED)
             usual = MEMORY_TERMS[get_task(config["task"]).objective][0].replace("_", "-")
             method = config["method"].replace(f":memory={usual}", "")

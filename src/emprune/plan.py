@@ -66,8 +66,7 @@ class EpochPlan:
         if len(self) % world_size:
             raise ConfigError(
                 f"A plan of {len(self)} samples cannot be shared equally by {world_size=} ranks. Plan it with "
-                "begin_epoch(epoch, multiple_of=world_size * batch_size, drop_last=True), which full epochs need too; "
-                "with keep=None, whose sizes follow from the losses, let a loader divide it."
+                "begin_epoch(epoch, multiple_of=world_size * batch_size, drop_last=True), which full epochs need too."
             )
         weight = None if self.weight is None else self.weight[rank::world_size].contiguous()
         return EpochPlan(self.epoch, self.index[rank::world_size].contiguous(), weight, self.num_samples)

@@ -28,7 +28,7 @@ def full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPla
 def pruned_plan(
     method: Method,
     stats: SampleStats,
-    size: int | None,
+    size: int,
     *,
     epoch: int,
     seed: int,
@@ -43,7 +43,7 @@ def pruned_plan(
     Args:
         method: The method.
         stats: What is remembered.
-        size: K, or None where the method decides.
+        size: K.
         epoch: The epoch.
         seed: The run's seed.
         previous: What the method alone selected for the epoch before, if it did.
@@ -60,8 +60,8 @@ def pruned_plan(
     if num_seen < num_samples:
         parts.append(_first(stats, seen, num_seen, size, epoch=epoch, seed=seed))
         num_first = len(parts[0].index)
-    rest = None if size is None else size - num_first
-    if num_seen and rest != 0:
+    rest = size - num_first
+    if num_seen and rest:
         context = SelectionContext(
             stats=stats,
             scores=_checked_scores(method, stats, seen, num_seen) if method.scores else torch.empty(0),
@@ -80,14 +80,13 @@ def pruned_plan(
     return EpochPlan(epoch, index.index_select(0, order), weight, num_samples), num_first == 0
 
 
-def _first(stats: SampleStats, seen: Tensor, num_seen: int, size: int | None, *, epoch: int, seed: int) -> Selection:
+def _first(stats: SampleStats, seen: Tensor, num_seen: int, size: int, *, epoch: int, seed: int) -> Selection:
     """Choose what comes before the method's choice: the unseen, and those given up where too few are seen without."""
     num_samples = stats.num_samples
-    unseen = ~seen if size is None else ~(seen | stats.given_up)
-    num_unseen = int(unseen.count_nonzero())
-    num_first = num_unseen if size is None else min(size, num_unseen)
+    unseen = ~(seen | stats.given_up)
+    num_first = min(size, int(unseen.count_nonzero()))
     index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", epoch), among=unseen)
-    num_missing = 0 if size is None else size - num_first - num_seen
+    num_missing = size - num_first - num_seen
     if num_missing > 0:
         generator = derive_generator(seed, "given up", epoch)
         index = torch.cat([index, sample(num_samples, num_missing, generator=generator, among=stats.given_up)])
@@ -122,7 +121,7 @@ def _checked_selection(method: Method, selection: Selection, context: SelectionC
     name = f"{type(method).__name__}.select"
     if index.dtype != torch.int64 or index.ndim != 1:
         raise MethodError(f"{name} must return a (K,) int64 index: got {tuple(index.shape)} {index.dtype}.")
-    if context.num_kept is not None and len(index) != context.num_kept:
+    if len(index) != context.num_kept:
         raise MethodError(f"{name} must choose exactly {context.num_kept} samples: got {len(index)}.")
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
         raise MethodError(

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from emprune.checks import as_whole, whole_number
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError
 from emprune.merging import check_same_plan, merge
@@ -44,11 +46,10 @@ class DataPruner:
         method: How samples are chosen, such as `EMP()`.
         num_samples: Samples in the dataset, N.
         num_epochs: Epochs in the run, E.
-        keep: Mean fraction of the dataset visited per epoch, in (0, 1]; the papers' pruning rate is 1 - keep. None only
-            for InfoBatch's paper form.
-        warmup_fraction: Share of the run's visits spent on full-data epochs at the start, in [0, 1).
-        tail_fraction: Share of the run's visits spent on full-data epochs at the end, in [0, 1); None for the method's
-            own default (none, except for InfoBatch).
+        keep: Mean fraction of the dataset visited per epoch, in (0, 1]; the papers' pruning rate is 1 - keep. `Full()`
+            needs none.
+        warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
+        tail_epochs: Full-data epochs at the end; None for the method's own default (0, except for InfoBatch).
         seed: Seed of all the pruner's draws; the global generators are not touched.
         nonfinite: What happens to a sample whose loss or memory term was NaN or infinite, at the next fold: "error"
             raises, "skip" keeps what was remembered before, "revisit" forgets the sample so that it comes first. What
@@ -74,9 +75,9 @@ class DataPruner:
         *,
         num_samples: int,
         num_epochs: int,
-        keep: float | None,
-        warmup_fraction: float = 0.0,
-        tail_fraction: float | None = None,
+        keep: float | None = None,
+        warmup_epochs: int = 0,
+        tail_epochs: int | None = None,
         seed: int = 0,
         nonfinite: str = "error",
         process_group: "ProcessGroup | None" = None,
@@ -88,19 +89,16 @@ class DataPruner:
         check_declared(type(method))
         if nonfinite not in _POLICIES:
             raise ConfigError(f"`nonfinite` must be one of {', '.join(_POLICIES)}: got {nonfinite=}.")
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise ConfigError(f"`seed` must be an integer: got {seed=}.")
-        self.method, self.seed, self.nonfinite = method, seed, nonfinite
-        method.check(num_samples=num_samples, keep=keep)
-        self.schedule = Schedule.from_fractions(
+        self.method, self.seed, self.nonfinite = method, whole_number("seed", seed), nonfinite
+        self.schedule = _schedule(
+            method,
             num_samples=num_samples,
             num_epochs=num_epochs,
             keep=keep,
-            warmup_fraction=warmup_fraction,
-            tail_fraction=tail_fraction,
-            default_tail_epochs=method.default_tail_epochs,
+            warmup_epochs=warmup_epochs,
+            tail_epochs=tail_epochs,
         )
-        self.stats = SampleStats(num_samples, method.columns)
+        self.stats = SampleStats(self.num_samples, method.columns)
         self.planning_seconds = 0.0
         self._ranks = Ranks(process_group)
         self._pending = PendingObservations(method.measure)
@@ -124,7 +122,7 @@ class DataPruner:
         return self.schedule.num_epochs
 
     @property
-    def keep(self) -> float | None:
+    def keep(self) -> float:
         """Mean fraction of the dataset visited per epoch."""
         return self.schedule.keep
 
@@ -182,26 +180,24 @@ class DataPruner:
             EpochError: If epochs are out of order or beyond the last, or a method that scores saw no observation on
                 any rank.
             ObservationError: If the last epoch's observations are not finite and `nonfinite="error"`.
-            ConfigError: If `multiple_of` is not a positive multiple of the number of ranks, or cannot be met.
+            ConfigError: If `multiple_of` is not a multiple of the number of ranks, or cannot be met.
             RankError: If the ranks do not do the same, or one does not take part.
         """
         if self._plan is not None and epoch == self._plan.epoch:
             return self._plan
-        self._check_next(epoch)
-        if not isinstance(multiple_of, int) or multiple_of < 1 or multiple_of % self.world_size:
-            raise ConfigError(
-                f"`multiple_of` must be a positive multiple of the {self.world_size} rank(s): got {multiple_of=}."
-            )
+        epoch = self._checked_next(epoch)
+        multiple_of = whole_number("multiple_of", multiple_of, least=1, meaning="the samples of an optimizer step")
+        if multiple_of % self.world_size:
+            raise ConfigError(f"`multiple_of` must be a multiple of the {self.world_size} rank(s): got {multiple_of=}.")
         start = time.perf_counter()
         size = self.schedule.num_kept(
             epoch, spent=self._spent, multiple_of=multiple_of, world_size=self.world_size, drop_last=drop_last
         )
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
-        self._fold_pending(f"begin_epoch({epoch}) of {'any number of' if size is None else size} samples in {quantum}")
+        self._fold_pending(f"begin_epoch({epoch}) of {size} samples in {quantum}")
         self._check_observed()
         self._weights = None  # of the last plan, which has them still; planning needs the room
         if self.schedule.is_full(epoch):
-            assert size is not None
             plan, chosen = full_plan(self.num_samples, size, epoch=epoch, seed=self.seed), False
         else:
             previous = self._plan.index if self._plan is not None and self._chosen else None
@@ -212,7 +208,7 @@ class DataPruner:
                 epoch=epoch,
                 seed=self.seed,
                 previous=previous,
-                progress=self._progress(epoch, size),
+                progress=min(1.0, (self._spent + size) / self.schedule.budget),
             )
         check_same_plan(self._ranks, plan)
         self._adopt(plan, chosen)
@@ -373,7 +369,7 @@ class DataPruner:
             "options": {name: plain(value) for name, value in self.method.settings().items()},
             "num_samples": schedule.num_samples,
             "num_epochs": schedule.num_epochs,
-            "keep": plain(schedule.keep),
+            "keep": schedule.keep,
             "warmup_epochs": schedule.warmup_epochs,
             "tail_epochs": schedule.tail_epochs,
             "seed": self.seed,
@@ -384,20 +380,17 @@ class DataPruner:
         """What must be the same on every rank."""
         return {**self._run_settings(), "nonfinite": self.nonfinite}
 
-    def _progress(self, epoch: int, size: int | None) -> float:
-        """The share of the run's visits, or of its epochs, that are made once an epoch of this size is over."""
-        if size is None or self.schedule.budget is None:
-            return (epoch + 1) / self.num_epochs
-        return min(1.0, (self._spent + size) / self.schedule.budget)
-
-    def _check_next(self, epoch: int) -> None:
-        if not isinstance(epoch, int) or epoch != self.epoch + 1 or epoch >= self.num_epochs:
+    def _checked_next(self, epoch: int) -> int:
+        """Return the epoch as Python's own number; raise EpochError unless it is the next."""
+        number = as_whole(epoch)
+        if number is None or number != self.epoch + 1 or number >= self.num_epochs:
             allowed = "no epoch is left" if self.epoch + 1 >= self.num_epochs else f"next is epoch {self.epoch + 1}"
             again = "" if self._plan is None else f", or the current one, {self.epoch}, again"
             raise EpochError(
                 f"Epochs come in order, 0 to {self.num_epochs - 1}, each planned once: got {epoch=}; {allowed}{again}. "
                 "A new run takes a new pruner; a resumed one loads its state before its first set_epoch."
             )
+        return number
 
     def _check_observed(self) -> None:
         if self._plan is not None and self.method.scores and not self._observed:
@@ -445,3 +438,20 @@ class DataPruner:
         self._observed = False
         self._spent += len(plan)
         self._pending.expect(plan.index[self.rank :: self.world_size], planned)
+
+
+def _schedule(
+    method: Method, *, keep: float | None, warmup_epochs: int, tail_epochs: int | None, **run: int
+) -> Schedule:
+    """The run's schedule, with what the method says where nothing was given."""
+    keep = method.default_keep if keep is None else keep
+    if keep is None:
+        raise ConfigError(
+            "`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch: got keep=None. "
+            "Give it, such as keep=0.3; only Full needs none."
+        )
+    plain = Schedule(**run, keep=keep)
+    method.check(num_samples=plain.num_samples, keep=plain.keep)
+    if tail_epochs is None:
+        tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)
+    return replace(plain, warmup_epochs=warmup_epochs, tail_epochs=tail_epochs)

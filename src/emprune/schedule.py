@@ -1,9 +1,10 @@
 """How many samples each epoch visits, fixed before anything is selected, so that a run's cost is exact."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
+from emprune.checks import as_real, whole_number
 from emprune.errors import ConfigError
 
 __all__ = ["Schedule"]
@@ -20,8 +21,7 @@ class Schedule:
     Args:
         num_samples: Samples in the dataset, N >= 1.
         num_epochs: Epochs in the run, E >= 1.
-        keep: Mean fraction of the dataset visited per epoch, in (0, 1]; None leaves the pruned epochs' sizes to the
-            method (only InfoBatch's paper form).
+        keep: Mean fraction of the dataset visited per epoch, in (0, 1].
         warmup_epochs: Full epochs at the start.
         tail_epochs: Full epochs at the end.
 
@@ -36,62 +36,27 @@ class Schedule:
 
     num_samples: int
     num_epochs: int
-    keep: float | None
+    keep: float
     warmup_epochs: int = 0
     tail_epochs: int = 0
 
     def __post_init__(self) -> None:
-        _check_count("num_samples", self.num_samples, "the length of the dataset")
-        _check_count("num_epochs", self.num_epochs, "the length of the run")
-        if self.keep is not None:
-            _check_keep(self.keep)
-        for name, epochs in (("warmup_epochs", self.warmup_epochs), ("tail_epochs", self.tail_epochs)):
-            if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 0:
-                raise ConfigError(f"`{name}` must be an integer of at least 0: got {name}={epochs!r}.")
+        values: dict[str, Any] = {
+            "num_samples": whole_number("num_samples", self.num_samples, least=1, meaning="the length of the dataset"),
+            "num_epochs": whole_number("num_epochs", self.num_epochs, least=1, meaning="the length of the run"),
+            "keep": _checked_keep(self.keep),
+            "warmup_epochs": whole_number("warmup_epochs", self.warmup_epochs, least=0),
+            "tail_epochs": whole_number("tail_epochs", self.tail_epochs, least=0),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         if self.num_pruned_epochs < 0:
             raise ConfigError(
                 f"The warm-up ({self.warmup_epochs} epochs) and the tail ({self.tail_epochs} epochs) are longer than "
                 f"the run: got num_epochs={self.num_epochs}. Shorten them."
             )
-        if self.keep is not None and self.keep < 1 and self._pruned_budget(self.num_samples) < self.num_pruned_epochs:
+        if self.keep < 1 and self._pruned_budget(self.num_samples) < self.num_pruned_epochs:
             self._refuse()
-
-    @classmethod
-    def from_fractions(
-        cls,
-        *,
-        num_samples: int,
-        num_epochs: int,
-        keep: float | None,
-        warmup_fraction: float,
-        tail_fraction: float | None,
-        default_tail_epochs: Callable[..., int],
-    ) -> "Schedule":
-        """Make a schedule from shares of the run's visits, rounded to full epochs.
-
-        Args:
-            num_samples: N.
-            num_epochs: E.
-            keep: Mean fraction per epoch, or None.
-            warmup_fraction: Share of the visits spent on full epochs at the start, in [0, 1).
-            tail_fraction: Likewise at the end; None for the method's default.
-            default_tail_epochs: ``(num_epochs=, keep=) -> int``, that default.
-
-        Raises:
-            ConfigError: If a value is out of range, or the cost cannot be met.
-        """
-        plain = cls(num_samples=num_samples, num_epochs=num_epochs, keep=keep)
-        if keep is None and (warmup_fraction or tail_fraction):
-            raise ConfigError(
-                "`warmup_fraction` and `tail_fraction` are shares of the run's visits, which are not known with "
-                f"keep=None: got {warmup_fraction=}, {tail_fraction=}. Use InfoBatch(delta=...) for the tail."
-            )
-        if tail_fraction is None:
-            tail = default_tail_epochs(num_epochs=num_epochs, keep=keep)
-        else:
-            tail = plain._full_epochs("tail_fraction", tail_fraction)
-        warmup = plain._full_epochs("warmup_fraction", warmup_fraction)
-        return replace(plain, warmup_epochs=warmup, tail_epochs=tail)
 
     @property
     def num_full_epochs(self) -> int:
@@ -104,9 +69,9 @@ class Schedule:
         return self.num_epochs - self.num_full_epochs
 
     @property
-    def budget(self) -> int | None:
-        """Visits of the whole run, or None where they follow from the losses (`keep=None`)."""
-        return None if self.keep is None else math.floor(self.keep * self.num_samples * self.num_epochs + 0.5)
+    def budget(self) -> int:
+        """Visits of the whole run."""
+        return math.floor(self.keep * self.num_samples * self.num_epochs + 0.5)
 
     def is_full(self, epoch: int) -> bool:
         """Whether an epoch visits all the data: warm-up, tail, and every epoch at `keep=1`."""
@@ -114,7 +79,7 @@ class Schedule:
 
     def num_kept(
         self, epoch: int, *, spent: int, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False
-    ) -> int | None:
+    ) -> int:
         """Return how many samples an epoch visits.
 
         Args:
@@ -122,22 +87,20 @@ class Schedule:
             spent: Visits planned for all epochs before this one.
             multiple_of: The quantum: world size · batch size · accumulation. Pruned epochs are multiples of it, or of
                 `world_size` alone where their mean size is smaller.
-            world_size: World size; every epoch whose size is planned is a multiple of it.
+            world_size: World size; every epoch is a multiple of it.
             drop_last: Make the full epochs multiples of `multiple_of` too, so that no batch is ever short.
 
         Returns:
-            The number of samples, or None for a pruned epoch under `keep=None`.
+            The number of samples.
 
         Raises:
             ConfigError: If the dataset or the budget is smaller than what a single epoch must visit.
         """
         full = self._full_size(multiple_of if drop_last else world_size)
-        if self.keep is not None and self.keep < 1:
+        if self.keep < 1:
             self._check_deliverable(full, multiple_of)
         if self.is_full(epoch):
             return full
-        if self.keep is None:
-            return None
         budget = self._pruned_budget(full)
         mean = budget / self.num_pruned_epochs
         grain = multiple_of if mean >= multiple_of or drop_last else world_size
@@ -148,41 +111,16 @@ class Schedule:
         return _nearest_size(target - spent, grain, full)
 
     def num_kept_per_epoch(self, *, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False) -> list[int]:
-        """Return the size of every epoch of the run, in order.
-
-        Raises:
-            ConfigError: If the sizes are unknown before the run (`keep=None`).
-        """
-        if self.keep is None:
-            raise ConfigError(
-                "`keep=None` (InfoBatch's paper form) has no planned cost: it follows from the losses. "
-                "Give `keep` a value to have the steps of the run planned."
-            )
+        """Return the size of every epoch of the run, in order; raises what `num_kept` does."""
         sizes: list[int] = []
         spent = 0
         for epoch in range(self.num_epochs):
             size = self.num_kept(
                 epoch, spent=spent, multiple_of=multiple_of, world_size=world_size, drop_last=drop_last
             )
-            assert size is not None
             sizes.append(size)
             spent += size
         return sizes
-
-    def _full_epochs(self, name: str, fraction: float) -> int:
-        """Turn a share of the run's visits into full epochs, rounded to the nearest and never silently to none."""
-        if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction < 1:
-            raise ConfigError(f"`{name}` must be in [0, 1), a share of the run's visits: got {name}={fraction!r}.")
-        if fraction == 0 or self.keep is None:
-            return 0
-        budget = self.keep * self.num_epochs
-        epochs = math.floor(fraction * budget + 0.5)
-        if epochs == 0:
-            raise ConfigError(
-                f"`{name}`={fraction} of {budget:.4g} full-data epochs' worth of visits is {fraction * budget:.2g} "
-                f"epochs, less than half of one. Use {name}=0, or at least {math.ceil(50 / budget) / 100:.2f}."
-            )
-        return epochs
 
     def _full_size(self, grain: int) -> int:
         size = self.num_samples // grain * grain
@@ -195,7 +133,6 @@ class Schedule:
 
     def _check_deliverable(self, full: int, quantum: int) -> None:
         """Raise ConfigError where even full epochs, less what makes them unequal, fall short of the budget."""
-        assert self.budget is not None
         if self.budget - self.num_epochs * full > quantum:
             most = math.floor(1e4 * full / self.num_samples) / 1e4
             raise ConfigError(
@@ -204,17 +141,15 @@ class Schedule:
             )
 
     def _pruned_budget(self, full: int) -> int:
-        assert self.budget is not None
         return self.budget - self.num_full_epochs * full
 
     def _refuse(self, advice: str = "") -> None:
-        assert self.budget is not None
         left = max(0, self._pruned_budget(self.num_samples))
         if not advice and self.num_full_epochs == 0:
             advice = f" Each must visit at least 1: raise `keep` to 1/{self.num_samples} or more."
         if not advice:
             most = max(0, (self.budget - self.num_epochs) // max(1, self.num_samples - 1))
-            advice = f" At this keep at most {most} full epochs fit: lower `warmup_fraction` or `tail_fraction`."
+            advice = f" At this keep at most {most} full epochs fit: lower `warmup_epochs` or `tail_epochs`."
         raise ConfigError(
             f"The budget cannot be met: `keep`={self.keep} over {self.num_epochs} epochs of {self.num_samples} samples "
             f"is {self.budget} visits, and {self.num_full_epochs} full epochs (warm-up and tail) leave {left} for "
@@ -222,13 +157,15 @@ class Schedule:
         )
 
 
-def _check_keep(keep: float) -> None:
-    """Raise ConfigError unless `keep` is a number in (0, 1]."""
-    if not isinstance(keep, (int, float)) or isinstance(keep, bool) or not 0 < keep <= 1:
+def _checked_keep(keep: Any) -> float:
+    """Return `keep` as Python's own number; raise ConfigError unless it is one in (0, 1]."""
+    number = as_real(keep)
+    if number is None or not 0 < number <= 1:
         raise ConfigError(
             f"`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch: got {keep=}. "
             "A pruning rate of 70 % is keep=0.3."
         )
+    return number
 
 
 def _nearest_size(target: int, grain: int, full: int) -> int:
@@ -237,8 +174,3 @@ def _nearest_size(target: int, grain: int, full: int) -> int:
     if 2 * target > largest + full:
         return full
     return min(max((2 * target + grain) // (2 * grain) * grain, grain), largest)
-
-
-def _check_count(name: str, value: int, meaning: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"`{name}` must be an integer of at least 1, {meaning}: got {name}={value!r}.")

@@ -19,8 +19,8 @@ _ADVICE = {
     "num_samples": "The dataset must be the one the run was started with.",
     "num_epochs": "The length of a run fixes its plan; start a new run to train longer.",
     "keep": "The cost of a run is fixed at its start.",
-    "warmup_epochs": "Resume with the warmup_fraction the run was started with.",
-    "tail_epochs": "Resume with the tail_fraction the run was started with.",
+    "warmup_epochs": "Resume with the warmup_epochs the run was started with.",
+    "tail_epochs": "Resume with the tail_epochs the run was started with.",
     "seed": "Resume with the seed the run was started with.",
 }
 

@@ -12,7 +12,7 @@ from tests.data.datasets import Positions
 
 
 def make_pruner(num_samples: int = 22, *, num_epochs: int = 4, **options: Any) -> emprune.DataPruner:
-    settings: dict[str, Any] = {"keep": 0.5, "tail_fraction": 0.5, **options}
+    settings: dict[str, Any] = {"keep": 0.5, "tail_epochs": 1, **options}
     return emprune.DataPruner(emprune.Greedy(), num_samples=num_samples, num_epochs=num_epochs, **settings)
 
 

@@ -55,7 +55,7 @@ def test_lengths_and_steps_for_any_sizes(
             num_samples=num_samples,
             num_epochs=num_epochs,
             keep=keep,
-            tail_fraction=min(0.9, tail_epochs / (keep * num_epochs)),
+            tail_epochs=tail_epochs,
         )
         loader = emprune.ArrayLoader(
             (torch.arange(num_samples),), pruner, batch_size=batch_size, accumulation=accumulation, drop_last=drop_last
@@ -74,7 +74,7 @@ def test_lengths_and_steps_for_any_sizes(
     ids=["pruned", "no short batch", "less than a quantum", "full", "full, no short batch"],
 )
 def test_steps_of_a_dataloader(keep: float, options: dict[str, Any], accumulation: int) -> None:
-    pruner = make_pruner(50, num_epochs=5, keep=keep, tail_fraction=0.4 if keep == 0.5 else 0)
+    pruner = make_pruner(50, num_epochs=5, keep=keep, tail_epochs=int(keep == 0.5))
     dataloader = torch.utils.data.DataLoader(Positions(50), batch_size=6, **options)
     loader = emprune.PrunedLoader(dataloader, pruner, accumulation=accumulation)
     total = loader.total_steps
@@ -82,7 +82,7 @@ def test_steps_of_a_dataloader(keep: float, options: dict[str, Any], accumulatio
 
 
 def test_pruned_epochs_are_whole_accumulation_windows() -> None:
-    pruner = make_pruner(100, num_epochs=6, keep=0.4, tail_fraction=0)
+    pruner = make_pruner(100, num_epochs=6, keep=0.4, tail_epochs=0)
     loader = emprune.ArrayLoader((torch.arange(100),), pruner, batch_size=4, accumulation=3)
     for epoch in range(6):
         loader.set_epoch(epoch)
@@ -100,7 +100,7 @@ def test_the_global_generators_and_their_streams_are_left_alone(num_workers: int
         np.random.seed(1)  # noqa: NPY002
         random.seed(1)
         drawn = [draw()]
-        pruner = make_pruner(num_epochs=2, tail_fraction=0)
+        pruner = make_pruner(num_epochs=2, tail_epochs=0)
         loader = make_loader(pruner, shuffle=True, num_workers=num_workers) if pruned else None
         drawn.append(draw())
         for epoch in range(2):

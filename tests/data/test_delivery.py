@@ -51,7 +51,7 @@ def test_workers_that_are_not_forked(method: str) -> None:
 
 def make_overtaken(in_order: bool) -> tuple[emprune.DataPruner, emprune.PrunedLoader]:
     """Epoch 0's first batch waits for the fourth, which the other worker fetches after the second."""
-    pruner = make_pruner(40, num_epochs=3, tail_fraction=0)
+    pruner = make_pruner(40, num_epochs=3, tail_epochs=0)
     index = pruner.begin_epoch(0, multiple_of=4).index
     dataset = Overtaken(pruner.num_samples, slow=int(index[0]), later=int(index[12]))
     return pruner, make_loader(pruner, dataset, num_workers=2, persistent_workers=True, in_order=in_order)
@@ -82,7 +82,7 @@ def test_overtaking_batches_do_not_confuse_the_saved_place() -> None:
     assert place["num_delivered"] == 0
     assert place["ahead"] == index.tolist() == plan.index[4:8].tolist()
 
-    resumed = make_pruner(40, num_epochs=3, tail_fraction=0)
+    resumed = make_pruner(40, num_epochs=3, tail_epochs=0)
     resumed.load_state_dict(state)
     loader = make_loader(resumed)
     loader.load_state_dict(place)

@@ -124,7 +124,7 @@ def test_accumulation_is_a_positive_integer(accumulation: Any) -> None:
 
 
 def test_a_cost_that_cannot_be_met_is_refused_at_once() -> None:
-    pruner = make_pruner(keep=0.1, tail_fraction=0)
+    pruner = make_pruner(keep=0.1, tail_epochs=0)
     with pytest.raises(emprune.ConfigError, match=r"Each must visit at least 4; lower the batch size or raise `keep`"):
         make_loader(pruner, drop_last=True)
 
@@ -132,7 +132,7 @@ def test_a_cost_that_cannot_be_met_is_refused_at_once() -> None:
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("collate_fn", [_longest_first, _without_last])
 def test_a_collate_function_that_changes_the_list_of_samples(collate_fn: Any, num_workers: int) -> None:
-    pruner = make_pruner(num_epochs=1, keep=1.0, tail_fraction=0)
+    pruner = make_pruner(num_epochs=1, keep=1.0, tail_epochs=0)
     loader = make_loader(pruner, collate_fn=collate_fn, batch_size=11, num_workers=num_workers)
     loader.set_epoch(0)
     with pytest.raises(emprune.ConfigError, match=r"`collate_fn` must keep .* their order.*enforce_sorted=False"):
@@ -149,7 +149,7 @@ def test_a_batch_may_have_another_shape_than_its_samples() -> None:
 @pytest.mark.parametrize(("collate_fn", "left"), [(_keep_valid, 8), (_keep_first, 1)])
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_drop_is_refused_when_observed(collate_fn: Any, left: int, num_workers: int) -> None:
-    pruner = make_pruner(11, num_epochs=1, keep=1.0, tail_fraction=0)
+    pruner = make_pruner(11, num_epochs=1, keep=1.0, tail_epochs=0)
     loader = make_loader(pruner, collate_fn=collate_fn, batch_size=11, num_workers=num_workers)
     loader.set_epoch(0)
     index, batch = next(iter(loader))
@@ -237,17 +237,3 @@ def test_moving_on_during_the_last_batch_is_allowed() -> None:
             loader.set_epoch(1)
     assert loader.state_dict()["num_delivered"] == 0
     assert train(pruner, loader) == pruner.plan.index.tolist()
-
-
-def test_without_a_planned_cost_there_are_no_planned_steps() -> None:
-    pruner = emprune.DataPruner(emprune.InfoBatch(prune_ratio=0.5), num_samples=22, num_epochs=4, keep=None)
-    with pytest.raises(emprune.ConfigError, match=r"drop_last=True cannot be honoured with keep=None"):
-        make_loader(pruner, drop_last=True)
-    loader = make_loader(pruner)
-    with pytest.raises(emprune.ConfigError, match=r"`keep=None` .* has no planned cost"):
-        _ = loader.total_steps
-    assert len(loader) == 6
-    for epoch in range(4):
-        loader.set_epoch(epoch)
-        assert len(loader) == -(-len(pruner.plan) // 4)
-        assert train(pruner, loader) == pruner.plan.index.tolist()

@@ -19,7 +19,7 @@ from tests.data.helpers import loss_of, make_loader, make_pruner, train
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 
 SIZE, NUM_EPOCHS, BATCH_SIZE, ACCUMULATION = 26, 5, 4, 2
-METHODS: dict[str, tuple[Callable[[], emprune.Method], float | None]] = {
+METHODS: dict[str, tuple[Callable[[], emprune.Method], float]] = {
     "full": (emprune.Full, 1.0),
     "random": (emprune.Random, 0.4),
     "random-permutation": (emprune.RandomPermutation, 0.4),
@@ -29,7 +29,6 @@ METHODS: dict[str, tuple[Callable[[], emprune.Method], float | None]] = {
     "epsilon-greedy": (emprune.methods.EpsilonGreedy, 0.4),
     "ucb": (emprune.methods.UCB, 0.4),
     "infobatch": (emprune.InfoBatch, 0.4),
-    "infobatch, paper form": (lambda: emprune.InfoBatch(prune_ratio=0.5), None),
     "emp": (emprune.EMP, 0.4),
     "emp, pool": (lambda: emprune.EMP(pool=2), 0.4),
 }
@@ -40,9 +39,8 @@ class Run:
 
     def __init__(self, method: str, kind: str, **options: Any) -> None:
         make, keep = METHODS[method]
-        tail = 0.4 if keep == 0.4 else None
         self.pruner = emprune.DataPruner(
-            make(), num_samples=SIZE, num_epochs=NUM_EPOCHS, keep=keep, tail_fraction=tail, seed=1
+            make(), num_samples=SIZE, num_epochs=NUM_EPOCHS, keep=keep, tail_epochs=int(keep != 1), seed=1
         )
         self.loader = self._make_loader(kind, options)
         self.place: Any = self.loader

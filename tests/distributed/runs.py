@@ -29,7 +29,6 @@ METHODS: dict[str, tuple[emprune.Method, float | None]] = {
     "ucb": (emprune.methods.UCB(replan_every=2), 0.4),
     "infobatch": (emprune.InfoBatch(delta=1.0), 0.4),
     "infobatch, normalised": (emprune.InfoBatch(delta=1.0, normalize=True), 0.4),
-    "infobatch, as published": (emprune.InfoBatch(prune_ratio=0.5), None),
     "emp": (emprune.EMP(), 0.4),
     "emp, pool": (emprune.EMP(pool=1.5), 0.4),
 }
@@ -78,7 +77,7 @@ class Leg:
 
     def __call__(self) -> tuple[list[tuple[int, list[int]]], tuple[dict[str, Any], dict[str, Any]]]:
         """Return the batches, each with its epoch, and the states at the end."""
-        pruner = make_pruner(tail_fraction=0.3)
+        pruner = make_pruner(tail_epochs=1)
         loader = make_loader(self.kind, pruner, batch_size=self.batch_size)
         if self.saved is not None:
             pruner.load_state_dict(self.saved[0])

@@ -12,9 +12,7 @@ pytestmark = pytest.mark.distributed
 
 def deliver(kind: str, options: dict[str, object]) -> tuple[list[list[list[int]]], list[list[int]], int]:
     """Return each epoch's batches and plan, and the run's planned steps."""
-    pruner = emprune.DataPruner(
-        emprune.Random(), num_samples=31, num_epochs=4, keep=0.6, warmup_fraction=0.0, tail_fraction=0.4
-    )
+    pruner = emprune.DataPruner(emprune.Random(), num_samples=31, num_epochs=4, keep=0.6, tail_epochs=1)
     loader = make_loader(kind, pruner, batch_size=4, **options)
     epochs, plans = [], []
     for epoch in range(4):
@@ -79,30 +77,3 @@ def work_alone(kind: str) -> int:
 def test_nothing_within_an_epoch_waits_for_another_rank(ranks: RankPool, kind: str) -> None:
     one, other = ranks.run(work_alone, kind)
     assert one == other > 0
-
-
-def deliver_what_the_losses_decide() -> list[list[list[int]]]:
-    """InfoBatch as published, whose epochs have whatever size follows from the losses."""
-    pruner = make_pruner("infobatch, as published")
-    loader = make_loader("pruned", pruner, batch_size=5)
-    epochs = []
-    for epoch in range(4):
-        loader.set_epoch(epoch)
-        epochs.append([index.tolist() for index, _ in loader])
-        assert len(epochs[-1]) == len(loader)
-        for batch in epochs[-1]:
-            observe(pruner, torch.tensor(batch))
-    pruner.sync()
-    return [*epochs, [pruner.stats["visits"].tolist()]]
-
-
-def test_epochs_that_cannot_be_divided_equally(ranks: RankPool) -> None:
-    results = ranks.run(deliver_what_the_losses_decide, world_size=3)
-    sizes = []
-    for shares in list(zip(*results, strict=True))[:4]:
-        assert len({len(batches) for batches in shares}) == 1
-        samples = [sample for batches in shares for batch in batches for sample in batch]
-        assert len(set(samples)) == len(samples)
-        sizes.append(len(samples))
-    assert any(size % 3 for size in sizes)
-    assert sum(results[0][4][0]) == sum(sizes)

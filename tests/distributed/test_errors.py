@@ -235,19 +235,6 @@ def test_a_group_of_others_is_refused(ranks: RankPool) -> None:
     ]
 
 
-def batches_of_one() -> str:
-    pruner = make_pruner("infobatch, as published")
-    make_loader("arrays", pruner, batch_size=2)
-    with pytest.raises(emprune.ConfigError) as error:
-        make_loader("arrays", pruner, batch_size=1)
-    return str(error.value)
-
-
-def test_epochs_of_unknown_size_need_room_for_what_is_left(ranks: RankPool) -> None:
-    for message in ranks.run(batches_of_one):
-        assert message.startswith("`batch_size` must be at least 2 with keep=None on 2 ranks: got batch_size=1.")
-
-
 def save_unsynced() -> None:
     pruner = begun()
     observe(pruner, share(pruner)[:3])

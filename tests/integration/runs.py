@@ -22,7 +22,7 @@ DATASET = TensorDataset(
 
 def make_pruner(method: emprune.Method | None = None, **options: Any) -> emprune.DataPruner:
     """Half of the data in an epoch, all of it in the last, which does not fill its last batch."""
-    settings: dict[str, Any] = {"keep": 0.5, "tail_fraction": 0.4, **options}
+    settings: dict[str, Any] = {"keep": 0.5, "tail_epochs": 1, **options}
     return emprune.DataPruner(method or emprune.EMP(), num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, **settings)
 
 

@@ -62,7 +62,7 @@ def test_a_run_has_the_planned_steps_and_its_schedule_ends_with_it(
     tmp_path: Path, accumulation: int, keep: float
 ) -> None:
     recorder = Recorder()
-    pruner = make_pruner(keep=keep, num_epochs=7, tail_fraction=0.3)
+    pruner = make_pruner(keep=keep, num_epochs=7, tail_epochs=1)
     trainer = make_trainer(
         tmp_path,
         pruner,
@@ -153,7 +153,7 @@ def what_each_costs(trainer: Any) -> tuple[Tensor, Tensor]:
 def test_full_is_the_vanilla_trainer(tmp_path: Path, task: str, smoothing: float, accumulation: int) -> None:
     options: dict[str, Any] = {"gradient_accumulation_steps": accumulation, "num_train_epochs": 2}
     options["label_smoothing_factor"] = smoothing
-    pruner = make_pruner(emprune.Full(), num_epochs=2, keep=1, tail_fraction=0.0)
+    pruner = make_pruner(emprune.Full(), num_epochs=2, keep=1, tail_epochs=0)
     ours = make_trainer(tmp_path, pruner, task=task, dropout=0.1, **options)
     ours.train()
     theirs = InOrder(
@@ -319,11 +319,11 @@ def test_the_last_epoch_is_folded_at_the_end(tmp_path: Path) -> None:
 
 
 def test_the_mixin_prunes_a_subclass_of_the_trainer(tmp_path: Path) -> None:
-    pruner = make_pruner(emprune.Full(), num_epochs=1, keep=1, tail_fraction=0.0)
+    pruner = make_pruner(emprune.Full(), num_epochs=1, keep=1, tail_epochs=0)
     ours = make_trainer(tmp_path, pruner, cls=PrunedOwnLoss, extra=0.0)
     more = make_trainer(
         tmp_path,
-        make_pruner(emprune.Full(), num_epochs=1, keep=1, tail_fraction=0.0),
+        make_pruner(emprune.Full(), num_epochs=1, keep=1, tail_epochs=0),
         cls=PrunedOwnLoss,
         extra=2.0,
     )

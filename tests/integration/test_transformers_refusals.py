@@ -87,12 +87,6 @@ def test_a_sampler_of_ones_own_is_refused(tmp_path: Path) -> None:
         make_trainer(tmp_path, make_pruner(), cls=Weighted).train()
 
 
-def test_a_method_that_decides_its_cost_has_no_planned_steps(tmp_path: Path) -> None:
-    pruner = make_pruner(emprune.InfoBatch(prune_ratio=0.5), keep=None, tail_fraction=None)
-    with pytest.raises(emprune.ConfigError, match="Give `keep` a value to have the steps of the run planned"):
-        make_trainer(tmp_path, pruner).train()
-
-
 def test_a_run_is_not_trained_twice_but_with_a_new_pruner(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, make_pruner())
     trainer.train()

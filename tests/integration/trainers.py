@@ -98,7 +98,7 @@ def make_pruner(method: emprune.Method | None = None, **options: Any) -> emprune
         "num_samples": NUM_SAMPLES,
         "num_epochs": 5,
         "keep": 0.5,
-        "tail_fraction": 0.4,
+        "tail_epochs": 1,
         **options,
     }
     return emprune.DataPruner(method or emprune.EMP(beta=4.0), **settings)

@@ -27,7 +27,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 from tests.lab.runs import checkpoint_of, log, outcome
 from tests.lab.slow_disk import run_slowly
 
-METHODS = ("emp:pool=2", "ucb:replan_every=2", "infobatch:prune_ratio=0.5", "epsilon-greedy", "random-permutation")
+METHODS = ("emp:pool=2", "ucb:replan_every=2", "infobatch", "epsilon-greedy", "random-permutation")
 SETTINGS = "--epochs 4 --train-size 160 --validation 0.1 --batch-size 16 --precision fp32 --device cpu"
 LIFE_SECONDS = 0.3
 """The longest that a process lives on: about an epoch and its checkpoint."""

@@ -34,7 +34,7 @@ GAIN = {"full": 4.0, "random-permutation": 0.0, "emp": 2.0, "emp:pool=2": 2.0, "
 
 def result_of(config: RunConfig, *, num_train: int = 160, **more: Any) -> dict[str, Any]:
     """Return what a run of these settings could have ended with."""
-    share = 1.0 if config.keep is None else config.keep
+    share = config.keep
     accuracy = (
         80 + GAIN.get(config.method, 1.0) + 0.3 * config.seed + (0.1 if config.seed % 2 else 0) * len(config.method)
     )
@@ -56,6 +56,13 @@ def result_of(config: RunConfig, *, num_train: int = 160, **more: Any) -> dict[s
         "config": config.to_json(),
         **more,
     }
+
+
+def old_result_of(config: RunConfig, *, tail_fraction: float | None = None, **more: Any) -> dict[str, Any]:
+    """Return what a run of version 0.1 could have ended with, with a tail of this share of the visits."""
+    result = result_of(config, **more)
+    settings = {n: value for n, value in result["config"].items() if n not in ("warmup_epochs", "tail_epochs")}
+    return {**result, "config": {**settings, "warmup_fraction": 0.0, "tail_fraction": tail_fraction}}
 
 
 def write_run(folder: Path, config: RunConfig, **more: Any) -> Path:

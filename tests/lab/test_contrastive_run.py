@@ -24,7 +24,7 @@ from tests.lab.test_ranks import share
 
 METHODS = [
     "emp", "emp:memory=view-alignment:pool=2", "greedy", "ucb:replan_every=2", "epsilon-greedy",
-    "infobatch:normalize=true", "infobatch:prune_ratio=0.5", "random-permutation", "full",
+    "infobatch:normalize=true", "random-permutation", "full",
 ]  # fmt: skip
 
 

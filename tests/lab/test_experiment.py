@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +16,45 @@ def configs(methods: list[str], seeds: list[int], **settings: Any) -> tuple[RunC
 
 
 def test_the_runs_are_seed_by_seed_at_equal_cost() -> None:
-    runs = configs(METHODS, [0, 1], keep=0.4, tail_fraction=0.3)
+    runs = configs(METHODS, [0, 1], keep=0.4, tail_epochs=3)
     assert [(config.method, config.seed) for config in runs] == [(m, s) for s in (0, 1) for m in METHODS]
-    assert {(config.keep, config.tail_fraction) for config in runs if config.method != "full"} == {(0.4, 0.3)}
-    assert {(config.keep, config.tail_fraction) for config in runs if config.method == "full"} == {(1.0, None)}
+    assert {(config.keep, config.tail_epochs) for config in runs if config.method != "full"} == {(0.4, 3)}
+    assert {(config.keep, config.tail_epochs) for config in runs if config.method == "full"} == {(1.0, None)}
 
 
-def test_infobatch_has_its_own_tail_only_where_none_is_given_and_no_cost_in_its_paper_form() -> None:
-    def cost(method: str, tail: float | None, warmup: float = 0.0) -> tuple[float | None, float | None]:
-        (config,) = configs([method], [0], keep=0.3, tail_fraction=tail, warmup_fraction=warmup)
-        return config.keep, config.tail_fraction
+def test_infobatch_has_its_own_tail_only_where_none_is_given() -> None:
+    def tail(tail_epochs: int | None) -> int | None:
+        (config,) = configs(["infobatch"], [0], keep=0.3, tail_epochs=tail_epochs)
+        return config.tail_epochs
 
-    assert cost("infobatch", None) == (0.3, None)
-    assert cost("infobatch", 0.2) == (0.3, 0.2)
-    assert cost("infobatch:prune_ratio=0.5", 0.2) == (None, None)
-    assert cost("infobatch:prune_ratio=0.5", None, warmup=0.1) == (None, None)
+    assert (tail(None), tail(2)) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "instead"),
+    [
+        ({"tail_fraction": 0.25, "keep": 0.3, "epochs": 60}, "tail_epochs=5"),
+        ({"tail_fraction": [0, 0.25], "keep": [0.3, 0.1], "epochs": 60}, "tail_epochs=0"),
+        ({"warmup_fraction": 0.9, "keep": 0.1, "epochs": 15}, "warmup_epochs=1"),
+        ({"tail_fraction": "a quarter", "epochs": 60}, "tail_epochs=0"),
+    ],
+)
+def test_a_share_of_the_visits_is_refused_with_the_epochs_that_it_was(settings: dict[str, Any], instead: str) -> None:
+    with pytest.raises(ConfigError, match=f"_fraction` is gone.* got .*_fraction=.* write {instead}\\."):
+        configs(["full", "emp"], [0], **settings)
+    if not any(isinstance(value, list) for value in settings.values()):
+        with pytest.raises(ConfigError, match=f"write {instead}\\."):
+            RunConfig.for_task("digits", "emp", **settings)
 
 
 def test_lists_are_varied_in_every_combination() -> None:
-    settings = {"keep": [0.3, 0.1], "tail_fraction": [0, 0.2], "epochs": 20}
+    settings = {"keep": [0.3, 0.1], "tail_epochs": [0, 1], "epochs": 20}
     variants = Experiment(task="digits", methods=["emp"], seeds=[0], settings=settings).variants()
     assert [v.title for v in variants] == [
-        "keep 0.3, tail fraction 0", "keep 0.3, tail fraction 0.2",
-        "keep 0.1, tail fraction 0", "keep 0.1, tail fraction 0.2",
+        "keep 0.3, tail epochs 0", "keep 0.3, tail epochs 1",
+        "keep 0.1, tail epochs 0", "keep 0.1, tail epochs 1",
     ]  # fmt: skip
-    assert [(v.configs[0].keep, v.configs[0].tail_fraction) for v in variants][3] == (0.1, 0.2)
+    assert [(v.configs[0].keep, v.configs[0].tail_epochs) for v in variants][3] == (0.1, 1)
 
 
 def test_a_file_says_it_all(tmp_path: Path) -> None:
@@ -108,22 +119,3 @@ def test_equal_settings_have_one_folder_and_defaults_do_not_count_in_its_name() 
     assert one.folder_name == same.folder_name != other.folder_name
     old = {name: value for name, value in one.to_json().items() if name not in ("ema", "imbalance", "optimizer")}
     assert RunConfig.from_json(old) == one  # written before those settings existed
-
-
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_file_is_utf_8_with_a_byte_order_mark_or_without(mark: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "experiment.toml"
-    path.write_bytes(mark + 'title = "ü"\ntask = "digits"\nmethods = ["random"]\n'.encode())
-    assert Experiment.read(path).title == "ü"
-    path.write_bytes('title = "ü"\n'.encode("latin-1"))
-    with pytest.raises(ConfigError, match="experiment.toml is not a readable TOML file"):
-        Experiment.read(path)
-
-
-def test_files_are_read_alike_in_every_locale(tmp_path: Path) -> None:
-    path = tmp_path / "experiment.toml"
-    path.write_text('title = "ü"\ntask = "digits"\nmethods = ["random"]\n', encoding="utf-8")
-    code = f"import pathlib, emprune.lab.experiment as e; e.Experiment.read(pathlib.Path({str(path)!r}))"
-    locale = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    done = subprocess.run([sys.executable, "-c", code], env=locale, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")

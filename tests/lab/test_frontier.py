@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.reports import call_script, result_of
+from tests.lab.reports import call_script, old_result_of
 from tests.lab.runs import small_config
 
 pytest.importorskip("matplotlib", reason="the extra dev has it")
@@ -20,8 +20,8 @@ KEEPS = (0.1, 0.3, 0.5)
 REACHED = {"random-permutation": (80.0, 84.0, 88.0), "emp:pool=2": (82.0, 87.0, 90.0), "greedy": (70.0, 79.0)}
 
 
-def run(method: str, accuracy: float, **settings: Any) -> dict[str, Any]:
-    return result_of(small_config(method, **settings)) | {"accuracy": accuracy}
+def run(method: str, accuracy: float, *, tail_fraction: float | None = None, **settings: Any) -> dict[str, Any]:
+    return old_result_of(small_config(method, **settings), tail_fraction=tail_fraction) | {"accuracy": accuracy}
 
 
 def frontier_runs(num_seeds: int = 3) -> list[dict[str, Any]]:

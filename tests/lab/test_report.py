@@ -140,9 +140,9 @@ def test_how_many_ranks_a_run_had_is_read_under_either_name(tmp_path: Path, name
 
 def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path) -> None:
     write_comparison(tmp_path, keep=0.3)
-    write_comparison(tmp_path / "more", METHODS[1:], keep=0.1, tail_fraction=0.5)
+    write_comparison(tmp_path / "more", METHODS[1:], keep=0.1, tail_epochs=1)
     (section,) = divide_runs(find_runs([tmp_path]).runs)
-    assert [group.title for group in section.groups] == ["keep 0.3", "keep 0.1, tail fraction 0.5"]
+    assert [group.title for group in section.groups] == ["keep 0.3", "keep 0.1, tail epochs 1"]
     assert all(group.by_method.keys() == set(METHODS) for group in section.groups)
     assert len(section.runs) == 15
     text = page_of(tmp_path, out=tmp_path)
@@ -152,7 +152,7 @@ def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path)
         "emprune compare digits --methods full,emp:pool=2,random-permutation --seeds 3 --keep 0.3 --epochs 4 "
         "--train-size 160 --batch-size 16 --device cpu --precision fp32 --out runs/again"
     )
-    assert "--keep 0.1 --epochs 4 --tail-fraction 0.5" in again[1]
+    assert "--keep 0.1 --epochs 4 --tail-epochs 1" in again[1]
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(431_999.0, "120.00 h"), (19.0, "20.0 s")])

@@ -17,7 +17,7 @@ from emprune.lab.specs import MethodSpec, method_options
         ("emp:pool=none:beta=0.5", emprune.EMP.paper(beta=0.5), "emp:beta=0.5:pool=none"),
         ("emp:memory=prediction_entropy", emprune.EMP(), "emp:pool=2"),
         ("infobatch:normalize=true", emprune.InfoBatch(normalize=True), "infobatch:normalize=true"),
-        ("infobatch:prune_ratio=.5", emprune.InfoBatch(prune_ratio=0.5), "infobatch:prune_ratio=0.5"),
+        ("infobatch:delta=.5", emprune.InfoBatch(delta=0.5), "infobatch:delta=0.5"),
         (
             "epsilon-greedy:replan_every=1",
             emprune.methods.EpsilonGreedy(replan_every=1),

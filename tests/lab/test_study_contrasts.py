@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp
 from typer.testing import Result
 
 from emprune.lab.statistics import holm
-from tests.lab.reports import call_script, result_of
+from tests.lab.reports import call_script, old_result_of
 from tests.lab.runs import small_config
 
 SCRIPT = Path(__file__).parents[2] / "experiments/study/contrasts.py"
@@ -19,14 +19,20 @@ NOISE = (0.0, 0.3, -0.2, 0.1, -0.2)
 """Of the seeds, around a method's mean; other than their common part, which pairing takes away."""
 
 
-def results(accuracies: Mapping[str, float], *, more: Mapping[str, Any] | None = None, **settings: Any) -> list[Any]:
+def results(
+    accuracies: Mapping[str, float],
+    *,
+    more: Mapping[str, Any] | None = None,
+    tail_fraction: float | None = None,
+    **settings: Any,
+) -> list[Any]:
     """Return five seeds of results: the first method's without noise around its mean, the next ones' with ever more."""
     runs = []
     for place, (method, mean) in enumerate(accuracies.items()):
         for seed, noise in enumerate(NOISE):
             chosen = {name: value for name, value in settings.items() if method != "full" or name != "keep"}
-            config = small_config(method, seed=seed, **chosen)
-            runs.append({**result_of(config), "accuracy": mean + 5 * seed + place * (noise + 1e-6), **(more or {})})
+            result = old_result_of(small_config(method, seed=seed, **chosen), tail_fraction=tail_fraction)
+            runs.append({**result, "accuracy": mean + 5 * seed + place * (noise + 1e-6), **(more or {})})
     return runs
 
 

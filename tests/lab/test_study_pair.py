@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from tests.lab.reports import call_script, result_of
+from tests.lab.reports import call_script, old_result_of
 from tests.lab.runs import small_config
 
 STUDY = Path(__file__).parents[2] / "experiments/study"
 
 
-def results(method: str, accuracy: float, *, losses: tuple[float, float], **settings: Any) -> list[Any]:
+def results(method: str, accuracy: float, *, losses: tuple[float, float], tail_fraction: float) -> list[Any]:
     """Five seeds, whose spread pairing takes away."""
     probe_loss, loss = losses
     return [
         {
-            **result_of(small_config(method, seed=seed, keep=0.3, **settings)),
+            **old_result_of(small_config(method, seed=seed, keep=0.3), tail_fraction=tail_fraction),
             "accuracy": accuracy + 2 * seed,
             "probe_loss": probe_loss - seed,
             "loss": loss - seed,

@@ -51,7 +51,6 @@ def refused(task: str = "movie-reviews", method: str = "emp", **settings: Any) -
         ({"optimizer": "lars"}, "`optimizer` must be one of adamw for texts: got optimizer='lars'."),
         ({"model": "resnet18"}, "Unknown model for texts: got 'resnet18'"),
         ({"model": "hf:./nowhere"}, "`model` must name a folder that is there: got 'hf:./nowhere'."),
-        ({"method": "infobatch:prune_ratio=0.5"}, "`keep` must be given for texts"),
         ({"task": "digits", "optimizer": "adamw"}, "`optimizer` must be one of sgd, lars for images"),
         ({"task": "digits", "model": "minilm"}, "Unknown model: got 'minilm'"),
         ({"task": "glue:sts-b"}, "`glue:sts-b` is a regression"),

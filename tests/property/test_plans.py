@@ -25,7 +25,7 @@ def pruner_for(run: Run, name: str) -> emprune.DataPruner:
         num_samples=run.num_samples,
         num_epochs=run.num_epochs,
         keep=run.keep,
-        tail_fraction=0.0,
+        tail_epochs=0,
         seed=run.seed,
     )
     pruner.schedule = run.schedule

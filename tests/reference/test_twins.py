@@ -17,10 +17,9 @@ def seeds(count: int = 5) -> Callable[[Callable[..., None]], Callable[..., None]
     return pytest.mark.parametrize("seed", range(count))
 
 
-def make_pruner(method: emprune.Method, *, keep: float | None = 0.45, seed: int) -> emprune.DataPruner:
-    tail = None if keep is None else 0.0
+def make_pruner(method: emprune.Method, *, keep: float = 0.45, seed: int) -> emprune.DataPruner:
     return emprune.DataPruner(
-        method, num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=keep, tail_fraction=tail, seed=seed
+        method, num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=keep, tail_epochs=0, seed=seed
     )
 
 
@@ -117,10 +116,9 @@ def test_ucb_holds_its_selection(seed: int) -> None:
 
 
 @seeds()
-@pytest.mark.parametrize("keep", [0.15, 0.3, 0.5, 0.6, 0.8, 0.95, None])
-def test_infobatch(keep: float | None, seed: int) -> None:
-    ratio = 0.5 if keep is None else None
-    pruner, twin = make_pruner(emprune.InfoBatch(prune_ratio=ratio), keep=keep, seed=seed), twins.greedy()
+@pytest.mark.parametrize("keep", [0.15, 0.3, 0.5, 0.6, 0.8, 0.95])
+def test_infobatch(keep: float, seed: int) -> None:
+    pruner, twin = make_pruner(emprune.InfoBatch(), keep=keep, seed=seed), twins.greedy()
     num_pruned_epochs = 0
 
     def check(plan: emprune.EpochPlan, old: set[int], new: set[int]) -> None:
@@ -130,7 +128,7 @@ def test_infobatch(keep: float | None, seed: int) -> None:
         if not old or pruner.schedule.is_full(plan.epoch):
             return
         losses = {sample: twin.score(sample) for sample in twin.samples}
-        expected = twins.infobatch(losses, None if keep is None else len(plan) - len(new), ratio)
+        expected = twins.infobatch(losses, len(plan) - len(new))
         assert expected.above <= old
         assert all(weights[sample] == 1 for sample in expected.above)
         assert len(old & expected.below) == expected.num_stay
@@ -148,7 +146,7 @@ def test_infobatch(keep: float | None, seed: int) -> None:
 @pytest.mark.parametrize("num_kept", range(1, 12))
 def test_infobatch_at_any_size_of_a_small_epoch(num_kept: int) -> None:
     losses = {sample: float(sample**3) for sample in range(12)}  # most are below the mean
-    expected = twins.infobatch(losses, num_kept, None)
+    expected = twins.infobatch(losses, num_kept)
     context = emprune.methods.SelectionContext(
         stats=emprune.methods.SampleStats(12, ()),
         scores=torch.tensor(list(losses.values())),

@@ -86,23 +86,18 @@ class Pruning:
     """What each of those is multiplied by."""
 
 
-def infobatch(losses: Mapping[int, float], num_kept: int | None, prune_ratio: float | None) -> Pruning:
+def infobatch(losses: Mapping[int, float], num_kept: int) -> Pruning:
     """Divide the seen samples: by their mean, or, where too few are below it, by the lowest rank that does."""
     mean = sum(losses.values()) / len(losses)
     below = {sample for sample, loss in losses.items() if loss < mean}
-    if num_kept is None:
-        assert prune_ratio is not None
-        num_stay = round((1 - prune_ratio) * len(below))
-        num_stay = max(num_stay, 1) if below else 0
-    else:
-        num_pruned = len(losses) - num_kept
-        if num_pruned > 0.9 * len(below):
-            lowest_first = sorted(losses, key=losses.__getitem__)
-            for rank in range(len(losses) + 1):
-                below = set(lowest_first[:rank])
-                if num_pruned <= 0.9 * rank:
-                    break
-        num_stay = len(below) - num_pruned
+    num_pruned = len(losses) - num_kept
+    if num_pruned > 0.9 * len(below):
+        lowest_first = sorted(losses, key=losses.__getitem__)
+        for rank in range(len(losses) + 1):
+            below = set(lowest_first[:rank])
+            if num_pruned <= 0.9 * rank:
+                break
+    num_stay = len(below) - num_pruned
     weight = len(below) / num_stay if below else 1.0
     return Pruning(below, set(losses) - below, num_stay, weight)
 

@@ -18,7 +18,7 @@ def make_pruner(
     *,
     num_samples: int = 10,
     num_epochs: int = 4,
-    keep: float | None = 0.5,
+    keep: float = 0.5,
     seed: int = 0,
     nonfinite: str = "error",
 ) -> emprune.DataPruner:
@@ -29,7 +29,7 @@ def make_pruner(
         num_epochs=num_epochs,
         keep=keep,
         seed=seed,
-        tail_fraction=None if keep is None else 0.0,
+        tail_epochs=0,
         nonfinite=nonfinite,
     )
 
@@ -51,8 +51,8 @@ def after_full_epoch(
         num_samples=num_samples,
         num_epochs=1 + later,
         keep=budget / num_samples / (1 + later),
-        warmup_fraction=num_samples / budget,
-        tail_fraction=0.0,
+        warmup_epochs=1,
+        tail_epochs=0,
         seed=seed,
     )
     pruner.begin_epoch(0)
@@ -78,7 +78,7 @@ def weights_of(plan: emprune.EpochPlan) -> dict[int, float]:
 
 
 def context_of(
-    scores: Tensor, num_kept: int | None, *, epoch: int = 1, seed: int = 0, previous: Tensor | None = None
+    scores: Tensor, num_kept: int, *, epoch: int = 1, seed: int = 0, previous: Tensor | None = None
 ) -> emprune.methods.SelectionContext:
     """What a method is given where all samples have been seen with these (N,) scores."""
     return emprune.methods.SelectionContext(

@@ -5,7 +5,7 @@ import torch
 
 import emprune
 from emprune.randomness import derive_generator, derive_seed
-from tests.unit.support import after_full_epoch, as_memory, chosen, context_of, observe, weights_of
+from tests.unit.support import after_full_epoch, as_memory, chosen, observe, weights_of
 
 LOSS = torch.tensor([0.1, 2.0, 0.7, 1.5, 0.05, 3.0, 1.0, 0.4, 2.5, 0.9])  # mean 1.215
 NEXT_LOSS = torch.tensor([0.6, 2.0, 0.2, 1.0, 0.55, 2.0, 3.0, 0.4, 1.5, 1.9])
@@ -97,26 +97,9 @@ def test_infobatch_at_an_exact_cost(num_kept: int, always: set[int], heavy: floa
     assert [weights[i] for i in weights if i not in always] == pytest.approx([heavy] * (num_kept - len(always)))
 
 
-def test_infobatch_in_the_papers_form() -> None:
-    pruner = emprune.DataPruner(emprune.InfoBatch(prune_ratio=0.5), num_samples=10, num_epochs=8, keep=None)
-    assert len(pruner.begin_epoch(0)) == 10
-    observe(pruner, LOSS)
-    weights = weights_of(pruner.begin_epoch(1))
-    assert sorted(weights.values()) == [1, 1, 1, 1, 2, 2, 2]
-    assert {i for i in weights if weights[i] == 1} == {1, 3, 5, 8}
-
-
 def test_infobatch_normalised() -> None:
     plan = after_full_epoch(emprune.InfoBatch(normalize=True), LOSS, num_kept=7).begin_epoch(1)
     assert sorted(weights_of(plan).values()) == pytest.approx([0.7] * 4 + [1.4] * 3)
-
-
-def test_infobatch_keeps_a_representative_of_a_single_easy_sample() -> None:
-    losses = torch.tensor([1.0, 2.0, 2.0, 2.0])
-    selection = emprune.InfoBatch(prune_ratio=0.5).select(context_of(losses, None))
-    assert selection.index.sort().values.tolist() == [0, 1, 2, 3]
-    assert selection.weight is not None
-    assert selection.weight.tolist() == [1, 1, 1, 1]
 
 
 def test_random() -> None:

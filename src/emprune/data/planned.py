@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emprune.checks import whole_number
 from emprune.data.place import Place
 from emprune.data.share import Share
 from emprune.errors import ConfigError, EpochError, StateError
@@ -48,22 +49,9 @@ class PlannedLoader(ABC):
     def __init__(
         self, pruner: DataPruner, *, num_samples: int, batch_size: int, accumulation: int, drop_last: bool
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("accumulation", accumulation)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"`{name}` must be an integer of at least 1: got {name}={value!r}.")
-        if drop_last and pruner.keep is None:
-            raise ConfigError(
-                "drop_last=True cannot be honoured with keep=None: the epochs' sizes follow from the losses. "
-                "Use drop_last=False, or give `keep`."
-            )
-        if batch_size == 1 and pruner.keep is None and pruner.world_size > 1:
-            raise ConfigError(
-                f"`batch_size` must be at least 2 with keep=None on {pruner.world_size} ranks: got batch_size=1. The "
-                "epochs' sizes follow from the losses, and what is left over needs a place in another batch."
-            )
         self.pruner = pruner
-        self.batch_size = batch_size
-        self.accumulation = accumulation
+        self.batch_size = whole_number("batch_size", batch_size, least=1)
+        self.accumulation = whole_number("accumulation", accumulation, least=1)
         self.drop_last = drop_last
         self._plan: EpochPlan | None = None
         self._place = _NOWHERE
@@ -71,20 +59,15 @@ class PlannedLoader(ABC):
         self._may_skip = False
         self._check_length(num_samples)
         self._sizing: dict[str, Any] = {
-            "multiple_of": pruner.world_size * batch_size * accumulation,
+            "multiple_of": pruner.world_size * self.batch_size * self.accumulation,
             "world_size": pruner.world_size,
             "drop_last": drop_last,
         }
-        if pruner.keep is not None:
-            pruner.schedule.num_kept_per_epoch(**self._sizing)  # refuses now what it would refuse in mid-run
+        pruner.schedule.num_kept_per_epoch(**self._sizing)  # refuses now what it would refuse in mid-run
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run, for a learning-rate schedule.
-
-        Raises:
-            ConfigError: With `keep=None`, whose cost is not planned.
-        """
+        """Optimizer steps of the whole run, for a learning-rate schedule."""
         sizes = self.pruner.schedule.num_kept_per_epoch(**self._sizing)
         return sum(-(-self._num_batches(size) // self.accumulation) for size in sizes)
 
@@ -109,7 +92,7 @@ class PlannedLoader(ABC):
         """Batches of the current epoch on this rank; before the first `set_epoch`, epoch 0's."""
         if self.pruner.epoch >= 0:
             return self._num_batches(len(self.pruner.plan))
-        return self._num_batches(self.pruner.schedule.num_kept(0, spent=0, **self._sizing) or self.pruner.num_samples)
+        return self._num_batches(self.pruner.schedule.num_kept(0, spent=0, **self._sizing))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         if self._plan is None or self._plan is not self.pruner.plan:

@@ -76,7 +76,7 @@ class FitLoader(PrunedLoader):
 
     @property
     def fewest_batches(self) -> int:
-        """Batches of the run's smallest epoch on this rank; not planned with `keep=None`."""
+        """Batches of the run's smallest epoch on this rank."""
         return min(map(self._num_batches, self.pruner.schedule.num_kept_per_epoch(**self._sizing)))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
@@ -223,7 +223,7 @@ def _check_settings(trainer: Any, pruner: DataPruner) -> None:
 def _check_validation(trainer: Any, loader: FitLoader) -> None:
     interval = trainer.val_check_interval
     within_epochs = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches > 0
-    if not (within_epochs and isinstance(interval, int)) or loader.pruner.keep is None:
+    if not (within_epochs and isinstance(interval, int)):
         return
     if interval > loader.fewest_batches:
         raise ConfigError(

@@ -21,7 +21,7 @@ from emprune.lab.progress import reporter
 from emprune.lab.session import planned_visits, step_size
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
-from emprune.lab.tables import little_notes, method_notes
+from emprune.lab.tables import method_notes
 from emprune.lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
 from emprune.lab.workers import load_splits
 
@@ -107,8 +107,7 @@ def _run_to_end(
     torch.set_num_threads(config.threads)
     splits = load_splits(config, data_dir)
     with stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
-        little = little_notes(config, planned_visits=planned_visits(config, len(splits.train)))
-        for remark in [*method_notes([config]), *little]:
+        for remark in method_notes([config]):
             report.remark(remark)
         result = drivers.run(config, folder, splits, ranks=ranks, data_dir=data_dir, report=report, stop=stop)
     return result
@@ -132,7 +131,7 @@ def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Fo
 
 
 def _on_all_data(config: RunConfig) -> RunConfig:
-    return config.replace(method="full", keep=1.0, warmup_fraction=0.0, tail_fraction=None)
+    return config.replace(method="full", keep=1.0, warmup_epochs=0, tail_epochs=None)
 
 
 def fetch(name: str, data_dir: Path | None) -> None:

@@ -94,14 +94,14 @@ def held_out_loss(result: Result) -> float:
 def unequal_cost(results: Sequence[Result]) -> str | None:
     """Say how runs of equal cost differ in optimizer steps or in the learning rate they end at; None if they do not.
 
-    Of equal cost are the runs whose cost is planned, but for `full`: their steps differ by one at most.
+    Of equal cost are all runs, but for `full`: their steps differ by one at most.
     """
-    planned = [r for r in results if r["config"]["keep"] is not None and r["config"]["method"] != "full"]
-    steps = [r["optimizer_steps"] for r in planned]
-    rates = [r["final_learning_rate"] for r in planned]
+    pruned = [r for r in results if r["config"]["method"] != "full"]
+    steps = [r["optimizer_steps"] for r in pruned]
+    rates = [r["final_learning_rate"] for r in pruned]
     if steps and max(steps) - min(steps) > 1:
         return f"Not of equal cost: from {min(steps):,} to {max(steps):,} optimizer steps."
-    if rates and max(rates) - min(rates) > 1e-6 * max(r["config"]["max_lr"] for r in planned):
+    if rates and max(rates) - min(rates) > 1e-6 * max(r["config"]["max_lr"] for r in pruned):
         return f"Not the same schedule: the learning rate ends at {min(rates):.3g} to {max(rates):.3g}."
     return None
 

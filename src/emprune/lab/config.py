@@ -10,26 +10,25 @@ from typing import Any, Self
 
 from emprune.errors import ConfigError
 from emprune.lab.device import DEVICES, PRECISIONS
+from emprune.lab.earlier import refuse_fractions, settings_now
 from emprune.lab.errors import unknown_name
 from emprune.lab.learning_rate import SCHEDULES
 from emprune.lab.models import check_encoder, check_model
 from emprune.lab.models.pretrained import check_pretrained
-from emprune.lab.specs import MethodSpec, stored_method
+from emprune.lab.specs import MethodSpec
 from emprune.lab.tasks import Recipe, Task, TextTask, get_task
+from emprune.methods import method_class
 
 __all__ = ["RunConfig"]
 
 DEFAULT_KEEP = 0.3
-FLAG = "true or false"
-LARGEST = {"epochs": 1_000_000, "batch_size": 1_000_000, "threads": 1024}
-"""Beyond it a number is a slip, and what is made of it does not fit into a machine: a list of epochs, threads."""
-
+FLAG, COUNT = "true or false", "a number of epochs, an integer"
 OPTIMIZERS = {"images": ("sgd", "lars"), "texts": ("adamw",)}
 SCHEDULES_OF = {"images": tuple(SCHEDULES), "texts": ("linear",)}
 IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
 FLOATS = (
-    "keep", "max_lr", "momentum", "weight_decay", "label_smoothing", "warmup_fraction", "tail_fraction", "validation",
-    "label_noise", "imbalance", "subset_fraction", "ema",
+    "keep", "max_lr", "momentum", "weight_decay", "label_smoothing", "validation", "label_noise", "imbalance",
+    "subset_fraction", "ema",
 )  # fmt: skip
 
 
@@ -42,7 +41,7 @@ class RunConfig:
     Args:
         task: Name of the task.
         method: The method and its options, `emp:beta=3:pool=2`.
-        keep: Mean fraction of the training data visited per epoch, in (0, 1]; None for InfoBatch's paper form only.
+        keep: Mean fraction of the training data visited per epoch, in (0, 1].
         epochs: Length of the run, >= 1.
         model: Name of the model.
         batch_size: Samples per optimizer step, >= 1.
@@ -53,8 +52,8 @@ class RunConfig:
         weight_decay: L2 penalty, >= 0.
         label_smoothing: Of the loss that is optimised, never of the one that is scored, in [0, 1).
         seed: Decides the initial weights, the plans and the augmentation; runs of one seed are paired.
-        warmup_fraction: Share of the visits spent on full-data epochs at the start.
-        tail_fraction: Share of the visits spent on full-data epochs at the end; None leaves it to the method.
+        warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
+        tail_epochs: Full-data epochs at the end; None leaves it to the method.
         train_size: Training samples to use, a fixed class-balanced subset; None for all.
         validation: Share of those that is split off for validation, in [0, 1).
         label_noise: Share of the training labels that are made wrong, in [0, 1).
@@ -76,7 +75,7 @@ class RunConfig:
 
     task: str
     method: str
-    keep: float | None
+    keep: float
     epochs: int
     model: str
     batch_size: int
@@ -87,8 +86,8 @@ class RunConfig:
     optimizer: str = "sgd"
     schedule: str = "one-cycle"
     seed: int = 0
-    warmup_fraction: float = 0.0
-    tail_fraction: float | None = None
+    warmup_epochs: int = 0
+    tail_epochs: int | None = None
     train_size: int | None = None
     validation: float = 0.0
     label_noise: float = 0.0
@@ -122,32 +121,36 @@ class RunConfig:
     def for_task(cls, task: str, method: str, *, recipe: str | None = None, **settings: Any) -> Self:
         """Return the settings for a task and method: those given, the rest from one of the task's recipes.
 
-        `keep`, where not given, is what the method needs: 1 for `full`, None for InfoBatch's paper form, else 0.3.
+        `keep`, where not given, is what the method needs: 1 for `full`, else 0.3.
         """
         own = get_task(task)
         spec = MethodSpec.parse(method, objective=own.objective)
         chosen = dataclasses.asdict(_recipe(own, recipe))
         given = {name: value for name, value in settings.items() if value is not None}
+        chosen = {"keep": _default_keep(spec), **chosen, **given}
+        refuse_fractions(given, keep=chosen["keep"], epochs=chosen["epochs"])
         for name in given:
             if name not in cls.__dataclass_fields__:
                 raise unknown_name("setting", name, cls.__dataclass_fields__)
         files = None if own.files is None else own.files()
-        return cls(task=task, method=method, **{"keep": _default_keep(spec), **chosen, **given, "files": files})
+        return cls(task=task, method=method, **{**chosen, "files": files})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the settings that `to_json` wrote; those that an earlier version did not have get their defaults.
+        """Return the settings that `to_json` wrote, in this version or an earlier one.
+
+        Those that the earlier one did not have get their defaults.
 
         Raises:
             ConfigError: If a setting is missing or unknown, as in a file of another version.
         """
+        values = settings_now(values)
         fields = {field.name for field in dataclasses.fields(cls)}
         required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
         strange = sorted((required - values.keys()) | (values.keys() - fields))
         if strange:
             raise ConfigError(f"The settings are of another version of emprune: {', '.join(strange)} differ.")
-        method = values["method"]
-        return cls(**{**values, "method": stored_method(method) if isinstance(method, str) else method})
+        return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values."""
@@ -185,9 +188,10 @@ class RunConfig:
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ConfigError(f"`{name}` must be {rule}: got {name}={value!r}.")
-        for name in ("keep", "warmup_fraction", "tail_fraction"):  # in which range, is for the schedule to say
-            if getattr(self, name) is not None:
-                _check(name, getattr(self, name), float, lambda value: True, "a number, a share")
+        for name in ("keep", "warmup_epochs", "tail_epochs"):  # in which range, is for the schedule to say
+            kind, rule = (float, "a number, a share") if name == "keep" else (int, COUNT)
+            if name != "tail_epochs" or self.tail_epochs is not None:
+                _check(name, getattr(self, name), kind, lambda value: True, rule)
 
     def _check_kind(self, kind: str) -> None:
         """Refuse what makes no sense for images, or for texts."""
@@ -205,11 +209,6 @@ class RunConfig:
                 raise ConfigError(
                     f"`{name}` is for images, and {self.task} is of texts: got {name}={value!r}. Leave it out."
                 )
-        if self.keep is None:
-            raise ConfigError(
-                "`keep` must be given for texts, because the Trainer plans its steps and its learning rate before the "
-                "first: got keep=None, a cost that follows from the losses. Use `infobatch` without a prune_ratio."
-            )
 
     def _check_choices(self) -> None:
         for name, choices in (("device", DEVICES), ("precision", PRECISIONS)):
@@ -231,16 +230,8 @@ class RunConfig:
             )
 
     def _check_numbers(self) -> None:
-        for name, most in LARGEST.items():
-            value = getattr(self, name)
-            _check(name, value, int, lambda value: value >= 1, "an integer of at least 1")
-            if value > most:
-                raise ConfigError(f"`{name}` must be at most {most:,}: got {name}={value!r}.")
-        if self.keep is not None and not 0 < self.keep <= 1:
-            raise ConfigError(
-                "`keep` must be in (0, 1], the mean fraction of the training data visited per epoch: "
-                f"got keep={self.keep!r}. A pruning rate of 70 % is keep=0.3."
-            )
+        for name in ("epochs", "batch_size", "threads"):
+            _check(name, getattr(self, name), int, lambda value: value >= 1, "an integer of at least 1")
         _check("seed", self.seed, int, lambda value: 0 <= value < 2**63, "an integer in [0, 2^63)")
         if self.train_size is not None:
             _check("train_size", self.train_size, int, lambda value: value >= 1, "an integer of at least 1")
@@ -266,10 +257,8 @@ def _recipe(task: Task, name: str | None) -> Recipe:
     return task.recipes[name]
 
 
-def _default_keep(spec: MethodSpec) -> float | None:
-    if spec.name == "full":
-        return 1.0
-    return None if spec.options.get("prune_ratio") is not None else DEFAULT_KEEP
+def _default_keep(spec: MethodSpec) -> float:
+    return method_class(spec.name).default_keep or DEFAULT_KEEP
 
 
 def _check(name: str, value: Any, kind: type, holds: Callable[[Any], bool], rule: str) -> None:

@@ -67,13 +67,12 @@ def _settings(
         ),
     ] = None,
     epochs: Annotated[int | None, _option(COST, "Length of the run.", default="the recipe's")] = None,
-    warmup_fraction: Annotated[
-        float | None, _option(COST, "Share of the visits spent on full-data epochs at the start.", default="0")
+    warmup_epochs: Annotated[
+        int | None, _option(COST, "Full-data epochs at the start, paid for by the pruned ones.", default="0")
     ] = None,
-    tail_fraction: Annotated[
-        float | None,
-        _option(COST, "Share of the visits spent on full-data epochs at the end.", default="the method's"),
-    ] = None,
+    tail_epochs: Annotated[int | None, _option(COST, "Full-data epochs at the end.", default="the method's")] = None,
+    warmup_fraction: Annotated[float | None, typer.Option(hidden=True)] = None,  # of version 0.1, to be refused
+    tail_fraction: Annotated[float | None, typer.Option(hidden=True)] = None,
     train_size: Annotated[
         int | None,
         _option(DATA, "Use a class-balanced subset of the training data, the same for every seed.", default="all"),

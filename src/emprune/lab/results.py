@@ -11,8 +11,7 @@ from typing import Any, get_args
 
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
-from emprune.lab.files import read_text
-from emprune.lab.specs import stored_method
+from emprune.lab.earlier import settings_now
 
 __all__ = ["Results", "as_named_now", "problem_of", "read_results", "results_at", "unlike"]
 
@@ -41,12 +40,14 @@ class Results:
     """What a file holds.
 
     Args:
-        runs: The result of each run.
+        runs: The result of each run, with its settings as this version has them.
+        stored: The same, as the file has them.
         experiment: What the comparison that they were made for says of itself.
         folder: Of the run, where the file is a run's own.
     """
 
     runs: list[dict[str, Any]]
+    stored: list[dict[str, Any]]
     experiment: Mapping[str, Any] | None = None
     folder: Path | None = None
 
@@ -72,7 +73,7 @@ def read_results(path: Path) -> Results:
         ConfigError: If it is neither.
     """
     try:
-        document = json.loads(read_text(path))
+        document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is neither a folder of runs nor a readable results.json ({error}).") from error
     problem = _problem_of_document(document)
@@ -81,14 +82,13 @@ def read_results(path: Path) -> Results:
             f"{path} holds something else than results of emprune: {problem}. Name a results.json or a run folder."
         )
     if "runs" in document:
-        return Results([as_named_now(run) for run in document["runs"]], document.get("experiment"))
-    return Results([as_named_now(document)], folder=path.parent)
+        return Results([as_named_now(run) for run in document["runs"]], document["runs"], document.get("experiment"))
+    return Results([as_named_now(document)], [document], folder=path.parent)
 
 
 def as_named_now(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result whose settings name the method as this version does."""
-    config = result["config"]
-    return {**result, "config": {**config, "method": stored_method(config["method"])}}
+    """Return a result with its settings as this version has them."""
+    return {**result, "config": settings_now(result["config"])}
 
 
 def problem_of(result: object) -> str | None:
@@ -133,7 +133,7 @@ def _problems(result: object) -> Iterator[str]:
         return
     yield from unlike(result, RESULT, needed=(*NUMBERS, *TABLES))
     yield from unlike(result["machine"], MACHINE, needed=MACHINE)
-    yield from unlike(result["config"], SETTINGS, needed=NEEDED_SETTINGS)
+    yield from unlike(settings_now(result["config"]), SETTINGS, needed=NEEDED_SETTINGS)
 
 
 def _problems_of_experiment(document: Mapping[str, Any]) -> Iterator[str]:

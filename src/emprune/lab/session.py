@@ -44,7 +44,7 @@ class Session:
     trained: Network
     optimizer: torch.optim.Optimizer
     loader: emprune.ArrayLoader
-    total_steps: int | None
+    total_steps: int
 
     @classmethod
     def build(cls, config: RunConfig, splits: Splits, ranks: Ranks | None = None) -> "Session":
@@ -62,9 +62,8 @@ class Session:
         compute = Compute.choose(config.device, config.precision)
         objective = make_objective(config, compute)
         held = None if splits.validation is None else splits.validation.to(compute.device)
-        splits = Splits(splits.train.to(compute.device), splits.test.to(compute.device), held, splits.classes)
+        splits = Splits(splits.train.to(compute.device), splits.test.to(compute.device), held)
         loader = make_loader(objective, splits.train, ranks)
-        total_steps = None if config.keep is None else loader.total_steps
         model = _make_model(config, objective)
         averaged = _running_average(model, config.ema) if config.ema else None
         trained: Network = model if ranks.size == 1 else DistributedDataParallel(model)
@@ -73,6 +72,7 @@ class Session:
         optimizer = make_optimizer(config, model)
         if ranks.rank > 0:  # what a model drops is not the same on all ranks
             torch.manual_seed(derive_seed(config.seed, "dropout", ranks.rank))
+        total_steps = loader.total_steps
         return cls(config, ranks, objective, compute, splits, model, averaged, trained, optimizer, loader, total_steps)
 
     @property
@@ -80,14 +80,9 @@ class Session:
         """The loader's."""
         return self.loader.pruner
 
-    def set_learning_rate(self, *, steps: int, epoch_fraction: float) -> float:
-        """Set the rate for the next step and return it.
-
-        Where the cost is planned, the run's progress is `steps` of the planned steps; where it follows from the losses
-        (`keep=None`) it is `epoch_fraction`, the epochs done over the run's epochs.
-        """
-        progress = epoch_fraction if self.total_steps is None else steps / max(1, self.total_steps - 1)
-        rate = self.config.max_lr * SCHEDULES[self.config.schedule](progress)
+    def set_learning_rate(self, *, steps: int) -> float:
+        """Set the rate for the next step, after so many, and return it."""
+        rate = self.config.max_lr * SCHEDULES[self.config.schedule](steps / max(1, self.total_steps - 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -197,14 +192,14 @@ def make_pruner(config: RunConfig, num_samples: int) -> emprune.DataPruner:
         num_samples=num_samples,
         num_epochs=config.epochs,
         keep=config.keep,
-        warmup_fraction=config.warmup_fraction,
-        tail_fraction=config.tail_fraction,
+        warmup_epochs=config.warmup_epochs,
+        tail_epochs=config.tail_epochs,
         seed=config.seed,
     )
 
 
 def planned_visits(config: RunConfig, num_samples: int, *, world_size: int = 1) -> int:
-    """Return the visits a run will make, to the last batch; an upper bound where they follow from the losses."""
+    """Return the visits a run will make, to the last batch."""
     return sum(planned_sizes(config, num_samples, world_size=world_size))
 
 
@@ -214,13 +209,11 @@ def step_size(config: RunConfig, num_samples: int) -> int:
 
 
 def planned_sizes(config: RunConfig, num_samples: int, *, world_size: int = 1) -> list[int]:
-    """Return how many samples each epoch of a run visits; upper bounds where that follows from the losses.
+    """Return how many samples each epoch of a run visits.
 
     Raises:
         ConfigError: If the cost cannot be met.
     """
-    if config.keep is None:
-        return [num_samples] * config.epochs
     schedule = make_pruner(config, num_samples).schedule
     return schedule.num_kept_per_epoch(
         multiple_of=config.batch_size, world_size=world_size, drop_last=_never_short(config)
@@ -228,9 +221,8 @@ def planned_sizes(config: RunConfig, num_samples: int, *, world_size: int = 1) -
 
 
 def _never_short(config: RunConfig) -> bool:
-    """Whether all batches of a run are whole, which they can be where its cost is planned."""
-    whole = config.compile or OBJECTIVES[get_task(config.task).objective].whole_batches
-    return whole and config.keep is not None
+    """Whether all batches of a run are whole."""
+    return config.compile or OBJECTIVES[get_task(config.task).objective].whole_batches
 
 
 def _make_model(config: RunConfig, objective: Objective) -> nn.Module:

@@ -19,7 +19,6 @@ __all__ = [
     "comparison_cells",
     "comparison_table",
     "forecast_table",
-    "little_notes",
     "long_duration",
     "markdown_table",
     "method_notes",
@@ -59,15 +58,14 @@ def run_table(result: Mapping[str, Any]) -> Table:
 
 
 def forecast_table(config: RunConfig, forecast: Forecast) -> Table:
-    """Return what a run takes, beside the same run on all the data; bounds where the cost follows from the losses."""
+    """Return what a run takes, beside the same run on all the data."""
     speed = forecast.speed
-    most, least = ("", "") if config.keep is not None else ("at most ", "at least ")
     table = Table(title=f"{config.task}, {config.model}, {config.method}: what a run takes here", box=box.SIMPLE_HEAD)
     for head in ("", "this run", "all the data"):
         table.add_column(head, justify="right" if head else "left")
-    table.add_row("visits", f"{most}{forecast.visits:,}", f"{forecast.full_visits:,}")
-    table.add_row("time", f"{most}{long_duration(forecast.seconds)}", long_duration(forecast.full_seconds))
-    table.add_row("saved", f"{least}{forecast.saved_share:.0%}", "–")
+    table.add_row("visits", f"{forecast.visits:,}", f"{forecast.full_visits:,}")
+    table.add_row("time", long_duration(forecast.seconds), long_duration(forecast.full_seconds))
+    table.add_row("saved", f"{forecast.saved_share:.0%}", "–")
     table.add_row("a step, loading", f"{1e3 * speed.loading:.1f} ms", "")
     table.add_row("a step, computing", f"{1e3 * speed.computing:.1f} ms", "")
     table.add_row("samples per second", f"{speed.batch_size / (speed.loading + speed.computing):,.0f}", "")
@@ -161,15 +159,6 @@ def method_notes(configs: Sequence[RunConfig]) -> list[str]:
         "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does": uniform,
     }
     return [f"{what}: {', '.join(sorted(methods))}." for what, methods in found.items() if methods]
-
-
-def little_notes(config: RunConfig, *, planned_visits: int) -> list[str]:
-    """Say it where a run keeps less than a batch in an epoch, so that it hardly trains."""
-    kept = planned_visits / config.epochs
-    if kept >= config.batch_size or config.keep is None or config.spec.name == "full":
-        return []
-    what = f"{kept:.3g} samples an epoch, less than a batch of {config.batch_size:,}, and {planned_visits:,} visits"
-    return [f"keep={config.keep:g} leaves {what} in all. Raise `keep` or `epochs`, or lower `batch_size`."]
 
 
 def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:

@@ -79,8 +79,7 @@ def _train_epoch(session: Session, tally: Tally, report: Reporter, stop: Callabl
     num_batches, num_visits = len(session.loader), 0
     loss_sum = torch.zeros((), dtype=torch.float64, device=session.compute.device)
     for index, batch in session.loader:
-        done = (tally.epoch + tally.batch / num_batches) / session.config.epochs
-        tally.learning_rate = session.set_learning_rate(steps=tally.steps, epoch_fraction=done)
+        tally.learning_rate = session.set_learning_rate(steps=tally.steps)
         loss_sum += session.train_on(index, batch).sum()
         tally.batch += 1
         tally.steps += 1
@@ -138,4 +137,4 @@ def _finish(session: Session, tally: Tally, folder: RunFolder) -> dict[str, Any]
     result = tally.result(session.config, session.splits, compute=session.compute, ranks=session.ranks)
     if session.config.recalibrate_bn:
         result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
-    return finish_run(folder, result, session.pruner, session.splits)
+    return finish_run(folder, result, session.pruner, session.splits.train.y)

@@ -39,20 +39,19 @@ class SelectionContext:
         seen: (N,) bool, the samples to choose from: all for a method that does not score, otherwise those observed at
             least once (the engine places the others first).
         num_seen: How many those are.
-        num_kept: How many to choose, at most `num_seen`; None where the method decides (`keep=None`).
+        num_kept: How many to choose, at most `num_seen`.
         epoch: The epoch being planned, 0-based.
         seed: The run's seed.
         previous: (K',) int64, what this method selected for the epoch before, or None where that epoch was full, had
             unseen samples in it, or there was none.
-        progress: The share of the run's visits that are made once this epoch is over, in (0, 1]; of its epochs where
-            the method decides the cost.
+        progress: The share of the run's visits that are made once this epoch is over, in (0, 1].
     """
 
     stats: SampleStats
     scores: Tensor
     seen: Tensor
     num_seen: int
-    num_kept: int | None
+    num_kept: int
     epoch: int
     seed: int
     previous: Tensor | None
@@ -65,8 +64,7 @@ class SelectionContext:
 
     @property
     def size(self) -> int:
-        """`num_kept`, for a method that needs it given."""
-        assert self.num_kept is not None, "DataPruner lets only methods with `decides_cost` run with keep=None"
+        """`num_kept`."""
         return self.num_kept
 
     def generator(self, purpose: str, epoch: int | None = None) -> torch.Generator:
@@ -88,18 +86,15 @@ class Method(ABC):
     """Whether the method ranks samples by observations; if so unseen samples are visited first."""
     needs_outputs: ClassVar[bool] = False
     """Whether `measure` needs the model's outputs."""
-    decides_cost: ClassVar[bool] = False
-    """Whether the method can run with `keep=None` and choose the epochs' sizes itself."""
+    default_keep: ClassVar[float | None] = None
+    """The only `keep` that makes sense, where there is one: it need not be given then."""
 
-    def check(self, *, num_samples: int, keep: float | None) -> None:
-        """Raise ConfigError if the method cannot serve this dataset or cost; by default `keep` must be given."""
-        if keep is None and not self.decides_cost:
-            raise ConfigError(
-                f"{self.name} needs `keep` in (0, 1]: got keep=None, which only InfoBatch's paper form has."
-            )
+    def check(self, *, num_samples: int, keep: float) -> None:
+        """Raise ConfigError if the method cannot serve this dataset or cost; by default it serves any."""
+        return
 
-    def default_tail_epochs(self, *, num_epochs: int, keep: float | None) -> int:
-        """Return the full-data epochs at the end that this method has unless `tail_fraction` is given."""
+    def default_tail_epochs(self, *, num_epochs: int, keep: float) -> int:
+        """Return the full-data epochs at the end that this method has unless `tail_epochs` is given."""
         return 0
 
     def check_batch(self, losses: Tensor, outputs: Any) -> None:

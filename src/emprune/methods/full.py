@@ -13,7 +13,7 @@ __all__ = ["Full"]
 
 @dataclass(frozen=True)
 class Full(Method):
-    """Visit every sample in every epoch: training without pruning, `keep=1`.
+    """Visit every sample in every epoch: training without pruning, at `keep=1`, which need not be given.
 
     Example:
         >>> Full().settings()
@@ -22,12 +22,13 @@ class Full(Method):
 
     name: ClassVar[str] = "full"
     scores: ClassVar[bool] = False
+    default_keep: ClassVar[float | None] = 1.0
 
-    def check(self, *, num_samples: int, keep: float | None) -> None:
+    def check(self, *, num_samples: int, keep: float) -> None:
         """Raise ConfigError unless `keep` is 1."""
         if keep != 1:
             raise ConfigError(
-                f"Full visits everything, so `keep` must be 1: got {keep=}. To prune, choose another method."
+                f"Full visits everything, so `keep` must be 1: got {keep=}. Leave it out, or choose another method."
             )
 
     def select(self, context: SelectionContext) -> Selection:

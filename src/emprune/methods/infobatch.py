@@ -15,7 +15,7 @@ from emprune.selection import sample, top_k_mask
 __all__ = ["InfoBatch"]
 
 _MAX_RATIO = 0.9
-"""The largest share of the well-learned samples that the exact form prunes: weights stay at 10 or below."""
+"""The largest share of the well-learned samples that is pruned: weights stay at 10 or below."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,15 @@ class InfoBatch(Method):
     Everything at or above the mean stays with weight 1, so the sum of w · l over the kept, divided by N, is an unbiased
     estimate of the full mean.
 
-    Two forms. *Paper form*, ``InfoBatch(prune_ratio=0.5)`` with ``keep=None``: r is given, the cost follows from the
-    losses. *Exact form*, ``InfoBatch()`` with ``keep`` given: r is solved from the number below the mean so that the
-    epoch has exactly its planned size. Where r would pass 0.9 the threshold rises to the quantile that makes r = 0.9
-    possible; where none does, the kept are uniform with weight N / K. At a keep of 0.1 and below that is every epoch:
-    nothing is preferred, and it warns of it. Pruned epochs that pay for a tail come to it at a somewhat higher keep.
+    The paper gives r, and its cost follows from the losses. Here r is solved from the number below the mean so that
+    the epoch has exactly its planned size. Where r would pass 0.9 the threshold rises to the quantile that makes
+    r = 0.9 possible; where none does, the kept are uniform with weight N / K. At a keep of 0.1 and below that is every
+    epoch: nothing is preferred, and it warns of it. Pruned epochs that pay for a tail come to it at a somewhat higher
+    keep.
 
     Args:
-        prune_ratio: r of the paper form, in (0, 1); None for the exact form.
-        delta: The full-data tail starts after this share of the epochs, in (0, 1]. In the exact form the tail is at
-            most half of the budget; `DataPruner(tail_fraction=...)` overrides it.
+        delta: The full-data tail starts after this share of the epochs, in (0, 1]. The tail is at most half of the
+            budget; `DataPruner(tail_epochs=...)` overrides it.
         normalize: Divide the weights by their mean (ours). The step then does not grow with the mean weight, which at
             a low keep acts as a larger learning rate.
 
@@ -42,63 +41,45 @@ class InfoBatch(Method):
         ConfigError: If a value is out of range.
 
     References:
-        Qin et al., ICLR 2024 (arXiv 2303.04947). The exact form is ours; so is drawing exactly round((1 - r) b) of the
-        b samples below the mean, where the paper prunes each with probability r.
+        Qin et al., ICLR 2024 (arXiv 2303.04947). Solving for r is ours. So is drawing exactly (1 - r) b of the b
+        samples below the mean, where the paper prunes each with probability r.
     """
 
-    prune_ratio: float | None = None
     delta: float = 0.875
     normalize: bool = False
     name: ClassVar[str] = "infobatch"
-    decides_cost: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.prune_ratio is not None and not 0 < self.prune_ratio < 1:
-            raise ConfigError(
-                f"`prune_ratio` must be in (0, 1), the share of well-learned samples that is pruned, or None for the "
-                f"exact form: got prune_ratio={self.prune_ratio}."
-            )
         if not 0 < self.delta <= 1:
             raise ConfigError(f"`delta` must be in (0, 1], the share of epochs before the tail: got {self.delta}.")
 
-    def check(self, *, num_samples: int, keep: float | None) -> None:
-        """Raise ConfigError unless exactly one of `keep` and `prune_ratio` is given."""
-        if (keep is None) == (self.prune_ratio is None):
-            raise ConfigError(
-                "InfoBatch takes either `keep` (exact form: the cost is planned) or `prune_ratio` with keep=None "
-                f"(paper form: the cost follows from the losses), not both and not neither: got {keep=}, "
-                f"prune_ratio={self.prune_ratio}."
-            )
+    def check(self, *, num_samples: int, keep: float) -> None:
+        """Warn where the method prefers nothing."""
         if self.prefers_nothing(keep):
             warnings.warn(
                 f"InfoBatch at keep={keep} prefers nothing: its weights are at most {1 / (1 - _MAX_RATIO):.0f}, so "
                 f"that it keeps a uniform part of all samples, as Random does. Raise keep, or use Random.",
                 EmpruneWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
-    def prefers_nothing(self, keep: float | None) -> bool:
+    def prefers_nothing(self, keep: float) -> bool:
         """Return whether all kept samples are a uniform subset, once all have been seen, for want of larger weights."""
-        return keep is not None and keep <= round(1 - _MAX_RATIO, 9)
+        return keep <= round(1 - _MAX_RATIO, 9)
 
-    def default_tail_epochs(self, *, num_epochs: int, keep: float | None) -> int:
-        """Return (1 - delta) of the epochs, in the exact form at most half of the budget."""
-        tail = math.floor((1 - self.delta) * num_epochs + 0.5)
-        return tail if keep is None else min(tail, math.floor(keep * num_epochs / 2))
+    def default_tail_epochs(self, *, num_epochs: int, keep: float) -> int:
+        """Return (1 - delta) of the epochs, at most half of the budget."""
+        return min(math.floor((1 - self.delta) * num_epochs + 0.5), math.floor(keep * num_epochs / 2))
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose all at or above the threshold, and a uniform, weighed-up part of those below."""
         generator = context.generator("prune", context.epoch)
         below = context.seen & (context.scores < _mean(context))
         num_below = int(below.count_nonzero())
-        if self.prune_ratio is not None:
-            # One at least stays to stand for the others: none could not be weighed up.
-            num_pruned = num_below - max(min(num_below, 1), round((1 - self.prune_ratio) * num_below))
-        else:
-            num_pruned = context.num_seen - context.size
-            if num_pruned > _MAX_RATIO * num_below:
-                num_below = min(math.ceil(num_pruned / _MAX_RATIO), context.num_seen)
-                below = top_k_mask(-context.scores, num_below, generator=generator, among=context.seen)
+        num_pruned = context.num_seen - context.size
+        if num_pruned > _MAX_RATIO * num_below:
+            num_below = min(math.ceil(num_pruned / _MAX_RATIO), context.num_seen)
+            below = top_k_mask(-context.scores, num_below, generator=generator, among=context.seen)
         return self._weighted(context, below, num_below, num_below - num_pruned, generator)
 
     def _weighted(

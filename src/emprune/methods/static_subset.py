@@ -45,7 +45,7 @@ class StaticSubset(Method):
             self, "ranking", ranking.detach().to(torch.promote_types(ranking.dtype, torch.float32)).cpu().clone()
         )
 
-    def check(self, *, num_samples: int, keep: float | None) -> None:
+    def check(self, *, num_samples: int, keep: float) -> None:
         """Raise ConfigError unless there is one score per sample."""
         super().check(num_samples=num_samples, keep=keep)
         if len(self.ranking) != num_samples:

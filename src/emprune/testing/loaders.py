@@ -82,7 +82,7 @@ class LoaderContract:
             num_samples=self.num_samples,
             num_epochs=self.num_epochs,
             keep=0.5,
-            tail_fraction=0.4,
+            tail_epochs=1,
             seed=seed,
         )
 

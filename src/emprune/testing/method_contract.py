@@ -22,7 +22,7 @@ class MethodContract:
     """What every method must keep to. Subclass it, say how the method is made, and let pytest collect it.
 
     Attributes:
-        keep: The cost the method is tried at; None for a method that decides it.
+        keep: The cost the method is tried at.
         num_epochs: The length of the runs; at `keep=0.3` all samples have been seen after four epochs.
         num_samples: The size of the made-up dataset.
 
@@ -33,7 +33,7 @@ class MethodContract:
         ...         return emprune.Greedy()
     """
 
-    keep: float | None = 0.3
+    keep: float = 0.3
     num_epochs: int = 8
     num_samples: int = 97
 
@@ -60,8 +60,6 @@ class MethodContract:
 
     @pytest.mark.parametrize("multiple_of", [1, 8, 50])
     def test_every_epoch_has_its_planned_size(self, multiple_of: int) -> None:
-        if self.keep is None:
-            pytest.skip("The method decides its cost.")
         pruner = self.make_pruner()
         plans = run_epochs(pruner, self.make_task(), multiple_of=multiple_of)
         sizes = [len(plan) for plan in plans]
@@ -260,8 +258,6 @@ class MethodContract:
 
     @pytest.mark.parametrize("num_samples", [1, 2, 12])
     def test_keeping_everything_keeps_everything(self, num_samples: int) -> None:
-        if self.keep is None:
-            pytest.skip("The method decides its cost.")
         pruner = self.make_pruner(num_samples=num_samples, keep=1.0)
         plan = pruner.begin_epoch(0)
         assert plan.index.sort().values.tolist() == list(range(num_samples))
@@ -274,7 +270,7 @@ class MethodContract:
             assert selection.weight.tolist() == pytest.approx([1.0] * num_samples)
 
     def test_one_sample_in_an_epoch(self) -> None:
-        if self.keep is None or self.keep == 1:
+        if self.keep == 1:
             pytest.skip("The method's cost cannot be chosen.")
         pruner = self.make_pruner(num_samples=5, keep=0.2)
         plans = run_epochs(pruner, self.make_task(num_samples=5), batch_size=1)

@@ -33,17 +33,13 @@ class Contrastive(Objective):
         return make_encoder(self.config.model, in_channels=self.task.input_shape[0])
 
     def check_ranks(self, world_size: int) -> None:
-        """Refuse what would depend on the number of ranks, or be of unequal batches on them."""
+        """Refuse what would depend on the number of ranks."""
         if world_size == 1:
             return
         if "instance_entropy" in str(self.config.spec.make().settings().get("memory", "")):
             raise ConfigError(
                 f"`method` must be one that compares no samples, on {world_size} ranks: got {self.config.method}, "
                 "whose memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
-            )
-        if self.config.keep is None:
-            raise ConfigError(
-                f"`keep` must be given on {world_size} ranks, so that all their batches are whole: got keep=None."
             )
 
     def arrays(self, train: Split) -> tuple[Tensor, ...]:

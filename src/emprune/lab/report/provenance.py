@@ -18,7 +18,7 @@ from emprune.lab.tasks import get_task
 
 __all__ = ["commands", "facts", "sample_files"]
 
-OPTIONS = tuple(parameter.name for parameter in PARAMETERS if parameter.name != "recipe")
+OPTIONS = tuple(parameter.name for parameter in PARAMETERS if parameter.name in RunConfig.__dataclass_fields__)
 """The settings that can be given on a command line."""
 
 MACHINE = ("device_name", "precision", "system", "architecture", "cpu_count", "num_ranks", "world_size")
@@ -58,7 +58,7 @@ def sample_files(section: Section, out: Path) -> list[tuple[str, str]]:
 
 
 def _command(group: Group) -> str:
-    pruned = [run for run in group.runs if run.method != "full" and run.config["keep"] is not None]
+    pruned = [run for run in group.runs if run.method != "full"]
     config = (pruned or group.runs)[0].config
     recipe, recipe_settings = _recipe(config)
     usual = {**DEFAULTS, **recipe_settings}

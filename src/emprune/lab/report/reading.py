@@ -16,7 +16,6 @@ RIVAL = DEFAULT_BASELINE
 """What a score must beat to be worth having: it costs the same, and needs none."""
 
 RIVAL_NAME = "random permutation"
-SAME_COST = 0.01
 """By how much of all visits a method may exceed the rival's cost and still be set against it."""
 
 SURE = 0.05
@@ -80,15 +79,14 @@ def _verdict(pruned: Sequence[Row], rival: Row | None) -> str:
     scored = [row for row in pruned if is_scored(row.method)]
     if rival is None:
         return f"{RIVAL} was not run with these settings, so that nothing here says whether a score is worth having."
-    alike = [row for row in scored if not _is_dearer(row, rival)]
-    paired = [row for row in alike if row.difference is not None]
-    if not alike:
-        return f"No method that scores was run at the cost of {RIVAL_NAME}, so that there is nothing to set against it."
+    paired = [row for row in scored if row.difference is not None]
+    if not scored:
+        return f"No method that scores was run, so that there is nothing to set against {RIVAL_NAME}."
     if not paired:
         return f"No method that scores shares a seed with {RIVAL_NAME}: run the same seeds of both to compare them."
     judged = [row for row in paired if _weight(row) == _weight(paired[0])]
     best = next((row for row in judged if _wins(row) and row.p_holm < SURE), judged[0])
-    left_out = [_left_out(row, rival) for row in scored if row not in judged]
+    left_out = [_left_out(row) for row in scored if row not in judged]
     return " ".join([*_judged(best, rival, judged), *_why(best, judged), *left_out])
 
 
@@ -167,13 +165,7 @@ def _wins(row: Row) -> bool:
     return row.difference is not None and row.difference.excludes_zero and row.difference.mean > 0
 
 
-def _is_dearer(row: Row, rival: Row) -> bool:
-    return row.visits_fraction > rival.visits_fraction + SAME_COST
-
-
-def _left_out(row: Row, rival: Row) -> str:
-    if _is_dearer(row, rival):
-        return f"{row.method} decides its own cost, {_share(row.visits_fraction)}, and is left out of this."
+def _left_out(row: Row) -> str:
     shared = "no seed" if row.difference is None else f"only {_count(row.difference.num_seeds)}"
     return f"{row.method} shares {shared} with {RIVAL_NAME}, fewer than others, and is left out of this."
 

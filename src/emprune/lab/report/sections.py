@@ -14,17 +14,17 @@ from emprune.lab.report.records import Experiment, Run
 
 __all__ = ["Group", "Section", "divide_runs"]
 
-COST = ("keep", "warmup_fraction", "tail_fraction")
+COST = ("keep", "warmup_epochs", "tail_epochs")
 NOT_COMPARED = ("task", "method", "seed", "device", "threads", *COST)
 """Settings in which the runs of a section may differ: what is compared, what it costs, and what only takes its time."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one section at one cost, with those whose cost is their own: `full`, and what follows from the losses.
+    """Runs of one section at one cost, with those of `full`, which has a cost of its own.
 
     Args:
-        cost: keep, warm-up and tail; empty where all runs have costs of their own.
+        cost: keep, warm-up and tail; empty where all runs are of full training.
         runs: Each method and seed once.
         baseline: The method that differences are taken to.
         margin: Points that count as non-inferior, where that was asked.
@@ -62,12 +62,11 @@ class Group:
     def title(self) -> str:
         """The cost in words."""
         if not self.cost:
-            return "each at a cost of its own"
+            return "all the data"
         words = [f"keep {self.cost['keep']:g}"]
-        if self.cost["warmup_fraction"]:
-            words.append(f"warm-up fraction {self.cost['warmup_fraction']:g}")
-        if self.cost["tail_fraction"] is not None:
-            words.append(f"tail fraction {self.cost['tail_fraction']:g}")
+        for name in ("warmup_epochs", "tail_epochs"):
+            if self.cost[name] is not None and (name != "warmup_epochs" or self.cost[name]):
+                words.append(f"{name.replace('_', ' ')} {self.cost[name]}")
         return ", ".join(words)
 
 
@@ -144,16 +143,16 @@ def _is_of(mine: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
 
 
 def _costs(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
-    """Group by cost; runs whose cost is their own are in every group."""
-    own_cost = [run for run in runs if run.method == "full" or run.config["keep"] is None]
-    planned: dict[tuple[Any, ...], list[Run]] = {}
+    """Group by cost; full training is in every group."""
+    full = [run for run in runs if run.method == "full"]
+    pruned: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        if run not in own_cost:
-            planned.setdefault(tuple(run.config[name] for name in COST), []).append(run)
-    if not planned:
-        return [({}, _once(own_cost))]
-    ordered = sorted(planned, key=lambda cost: -cost[0])
-    return [(dict(zip(COST, cost, strict=True)), _once([*own_cost, *planned[cost]])) for cost in ordered]
+        if run not in full:
+            pruned.setdefault(tuple(run.config[name] for name in COST), []).append(run)
+    if not pruned:
+        return [({}, _once(full))]
+    ordered = sorted(pruned, key=lambda cost: -cost[0])
+    return [(dict(zip(COST, cost, strict=True)), _once([*full, *pruned[cost]])) for cost in ordered]
 
 
 def _once(runs: Sequence[Run]) -> list[Run]:

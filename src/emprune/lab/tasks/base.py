@@ -50,46 +50,30 @@ class Texts:
 
 @dataclass(frozen=True)
 class Split(Generic[X]):
-    """Samples in memory.
-
-    Args:
-        x: Images (N, C, H, W) uint8, or N texts.
-        y: (N,) int64, their labels.
-        paths: Of images that are files, where each lies in the user's folder.
-    """
+    """Samples in memory: `x`, images (N, C, H, W) uint8 or N texts, and `y` (N,) int64."""
 
     x: X
     y: Tensor
-    paths: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, index: Tensor) -> "Split[X]":
         """Return the samples at `index` (K,) int64."""
-        paths = None if self.paths is None else [self.paths[position] for position in index.tolist()]
-        return Split(self.x[index], self.y[index], paths)
+        return Split(self.x[index], self.y[index])
 
     def to(self: "Split[Tensor]", device: torch.device) -> "Split[Tensor]":
         """Return images on `device`."""
-        return Split(self.x.to(device), self.y.to(device), self.paths)
+        return Split(self.x.to(device), self.y.to(device))
 
 
 @dataclass(frozen=True)
 class Splits(Generic[X]):
-    """A task's data.
-
-    Args:
-        train: What is trained on.
-        test: What is tested on.
-        validation: What was split off the training data, if anything.
-        classes: The names of the classes by label, where they have names.
-    """
+    """A task's data: what is trained on, what is tested on, and what was split off the training data, if anything."""
 
     train: Split[X]
     test: Split[X]
     validation: Split[X] | None = None
-    classes: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
