@@ -22,6 +22,7 @@ from emprune.lab.tasks import DATA_SETS, fashion_mnist
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from tests.lab.reports import write_comparison
 from tests.lab.runs import checkpoint_of
+from tests.lab.test_images import write_folder
 
 SMALL = ["--epochs", "3", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
 
@@ -156,6 +157,27 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("compare digits --baseline nobody --out {out}", 2, "Unknown method"),
         ("compare digits --keep 2 --methods emp --out {out}", 2, "`keep` must be in (0, 1]"),
         ("data digit", 2, "Did you mean 'digits'?"),
+        ("run digits --keep nan --out {out}", 2, "`keep` must be in (0, 1]"),
+        ("run digits --keep inf --out {out}", 2, "`keep` must be in (0, 1]"),
+        ("compare digits --methods full --keep nan --dry-run --out {out}", 2, "`keep` must be in (0, 1]"),
+        ("compare digits --methods full --keep -1 --dry-run --out {out}", 2, "`keep` must be in (0, 1]"),
+        ("estimate digits --keep nan", 2, "`keep` must be in (0, 1]"),
+        ("analyze visits digits --keep nan --out {out}", 2, "`keep` must be in (0, 1]"),
+        ("run digits --batch-size 1000000000000 --out {out}", 2, "`batch_size` must be at most 1,000,000"),
+        ("run digits --epochs 999999999999 --out {out}", 2, "`epochs` must be at most 1,000,000"),
+        ("run digits --threads 100000 --out {out}", 2, "`threads` must be at most 1,024"),
+        ("estimate digits --epochs 999999999999", 2, "`epochs` must be at most 1,000,000"),
+        ("compare digits --seeds 999999999999 --dry-run --out {out}", 2, "`seeds` must name at most 10,000"),
+        ("compare digits --seeds 5-999999999999 --dry-run --out {out}", 2, "`seeds` must name at most 10,000"),
+        (f"compare digits --seeds {'9' * 5000} --dry-run --out {{out}}", 2, "`seeds` must be below 2^63"),
+        ("analyze visits digits --runs 999999999999 --out {out}", 2, "`runs` must be at most 10,000"),
+        ("compare digits --seeds= --dry-run --out {out}", 2, "`seeds` must be a number of seeds"),
+        ("compare digits --methods= --dry-run --out {out}", 2, "needs a seed and a method"),
+        ("compare digits --baseline= --dry-run --out {out}", 2, "Unknown method"),
+        ("run digits --method= --out {out}", 2, "Unknown method"),
+        ("run digits --model= --out {out}", 2, "Unknown model: got ''."),
+        ("run image-folder: --out {out}", 2, "A path must not be empty"),
+        ("run image-folder:{file}:size=999999999 --out {out}", 2, "`size` of an image folder must be"),
     ],
 )
 def test_wrong_usage_is_a_message_and_an_exit_code(arguments: str, code: int, message: str, tmp_path: Path) -> None:
@@ -168,6 +190,62 @@ def test_wrong_usage_is_a_message_and_an_exit_code(arguments: str, code: int, me
     assert "Traceback" not in stderr
     assert len(stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run digits --out=",
+        "run digits --out {out} --data-dir=",
+        "compare digits --out=",
+        "compare digits --out {out} --from=",
+        "compare --experiment=",
+        "estimate digits --data-dir=",
+        "analyze visits digits --out=",
+        "report {out} --out=",
+        "data digits --data-dir=",
+    ],
+)
+def test_an_empty_path_is_wrong_usage(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = call(*arguments.format(out=tmp_path / "out").split())
+    assert (code, stdout) == (2, "")
+    assert "A path must not be empty: got ''" in stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run digits --out=~/x",
+        "compare digits --methods random --seeds 1 --out=~/x",
+        "compare --experiment=~/file.toml --out=~/x",
+        "analyze visits digits --runs 1 --keep 0.3 --out=~/x",
+        "report ~/runs --out=~/x",
+        "estimate image-folder:~/images:size=8",
+    ],
+)
+def test_a_tilde_is_the_home_folder(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    write_comparison(home / "runs")
+    (home / "file.toml").write_text('task = "digits"\nmethods = ["random"]\nseeds = 1\n[settings]\ntrain_size = 60\n')
+    write_folder(home / "images", {"cat": 60, "dog": 60})
+    more = [] if "report" in command or "--experiment" in command else SMALL
+    code, _, stderr = call(*command.split(), *more, "--data-dir=~/data", *["--dry-run"] * ("compare" in command))
+    assert code == 0, stderr
+    assert not list(here.iterdir())
+
+
+def test_a_run_that_keeps_less_than_a_batch_warns(tmp_path: Path) -> None:
+    settings = ["digits", "--keep", "0.005", "--epochs", "3", "--batch-size", "16", "--device", "cpu"]
+    warning = "keep=0.005 leaves 6.67 samples an epoch, less than a batch of 16, and 20 visits in all."
+    assert warning in call("run", *settings, "--method", "random", "--out", tmp_path / "run")[2]
+    shown = call("compare", *settings, "--methods", "full,random", "--seeds", 1, "--dry-run", "--out", tmp_path / "c")
+    assert shown[2].count(warning) == 1
 
 
 def test_a_missing_argument_is_wrong_usage() -> None:

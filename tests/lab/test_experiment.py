@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +122,22 @@ def test_equal_settings_have_one_folder_and_defaults_do_not_count_in_its_name() 
     assert one.folder_name == same.folder_name != other.folder_name
     old = {name: value for name, value in one.to_json().items() if name not in ("ema", "imbalance", "optimizer")}
     assert RunConfig.from_json(old) == one  # written before those settings existed
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_file_is_utf_8_with_a_byte_order_mark_or_without(mark: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_bytes(mark + 'title = "ü"\ntask = "digits"\nmethods = ["random"]\n'.encode())
+    assert Experiment.read(path).title == "ü"
+    path.write_bytes('title = "ü"\n'.encode("latin-1"))
+    with pytest.raises(ConfigError, match="experiment.toml is not a readable TOML file"):
+        Experiment.read(path)
+
+
+def test_files_are_read_alike_in_every_locale(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_text('title = "ü"\ntask = "digits"\nmethods = ["random"]\n', encoding="utf-8")
+    code = f"import pathlib, emprune.lab.experiment as e; e.Experiment.read(pathlib.Path({str(path)!r}))"
+    locale = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=locale, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

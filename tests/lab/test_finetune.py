@@ -82,8 +82,13 @@ def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_ne
 def test_each_text_and_each_class_are_recorded(place: Path, tmp_path: Path) -> None:
     session = run_text(text_config(place, validation=0.25), tmp_path, place)
     samples, result = pq.read_table(tmp_path / "samples.parquet"), outcome(tmp_path)
-    assert samples.column_names == ["index", "label", "visits", "loss", "memory", "score"]
+    told = ["index", "label", "class", "text", "text_2"]
+    assert samples.column_names == [*told, "visits", "loss", "memory", "score"]
     assert samples["label"].to_pylist() == session.splits.train.labels
+    classes = sorted({"entailment", "neutral", "contradiction"})
+    assert samples["class"].to_pylist() == [classes[label] for label in session.splits.train.labels]
+    texts = session.splits.source.train.x
+    assert (samples["text"].to_pylist(), samples["text_2"].to_pylist()) == (texts.first, texts.second)
     assert samples["visits"].to_pylist() == np.load(tmp_path / "visits.npy").tolist()
     sizes = np.bincount(session.splits.test.labels)
     assert np.dot(result["class_accuracy"], sizes) / sizes.sum() == pytest.approx(result["accuracy"])

@@ -4,10 +4,14 @@ import base64
 import dataclasses
 import hashlib
 import io
+import os
 import pickle
 import shutil
 import stat
+import subprocess
+import sys
 import tarfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from emprune.lab.config import RunConfig
 from emprune.lab.errors import DataError
 from emprune.lab.tasks import Split, Splits, cifar, divide, get_task
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
+from emprune.lab.tasks.decoding import decoded
 from emprune.lab.tasks.image_folder import image_folder
 from emprune.lab.tasks.sources import npm_package
 
@@ -201,7 +206,10 @@ def test_folders_that_are_no_data_are_refused(tmp_path: Path) -> None:
     for name, message in [
         (f"image-folder:{tmp_path / 'none'}", "is none"),
         (f"image-folder:{tmp_path / 'one'}", "at least two classes: got 1"),
-        (f"image-folder:{tmp_path / 'one'}:size=4", "`size` of an image folder must be an integer of at least 8"),
+        (
+            f"image-folder:{tmp_path / 'one'}:size=4",
+            "must be an integer from 8 to 1024, pixels: got '4'",
+        ),
     ]:
         with pytest.raises(ConfigError, match=message):
             get_task(name)
@@ -209,6 +217,153 @@ def test_folders_that_are_no_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "two" / "cat" / "broken.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"broken\.jpg cannot be read as an image"):
         get_task(f"image-folder:{tmp_path / 'two'}").load(tmp_path / "cache")
+
+
+def bincounts(splits: Splits) -> tuple[list[int], list[int]]:
+    return splits.train.y.bincount().tolist(), splits.test.y.bincount().tolist()
+
+
+def write_parts(root: Path, train: str = "train", test: str = "test") -> None:
+    write_folder(root / train, {"cat": 3, "dog": 4})
+    write_folder(root / test, {"cat": 2, "dog": 1})
+
+
+def test_hidden_files_and_folders_are_no_data_at_any_level(tmp_path: Path) -> None:
+    write_parts(tmp_path / "pets")
+    image = tmp_path / "pets" / "train" / "cat" / "0.png"
+    for hidden in (
+        ".ipynb_checkpoints/0.png",
+        "train/.ipynb_checkpoints/0.png",
+        "train/cat/.old/deep/0.png",
+        "train/cat/._0.png",
+        "train/__MACOSX/._0.png",
+        "test/.DS_Store/0.png",
+        ".train/owl/0.png",
+    ):
+        (tmp_path / "pets" / hidden).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / "pets" / hidden)
+    task = image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
+    assert task.num_classes == 2
+    assert bincounts(task.load(tmp_path / "cache")) == ([3, 4], [2, 1])
+
+
+def test_linked_folders_and_files_count_and_circles_end(tmp_path: Path) -> None:
+    write_parts(tmp_path / "pets")
+    write_folder(tmp_path / "elsewhere", {"dog": 5, "owl": 2})
+    train = tmp_path / "pets" / "train"
+    (train / "dog" / "more").symlink_to(tmp_path / "elsewhere" / "dog")
+    (train / "owl").symlink_to(tmp_path / "elsewhere" / "owl")
+    (train / "cat" / "linked.png").symlink_to(train / "cat" / "0.png")
+    (train / "dog" / "itself").symlink_to(train / "dog")
+    (tmp_path / "elsewhere" / "owl" / "round").symlink_to(train / "owl")  # each leads back to a folder above it
+    task = image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
+    assert bincounts(task.load(tmp_path / "cache")) == ([4, 9, 2], [2, 1])
+
+
+@pytest.mark.parametrize("train", ["train", "Training", "TRAIN"])
+@pytest.mark.parametrize("test", ["Test", "testing", "val", "Valid", "validation"])
+def test_parts_are_known_by_their_names(train: str, test: str, tmp_path: Path) -> None:
+    write_parts(tmp_path / "pets", train, test)
+    task = image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
+    assert bincounts(task.load(tmp_path / "cache")) == ([3, 4], [2, 1])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train_set", "test_set"), "a folder for each class: got test_set/, train_set/, named like a part"),
+        (("Dev", "eval-data"), "got Dev/, eval-data/, named like a part"),
+        (("train", "dev"), "must name its parts .*: got train/ and dev/. Rename the test part"),
+        (("train", "test images"), "got train/ and test images/"),
+        (("testing", "test1"), "holds testing/ and no train/"),
+    ],
+)
+def test_what_is_named_like_a_part_is_no_class(names: tuple[str, str], message: str, tmp_path: Path) -> None:
+    write_parts(tmp_path / "pets", *names)
+    with pytest.raises(ConfigError, match=message):
+        image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
+
+
+def test_a_part_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    write_parts(tmp_path / "pets", "train", "Test")
+    if (tmp_path / "pets" / "test").exists():
+        pytest.skip("the file system takes capital for small letters")
+    write_folder(tmp_path / "pets" / "test", {"cat": 1})
+    with pytest.raises(ConfigError, match="must hold one folder of a part: got Test/ and test/"):
+        image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
+
+
+def test_a_damaged_header_leaves_a_picture_as_it_is(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 5, "dog": 5})
+    white = Image.new("RGB", (16, 16), "white")
+    white.save(tmp_path / "pets" / "cat" / "0.png", exif=b"\0\x08\0\x02\x01\x12\0\x03")
+    task = image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
+    splits = task.load(tmp_path / "cache")
+    assert any((x == 255).all() for x in torch.cat([splits.train.x, splits.test.x]))
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".ppm"])
+def test_damaged_images_are_named(ending: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    content = io.BytesIO()
+    image = Image.fromarray(random.integers(0, 256, (40, 40, 3), np.uint8))
+    image.save(content, Image.registered_extensions()[ending])
+    whole, damaged = content.getvalue(), tmp_path / f"damaged{ending}"
+    said = []
+    for number in range(60):
+        spoiled = bytearray(whole[: random.integers(1, len(whole))] if number % 2 else whole)
+        for place in random.integers(0, min(80, len(spoiled)), 2):
+            spoiled[place] ^= int(random.integers(1, 256))
+        damaged.write_bytes(spoiled)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                decoded([damaged], 8, tmp_path / "cache", lambda line: None)
+        except DataError as error:
+            said.append(str(error))
+    assert said
+    assert all(f"{damaged} cannot be read as an image" in message for message in said)
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 2, "dog": 2})
+    (tmp_path / "pets" / "cat" / "lost.png").symlink_to(tmp_path / "nothing.png")
+    with pytest.raises(DataError, match=r"lost\.png is no file that can be read"):
+        image_folder(f"image-folder:{tmp_path / 'pets'}").load(tmp_path / "cache")
+
+
+def test_a_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 2, "dog": 2})
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path / "pets" / "cat") + b"/caf\xe9.png")).write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system has UTF-8 names alone")
+    with pytest.raises(DataError, match=r"must be UTF-8: got b'caf\\xe9.png' in .*cat'. Rename it"):
+        image_folder(f"image-folder:{tmp_path / 'pets'}").load(tmp_path / "cache")
+
+
+def test_what_was_decoded_and_is_damaged_is_decoded_anew(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 3, "dog": 3})
+    task = image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
+    whole = task.load(tmp_path / "cache")
+    (file,) = (tmp_path / "cache").rglob("*.npy")
+    for content in (b"", b"no array", file.read_bytes()[:-10]):
+        file.write_bytes(content)
+        assert task.load(tmp_path / "cache").train.x.equal(whole.train.x)
+
+
+def test_a_kill_while_decoding_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 1})
+    code = f"""
+import os, pathlib
+from PIL import Image
+from emprune.lab.tasks.decoding import decoded
+Image.open = lambda path: os.kill(os.getpid(), 9)
+decoded([pathlib.Path({str(tmp_path / "pets" / "cat" / "0.png")!r})], 8, pathlib.Path({str(tmp_path / "cache")!r}),
+        lambda line: print(line, flush=True))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "decoding 1 images to 8x8 pixels\n"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_sixteen_bits_become_eight_and_photographs_are_upright(tmp_path: Path) -> None:

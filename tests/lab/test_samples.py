@@ -11,9 +11,12 @@ import torch
 
 from emprune.lab.environment import commit
 from emprune.lab.session import Session
+from emprune.lab.store import RunFolder
+from emprune.lab.train import train
 from emprune.lab.workers import load_splits
 from tests.distributed.pool import RankPool
-from tests.lab.runs import outcome, run_small, small_config
+from tests.lab.runs import SilentReporter, outcome, run_small, small_config
+from tests.lab.test_images import write_folder
 from tests.lab.test_ranks import share
 
 COLUMNS = {
@@ -49,6 +52,21 @@ def test_every_sample_has_a_row_with_what_the_method_remembers(method: str, tmp_
         rows = [row for row in table.to_pylist() if row["visits"]]
         for row in rows:
             assert row["score"] == pytest.approx(row["loss"] + 3 * row["memory"], rel=1e-5)
+
+
+def test_images_of_a_folder_are_recorded_by_path_and_class(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets" / "train", {"cat": 9, "owl": 11})
+    write_folder(tmp_path / "pets" / "test", {"cat": 2, "owl": 2})
+    task = f"image-folder:{tmp_path / 'pets'}:size=8"
+    config = small_config("random", task=task, train_size=16, batch_size=4, epochs=1, label_noise=0.25)
+    splits = load_splits(config, tmp_path / "data")
+    train(Session.build(config, splits), RunFolder.open(tmp_path / "run", config), report=SilentReporter())
+    rows = pq.read_table(tmp_path / "run" / "samples.parquet").to_pylist()
+    assert all((tmp_path / "pets" / row["path"]).is_file() for row in rows)
+    assert len({row["path"] for row in rows}) == 16
+    assert [row["class"] for row in rows] == [["cat", "owl"][row["label"]] for row in rows]
+    wrong = [row for row in rows if row["path"].split("/")[1] != row["class"]]
+    assert len(wrong) == 4  # the label that was given, which a quarter was made wrong of
 
 
 def test_what_the_last_epoch_observed_is_in_it(tmp_path: Path) -> None:

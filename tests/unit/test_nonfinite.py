@@ -5,6 +5,7 @@ import torch
 
 import emprune
 from emprune.testing import assert_same_state, through_disk
+from tests.messages import Raises
 from tests.unit.support import as_memory, chosen, inf, make_pruner, nan
 
 BAD = [nan, inf, -inf]
@@ -26,13 +27,11 @@ def spoiled(
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_it_is_an_error_at_the_next_fold_and_leaves_the_state_untouched(bad: float) -> None:
+def test_it_is_an_error_at_the_next_fold_and_leaves_the_state_untouched(bad: float, raises: Raises) -> None:
     pruner, (first, *_) = spoiled("error", bad)
     before = through_disk(pruner.state_dict())
     for fold in (pruner.sync, lambda: pruner.begin_epoch(3), pruner.sync):
-        with pytest.raises(
-            emprune.errors.ObservationError, match=rf"1 samples of epoch 2 .* \(dataset positions {first}\)"
-        ):
+        with raises(emprune.errors.ObservationError, value=first):
             fold()
         assert pruner.epoch == 2
         assert_same_state(pruner.state_dict(), before)
@@ -181,35 +180,31 @@ def test_a_memory_term_that_is_not_finite_counts_as_the_loss_does(which: str, ba
     assert sorted(pruner.stats.seen.nonzero().flatten().tolist()) == sorted(index[[0, 2, 3, 4]].tolist())
 
 
-def test_the_message_names_a_few_of_many() -> None:
+def test_the_message_names_a_few_of_many(raises: Raises) -> None:
     pruner = make_pruner(num_samples=100, keep=0.5)
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.full((50,), nan))
-    with pytest.raises(
-        emprune.errors.ObservationError, match=r"50 samples of epoch 0 .* \(dataset positions (\d+, ){5}\.\.\.\)"
-    ):
+    with raises(emprune.errors.ObservationError, value=50):
         pruner.sync()
 
 
-def test_a_loss_too_large_for_float32_is_not_finite() -> None:
+def test_a_loss_too_large_for_float32_is_not_finite(raises: Raises) -> None:
     pruner = make_pruner()
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.full((5,), 1e300, dtype=torch.float64))
-    with pytest.raises(emprune.errors.ObservationError, match="NaN or infinite"):
+    with raises(emprune.errors.ObservationError, value=5):
         pruner.sync()
 
 
-def test_other_policies_are_refused() -> None:
-    with pytest.raises(
-        emprune.ConfigError, match="`nonfinite` must be one of error, skip, revisit: got nonfinite='drop'"
-    ):
+def test_other_policies_are_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="nonfinite", value="drop"):
         make_pruner(nonfinite="drop")
 
 
 @pytest.mark.parametrize("method", [emprune.Random(), emprune.methods.StaticRandom(), emprune.Full()])
-def test_methods_that_do_not_score_look_too(method: emprune.Method) -> None:
+def test_methods_that_do_not_score_look_too(method: emprune.Method, raises: Raises) -> None:
     pruner = make_pruner(method, keep=1 if isinstance(method, emprune.Full) else 0.5)
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.full((len(index),), nan))
-    with pytest.raises(emprune.errors.ObservationError, match="NaN or infinite"):
+    with raises(emprune.errors.ObservationError, value=len(index)):
         pruner.begin_epoch(1)

@@ -21,7 +21,7 @@ from emprune.lab.progress import reporter
 from emprune.lab.session import planned_visits, step_size
 from emprune.lab.stopping import StopRequest, stop_on_signals
 from emprune.lab.store import RunFolder
-from emprune.lab.tables import method_notes
+from emprune.lab.tables import little_notes, method_notes
 from emprune.lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
 from emprune.lab.workers import load_splits
 
@@ -107,7 +107,8 @@ def _run_to_end(
     torch.set_num_threads(config.threads)
     splits = load_splits(config, data_dir)
     with stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
-        for remark in method_notes([config]):
+        little = little_notes(config, planned_visits=planned_visits(config, len(splits.train)))
+        for remark in [*method_notes([config]), *little]:
             report.remark(remark)
         result = drivers.run(config, folder, splits, ranks=ranks, data_dir=data_dir, report=report, stop=stop)
     return result

@@ -19,7 +19,7 @@ from emprune.lab.options import DEFAULT_METHODS, DEFAULT_SEEDS, refuse_settings
 from emprune.lab.progress import watching
 from emprune.lab.session import step_size
 from emprune.lab.store import RunFolder
-from emprune.lab.tables import comparison_table, long_duration, queue_table, unlike_precision
+from emprune.lab.tables import comparison_table, little_notes, long_duration, queue_table, unlike_precision
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import load_splits
 
@@ -64,6 +64,7 @@ def make_comparison(
     queue = prepared_queue(experiment, out=where, num_jobs=num_jobs, data_dir=data_dir, console=progress)
     queue = taken_over(queue, sources, out=where, dry_run=dry_run, console=progress)
     warn_of_precisions(queue, progress)
+    warn_of_little(queue, progress)
     if dry_run:
         out.print(queue_table(what_is_left(experiment, queue), title=f"{experiment.task}, {where}"))
         time = long_duration(seconds_left(queue, num_jobs=num_jobs, data_dir=data_dir))
@@ -116,6 +117,13 @@ def warn_of_precisions(queue: Queue, console: Console) -> None:
         for job in queue.jobs
     ):
         console.print(remark, style="yellow", soft_wrap=True)
+
+
+def warn_of_little(queue: Queue, console: Console) -> None:
+    """Say it where runs that are not finished hardly train."""
+    notes = [note for job in queue.missing for note in little_notes(job.config, planned_visits=job.planned_visits)]
+    for note in dict.fromkeys(notes):
+        console.print(note, style="yellow", soft_wrap=True)
 
 
 def what_is_left(experiment: Experiment, queue: Queue) -> list[tuple[str, str, int, int, int]]:

@@ -23,6 +23,9 @@ __all__ = ["RunConfig"]
 
 DEFAULT_KEEP = 0.3
 FLAG, COUNT = "true or false", "a number of epochs, an integer"
+LARGEST = {"epochs": 1_000_000, "batch_size": 1_000_000, "threads": 1024}
+"""Beyond it a number is a slip, and what is made of it does not fit into a machine: a list of epochs, threads."""
+
 OPTIMIZERS = {"images": ("sgd", "lars"), "texts": ("adamw",)}
 SCHEDULES_OF = {"images": tuple(SCHEDULES), "texts": ("linear",)}
 IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
@@ -230,8 +233,16 @@ class RunConfig:
             )
 
     def _check_numbers(self) -> None:
-        for name in ("epochs", "batch_size", "threads"):
-            _check(name, getattr(self, name), int, lambda value: value >= 1, "an integer of at least 1")
+        for name, most in LARGEST.items():
+            value = getattr(self, name)
+            _check(name, value, int, lambda value: value >= 1, "an integer of at least 1")
+            if value > most:
+                raise ConfigError(f"`{name}` must be at most {most:,}: got {name}={value!r}.")
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise ConfigError(
+                "`keep` must be in (0, 1], the mean fraction of the training data visited per epoch: "
+                f"got keep={self.keep!r}. A pruning rate of 70 % is keep=0.3."
+            )
         _check("seed", self.seed, int, lambda value: 0 <= value < 2**63, "an integer in [0, 2^63)")
         if self.train_size is not None:
             _check("train_size", self.train_size, int, lambda value: value >= 1, "an integer of at least 1")

@@ -1,9 +1,7 @@
 """What can go wrong around a run, beyond what the library itself refuses."""
 
-import difflib
-from collections.abc import Iterable
-
 from emprune.errors import ConfigError, EmpruneError
+from emprune.names import unknown_name
 
 __all__ = ["DataError", "RunError", "RunExistsError", "StoppedError", "unknown_name"]
 
@@ -22,16 +20,3 @@ class RunExistsError(ConfigError):
 
 class StoppedError(EmpruneError):
     """A run was asked to stop and left a checkpoint behind."""
-
-
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """Return the error for a name that does not exist, with the nearest one that does.
-
-    Example:
-        >>> print(unknown_name("task", "digit", ["digits", "fashion-mnist"]))
-        Unknown task: got 'digit'. Did you mean 'digits'? There are: digits, fashion-mnist.
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"Unknown {kind}: got {name!r}.{hint} There are: {', '.join(names) or 'none'}.")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import reprlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +10,18 @@ from pathlib import Path
 from typing import Any, Self
 
 from emprune.errors import ConfigError
-from emprune.lab.config import DEFAULT_KEEP, RunConfig
-from emprune.lab.earlier import refuse_fractions
+from emprune.lab.config import RunConfig
 from emprune.lab.errors import unknown_name
+from emprune.lab.files import read_text
 from emprune.lab.options import DEFAULT_BASELINE, DEFAULT_SEEDS
 from emprune.lab.specs import MethodSpec
 from emprune.lab.tasks import get_task
 
-__all__ = ["DEFAULT_BASELINE", "DEFAULT_SEEDS", "Experiment", "Variant", "parse_seeds"]
+__all__ = ["DEFAULT_BASELINE", "DEFAULT_SEEDS", "MOST_SEEDS", "Experiment", "Variant", "parse_seeds"]
+
+MOST_SEEDS = 10_000
+"""Of a comparison, whose runs are listed before the first is made."""
+MOST_DIGITS = 19
 
 KEYS = {"title", "task", "methods", "seeds", "baseline", "margin", "settings"}
 
@@ -82,7 +87,7 @@ class Experiment:
             ConfigError: If the file cannot be read, or describes something impossible.
         """
         try:
-            content = tomllib.loads(path.read_text())
+            content = tomllib.loads(read_text(path))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is not a readable TOML file: {error}.") from error
         for key in content:
@@ -132,11 +137,7 @@ class Experiment:
 
         All methods get the same cost, warm-up and tail. `full` keeps everything and has neither.
         """
-        refuse_fractions(
-            settings,
-            keep=settings.get("keep", DEFAULT_KEEP),
-            epochs=settings.get("epochs", get_task(self.task).recipe.epochs),
-        )
+        RunConfig.for_task(self.task, "random", **settings)  # what `full` leaves out of a cost is checked all the same
         configs = []
         for seed, method in itertools.product(self.seeds, self.methods):
             spec = MethodSpec.parse(method, objective=get_task(self.task).objective)
@@ -160,7 +161,11 @@ def parse_seeds(text: str) -> list[int]:
     first, dash, last = text.strip().partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()):
         raise ConfigError(f"`seeds` must be a number of seeds, or a range such as 5-9: got {text!r}.")
-    seeds = list(range(int(first), int(last) + 1)) if dash else list(range(int(first)))
+    if len(first) > MOST_DIGITS or len(last) > MOST_DIGITS:
+        raise ConfigError(f"`seeds` must be below 2^63: got {reprlib.repr(text)}.")
+    seeds = range(int(first), int(last) + 1) if dash else range(int(first))
     if not seeds:
         raise ConfigError(f"`seeds` must name at least one seed: got {text!r}.")
-    return seeds
+    if seeds.stop - seeds.start > MOST_SEEDS:
+        raise ConfigError(f"`seeds` must name at most {MOST_SEEDS:,} seeds: got {text!r}.")
+    return list(seeds)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from emprune.errors import ConfigError
 
-__all__ = ["home_expanded", "named", "write_whole"]
+__all__ = ["home_expanded", "named", "read_text", "write_whole"]
 
 
 def home_expanded(text: str) -> Path:
@@ -29,6 +29,11 @@ def home_expanded(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"A path must begin with a folder that exists: got {text!r} ({error}).") from error
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text, which is UTF-8 whatever the locale is, with a byte order mark or without."""
+    return path.read_text(encoding="utf-8-sig")
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:

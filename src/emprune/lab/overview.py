@@ -1,5 +1,7 @@
 """What there is to choose from, as tables: methods and tasks."""
 
+import warnings
+
 from rich.table import Table
 from rich.text import Text
 
@@ -16,12 +18,17 @@ def methods_table() -> Table:
     table = Table(title="Methods (options as in emp:beta=3:pool=2)")
     for head in ("method", "what it visits", "options and defaults"):
         table.add_column(head)
-    for name in emprune.methods.method_names():
-        options = [f"{option}={value.default}" for option, value in method_options(name).items()]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = emprune.methods.method_names()
+    for name in names:
+        options = [f"{o}={'...' if value.required else value.default}" for o, value in method_options(name).items()]
         if not usable_as_text(name):
             options = ["only from code"]
-        summary = (emprune.methods.method_class(name).__doc__ or "").strip().splitlines()[0]
-        table.add_row(name, summary, "\n".join(options) or "–")
+        summary = (emprune.methods.method_class(name).__doc__ or "").strip().partition("\n")[0]
+        table.add_row(name, Text(summary), Text("\n".join(options) or "–"))
+    if caught:  # of packages whose methods do not load
+        table.caption = Text("\n".join(str(warning.message) for warning in caught))
     return table
 
 

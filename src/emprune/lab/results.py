@@ -12,6 +12,7 @@ from typing import Any, get_args
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.earlier import settings_now
+from emprune.lab.files import read_text
 
 __all__ = ["Results", "as_named_now", "problem_of", "read_results", "results_at", "unlike"]
 
@@ -73,7 +74,7 @@ def read_results(path: Path) -> Results:
         ConfigError: If it is neither.
     """
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is neither a folder of runs nor a readable results.json ({error}).") from error
     problem = _problem_of_document(document)

@@ -62,7 +62,7 @@ class Session:
         compute = Compute.choose(config.device, config.precision)
         objective = make_objective(config, compute)
         held = None if splits.validation is None else splits.validation.to(compute.device)
-        splits = Splits(splits.train.to(compute.device), splits.test.to(compute.device), held)
+        splits = Splits(splits.train.to(compute.device), splits.test.to(compute.device), held, splits.classes)
         loader = make_loader(objective, splits.train, ranks)
         model = _make_model(config, objective)
         averaged = _running_average(model, config.ema) if config.ema else None

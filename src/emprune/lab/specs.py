@@ -1,22 +1,16 @@
 """Methods as they are written on a command line: `emp:beta=3:pool=2`."""
 
-import dataclasses
 import re
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from emprune.errors import ConfigError
-from emprune.lab.errors import unknown_name
 from emprune.methods import Method, make_method, method_class
 from emprune.methods.emp import EMP
 from emprune.methods.infobatch import InfoBatch
+from emprune.methods.options import Option, Value, options_of, parse_options, split_spec
 
 __all__ = ["MethodSpec", "method_options", "stored_method", "usable_as_text"]
-
-Value = bool | int | float | str | None
 
 MEMORY_TERMS: dict[str, Sequence[str]] = {
     "classification": ("prediction_entropy",),
@@ -60,18 +54,9 @@ class MethodSpec:
             ConfigError: If the method or an option does not exist, a value is not of the option's type, or the memory
                 term is one of another objective.
         """
-        name, *parts = text.strip().split(":")
+        name, texts = split_spec(text)
+        given = parse_options(method_class(name), texts)
         declared = method_options(name)
-        given: dict[str, Value] = {}
-        for part in parts:
-            option, equals, value = part.partition("=")
-            if not equals:
-                raise ConfigError(f"A method's options are written `name:option=value:...`: got {text!r}.")
-            if option not in declared:
-                raise unknown_name(f"option of `{name}`", option, declared)
-            if option in given:
-                raise ConfigError(f"`{option}` is given twice: got {text!r}.")
-            given[option] = _parse_value(f"{name}:{option}", value, declared[option].type)
         if "memory" in declared:
             _choose_memory_term(given, text, objective)
         values = {o: given.get(o, option.default) for o, option in declared.items()}
@@ -84,7 +69,8 @@ class MethodSpec:
         Raises:
             ConfigError: If a value is outside what the method allows, or it needs something that cannot be written.
         """
-        missing = [o for o, option in _declared(self.name).items() if option.required and o not in self.options]
+        declared = options_of(method_class(self.name))
+        missing = [o for o, option in declared.items() if option.required and o not in self.options]
         if missing:
             where = "" if usable_as_text(self.name) else " cannot be used from the command line: it"
             raise ConfigError(f"`{self.name}`{where} needs {', '.join(missing)}.")
@@ -109,18 +95,9 @@ class MethodSpec:
         return re.sub(r"[^A-Za-z0-9.]+", "-", str(self))
 
 
-@dataclass(frozen=True)
-class Option:
-    """What a method's option may be: its types and its default."""
-
-    type: tuple[type, ...]
-    default: Any
-    required: bool
-
-
 def method_options(name: str) -> dict[str, Option]:
     """Return the options of a method that can be written as text, by name, in the order they are declared."""
-    return {option: value for option, value in _declared(name).items() if value.type}
+    return {option: value for option, value in options_of(method_class(name)).items() if value.types}
 
 
 def stored_method(text: str) -> str:
@@ -140,31 +117,7 @@ def stored_method(text: str) -> str:
 
 def usable_as_text(name: str) -> bool:
     """Return whether all that a method needs can be written as text."""
-    return all(option.type for option in _declared(name).values() if option.required)
-
-
-def _declared(name: str) -> dict[str, Option]:
-    cls = method_class(name)
-    hints = typing.get_type_hints(cls)
-    return {
-        entry.name: Option(
-            _plain_types(hints[entry.name]),
-            entry.default,
-            entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING,
-        )
-        for entry in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if entry.init
-    }
-
-
-def _plain_types(hint: object) -> tuple[type, ...]:
-    """The types among a hint's alternatives that can be written as text; None counts only beside another."""
-    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-    choices = [
-        str if typing.get_origin(one) is typing.Literal else one for one in (typing.get_args(hint) if union else [hint])
-    ]
-    plain = tuple(choice for choice in choices if choice in (bool, int, float, str, types.NoneType))
-    return plain if set(plain) - {types.NoneType} else ()
+    return all(option.types for option in options_of(method_class(name)).values() if option.required)
 
 
 def _choose_memory_term(given: dict[str, Value], text: str, objective: str) -> None:
@@ -183,20 +136,3 @@ def _text(value: Value) -> str:
     if isinstance(value, str):
         return value.replace("_", "-")
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()
-
-
-def _parse_value(name: str, text: str, allowed: tuple[type, ...]) -> Value:
-    if types.NoneType in allowed and text.lower() == "none":
-        return None
-    if bool in allowed and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for number in (int, float):
-        if number in allowed:
-            try:
-                return number(text)
-            except ValueError:
-                continue
-    if str in allowed:
-        return text.replace("-", "_")
-    kinds = " or ".join("none" if kind is types.NoneType else kind.__name__ for kind in allowed)
-    raise ConfigError(f"`{name}` must be {kinds}: got {text!r}.")

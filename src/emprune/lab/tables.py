@@ -19,6 +19,7 @@ __all__ = [
     "comparison_cells",
     "comparison_table",
     "forecast_table",
+    "little_notes",
     "long_duration",
     "markdown_table",
     "method_notes",
@@ -159,6 +160,15 @@ def method_notes(configs: Sequence[RunConfig]) -> list[str]:
         "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does": uniform,
     }
     return [f"{what}: {', '.join(sorted(methods))}." for what, methods in found.items() if methods]
+
+
+def little_notes(config: RunConfig, *, planned_visits: int) -> list[str]:
+    """Say it where a run keeps less than a batch in an epoch, so that it hardly trains."""
+    kept = planned_visits / config.epochs
+    if kept >= config.batch_size or config.keep is None or config.spec.name == "full":
+        return []
+    what = f"{kept:.3g} samples an epoch, less than a batch of {config.batch_size:,}, and {planned_visits:,} visits"
+    return [f"keep={config.keep:g} leaves {what} in all. Raise `keep` or `epochs`, or lower `batch_size`."]
 
 
 def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:

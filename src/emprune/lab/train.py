@@ -137,4 +137,4 @@ def _finish(session: Session, tally: Tally, folder: RunFolder) -> dict[str, Any]
     result = tally.result(session.config, session.splits, compute=session.compute, ranks=session.ranks)
     if session.config.recalibrate_bn:
         result["accuracy_recalibrated"] = session.score(session.splits.test, session.recalibrated())["accuracy"]
-    return finish_run(folder, result, session.pruner, session.splits.train.y)
+    return finish_run(folder, result, session.pruner, session.splits)

@@ -1,5 +1,6 @@
 """Runs in processes of their own, which show their progress, and are asked to stop, in shared memory without locks."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -82,7 +83,7 @@ def load_splits(config: RunConfig, data_dir: Path | None) -> Splits[Any]:
     if config.subset_fraction == 1 and config.leave_out == 0:
         return splits
     chosen = drawn(len(splits.train), fraction=config.subset_fraction, leave_out=config.leave_out, seed=config.seed)
-    return Splits(splits.train.take(chosen), splits.test, splits.validation)
+    return dataclasses.replace(splits, train=splits.train.take(chosen))
 
 
 @lru_cache(maxsize=1)

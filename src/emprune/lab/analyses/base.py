@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from emprune.errors import ConfigError
 from emprune.lab.analyses.runs import Run
 from emprune.lab.analyses.tables import Table
-from emprune.lab.experiment import Experiment
+from emprune.lab.experiment import MOST_SEEDS, Experiment
 from emprune.lab.files import write_whole
 from emprune.lab.pages.drawing import Figure, colours
 from emprune.lab.pages.rendering import render_page
@@ -85,6 +85,8 @@ class Analysis(ABC):
         self._check_task(task)
         if num_runs < self.fewest_runs:
             raise ConfigError(f"`runs` must be at least {self.fewest_runs}: got runs={num_runs}.")
+        if num_runs > MOST_SEEDS:
+            raise ConfigError(f"`runs` must be at most {MOST_SEEDS:,}: got runs={num_runs}.")
         experiment = Experiment(
             task=task,
             methods=methods,

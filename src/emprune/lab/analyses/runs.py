@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emprune.lab.checkpoint import load_checkpoint
 from emprune.lab.errors import RunError
-from emprune.lab.files import write_whole
+from emprune.lab.files import read_text, write_whole
 from emprune.lab.session import Session
 from emprune.lab.tasks import Split, drawn
 from emprune.lab.workers import Job, load_splits
@@ -103,7 +103,7 @@ class Run:
 
     def log(self) -> list[dict[str, Any]]:
         """Return the record of each epoch."""
-        return [json.loads(line) for line in self._file("log.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in read_text(self._file("log.jsonl")).splitlines()]
 
     def measured(self, measurement: Measurement) -> Floats:
         """Return (N, ...), measured on all samples, those that the run did not train on too; kept in its folder.

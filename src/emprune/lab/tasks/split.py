@@ -1,5 +1,7 @@
 """Seeded, class-balanced subsets. Their seeds are fixed here: every run, whatever its own seed, sees the same data."""
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -74,7 +76,7 @@ def divide(
         train = train.take(long_tail(train.y, imbalance))
     num_classes = int(splits.train.y.max()) + 1  # also those that a small subset has none of
     if validation == 0:
-        return Splits(_noisy(train, label_noise, num_classes), splits.test)
+        return Splits(_noisy(train, label_noise, num_classes), splits.test, classes=splits.classes)
     num_held = round(validation * len(train))
     if not 0 < num_held < len(train):
         raise ConfigError(
@@ -83,7 +85,7 @@ def divide(
         )
     order = stratified_order(train.y, seed=VALIDATION_SEED)
     trained, held = train.take(order[num_held:]), train.take(order[:num_held])
-    return Splits(_noisy(trained, label_noise, num_classes), splits.test, held)
+    return Splits(_noisy(trained, label_noise, num_classes), splits.test, held, splits.classes)
 
 
 def drawn(num_samples: int, *, fraction: float = 1.0, leave_out: int = 0, seed: int) -> Tensor:
@@ -122,4 +124,6 @@ def drawn(num_samples: int, *, fraction: float = 1.0, leave_out: int = 0, seed: 
 
 
 def _noisy(split: Split[X], fraction: float, num_classes: int) -> Split[X]:
-    return split if fraction == 0 else Split(split.x, with_label_noise(split.y, fraction, num_classes=num_classes))
+    if fraction == 0:
+        return split
+    return dataclasses.replace(split, y=with_label_noise(split.y, fraction, num_classes=num_classes))

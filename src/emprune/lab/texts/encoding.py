@@ -41,11 +41,19 @@ class Encoded(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class EncodedSplits:
-    """A task's texts, tokenised: those to score in order of length."""
+    """A task's texts, tokenised: those to score in order of length.
+
+    Args:
+        train: What is trained on, in the order of the texts.
+        test: What is tested on.
+        validation: What was split off the training data, if anything.
+        source: The texts themselves.
+    """
 
     train: Encoded
     test: Encoded
     validation: Encoded | None
+    source: Splits[Texts]
 
 
 def encode(splits: Splits[Texts], model: str, *, max_length: int, data_dir: Path | None = None) -> EncodedSplits:
@@ -62,7 +70,7 @@ def encode(splits: Splits[Texts], model: str, *, max_length: int, data_dir: Path
         return Encoded(_tokens(split.x, model, max_length, data_dir), split.y.tolist())
 
     validation = None if splits.validation is None else encoded(splits.validation).by_length()
-    return EncodedSplits(encoded(splits.train), encoded(splits.test).by_length(), validation)
+    return EncodedSplits(encoded(splits.train), encoded(splits.test).by_length(), validation, splits)
 
 
 @lru_cache(maxsize=KNOWN_PARTS)

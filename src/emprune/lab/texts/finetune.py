@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import TrainerCallback
@@ -163,7 +162,7 @@ def finetune(
         raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
     result = _result(session, tally)
     session.trainer.pruner.sync()  # what the last epoch observed belongs to what is recorded of the samples
-    return finish_run(folder, result, session.trainer.pruner, torch.tensor(session.splits.train.labels))
+    return finish_run(folder, result, session.trainer.pruner, session.splits.source)
 
 
 def _result(session: TextSession, tally: TextTally) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from emprune.lab.files import read_text
 from emprune.lab.tasks.base import Splits, Texts, TextTask
 from emprune.lab.tasks.cache import DataSet, Source
 from emprune.lab.tasks.sources import download
@@ -29,10 +30,10 @@ def load(data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _:
     Raises:
         DataError: If the data can neither be found in the cache nor fetched.
     """
-    content = json.loads((DATA.ensure(data_dir, say=say) / FILE).read_text(encoding="utf-8"))
+    content = json.loads(read_text(DATA.ensure(data_dir, say=say) / FILE))
     parts = [[(intent, text) for text, intent in content[part]] for part in ("train", "test")]
     intents = sorted({intent for intent, _ in parts[0]})
-    return Splits(*(split_of(part, intents) for part in parts))
+    return Splits(split_of(parts[0], intents), split_of(parts[1], intents), classes=intents)
 
 
 CLINC150 = TextTask(

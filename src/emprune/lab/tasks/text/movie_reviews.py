@@ -18,6 +18,7 @@ PACKAGE = "vaderSentiment==3.3.2"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 SIZE = 10_568
+CLASSES = ("blame", "praise")
 TEST_SEED = 0
 TEST_SHARE = 5
 
@@ -57,10 +58,10 @@ def load(data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _:
     Raises:
         DataError: If the data can neither be found in the cache nor fetched.
     """
-    everything = split_of(read_rows(DATA.ensure(data_dir, say=say) / FILES[0]), ["blame", "praise"])
+    everything = split_of(read_rows(DATA.ensure(data_dir, say=say) / FILES[0]), CLASSES)
     order = stratified_order(everything.y, seed=TEST_SEED)
     num_test = -(-len(order) // TEST_SHARE)
-    return Splits(everything.take(order[num_test:]), everything.take(order[:num_test]))
+    return Splits(everything.take(order[num_test:]), everything.take(order[:num_test]), classes=CLASSES)
 
 
 MOVIE_REVIEWS = TextTask(

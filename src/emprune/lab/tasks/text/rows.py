@@ -63,7 +63,7 @@ def read_splits(folder: Path, *, num_classes: int) -> Splits[Texts]:
     if len(classes) != num_classes or strange:
         also = f", and {', '.join(sorted(strange))} in the test part alone" if strange else ""
         raise DataError(f"{folder} has {len(classes)} classes instead of {num_classes}{also}.")
-    return Splits(split_of(train, classes), split_of(test, classes))
+    return Splits(split_of(train, classes), split_of(test, classes), classes=classes)
 
 
 def read_rows(path: Path) -> list[Row]:

