@@ -15,13 +15,13 @@ __all__ = ["EpochPlan"]
 class EpochPlan:
     """The samples one epoch visits, in their order, with optional weights.
 
-    Planning the same epoch twice gives the same object. Two plans are equal when their epoch, samples, order and
-    weights are; the tensors are not to be written to.
+    Planning the same epoch twice gives the same object. Two plans are equal if their epochs, samples, order and weights
+    are equal. Do not write to the tensors.
 
     Args:
         epoch: The epoch, 0-based.
         index: (K,) int64, positions in the dataset, each at most once.
-        weight: (K,) float32, what each sample's loss is multiplied by, or None where all are 1.
+        weight: (K,) float32, the factor of each sample's loss, or None if all are 1.
         num_samples: Samples in the dataset, N.
 
     Example:
@@ -46,7 +46,7 @@ class EpochPlan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of everything the plan holds: equal on every rank, in every process, after every resume."""
+        """Hex digest of the whole plan: equal on every rank, in every process, after every resume."""
         digest = hashlib.blake2b(f"{self.epoch}/{self.num_samples}/{len(self)}".encode(), digest_size=16)
         digest.update(self.index.contiguous().numpy().data)
         if self.weight is not None:
@@ -54,19 +54,19 @@ class EpochPlan:
         return digest.hexdigest()
 
     def shard(self, rank: int, world_size: int) -> "EpochPlan":
-        """Return one rank's share: every `world_size`-th sample, starting at `rank`.
+        """Return one rank's shard: every `world_size`-th sample, starting at `rank`.
 
-        The ranks' b-th batches together are the b-th global batch, whatever the number of ranks.
+        The b-th batches of all ranks together are the b-th global batch, for any number of ranks.
 
         Raises:
-            ConfigError: If `rank` is outside [0, world_size), or the ranks would get unequal shares.
+            ConfigError: If `rank` is outside [0, world_size), or the ranks would get unequal shards.
         """
         if not 0 <= rank < world_size:
-            raise ConfigError(f"`rank` must be in [0, world_size): got {rank=}, {world_size=}.")
+            raise ConfigError(f"`rank` must be in [0, world_size); got {rank=}, {world_size=}.")
         if len(self) % world_size:
             raise ConfigError(
-                f"A plan of {len(self)} samples cannot be shared equally by {world_size=} ranks. Plan it with "
-                "begin_epoch(epoch, multiple_of=world_size * batch_size, drop_last=True), which full epochs need too."
+                f"`world_size` must divide the plan's {len(self)} samples; got {world_size=}. Plan the epoch with "
+                "begin_epoch(epoch, multiple_of=world_size * batch_size, drop_last=True)."
             )
         weight = None if self.weight is None else self.weight[rank::world_size].contiguous()
         return EpochPlan(self.epoch, self.index[rank::world_size].contiguous(), weight, self.num_samples)

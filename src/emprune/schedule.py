@@ -1,4 +1,4 @@
-"""How many samples each epoch visits, fixed before anything is selected, so that a run's cost is exact."""
+"""How many samples each epoch visits: fixed before any selection, so that a run's cost is exact."""
 
 import math
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ __all__ = ["Schedule"]
 class Schedule:
     """The cost of a run, epoch by epoch: full warm-up epochs, pruned epochs, a full-data tail.
 
-    The run's budget is `keep` · `num_samples` · `num_epochs` visits. Full epochs take their share first; the pruned
-    epochs divide the rest evenly. An epoch's size is its cumulative target less what was spent before it, rounded to
-    the nearest size a loader can deliver, so rounding is carried forward and never adds up.
+    The run's budget is `keep` · `num_samples` · `num_epochs` visits. Full epochs take their visits first. The pruned
+    epochs divide the rest evenly. An epoch's size is its cumulative target minus the visits before it, rounded to the
+    nearest size that a loader can deliver. So rounding is carried forward and never adds up.
 
     Args:
         num_samples: Samples in the dataset, N >= 1.
@@ -52,8 +52,8 @@ class Schedule:
             object.__setattr__(self, name, value)
         if self.num_pruned_epochs < 0:
             raise ConfigError(
-                f"The warm-up ({self.warmup_epochs} epochs) and the tail ({self.tail_epochs} epochs) are longer than "
-                f"the run: got num_epochs={self.num_epochs}. Shorten them."
+                f"`warmup_epochs` and `tail_epochs` must be at most num_epochs={self.num_epochs} together; got "
+                f"{self.warmup_epochs} and {self.tail_epochs}. Lower one of them."
             )
         if self.keep < 1 and self._pruned_budget(self.num_samples) < self.num_pruned_epochs:
             self._refuse()
@@ -85,8 +85,8 @@ class Schedule:
         Args:
             epoch: The epoch, 0-based.
             spent: Visits planned for all epochs before this one.
-            multiple_of: The quantum: world size · batch size · accumulation. Pruned epochs are multiples of it, or of
-                `world_size` alone where their mean size is smaller.
+            multiple_of: The quantum: world size · batch size · accumulation. Pruned epochs are multiples of it. If
+                their mean size is smaller, they are multiples of `world_size` alone.
             world_size: World size; every epoch is a multiple of it.
             drop_last: Make the full epochs multiples of `multiple_of` too, so that no batch is ever short.
 
@@ -94,7 +94,7 @@ class Schedule:
             The number of samples.
 
         Raises:
-            ConfigError: If the dataset or the budget is smaller than what a single epoch must visit.
+            ConfigError: If the dataset or the budget is smaller than one epoch must be.
         """
         full = self._full_size(multiple_of if drop_last else world_size)
         if self.keep < 1:
@@ -105,13 +105,13 @@ class Schedule:
         mean = budget / self.num_pruned_epochs
         grain = multiple_of if mean >= multiple_of or drop_last else world_size
         if mean < grain:
-            self._refuse(f" Each must visit at least {grain}; lower the batch size or raise `keep`.")
+            self._refuse(f" Each must visit at least {grain}. Lower the batch size, or raise `keep`.")
         rank = epoch - self.warmup_epochs + 1
         target = self.warmup_epochs * full + budget * rank // self.num_pruned_epochs
         return _nearest_size(target - spent, grain, full)
 
     def num_kept_per_epoch(self, *, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False) -> list[int]:
-        """Return the size of every epoch of the run, in order; raises what `num_kept` does."""
+        """Return the size of every epoch of the run, in order; raises the errors of `num_kept`."""
         sizes: list[int] = []
         spent = 0
         for epoch in range(self.num_epochs):
@@ -126,18 +126,19 @@ class Schedule:
         size = self.num_samples // grain * grain
         if size == 0:
             raise ConfigError(
-                f"The dataset has {self.num_samples} samples, fewer than the {grain} that every epoch must be a "
-                f"multiple of. Lower the batch size or the number of ranks, or use drop_last=False."
+                f"Every epoch must be a multiple of {grain} samples; the dataset has only {self.num_samples}. Lower "
+                "the batch size or the number of ranks, or use drop_last=False."
             )
         return size
 
     def _check_deliverable(self, full: int, quantum: int) -> None:
-        """Raise ConfigError where even full epochs, less what makes them unequal, fall short of the budget."""
+        """Raise ConfigError if even full epochs, in the sizes that can be delivered, are below the budget."""
         if self.budget - self.num_epochs * full > quantum:
             most = math.floor(1e4 * full / self.num_samples) / 1e4
             raise ConfigError(
-                f"`keep`={self.keep} cannot be met: a full epoch delivers {full} of the {self.num_samples} samples "
-                f"here, the rest would make batches or ranks unequal. Use `keep` of at most {most}, or drop_last=False."
+                f"`keep` must be at most {most}; got keep={self.keep}. A full epoch delivers {full} of the "
+                f"{self.num_samples} samples here, so that batches and ranks are equal. Lower `keep`, or use "
+                "drop_last=False."
             )
 
     def _pruned_budget(self, full: int) -> int:
@@ -146,23 +147,23 @@ class Schedule:
     def _refuse(self, advice: str = "") -> None:
         left = max(0, self._pruned_budget(self.num_samples))
         if not advice and self.num_full_epochs == 0:
-            advice = f" Each must visit at least 1: raise `keep` to 1/{self.num_samples} or more."
+            advice = f" Each must visit at least 1. Raise `keep` to 1/{self.num_samples} or more."
         if not advice:
             most = max(0, (self.budget - self.num_epochs) // max(1, self.num_samples - 1))
-            advice = f" At this keep at most {most} full epochs fit: lower `warmup_epochs` or `tail_epochs`."
+            advice = f" At this keep at most {most} full epochs fit. Lower `warmup_epochs` or `tail_epochs`."
         raise ConfigError(
-            f"The budget cannot be met: `keep`={self.keep} over {self.num_epochs} epochs of {self.num_samples} samples "
-            f"is {self.budget} visits, and {self.num_full_epochs} full epochs (warm-up and tail) leave {left} for "
-            f"{self.num_pruned_epochs} pruned epochs.{advice}"
+            f"The budget must suffice for all epochs; `keep`={self.keep} over {self.num_epochs} epochs of "
+            f"{self.num_samples} samples is {self.budget} visits. {self.num_full_epochs} full epochs (warm-up and "
+            f"tail) leave {left} of them for {self.num_pruned_epochs} pruned epochs.{advice}"
         )
 
 
 def _checked_keep(keep: Any) -> float:
-    """Return `keep` as Python's own number; raise ConfigError unless it is one in (0, 1]."""
+    """Return `keep` as a `float`; raise ConfigError unless it is a number in (0, 1]."""
     number = as_real(keep)
     if number is None or not 0 < number <= 1:
         raise ConfigError(
-            f"`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch: got {keep=}. "
+            f"`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch; got {keep=}. "
             "A pruning rate of 70 % is keep=0.3."
         )
     return number

@@ -21,6 +21,7 @@ from torch.utils.data import (
 import emprune
 from tests.data.datasets import Positions, Vectorised
 from tests.data.helpers import loss_of, make_loader, make_pruner, train
+from tests.messages import Raises
 
 
 class Stream(IterableDataset[int]):
@@ -123,9 +124,9 @@ def test_accumulation_is_a_positive_integer(accumulation: Any) -> None:
         emprune.PrunedLoader(DataLoader(DATA, batch_size=4), make_pruner(), accumulation=accumulation)
 
 
-def test_a_cost_that_cannot_be_met_is_refused_at_once() -> None:
+def test_a_cost_that_cannot_be_met_is_refused_at_once(raises: Raises) -> None:
     pruner = make_pruner(keep=0.1, tail_epochs=0)
-    with pytest.raises(emprune.ConfigError, match=r"Each must visit at least 4; lower the batch size or raise `keep`"):
+    with raises(emprune.ConfigError, parameter="keep", value=0.1):
         make_loader(pruner, drop_last=True)
 
 

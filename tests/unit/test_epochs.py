@@ -1,10 +1,13 @@
 """The epoch protocol, unseen samples, full epochs and ties, as the engine promises them to every method."""
 
+from typing import Any
+
 import pytest
 import torch
 
 import emprune
 from emprune.testing import assert_same_state
+from tests.messages import ANY, Raises
 from tests.unit.support import after_full_epoch, chosen, make_pruner, observe
 
 SCORING = [
@@ -17,48 +20,44 @@ SCORING = [
 ]
 
 
-def test_epochs_come_in_order() -> None:
+def test_epochs_come_in_order(raises: Raises) -> None:
     pruner = make_pruner(emprune.Random())
     for wrong in (1, -1, 4, 0.5):
-        with pytest.raises(
-            emprune.errors.EpochError, match=rf"Epochs come in order, 0 to 3.*got epoch={wrong}; next is epoch 0"
-        ):
+        with raises(emprune.errors.EpochError, value=wrong):
             pruner.begin_epoch(wrong)  # type: ignore[arg-type]
     pruner.begin_epoch(0)
     pruner.begin_epoch(1)
     for wrong in (0, 3):
-        with pytest.raises(
-            emprune.errors.EpochError, match=f"got epoch={wrong}; next is epoch 2, or the current one, 1, again"
-        ):
+        with raises(emprune.errors.EpochError, value=wrong):
             pruner.begin_epoch(wrong)
     assert pruner.epoch == 1
 
 
-def test_there_is_nothing_beyond_the_last_epoch() -> None:
+def test_there_is_nothing_beyond_the_last_epoch(raises: Raises) -> None:
     pruner = make_pruner(emprune.Random(), num_epochs=2)
     pruner.begin_epoch(0)
     last = pruner.begin_epoch(1)
-    with pytest.raises(emprune.errors.EpochError, match="got epoch=2; no epoch is left, or the current one, 1, again"):
+    with raises(emprune.errors.EpochError, value=2):
         pruner.begin_epoch(2)
     assert pruner.begin_epoch(1) is last
 
 
 @pytest.mark.parametrize("method", SCORING, ids=lambda method: method.name)
-def test_a_method_that_scores_asks_for_observations(method: emprune.Method) -> None:
+def test_a_method_that_scores_asks_for_observations(method: emprune.Method, raises: Raises) -> None:
     pruner = make_pruner(method)
     plan = pruner.begin_epoch(0)
-    with pytest.raises(emprune.errors.EpochError, match=r"saw no observation in the whole of epoch 0: did you call"):
+    with raises(emprune.errors.EpochError, value=0):
         pruner.begin_epoch(1)
     assert pruner.begin_epoch(0) is plan
     pruner.observe(plan.index[:1], torch.ones(1), torch.ones(1, 3))  # an early stop is none of its business
     assert pruner.begin_epoch(1).epoch == 1
 
 
-def test_it_asks_in_every_epoch_anew() -> None:
+def test_it_asks_in_every_epoch_again(raises: Raises) -> None:
     pruner = make_pruner()
     observe_all(pruner, 0)
     pruner.begin_epoch(1)
-    with pytest.raises(emprune.errors.EpochError, match="epoch 1"):
+    with raises(emprune.errors.EpochError, value=1):
         pruner.begin_epoch(2)
 
 
@@ -197,50 +196,51 @@ class Careless(emprune.Greedy):
 
 
 @pytest.mark.parametrize(
-    ("index", "weight", "message"),
+    ("index", "weight", "value"),
     [
-        ([0, 1], None, "must choose exactly 3 samples: got 2"),
-        ([0, 1, 1], None, "must choose each sample at most once"),
-        ([0, 1, 10], None, r"must choose positions in \[0, 10\): got 0 to 10"),
-        ([0, 1, -1], None, r"must choose positions in \[0, 10\): got -1 to 1"),
-        ([0.0, 1.0, 2.0], None, r"must return a \(K,\) int64 index: got \(3,\) torch.float32"),
-        ([[0, 1, 2]], None, r"must return a \(K,\) int64 index: got \(1, 3\) torch.int64"),
-        ([0, 1, 2], [1.0, 1.0], "must give one finite weight per chosen sample"),
-        ([0, 1, 2], [1.0, 1.0, torch.nan], "must give one finite weight per chosen sample"),
+        ([0, 1], None, 2),
+        ([0, 1, 1], None, ANY),
+        ([0, 1, 10], None, "0 to 10"),
+        ([0, 1, -1], None, "-1 to 1"),
+        ([0.0, 1.0, 2.0], None, "torch.float32"),
+        ([[0, 1, 2]], None, (1, 3)),
+        ([0, 1, 2], [1.0, 1.0], ANY),
+        ([0, 1, 2], [1.0, 1.0, torch.nan], ANY),
     ],
+    ids=["too few", "one twice", "too large", "negative", "floats", "a matrix", "too few weights", "a weight of NaN"],
 )
-def test_a_method_that_selects_wrongly_is_told_so(index: list[int], weight: list[float] | None, message: str) -> None:
+def test_a_method_that_selects_wrongly_is_told_so(
+    index: list[int], weight: list[float] | None, value: Any, raises: Raises
+) -> None:
     method = Careless()
     pruner = after_full_epoch(method, torch.rand(10), num_kept=3)
     selection = emprune.methods.Selection(torch.tensor(index), None if weight is None else torch.tensor(weight))
     object.__setattr__(method, "selection", selection)
     pruner.sync()
     before = pruner.state_dict()
-    with pytest.raises(emprune.errors.MethodError, match=rf"Careless\.select {message}"):
+    with raises(emprune.errors.MethodError, value=value):
         pruner.begin_epoch(1)
     assert_same_state(pruner.state_dict(), before)
 
 
-def test_only_the_seen_may_be_selected_while_others_come_first() -> None:
+def test_only_the_seen_may_be_selected_while_others_come_first(raises: Raises) -> None:
     method = Careless()
     pruner = make_pruner(method, keep=0.6)
     index = pruner.begin_epoch(0).index
     pruner.observe(index, torch.rand(6))
     unseen = sorted(set(range(10)) - set(index.tolist()))
     object.__setattr__(method, "selection", emprune.methods.Selection(torch.tensor(unseen[:2])))
-    with pytest.raises(emprune.errors.MethodError, match=r"only among `context\.seen`"):
+    with raises(emprune.errors.MethodError, value="Careless.select"):
         pruner.begin_epoch(1)
 
 
-def test_wrong_scores_are_refused() -> None:
+def test_wrong_scores_are_refused(raises: Raises) -> None:
     class Doubled(emprune.Greedy):
         def score(self, stats: emprune.methods.SampleStats) -> torch.Tensor:
             return stats["loss"].double()
 
     pruner = after_full_epoch(Doubled(), torch.rand(10), num_kept=3)
-    with pytest.raises(
-        emprune.errors.MethodError, match=r"Doubled\.score must return \(N,\) = \(10,\) float32: got \(10,\) torch"
-    ):
+    with raises(emprune.errors.MethodError, value="torch.float64"):
         pruner.begin_epoch(1)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import emprune
+from tests.messages import Raises
 
 
 def make_plan(*, weighted: bool = True, epoch: int = 3) -> emprune.EpochPlan:
@@ -106,19 +107,14 @@ def test_the_ranks_batches_together_are_the_global_batch() -> None:
 
 
 @pytest.mark.parametrize("world_size", [4, 5, 7])
-def test_unequal_shards_are_refused(world_size: int) -> None:
-    with pytest.raises(emprune.ConfigError) as caught:
+def test_unequal_shards_are_refused(world_size: int, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="world_size", value=world_size):
         make_plan().shard(0, world_size)
-    assert str(caught.value) == (
-        f"A plan of 6 samples cannot be shared equally by world_size={world_size} ranks. "
-        "Plan it with begin_epoch(epoch, multiple_of=world_size * batch_size, drop_last=True), which full epochs need "
-        "too."
-    )
 
 
 @pytest.mark.parametrize(("rank", "world_size"), [(-1, 2), (2, 2), (0, 0), (0, -1)])
-def test_ranks_that_are_not_there_are_refused(rank: int, world_size: int) -> None:
-    with pytest.raises(emprune.ConfigError, match=rf"`rank` must be in \[0, world_size\): got rank={rank}"):
+def test_ranks_that_are_not_there_are_refused(rank: int, world_size: int, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="rank", value=rank):
         make_plan().shard(rank, world_size)
 
 
