@@ -61,6 +61,10 @@ def checkpoint_of(path: Path) -> dict[str, Any]:
     return state
 
 
+def files_of(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
 def log(path: Path) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
     for record in records:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from emprune.lab import checkpoint
 from emprune.lab.checkpoint import SEAL_BYTES, load_checkpoint, save_checkpoint
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.store import RunFolder
 from emprune.lab.workers import Board, BoardReporter
-from tests.lab.runs import SilentReporter, assert_equal_runs, run_small, small_config
+from tests.lab.runs import SilentReporter, assert_equal_runs, files_of, log, outcome, run_small, small_config
 
 
 def cut(data: bytes) -> bytes:
@@ -30,8 +31,8 @@ def flipped(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-def of_the_next_version(data: bytes) -> bytes:
-    return data.replace(b"\nemprune checkpoint 2 ", b"\nemprune checkpoint 3 ")
+def of_the_version_before(data: bytes) -> bytes:
+    return data.replace(b"\nemprune checkpoint 3 ", b"\nemprune checkpoint 2 ")
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -41,7 +42,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda data: b"", "is not a checkpoint"),
     "zeros": (lambda data: bytes(len(data)), "is not a checkpoint"),
     "a flipped bit": (flipped, "is damaged: its content does not match its checksum"),
-    "another format": (of_the_next_version, "has another format than this version of emprune reads"),
+    "another format": (of_the_version_before, "has another format than this version of emprune reads"),
 }
 
 
@@ -49,6 +50,15 @@ def saved(path: Path, *, times: int) -> Path:
     RunFolder.open(path, small_config())
     for time in range(times):
         save_checkpoint(path, {"config": small_config().to_json(), "time": time})
+    return path
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped in the middle of its third epoch."""
+    path = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(StoppedError):
+        run_small(small_config(), path, stop_after=7)
     return path
 
 
@@ -111,7 +121,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_used(
     report = SilentReporter()
     resumed = run_small(config, parts, report=report)
     assert report.remarks == [
-        f"{newest} {problem}. Going on from checkpoint-previous.pt instead. The file is kept as checkpoint-refused.pt."
+        f"{newest} {problem}. Going on from checkpoint-previous.pt instead. It is kept as checkpoint-refused.pt."
     ]
     assert report.visits_done == 96
     assert (parts / "checkpoint-refused.pt").read_bytes() == damaged
@@ -133,6 +143,80 @@ def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> Non
     assert (
         "checkpoint.pt is of a run with other settings (there and here: seed: 1 and 0). Going on" in report.remarks[0]
     )
+
+
+def reseal(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Write a checkpoint anew with something changed, and sealed again."""
+    state = change(torch.load(path / "checkpoint.pt", weights_only=True))
+    content = io.BytesIO()
+    torch.save(state, content)
+    (path / "checkpoint.pt").write_bytes(content.getvalue() + checkpoint._seal(content.getbuffer()))
+
+
+def without(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda state: {key: value for key, value in state.items() if key != name}
+
+
+def within(part: str, **changes: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda state: {**state, part: {**state[part], **changes}}
+
+
+HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "a list": (lambda state: [1, 2], "is not a run's"),
+    "no settings": (without("config"), "does not say of which run it is"),
+    "settings that are none": (within("config", keep="most"), "is of a run that cannot be made here .*keep='most'"),
+    "no tally": (without("tally"), "does not fit this run .KeyError: 'tally'"),
+    "another tally": (lambda state: {**state, "tally": {"epoch": 1}}, "does not fit this run .StateError.*tally must"),
+    "a word for a number": (within("tally", steps="7"), "`steps` of a tally must be .*got '7'"),
+    "an epoch that is not": (within("tally", epoch=99), "The tally is of no run of 4 epochs"),
+    "no plan": (within("tally", summary={}), "The tally is of no run of 4 epochs"),
+    "no model": (within("session", model={}), "does not fit this run .RuntimeError"),
+    "a model of another kind": (within("session", model=[1]), "does not fit this run"),
+    "no optimizer": (within("session", optimizer={}), "does not fit this run .KeyError"),
+    "no pruner": (within("session", pruner={"format": 0}), "does not fit this run"),
+    "no place in the epoch": (within("session", loader=None), "does not fit this run"),
+    "no random state": (within("session", random=None), "does not fit this run"),
+}
+
+
+@pytest.mark.parametrize(("change", "problem"), HOSTILE.values(), ids=HOSTILE)
+def test_a_sealed_state_that_does_not_fit_is_said_and_nothing_is_changed(
+    change: Callable[[dict[str, Any]], Any], problem: str, stopped: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(stopped, tmp_path / "run")
+    (path / "checkpoint-previous.pt").unlink()
+    reseal(path, change)
+    before = files_of(path)
+    with pytest.raises(RunError, match=f"{path / 'checkpoint.pt'} .*{problem}"):
+        run_small(small_config(), path)
+    assert files_of(path) == before
+
+
+@pytest.mark.parametrize("part", ["tally", "session"])
+def test_after_a_state_that_fits_in_part_the_one_before_is_loaded_whole(
+    part: str, finished_run: Path, stopped: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(stopped, tmp_path / "run")
+    previous = (path / "checkpoint-previous.pt").read_bytes()
+    change = within("session", random=None) if part == "session" else without("tally")
+    reseal(path, change)
+    (path / "checkpoint-previous.pt").write_bytes(previous)
+    report = SilentReporter()
+    run_small(small_config(), path, report=report)
+    assert "checkpoint.pt does not fit this run" in report.remarks[0]
+    assert outcome(path) == outcome(finished_run)
+    assert log(path) == log(finished_run)
+
+
+def test_what_was_refused_before_is_kept_too(tmp_path: Path) -> None:
+    folder = saved(tmp_path, times=2)
+    for time in range(3):
+        (tmp_path / "checkpoint.pt").write_bytes(f"torn {time}".encode())
+        load_checkpoint(folder, small_config())
+    names = ("checkpoint-refused.pt", "checkpoint-refused-2.pt", "checkpoint-refused-3.pt")
+    assert [(tmp_path / name).read_text() for name in names] == ["torn 0", "torn 1", "torn 2"]
+    RunFolder.open(tmp_path, small_config(), overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", *names}
 
 
 def test_a_run_killed_between_the_two_renames_goes_on_from_the_checkpoint_before(tmp_path: Path) -> None:
@@ -160,7 +244,7 @@ def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(tmp_path: Pat
     with pytest.raises(RunError) as caught:
         run_small(small_config(), tmp_path)
     assert str(caught.value) == (
-        f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or delete both to start anew."
+        f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or move them away to start anew."
     )
     assert (tmp_path / "log.jsonl").read_bytes() == before
     for name in names:

@@ -1,11 +1,13 @@
 """Files that appear whole or not at all."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from emprune.lab.files import write_whole
+from emprune.lab.files import draft_folder, free_name, write_whole
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -20,3 +22,47 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         write_whole(path, fail_half_way)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+HOLD = """
+import sys, filelock
+file = open(sys.argv[1], "wb")
+filelock.lock_descriptor(file.fileno())
+print()
+input()
+"""
+
+
+def test_a_draft_of_a_killed_process_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    path, other = tmp_path / "file", tmp_path / "file.txt"
+    dead, living = tmp_path / ".file.123", tmp_path / ".file.456"
+    with subprocess.Popen([sys.executable, "-uc", HOLD, living], stdin=-1, stdout=-1) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for left in (dead, tmp_path / ".file.123.x", tmp_path / ".file.txt.123"):
+            left.write_text("half")
+        (tmp_path / ".file.789").mkdir()
+        write_whole(path, lambda file: file.write(b"whole"))
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"file", living.name, ".file.123.x", ".file.txt.123"}
+        process.kill()
+    write_whole(other, lambda file: file.write(b"whole"))
+    with draft_folder(path) as draft:
+        (draft / "part").write_text("half")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "file.txt", ".file.123.x"}
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "file").symlink_to(tmp_path / "theirs")
+    write_whole(tmp_path / "file", lambda file: file.write(b"ours"))
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert (tmp_path / "file").read_text() == "ours"
+
+
+def test_a_free_name_is_one_that_nothing_has(tmp_path: Path) -> None:
+    path = tmp_path / "file.pt"
+    for name in ("file.pt", "file-2.pt"):
+        assert free_name(path).name == name
+        free_name(path).symlink_to("nowhere")
+    assert free_name(path).name == "file-3.pt"

@@ -18,14 +18,23 @@ from emprune.lab import drivers
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.mean_pooled import MeanPooledBert
 from emprune.lab.models.pretrained import MINILM_DATA, load_pretrained, load_tokenizer
-from emprune.lab.store import RunFolder
+from emprune.lab.store import RECORDS, RunFolder
 from emprune.lab.texts import encoding
 from emprune.lab.texts import finetune as finetuning
-from emprune.lab.texts.checkpoints import seal
+from emprune.lab.texts.checkpoints import keep_checkpoint
 from emprune.lab.texts.session import TextSession
 from emprune.lab.workers import load_splits
 from tests.lab.runs import SilentReporter, log, outcome
-from tests.lab.texts import NUM_TEST, NUM_TRAIN, run_text, text_config, weights, write_glue, write_model
+from tests.lab.texts import (
+    NUM_TEST,
+    NUM_TRAIN,
+    assert_equal_text_runs,
+    run_text,
+    text_config,
+    weights,
+    write_glue,
+    write_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +44,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(folder / "model")
     write_glue(folder / "data")
     return folder
-
-
-def assert_equal_text_runs(one: Path, other: Path, sessions: tuple[TextSession, TextSession]) -> None:
-    first, second = map(weights, sessions)
-    assert all(first[name].equal(second[name]) for name in first)
-    assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
-    assert pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet"))
-    assert outcome(one) == outcome(other)
-    assert log(one) == log(other)
 
 
 def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_network(
@@ -104,29 +104,7 @@ def test_a_stopped_and_resumed_run_is_bit_equal_to_the_whole_one(method: str, pl
         assert (tmp_path / "parts" / "checkpoints").is_dir()
     parts = run_text(config, tmp_path / "parts", place)
     assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
-
-
-@pytest.mark.parametrize("damage", ["killed while writing", "model.safetensors", "optimizer.pt", "emprune.pt"])
-def test_a_checkpoint_that_is_not_whole_does_not_count(place: Path, tmp_path: Path, damage: str) -> None:
-    config = text_config(place)
-    whole = run_text(config, tmp_path / "whole", place)
-    for stop_after in (7, 3):
-        with pytest.raises(StoppedError):
-            run_text(config, tmp_path / "parts", place, stop_after=stop_after)
-    checkpoints = tmp_path / "parts" / "checkpoints"
-    names = sorted(checkpoints.iterdir(), key=lambda path: int(path.name.split("-")[1]))
-    assert len(names) == 2
-    if damage == "killed while writing":
-        (names[-1] / "seal.json").unlink()
-    else:
-        content = bytearray((names[-1] / damage).read_bytes())
-        content[len(content) // 2] ^= 1
-        (names[-1] / damage).write_bytes(content)
-    (checkpoints / "checkpoint-99").mkdir()
-    report = SilentReporter()
-    parts = run_text(config, tmp_path / "parts", place, report=report)
-    assert ["is damaged" in remark for remark in report.remarks] == [True] * (damage != "killed while writing")
-    assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"config.json", "result.json", *RECORDS}
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [(0.0, [1, 2, 3, 4]), (1e9, [4])])
@@ -135,13 +113,13 @@ def test_a_checkpoint_is_written_when_it_is_time_to_and_at_the_end(
 ) -> None:
     written: list[int] = []
 
-    def note(checkpoint: Path) -> None:
-        seal(checkpoint)
+    def note(checkpoint: Path, *args: Any) -> None:
         state = json.loads((checkpoint / "trainer_state.json").read_text())
         written.append(state["stateful_callbacks"]["Course"]["attributes"]["epoch"])
+        keep_checkpoint(checkpoint, *args)
 
     monkeypatch.setattr(finetuning, "SAVE_SECONDS", seconds)
-    monkeypatch.setattr(finetuning, "seal", note)
+    monkeypatch.setattr(finetuning, "keep_checkpoint", note)
     run_text(text_config(place), tmp_path, place)
     assert written == epochs
 

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from emprune.lab import store
 from emprune.lab.errors import RunError, RunExistsError
 from emprune.lab.files import write_whole
 from emprune.lab.store import FILES, RECORDS, RunFolder
-from tests.lab.runs import small_config
+from tests.lab.runs import files_of, small_config
 
 
 def test_a_fresh_folder_gets_its_settings(tmp_path: Path) -> None:
@@ -97,9 +99,17 @@ def test_an_overwriting_that_was_interrupted_leaves_an_unfinished_run(
 
 def test_damaged_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(RunError, match=r"config\.json cannot be read .*Delete its folder"):
-        RunFolder.open(tmp_path, small_config(), resume=True)
-    RunFolder.open(tmp_path, small_config(), overwrite=True)
+    (tmp_path / "log.jsonl").write_text("perhaps another program's")
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(RunError, match=r"config\.json cannot be read .*Delete its folder"):
+            RunFolder.open(tmp_path, small_config(), **options)
+    assert (tmp_path / "log.jsonl").exists()
+
+
+def test_another_programs_settings_are_none_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"task": "glue", "method": "lora"}')
+    with pytest.raises(RunExistsError, match=r"holds config\.json, but no run of emprune"):
+        RunFolder.open(tmp_path, small_config(), overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +129,96 @@ def test_settings_that_are_something_else_are_refused(tmp_path: Path) -> None:
         RunFolder.open(tmp_path, small_config())
 
 
-def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
+LINES = [f'{{"epoch": {epoch}, "loss": 1.5}}\n' for epoch in range(3)]
+
+
+def logged(path: Path) -> tuple[RunFolder, tuple[int, str]]:
+    """Return a folder with a log of three epochs, and where its checkpoint after the first is."""
+    folder = RunFolder.open(path, small_config())
+    known, *_ = [folder.append_log({"epoch": epoch, "loss": 1.5}) for epoch in range(3)]
+    assert (path / "log.jsonl").read_text() == "".join(LINES)
+    return folder, known
+
+
+@pytest.mark.parametrize("behind", ["", '{"epo', '{"epoch": 3, "lo', "\0\0\0"], ids=["whole", "torn", "cut", "zeros"])
+def test_the_log_is_cut_to_what_the_checkpoint_knows(behind: str, tmp_path: Path) -> None:
+    folder, known = logged(tmp_path)
+    (tmp_path / "log.jsonl").write_text("".join(LINES) + behind)
+    folder.cut_log(*known)
+    assert (tmp_path / "log.jsonl").read_text() == LINES[0]
+    folder.cut_log(0, "")
+    assert (tmp_path / "log.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("", "is shorter than its checkpoint says"), (LINES[0][:-1], "is shorter"),
+     (LINES[0].replace("1.5", "2.5") + LINES[1], "is not the log that its checkpoint goes with"),
+     ("".join(LINES[1:]), "is not the log"), (LINES[0] + "mine\n", "has lines in it that are no epochs of the run"),
+     (LINES[0] + LINES[1] + '{"step": 1}\n', "has lines in it")],
+)  # fmt: skip
+def test_a_log_that_is_not_the_runs_own_is_refused_and_left_as_it_is(
+    content: str, problem: str, tmp_path: Path
+) -> None:
+    folder, known = logged(tmp_path)
+    (tmp_path / "log.jsonl").write_text(content)
+    with pytest.raises(RunError, match=f"{tmp_path / 'log.jsonl'} {problem}"):
+        folder.cut_log(*known)
+    assert (tmp_path / "log.jsonl").read_text() == content
+
+
+def test_a_log_that_shares_its_content_with_another_file_is_cut_alone(tmp_path: Path) -> None:
+    folder, known = logged(tmp_path / "run")
+    (tmp_path / "copy.jsonl").hardlink_to(tmp_path / "run" / "log.jsonl")
+    folder.cut_log(*known)
+    folder.append_log({"epoch": 1, "loss": 0.5})
+    assert (tmp_path / "copy.jsonl").read_text() == "".join(LINES)
+
+
+@pytest.mark.parametrize("name", [*FILES, "checkpoints"])
+@pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}])
+def test_what_a_link_leads_to_is_not_touched(name: str, options: dict[str, bool], tmp_path: Path) -> None:
+    logged(tmp_path / "run")
+    theirs = tmp_path / "run" / name
+    if theirs.exists():
+        theirs.rename(tmp_path / "theirs")
+    elif name == "checkpoints":
+        (tmp_path / "theirs").mkdir()
+    theirs.symlink_to(tmp_path / "theirs")  # without an end, where the run has no such file
+    before = files_of(tmp_path)
+    with pytest.raises(RunExistsError, match=f"a link in place of {name}: .* or choose another --out"):
+        RunFolder.open(tmp_path / "run", small_config(), **options)
+    assert files_of(tmp_path) == before
+    assert theirs.is_symlink()
+
+
+def test_a_folder_may_be_a_link(tmp_path: Path) -> None:
+    logged(tmp_path / "disk")
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    RunFolder.open(tmp_path / "run", small_config(), resume=True).cut_log(0, "")
+    assert (tmp_path / "disk" / "log.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_somebodys_folder_of_checkpoints_stays(finished_run: Path, options: dict[str, bool], tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    theirs = [run / "checkpoints" / name for name in ("model.onnx", "checkpoint-7/trainer_state.json", "checkpoint-9")]
+    for file in theirs:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+    RunFolder.open(run, small_config(), **options)
+    RunFolder(run).adopt(small_config(), RunFolder(finished_run).result())
+    assert [file.read_text() for file in theirs] == ["{}"] * 3
+
+
+def test_what_an_editor_has_beside_a_file_of_the_run_stays(tmp_path: Path) -> None:
     folder = RunFolder.open(tmp_path, small_config())
-    length = folder.append_log({"epoch": 0})
-    folder.append_log({"epoch": 1})
-    folder.cut_log(length)
-    assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 0}\n'
-    with pytest.raises(RunError, match="shorter than its checkpoint says. Delete its folder, and the run is made anew"):
-        folder.cut_log(length + 1)
+    names = {".result.json.swp", ".log.jsonl.bak", "log.jsonl.1"}
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".log.jsonl.1234").write_text("a draft")
+    RunFolder.open(folder.path, small_config(), overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == names | {"config.json"}
 
 
 def test_one_process_at_a_time_has_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +237,33 @@ def test_one_process_at_a_time_has_a_folder(tmp_path: Path, monkeypatch: pytest.
     with folder.held():
         (folder.path / "result.json").write_text("{}")
     assert not (folder.path / store.LOCK).exists()
+
+
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
+def test_a_file_system_without_locks_is_named_with_the_way_out(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / "file.txt"
+    write_whole(path, lambda file: file.write(b"whole"))  # needs none
+    assert path.read_bytes() == b"whole"
+    with (
+        pytest.raises(RunError, match=rf"{tmp_path}/\.lock cannot be locked .*Choose an --out on another disk"),
+        RunFolder(tmp_path).held(),
+    ):
+        pass
+
+
+def test_a_lock_file_of_another_program_stays(tmp_path: Path) -> None:
+    (tmp_path / store.LOCK).write_text("mine")
+    with RunFolder(tmp_path).held():
+        (tmp_path / "result.json").write_text("{}")
+    assert (tmp_path / store.LOCK).read_text() == "mine"
 
 
 def test_an_adopted_run_brings_what_its_folder_recorded_and_nothing_else(finished_run: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import random
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
@@ -13,11 +15,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from emprune.lab.config import RunConfig
+from emprune.lab.files import draft_folder
 from emprune.lab.store import RunFolder
 from emprune.lab.texts.finetune import finetune
 from emprune.lab.texts.session import TextSession
 from emprune.lab.workers import load_splits
-from tests.lab.runs import SilentReporter
+from tests.lab.runs import SilentReporter, log, outcome
 
 WORDS = ["good", "bad", "film", "plot", "actor", "the", "a", "very", "not", "slow", "quick", "end"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -80,10 +83,20 @@ def run_text(
     report = report or SilentReporter()
     folder = RunFolder.open(path, config, resume=True)
     splits = load_splits(config, place / "data")
-    session = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=place / "data")
-    finetune(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
+    with draft_folder(folder.trainer_checkpoints) as written:
+        session = TextSession.build(config, splits, folder=written, data_dir=place / "data")
+        finetune(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
     return session
 
 
 def weights(session: TextSession) -> dict[str, Any]:
     return cast(dict[str, Any], session.trainer.model.state_dict())  # type: ignore[union-attr]
+
+
+def assert_equal_text_runs(one: Path, other: Path, sessions: tuple[TextSession, TextSession]) -> None:
+    first, second = map(weights, sessions)
+    assert all(first[name].equal(second[name]) for name in first)
+    assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
+    assert pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet"))
+    assert outcome(one) == outcome(other)
+    assert log(one) == log(other)

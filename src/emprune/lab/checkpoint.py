@@ -3,29 +3,43 @@
 import hashlib
 import io
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from emprune.errors import ConfigError
+from emprune.errors import ConfigError, EmpruneError
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError
-from emprune.lab.files import write_whole
+from emprune.lab.files import free_name, write_whole
 
-__all__ = ["CHECKPOINTS", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "CHECKPOINTS",
+    "MISFITS",
+    "UnusableError",
+    "load_checkpoint",
+    "newest_usable",
+    "refuse_other_settings",
+    "save_checkpoint",
+]
 
-NEWEST, PREVIOUS, REFUSED = CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt", "checkpoint-refused.pt")
+State = TypeVar("State")
+
+NEWEST, PREVIOUS = CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
+REFUSED = "checkpoint-refused.pt"
 
 MARK = b"\nemprune checkpoint "
-FORMAT = b"2"
+FORMAT = b"3"
 SEAL_BYTES = len(MARK + FORMAT) + 1 + 64 + 1
 """A checkpoint is a file of torch.save with a seal behind it, which torch.load does not mind: mark, format, SHA-256."""
 
+MISFITS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EmpruneError)
+"""What loading a state raises that is of another model, or made by hand."""
 
-class _UnusableError(Exception):
-    """What is wrong with a checkpoint."""
+
+class UnusableError(Exception):
+    """What is wrong with a checkpoint, as the end of a sentence that begins with its path."""
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
@@ -42,60 +56,110 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(
-    folder: Path, config: RunConfig, *, say: Callable[[str], None] = lambda line: None
+    folder: Path,
+    config: RunConfig,
+    *,
+    load: Callable[[dict[str, Any]], object] = lambda state: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any] | None:
     """Return a run's newest usable checkpoint, or None if it has not come so far.
 
-    A checkpoint that is not as it was written, or not this run's, is set aside and the one before it used.
+    A checkpoint that is not as it was written, not this run's, or that does not load, is set aside and the one before
+    it used.
 
     Args:
         folder: The run's.
         config: Its settings.
+        load: Puts a state to use. If it fails, the checkpoint before is loaded over it.
         say: Told, in a sentence, that the newest was not usable, and why.
 
     Raises:
         RunError: If there are checkpoints and none is usable.
     """
-    newest, previous = folder / NEWEST, folder / PREVIOUS
-    if not newest.exists() and not previous.exists():
-        return None
-    problems = []
-    for path in (newest, previous):
+
+    def read(path: Path) -> dict[str, Any]:
+        state = _read(path, config)
         try:
-            state = _read(path, config)
-        except _UnusableError as error:
-            problems.append(f"{path} {error}")
-            continue
-        if problems:
-            say(f"{problems[0]}. Going on from {previous.name} instead.{_set_aside(newest)}")
+            load(state)
+        except torch.OutOfMemoryError:
+            raise
+        except MISFITS as error:
+            raise UnusableError(f"does not fit this run ({type(error).__name__}: {error})") from error
         return state
+
+    candidates = (folder / NEWEST, folder / PREVIOUS)
+    if not any(path.exists() for path in candidates):
+        return None
+    return newest_usable(candidates, read, set_aside=_set_aside, say=say)
+
+
+def newest_usable(
+    candidates: Sequence[Path],
+    read: Callable[[Path], State],
+    *,
+    set_aside: Callable[[Path], Path | None],
+    say: Callable[[str], None],
+) -> State:
+    """Return what is read of the first checkpoint that can be used.
+
+    Args:
+        candidates: Checkpoints, the newest first.
+        read: Returns what is in one, or raises UnusableError.
+        set_aside: Moves a refused one to where it is in nobody's way; returns where that is, or None if it stays.
+        say: Told, in a sentence, what is wrong with those that come before the one that is used.
+
+    Raises:
+        RunError: If none can be used. Then all of them stay where they are.
+    """
+    problems: dict[Path, str] = {}
+    for path in candidates:
+        try:
+            state = read(path)
+        except UnusableError as error:
+            problems[path] = f"{path} {error}"
+            continue
+        for refused, problem in problems.items():
+            kept = set_aside(refused)
+            where = "" if kept is None else f" It is kept as {kept.name}."
+            say(f"{problem}. Going on from {path.name} instead.{where}")
+        return state
+    these = "them" if len(problems) > 1 else "it"
     raise RunError(
-        f"There is no checkpoint to go on from: {', and '.join(problems)}. Put a good copy in place, "
-        "or delete both to start anew."
+        f"There is no checkpoint to go on from: {', and '.join(problems.values())}. Put a good copy in place, "
+        f"or move {these} away to start anew."
     )
+
+
+def refuse_other_settings(settings: object, config: RunConfig) -> None:
+    """Raise UnusableError unless a checkpoint's settings are those of the run."""
+    if not isinstance(settings, Mapping):
+        raise UnusableError("does not say of which run it is")
+    try:
+        differing = RunConfig.from_json(settings).differences(config)
+    except (ConfigError, TypeError) as error:
+        raise UnusableError(f"is of a run that cannot be made here ({error})") from error
+    if differing:
+        raise UnusableError(f"is of a run with other settings (there and here: {'; '.join(differing)})")
 
 
 def _read(path: Path, config: RunConfig) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(_unsealed(path), map_location="cpu", weights_only=True)
-        differing = RunConfig.from_json(state["config"]).differences(config)
+        state = torch.load(_unsealed(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise _UnusableError("is missing") from error
+        raise UnusableError("is missing") from error
     except OSError as error:
-        raise _UnusableError(f"cannot be read ({error.strerror})") from error
-    except (RuntimeError, pickle.UnpicklingError, ConfigError) as error:  # whole, but not for this software
-        raise _UnusableError(f"was written by other versions ({error})") from error
-    if differing:
-        raise _UnusableError(f"is of a run with other settings (there and here: {'; '.join(differing)})")
+        raise UnusableError(f"cannot be read ({error.strerror})") from error
+    except (*MISFITS, EOFError, pickle.UnpicklingError) as error:  # whole, but not for this software
+        raise UnusableError(f"was written by other versions ({error})") from error
+    if not isinstance(state, dict):
+        raise UnusableError("is not a run's")
+    refuse_other_settings(state.get("config"), config)
     return state
 
 
-def _set_aside(refused: Path) -> str:
-    """Move a file to where the next checkpoint does not push the last good one out; return a sentence about it."""
-    if not refused.exists():
-        return ""
-    refused.replace(refused.with_name(REFUSED))
-    return f" The file is kept as {REFUSED}."
+def _set_aside(refused: Path) -> Path | None:
+    """Move a file to where the next checkpoint does not push the last good one out."""
+    return refused.replace(free_name(refused.with_name(REFUSED))) if refused.exists() else None
 
 
 def _seal(content: memoryview) -> bytes:
@@ -107,11 +171,11 @@ def _unsealed(path: Path) -> io.BytesIO:
     data = path.read_bytes()
     content, seal = memoryview(data)[:-SEAL_BYTES], data[-SEAL_BYTES:]
     if not data.startswith(b"PK"):  # as every file of torch.save does
-        raise _UnusableError("is not a checkpoint")
+        raise UnusableError("is not a checkpoint")
     if not seal.startswith(MARK):
-        raise _UnusableError("is cut short, or written by another version of emprune")
+        raise UnusableError("is cut short, or written by another version of emprune")
     if not seal.startswith(MARK + FORMAT + b" "):
-        raise _UnusableError("has another format than this version of emprune reads")
+        raise UnusableError("has another format than this version of emprune reads")
     if seal != _seal(content):
-        raise _UnusableError("is damaged: its content does not match its checksum")
+        raise UnusableError("is damaged: its content does not match its checksum")
     return io.BytesIO(content)

@@ -14,6 +14,7 @@ from emprune.errors import ConfigError
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.estimate import Speed, measure_speed
+from emprune.lab.files import draft_folder
 from emprune.lab.objectives import make_objective
 from emprune.lab.objectives.base import curve_epochs, tested_epochs
 from emprune.lab.session import Session, make_loader, make_pruner
@@ -63,8 +64,9 @@ def run(
         from emprune.lab.texts.finetune import finetune  # takes seconds, and the extra `transformers`
         from emprune.lab.texts.session import TextSession
 
-        texts = TextSession.build(config, splits, folder=folder.trainer_checkpoints, data_dir=data_dir)
-        return finetune(texts, folder, report=report, stop=stop)
+        with draft_folder(folder.trainer_checkpoints) as written:
+            texts = TextSession.build(config, splits, folder=written, data_dir=data_dir)
+            return finetune(texts, folder, report=report, stop=stop)
     return train(Session.build(config, splits, ranks), folder, report=report, stop=stop)
 
 
@@ -91,7 +93,7 @@ def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None)
     from emprune.lab.texts.session import TextSession
     from emprune.lab.texts.speed import measure_text_speed
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="emprune-") as folder:
         return measure_text_speed(TextSession.build(config, splits, folder=Path(folder), data_dir=data_dir))
 
 

@@ -1,14 +1,20 @@
-"""Files: paths as users write them, and writing that leaves a file whole or not at all."""
+"""Files: paths as users write them, and writing that leaves a file whole or not at all.
+
+Until it is whole a file is a draft, `.NAME.PROCESS` beside it, and locked. What a killed process left is not locked any
+more, and goes when the file is next written.
+"""
 
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from emprune.errors import ConfigError
 
-__all__ = ["home_expanded", "named", "read_text", "write_whole"]
+__all__ = ["draft_folder", "free_name", "home_expanded", "named", "read_text", "sweep", "write_whole"]
 
 
 def home_expanded(text: str) -> Path:
@@ -39,6 +45,8 @@ def read_text(path: Path) -> str:
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
     """Write a file so that it is, at any moment and after any crash, the old one or the new one, whole.
 
+    A link is replaced by a file; what it leads to stays as it is.
+
     Args:
         path: The file.
         write: Given the open file, writes the content.
@@ -47,17 +55,65 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path |
     Raises:
         OSError: If it cannot be written; it names the file, and the old one is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    sweep(path)
+    draft = _draft(path)
     try:
-        with named(path), temporary.open("wb") as file:
+        with named(path), draft.open("wb") as file:
+            _lock(file.fileno())
             write(file)
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
             path.replace(keep)
-        temporary.replace(path)
+        draft.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def draft_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder beside a file or folder, in which it may be made; what is in it at the end goes."""
+    sweep(path)
+    draft = _draft(path)
+    with named(draft):
+        draft.mkdir(parents=True)
+    held = None
+    with suppress(OSError):  # not every system opens folders
+        held = os.open(draft, os.O_RDONLY)
+        _lock(held)
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def sweep(path: Path) -> None:
+    """Remove the drafts of a file or folder that killed processes left behind."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+")
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    for draft in [left for left in beside if name.fullmatch(left.name) and not left.is_symlink()]:
+        if _is_held(draft):
+            continue
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+def free_name(path: Path) -> Path:
+    """Return the path or, if something is there, the first of `NAME-2`, `NAME-3` and so on at which nothing is.
+
+    Example:
+        >>> free_name(Path("nothing-is-here.pt")).name
+        'nothing-is-here.pt'
+    """
+    free, number = path, 2
+    while free.exists() or free.is_symlink():
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return free
 
 
 @contextmanager
@@ -68,3 +124,29 @@ def named(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = str(path)
         raise
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _lock(file: int) -> bool:
+    """Lock an open file for as long as it is open, if nobody else has; where a file system has no locks, do nothing."""
+    from filelock import lock_descriptor  # takes longer to import than the help of a command to print
+
+    try:
+        return lock_descriptor(file, blocking=False)
+    except OSError:
+        return False
+
+
+def _is_held(draft: Path) -> bool:
+    """Whether a process may still be at work on a draft; where that cannot be known, it may."""
+    try:
+        file = os.open(draft, os.O_RDONLY if draft.is_dir() else os.O_RDWR)
+    except OSError:
+        return draft.exists()
+    try:
+        return not _lock(file)
+    finally:
+        os.close(file)

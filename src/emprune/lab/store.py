@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +19,16 @@ from emprune.errors import ConfigError
 from emprune.lab.checkpoint import CHECKPOINTS
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, RunExistsError
-from emprune.lab.files import named, write_whole
+from emprune.lab.files import sweep, write_whole
+from emprune.lab.log import append_record, cut_log
 from emprune.lab.results import as_named_now, problem_of
+from emprune.lab.texts.checkpoints import remove_checkpoints
 
 __all__ = ["RunFolder"]
 
-RECORDS = ("log.jsonl", "visits.npy", "samples.parquet")
+LOG = "log.jsonl"
+
+RECORDS = (LOG, "visits.npy", "samples.parquet")
 """What a run leaves behind besides its result, for whoever reads about it."""
 
 LOCK, LOCK_SECONDS = ".lock", 5.0
@@ -35,6 +38,9 @@ FILES = ("result.json", *CHECKPOINTS, *RECORDS, "config.json")
 """In the order in which they are cleared away: half-way the run is not finished, and still known as one."""
 
 TRAINER = "checkpoints"
+
+KNOWN_SETTINGS = {"task", "method", "epochs", "batch_size", "max_lr"}
+"""What the settings of every version have, and those of other programs hardly."""
 
 ANEW = "Delete its folder, and the run is made anew."
 
@@ -51,19 +57,21 @@ class RunFolder:
 
         Raises:
             RunExistsError: If the folder holds another run, or this one unfinished and `resume` was not asked for, or
-                what is no run and has the name of a run's file.
+                what is no run and has the name of a run's file, or a link with such a name.
             RunError: If the folder's settings cannot be read.
         """
         folder = cls(path)
         if overwrite:
             folder._clear()
-        known = folder.check(config)
+        known = not overwrite and folder.check(config)
         if known and not resume and not folder.finished:
             raise RunExistsError(
                 f"{path} holds an unfinished run. Go on with --resume, start anew with --overwrite, "
                 "or choose another --out."
             )
         path.mkdir(parents=True, exist_ok=True)
+        if not folder.finished:
+            folder._refuse_links()
         folder._sweep()
         if not known:
             folder._write_json("config.json", config.to_json())
@@ -93,7 +101,7 @@ class RunFolder:
     def refuse_foreign(self) -> None:
         """Raise RunExistsError if the folder is no run's, and holds what a run would replace."""
         held = [name for name in (*FILES, TRAINER) if (self.path / name).exists()]
-        if held and not self._is_run():
+        if held and self._known() is None:
             raise RunExistsError(
                 f"{self.path} holds {', '.join(held)}, but no run of emprune, which would replace that. "
                 "Choose another --out, or move it away."
@@ -106,6 +114,7 @@ class RunFolder:
             RunError: If another process trains in the folder.
         """
         with self.held():
+            self._refuse_links()
             self._write_json("config.json", config.to_json())
             for name in RECORDS:
                 (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
@@ -119,21 +128,29 @@ class RunFolder:
         """Keep other processes from training in the folder, until the end of the block or the death of this process.
 
         Raises:
-            RunError: If another one trains in it.
+            RunError: If another one trains in it, or its file system has no locks.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / LOCK)
+        file = self.path / LOCK
+        lock = FileLock(file, fallback_to_soft=False)
         try:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             raise RunError(
                 f"{self.path} is in use: another process trains in it. Wait for that one, or choose another --out."
             ) from None
+        except OSError as error:
+            if error.filename is not None:  # it cannot be opened, and says so
+                raise
+            raise RunError(
+                f"{file} cannot be locked ({error.strerror}): the file system has no locks, which keep two processes "
+                "from training in one folder. Choose an --out on another disk, such as this machine's own."
+            ) from error
         try:
             yield
         finally:
-            if self.finished:
-                (self.path / LOCK).unlink(missing_ok=True)
+            if self.finished and file.exists() and file.stat().st_size == 0:  # as ours is
+                file.unlink()
             lock.release()
 
     @property
@@ -178,32 +195,23 @@ class RunFolder:
         pq.write_table(samples, content, compression="zstd")
         write_whole(self.path / "samples.parquet", lambda file: file.write(content.getbuffer()))
         self._write_json("result.json", result)
-        shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
+        self._remove_trainer_checkpoints()
 
-    def append_log(self, record: Mapping[str, Any]) -> int:
-        """Add a line to the log and return the log's length in bytes."""
-        path = self.path / "log.jsonl"
-        with named(path), path.open("ab") as file:
-            file.write(json.dumps(record).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
+    def append_log(self, record: Mapping[str, Any]) -> tuple[int, str]:
+        """Add a line to the log; return what `cut_log` takes to come back to it."""
+        return append_record(self.path / LOG, record)
 
-    def cut_log(self, num_bytes: int) -> None:
+    def cut_log(self, num_bytes: int, sha256: str) -> None:
         """Drop what was logged after the checkpoint that is being gone on from.
 
         Raises:
-            RunError: If the log is shorter than the checkpoint says.
+            RunError: If it is not the log that the checkpoint goes with.
         """
-        log = self.path / "log.jsonl"
-        if num_bytes and (not log.is_file() or log.stat().st_size < num_bytes):
-            raise RunError(f"{log} is shorter than its checkpoint says. {ANEW}")
-        if log.is_file():
-            os.truncate(log, num_bytes)
+        cut_log(self.path / LOG, num_bytes, sha256)
 
     @property
     def trainer_checkpoints(self) -> Path:
-        """Where the Hugging Face Trainer keeps its own checkpoints until the run is finished."""
+        """Where a run on texts has its checkpoints until it is finished."""
         return self.path / TRAINER
 
     def _settings(self) -> Any:
@@ -211,27 +219,49 @@ class RunFolder:
         values = self._read_json("config.json")
         return (self._read_json("result.json") or {}).get("config") if values is None else values
 
-    def _is_run(self) -> bool:
-        """Whether the settings are a run's; those that are damaged may have been."""
+    def _known(self) -> dict[str, Any] | None:
+        """Return the settings of the folder's run, of whatever version, or None if it holds none.
+
+        Raises:
+            RunError: If they are damaged, and its result does not tell either.
+        """
         try:
             settings = self._settings()
         except RunError:
-            return True
-        return isinstance(settings, dict) and {"task", "method"} <= settings.keys()
+            settings = (self._read_json("result.json") or {}).get("config")
+            if settings is None:
+                raise
+        return settings if isinstance(settings, dict) and settings.keys() >= KNOWN_SETTINGS else None
+
+    def _refuse_links(self) -> None:
+        """Raise RunExistsError if a file of the run is a link: what it leads to may be another's."""
+        links = [name for name in (*FILES, TRAINER) if (self.path / name).is_symlink()]
+        if links:
+            raise RunExistsError(
+                f"{self.path} has a link in place of {', '.join(links)}: a run writes no file that may be another's. "
+                "Put the file itself there, or choose another --out."
+            )
 
     def _clear(self) -> None:
+        """Remove the files of the folder's run."""
         self.refuse_foreign()
-        shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
+        self._refuse_links()
+        self._remove_trainer_checkpoints()
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
 
+    def _remove_trainer_checkpoints(self) -> None:
+        """Remove the checkpoints of the folder's run on texts; what else is beside them stays."""
+        settings = self._known()
+        if settings is not None:
+            remove_checkpoints(self.trainer_checkpoints, settings)
+
     def _sweep(self) -> None:
         """Remove what a killed process was in the middle of writing."""
-        for name in FILES:
-            for left in self.path.glob(f".{name}.*"):
-                left.unlink(missing_ok=True)
+        for name in (*FILES, TRAINER):
+            sweep(self.path / name)
         if self.finished:
-            shutil.rmtree(self.trainer_checkpoints, ignore_errors=True)
+            self._remove_trainer_checkpoints()
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import reprlib
 import time
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from emprune.distributed import Ranks
+from emprune.errors import StateError
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.environment import machine, versions
@@ -17,6 +19,8 @@ from emprune.summary import PrunerSummary
 __all__ = ["Tally", "named"]
 
 FORMAT = 1
+
+WORDS = {int: "0 or a positive integer", float: "a number", str: "text", dict: "a table"}
 
 
 class Parts(Protocol):
@@ -39,7 +43,7 @@ class Parts(Protocol):
 class Tally:
     """Where a run stands and what it has cost. `batch` batches of `epoch` are done, with a loss of `loss_sum`.
 
-    `summary` describes the epoch's plan by what was known when it was made.
+    `summary` describes the epoch's plan by what was known when it was made; `log_bytes` are in the log by now.
     """
 
     epoch: int = 0
@@ -53,8 +57,30 @@ class Tally:
     evaluation_seconds: float = 0.0
     summary: dict[str, Any] = field(default_factory=dict)
     log_bytes: int = 0
+    log_sha256: str = ""
     test_accuracy: dict[int, float] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def restored(cls, state: object, *, num_epochs: int) -> Self:
+        """Return the tally that a checkpoint has, as torch keeps it or as JSON does.
+
+        Raises:
+            StateError: If it is none of a run of so many epochs.
+        """
+        kinds = {name: type(value) for name, value in dataclasses.asdict(cls()).items()}
+        if not isinstance(state, Mapping) or state.keys() != kinds.keys():
+            raise StateError(f"A tally must have {', '.join(kinds)}: got {reprlib.repr(state)}.")
+        for name, kind in kinds.items():
+            value = state[name]
+            right = (int, float) if kind is float else kind
+            if not isinstance(value, right) or isinstance(value, bool) or (kind is int and value < 0):
+                raise StateError(f"`{name}` of a tally must be {WORDS[kind]}: got {reprlib.repr(value)}.")
+        planned = state["steps"] == 0 or state["summary"].keys() >= {"num_kept", "planning_seconds"}
+        if state["epoch"] > num_epochs or not planned:
+            raise StateError(f"The tally is of no run of {num_epochs} epochs: got {reprlib.repr(state)}.")
+        by_epoch = {int(epoch): accuracy for epoch, accuracy in state["test_accuracy"].items()}
+        return cls(**{**state, "test_accuracy": by_epoch})
 
     def planned(self, summary: PrunerSummary) -> None:
         """Note what is known of the plan of an epoch that begins."""

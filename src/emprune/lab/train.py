@@ -60,7 +60,7 @@ def train(
         if _train_epoch(session, tally, report, stop):
             record = tally.close_epoch(lambda: _score(session, tally.epoch) if leads else {})
             if leads:
-                tally.log_bytes = folder.append_log(record)
+                tally.log_bytes, tally.log_sha256 = folder.append_log(record)
             report.epoch(record)
         _save(session, tally, folder)
         if stop() and tally.epoch < num_epochs:
@@ -120,15 +120,19 @@ def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
 
 def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
     """Put the session back to the checkpoint, and the log with it: what was logged later will be logged again."""
-    leads = session.ranks.rank == 0
-    state = load_checkpoint(folder.path, session.config, say=report.remark) if leads else None
-    state = session.ranks.broadcast(state, doing="loading the checkpoint")
-    tally = Tally()
-    if state is not None:
+    leads, tally = session.ranks.rank == 0, Tally()
+
+    def load(state: Mapping[str, Any]) -> None:
+        nonlocal tally
+        tally = Tally.restored(state["tally"], num_epochs=session.config.epochs)
         session.load_state_dict(state["session"])
-        tally = Tally(**state["tally"])
+
+    state = load_checkpoint(folder.path, session.config, load=load, say=report.remark) if leads else None
+    state = session.ranks.broadcast(state, doing="loading the checkpoint")
     if leads:
-        folder.cut_log(tally.log_bytes)
+        folder.cut_log(tally.log_bytes, tally.log_sha256)
+    elif state is not None:
+        load(state)
     return tally
 
 

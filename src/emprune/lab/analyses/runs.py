@@ -1,7 +1,7 @@
 """A finished run, as analyses see it: its visits, its log, and what is measured on its model, once."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from emprune.lab.checkpoint import load_checkpoint
 from emprune.lab.errors import RunError
 from emprune.lab.files import read_text, write_whole
 from emprune.lab.session import Session
+from emprune.lab.tally import Tally
 from emprune.lab.tasks import Split, drawn
 from emprune.lab.workers import Job, load_splits
 
@@ -124,10 +125,13 @@ class Run:
         config, folder = self.job.config, self.job.folder
         torch.set_num_threads(config.threads)
         session = Session.build(config, load_splits(config, self.job.data_dir))
-        state = load_checkpoint(folder, config, say=self.say)
-        if state is None or state["tally"]["epoch"] < config.epochs:
+
+        def load(state: Mapping[str, Any]) -> None:
+            session.load_state_dict(state["session"])
+
+        state = load_checkpoint(folder, config, load=load, say=self.say)
+        if state is None or Tally.restored(state["tally"], num_epochs=config.epochs).epoch < config.epochs:
             raise RunError(f"{folder} holds a result without its last checkpoint. Delete the folder to run it here.")
-        session.load_state_dict(state["session"])
         return session
 
     def _file(self, name: str) -> Path:

@@ -4,14 +4,17 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from emprune.distributed import Ranks
+from emprune.lab.checkpoint import MISFITS
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.models.pretrained import quiet
 from emprune.lab.objectives.base import curve_epochs, tested_epochs
@@ -19,7 +22,7 @@ from emprune.lab.samples import finish_run
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
 from emprune.lab.tally import Tally, named
-from emprune.lab.texts.checkpoints import newest_checkpoint, seal
+from emprune.lab.texts.checkpoints import keep_checkpoint, newest_checkpoint
 from emprune.lab.texts.session import TextSession
 from emprune.lab.train import Reporter
 
@@ -59,7 +62,7 @@ class Course(TrainerCallback, ExportableState):
 
     def __init__(self, session: TextSession, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> None:
         self.session, self.folder, self.report, self.stop = session, folder, report, stop
-        self.tally = TextTally()
+        self.tally, self.begun = TextTally(), False
         self._mark = self._saved = 0.0
         self._reported = 0
 
@@ -70,10 +73,10 @@ class Course(TrainerCallback, ExportableState):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Go on from the checkpoint's tally, and drop from the log what came after it."""
         saved = state.stateful_callbacks[type(self).__name__]["attributes"]
-        by_epoch = {int(epoch): accuracy for epoch, accuracy in saved["test_accuracy"].items()}
-        self.tally = TextTally(**{**saved, "test_accuracy": by_epoch})
+        self.tally = TextTally.restored(saved, num_epochs=self.session.config.epochs)
         self.session.trainer.sums[0] = self.tally.loss_sum  # one sum over the epoch, to the last bit
-        self.folder.cut_log(self.tally.log_bytes)
+        self.begun = True
+        self.folder.cut_log(self.tally.log_bytes, self.tally.log_sha256)
         self._saved = time.perf_counter()
         planned = planned_visits(self.session.config, len(self.session.splits.train))
         self.report.begin(num_epochs=self.session.config.epochs, planned_visits=planned, visits_done=self.tally.visits)
@@ -97,8 +100,9 @@ class Course(TrainerCallback, ExportableState):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Seal the checkpoint that was just written."""
-        seal(self.folder.trainer_checkpoints / f"checkpoint-{state.global_step}")
+        """Seal the checkpoint that was just written, and put it in place."""
+        written = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        keep_checkpoint(written, self.folder.trainer_checkpoints, self.session.config.to_json())
         self._saved = time.perf_counter()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -114,7 +118,7 @@ class Course(TrainerCallback, ExportableState):
         if tally.kept == tally.summary["num_kept"]:
             record = tally.close_epoch(self._score)
             tally.kept = 0
-            tally.log_bytes = self.folder.append_log(record)
+            tally.log_bytes, tally.log_sha256 = self.folder.append_log(record)
             self.report.epoch(record)
         if self.stop():
             control.should_training_stop = True
@@ -137,25 +141,27 @@ def finetune(
     """Run to the end, from the newest of the Trainer's checkpoints if there is one, and return the result.
 
     Args:
-        session: Freshly built, to keep its checkpoints in `folder.trainer_checkpoints`.
+        session: Freshly built, to write its checkpoints somewhere in the run's folder.
         folder: Opened for these settings.
         report: Told about every batch and epoch.
         stop: Asked after every batch; once it says yes the run writes a checkpoint and stops.
 
     Raises:
         StoppedError: If `stop` said yes.
-        RunError: If the losses diverge, or a checkpoint cannot be written.
+        RunError: If the losses diverge, a checkpoint cannot be written, or none can be used.
     """
     course = Course(session, folder, report, stop)
     session.trainer.add_callback(course)
-    checkpoint = newest_checkpoint(folder.trainer_checkpoints, say=report.remark)
+    checkpoint = newest_checkpoint(folder.trainer_checkpoints, session.config, say=report.remark)
     try:
         with quiet():
             session.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except SafetensorError as error:
+    except (*MISFITS, SafetensorError) as error:
+        if checkpoint is None or course.begun or isinstance(error, torch.OutOfMemoryError):
+            raise
         raise RunError(
-            f"A checkpoint in {folder.trainer_checkpoints} could not be written or read ({error}). Is the disk full? "
-            "The one before it is kept: make room, and go on with --resume."
+            f"{checkpoint} does not fit this run ({type(error).__name__}: {error}). Move it away, and go on from the "
+            "one before it with --resume."
         ) from error
     tally, num_epochs = course.tally, session.config.epochs
     if tally.epoch < num_epochs:

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from emprune.errors import EmpruneError
 from emprune.integrations.transformers import PrunedTrainer
 from emprune.lab.class_accuracy import class_accuracy
 from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
+from emprune.lab.errors import RunError
 from emprune.lab.models.pretrained import load_pretrained, load_tokenizer
 from emprune.lab.session import make_pruner, planned_sizes
 from emprune.lab.tasks import Splits, Texts, TextTask, get_task
@@ -25,8 +28,6 @@ __all__ = ["CountingTrainer", "TextSession"]
 EVALUATION_BATCH = 128
 WARM_UP_FRACTION = 0.1
 """Share of the planned steps over which the learning rate rises; from then on it falls to 0, both in a line."""
-
-NUM_CHECKPOINTS = 2
 
 
 class CountingTrainer(PrunedTrainer):
@@ -44,6 +45,18 @@ class CountingTrainer(PrunedTrainer):
         self.padded_tokens += inputs["input_ids"].numel()
         self.sums += torch.stack([losses.sum().double(), inputs["attention_mask"].sum().double()])
         return losses, seen
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except EmpruneError:
+            raise
+        except (SafetensorError, RuntimeError) as error:  # what a full disk is to safetensors, and to torch
+            folder = Path(str(self.args.output_dir)).parent
+            raise RunError(
+                f"A checkpoint could not be written in {folder} ({error}). Is the disk full? The one before it is "
+                "kept: make room, and go on with --resume."
+            ) from error
 
     def take(self) -> tuple[int, int, float, int]:
         """Return visits, padded tokens, the sum of the losses and tokens since the last time."""
@@ -73,7 +86,7 @@ class TextSession:
         Args:
             config: Its settings.
             splits: The texts.
-            folder: Where the Trainer keeps its checkpoints.
+            folder: Where the Trainer writes its checkpoints; it removes none of them.
             data_dir: Where MiniLM is cached; None is the user's cache.
         """
         task = get_task(config.task)
@@ -125,7 +138,6 @@ def _arguments(config: RunConfig, compute: Compute, folder: Path, *, warmup_step
         bf16=compute.precision == "bf16",
         dataloader_pin_memory=compute.device.type == "cuda",
         save_strategy="no",
-        save_total_limit=NUM_CHECKPOINTS,
         logging_strategy="no",
         logging_nan_inf_filter=False,  # it hides a run that diverges
         disable_tqdm=True,
