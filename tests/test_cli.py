@@ -106,7 +106,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
         ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`: got 'bta'. Did you mean 'beta'?"),
-        ("run digits --method emp:beta=nan --out {out}", 2, "`beta` must be finite"),
+        ("run digits --method emp:beta=nan --out {out}", 2, "`beta` must be a number"),
         ("run digits --method static-subset --out {out}", 2, "cannot be used from the command line"),
         ("run digits --keep 0 --out {out}", 2, "`keep` must be in (0, 1]"),
         ("run digits --keep 30 --out {out}", 2, "A pruning rate of 70 % is keep=0.3."),

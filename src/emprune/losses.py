@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from emprune.checks import real_number
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError, ObservationError
 
@@ -161,8 +162,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int, label_smoo
 def _check_options(reduction: str, label_smoothing: float) -> None:
     if reduction not in get_args(Reduction):
         raise ConfigError(f'`reduction` must be "mean" or "sum" over a sample\'s labels that count; got {reduction=}.')
-    if not 0 <= label_smoothing <= 1:
-        raise ConfigError(f"`label_smoothing` must be in [0, 1], a share of the target; got {label_smoothing=}.")
+    real_number("label_smoothing", label_smoothing, least=0, most=1, meaning="a share of the target")
 
 
 def _check_logits(logits: object, labels: object) -> None:
@@ -236,8 +236,7 @@ def nt_xent(
         Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations" (ICML 2020), equation 1.
         Here it is per sample, and both directions are averaged.
     """
-    if not temperature > 0:
-        raise ConfigError(f"`temperature` must be positive; got {temperature=}.")
+    temperature = real_number("temperature", temperature, above=0)
     if process_group is not None and not gather:
         raise ConfigError(
             "`process_group` must come with gather=True; got gather=False. Set gather=True, or leave the group out."

@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_refused(text: str, message: str) -> None:
 
 
 def test_a_value_out_of_range_is_refused_when_the_method_is_made() -> None:
-    with pytest.raises(ConfigError, match="`beta` must be finite"):
+    with pytest.raises(ConfigError, match="`beta` must be a number"):
         MethodSpec.parse("emp:beta=-1").make()
 
 

@@ -18,13 +18,13 @@ from tests.messages import Raises
 class TiesByPosition(emprune.Greedy):
     def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         scores = context.scores.masked_fill(~context.seen, -torch.inf)
-        return emprune.methods.Selection(scores.argsort(descending=True, stable=True)[: context.size])
+        return emprune.methods.Selection(scores.argsort(descending=True, stable=True)[: context.num_kept])
 
 
 @dataclass(frozen=True)
 class GlobalDraws(emprune.Random):
     def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
-        return emprune.methods.Selection(torch.randperm(context.num_samples)[: context.size])
+        return emprune.methods.Selection(torch.randperm(context.num_samples)[: context.num_kept])
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CountsObservations(emprune.Greedy):
 @dataclass(frozen=True)
 class ZeroWeights(emprune.Greedy):
     def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
-        return emprune.methods.Selection(super().select(context).index, torch.zeros(context.size))
+        return emprune.methods.Selection(super().select(context).index, torch.zeros(context.num_kept))
 
 
 @dataclass(frozen=True)

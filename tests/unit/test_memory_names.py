@@ -92,6 +92,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a method of an object": (lambda: Terms().of_object, "got Terms.of_object of an object"),
     "a tensor's method": (lambda: torch.ones(2).add, "got Tensor.add of an object"),
     "an object with state": (lambda: Scaled(2.0), "got an object of Scaled"),
+    "a class": (lambda: Scaled, "got the class Scaled"),
     "a module": (lambda: nn.Flatten(), "got an object of Flatten"),
     "a partial of a lambda": (lambda: partial(lambda outputs, k: outputs[:, k], k=1), "got a lambda"),
     "a lambda in a partial": (lambda: partial(scaled, base=lambda outputs: outputs), "got a lambda"),

@@ -29,7 +29,9 @@ class StaleFirst(emprune.Method):
     def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         """Choose the top k."""
         generator = context.generator("ties", context.epoch)
-        return emprune.methods.Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))
+        return emprune.methods.Selection(
+            top_k(context.scores, context.num_kept, generator=generator, among=context.seen)
+        )
 
 
 class TestStaleFirst(MethodContract):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError
+from emprune.checks import real_number
 from emprune.memory.entropy import rows_at_once, softmax_entropy
 from emprune.memory.views import ViewFeatures, mean_over_layers, unit
 
@@ -48,8 +48,7 @@ def instance_entropy(features: ViewFeatures, *, temperature: float = 0.5) -> Ten
     References:
         EMP (arXiv 2408.16031); its self-supervised formula is not known. All of this term is ours.
     """
-    if not temperature > 0:
-        raise ConfigError(f"`temperature` must be positive; got {temperature=}.")
+    temperature = real_number("temperature", temperature, above=0)
 
     def entropy(first: Tensor, second: Tensor) -> Tensor:
         first, second = unit(first), unit(second)

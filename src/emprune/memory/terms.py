@@ -68,6 +68,10 @@ def memory_name(memory: MemoryName | MemoryTerm) -> str:
 def _path(function: object) -> str:
     """Return the module of a function and its name there; every process finds it by these."""
     name, owner = getattr(function, "__qualname__", None), getattr(function, "__self__", None)
+    if isinstance(owner, type) and isinstance(name, str):  # a class method, which may come from a base
+        function, name, owner = owner, f"{owner.__qualname__}.{name.rpartition('.')[2]}", None
+    elif isinstance(function, type):
+        owner = function
     found = None
     if not isinstance(name, str):
         found = f"an object of {type(function).__qualname__}, and two objects may differ"
@@ -76,7 +80,7 @@ def _path(function: object) -> str:
     elif "<locals>" in name:
         found = f"{name}, which is inside another function"
     elif isinstance(owner, type):
-        return f"{_path(owner)}.{name.rpartition('.')[2]}"  # a class method, which may come from a base
+        found = f"the class {name}"
     elif owner is not None and not isinstance(owner, ModuleType):
         found = f"{name} of an object, and two objects may differ"
     if found is not None:

@@ -62,11 +62,6 @@ class SelectionContext:
         """N."""
         return self.stats.num_samples
 
-    @property
-    def size(self) -> int:
-        """`num_kept`."""
-        return self.num_kept
-
     def generator(self, purpose: str, epoch: int | None = None) -> torch.Generator:
         """Return fresh randomness for a purpose; without `epoch` the same in every epoch of the run."""
         return derive_generator(self.seed, purpose, *([] if epoch is None else [epoch]))

@@ -1,6 +1,5 @@
 """EMP: the loss plus a memory term."""
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError, EmpruneWarning
+from emprune.checks import LARGEST_FLOAT32, real_number
+from emprune.errors import EmpruneWarning
 from emprune.memory.prediction import prediction_entropy
 from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term
 from emprune.methods.base import Method, Selection, SelectionContext
@@ -56,18 +56,13 @@ class EMP(Method):
     needs_outputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.beta) and self.beta >= 0):
-            raise ConfigError(
-                f"`beta` must be finite and at least 0, the memory term's weight: got beta={self.beta}. "
-                "0 is the loss alone."
-            )
+        beta = real_number("beta", self.beta, least=0, most=LARGEST_FLOAT32, meaning="the memory term's weight")
+        object.__setattr__(self, "beta", beta)
         memory_term(self.memory)
         memory_name(self.memory)
-        if self.pool is not None and not self.pool >= 1:
-            raise ConfigError(
-                "`pool` must be at least 1, candidates per kept sample, or None for top-K over all: "
-                f"got pool={self.pool}."
-            )
+        if self.pool is not None:
+            meaning = "candidates per kept sample, or None for top-K over all"
+            object.__setattr__(self, "pool", real_number("pool", self.pool, least=1, meaning=meaning))
 
     @staticmethod
     def paper(*, beta: float = 3.0) -> "EMP":
@@ -114,7 +109,8 @@ class EMP(Method):
 
     def score(self, stats: SampleStats) -> Tensor:
         """Return loss + beta · memory."""
-        return torch.add(stats["loss"], stats["memory"], alpha=self.beta)
+        scores = torch.add(stats["loss"], stats["memory"], alpha=self.beta)
+        return scores.clamp_(-LARGEST_FLOAT32, LARGEST_FLOAT32)  # unseen samples stay NaN
 
     def settings(self) -> dict[str, Any]:
         """Return the options, the memory term by name."""
@@ -123,12 +119,12 @@ class EMP(Method):
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
         candidates = context.seen
-        if self.pool is not None and self.pool * context.size < context.num_seen:
+        if self.pool is not None and self.pool * context.num_kept < context.num_seen:
             candidates = sample_mask(
                 context.num_samples,
-                round(self.pool * context.size),
+                round(self.pool * context.num_kept),
                 generator=context.generator("pool", context.epoch),
                 among=context.seen,
             )
         generator = context.generator("ties", context.epoch)
-        return Selection(top_k(context.scores, context.size, generator=generator, among=candidates))
+        return Selection(top_k(context.scores, context.num_kept, generator=generator, among=candidates))

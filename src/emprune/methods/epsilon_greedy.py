@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError
+from emprune.checks import real_number
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.methods.replan import check_replan_every, held_selection
+from emprune.methods.replan import checked_alpha, checked_replan_every, held_selection
 from emprune.selection import sample, top_k
 from emprune.stats import Column, SampleStats
 
@@ -40,11 +40,10 @@ class EpsilonGreedy(Method):
     columns: ClassVar[tuple[Column, ...]] = (Column("mean", "running mean of the loss"),)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 1:
-            raise ConfigError(f"`epsilon` must be in [0, 1], the random share of an epoch: got epsilon={self.epsilon}.")
-        if not 0 < self.alpha <= 1:
-            raise ConfigError(f"`alpha` must be in (0, 1], the newest loss's weight: got alpha={self.alpha}.")
-        check_replan_every(self.replan_every)
+        epsilon = real_number("epsilon", self.epsilon, least=0, most=1, meaning="the random share of an epoch")
+        object.__setattr__(self, "epsilon", epsilon)
+        object.__setattr__(self, "alpha", checked_alpha(self.alpha))
+        object.__setattr__(self, "replan_every", checked_replan_every(self.replan_every))
 
     def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
         """Move the running mean towards the newest loss; the first loss starts it."""
@@ -61,8 +60,8 @@ class EpsilonGreedy(Method):
         if held is not None:
             return Selection(held)
         generator = context.generator("explore", context.epoch)
-        num_random = round(self.epsilon * context.size)
-        top = top_k(context.scores, context.size - num_random, generator=generator, among=context.seen)
+        num_random = round(self.epsilon * context.num_kept)
+        top = top_k(context.scores, context.num_kept - num_random, generator=generator, among=context.seen)
         others = context.seen.clone()
         others[top] = False
         return Selection(torch.cat([top, sample(context.num_samples, num_random, generator=generator, among=others)]))

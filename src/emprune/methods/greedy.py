@@ -21,4 +21,4 @@ class Greedy(Method):
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k."""
         generator = context.generator("ties", context.epoch)
-        return Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))
+        return Selection(top_k(context.scores, context.num_kept, generator=generator, among=context.seen))

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError, EmpruneWarning
+from emprune.checks import flag, real_number
+from emprune.errors import EmpruneWarning
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample, top_k_mask
 
@@ -50,8 +51,10 @@ class InfoBatch(Method):
     name: ClassVar[str] = "infobatch"
 
     def __post_init__(self) -> None:
-        if not 0 < self.delta <= 1:
-            raise ConfigError(f"`delta` must be in (0, 1], the share of epochs before the tail: got {self.delta}.")
+        delta = real_number("delta", self.delta, above=0, most=1, meaning="the share of the epochs before the tail")
+        object.__setattr__(self, "delta", delta)
+        normalize = flag("normalize", self.normalize, meaning="whether the weights are divided by their mean")
+        object.__setattr__(self, "normalize", normalize)
 
     def check(self, *, num_samples: int, keep: float) -> None:
         """Warn where the method prefers nothing."""
@@ -76,7 +79,7 @@ class InfoBatch(Method):
         generator = context.generator("prune", context.epoch)
         below = context.seen & (context.scores < _mean(context))
         num_below = int(below.count_nonzero())
-        num_pruned = context.num_seen - context.size
+        num_pruned = context.num_seen - context.num_kept
         if num_pruned > _MAX_RATIO * num_below:
             num_below = min(math.ceil(num_pruned / _MAX_RATIO), context.num_seen)
             below = top_k_mask(-context.scores, num_below, generator=generator, among=context.seen)

@@ -23,5 +23,5 @@ class Random(Method):
     def select(self, context: SelectionContext) -> Selection:
         """Choose uniformly."""
         return Selection(
-            sample(context.num_samples, context.size, generator=context.generator("subset", context.epoch))
+            sample(context.num_samples, context.num_kept, generator=context.generator("subset", context.epoch))
         )

@@ -33,4 +33,4 @@ class RandomPermutation(Method):
     def select(self, context: SelectionContext) -> Selection:
         """Choose the least visited."""
         generator = context.generator("permutation", context.epoch)
-        return Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))
+        return Selection(top_k(context.scores, context.num_kept, generator=generator, among=context.seen))

@@ -102,7 +102,7 @@ def make_method(spec: str, /, **options: Any) -> Method:
         >>> make_method("emp:beta=5:pool=none")
         EMP(beta=5.0, memory='prediction_entropy', pool=None)
         >>> make_method("emp", beta=1.0, pool=2)
-        EMP(beta=1.0, memory='prediction_entropy', pool=2)
+        EMP(beta=1.0, memory='prediction_entropy', pool=2.0)
     """
     name, texts = split_spec(spec)
     cls = method_class(name)

@@ -1,19 +1,31 @@
-"""Holding a selection for several epochs, as the bandit methods do."""
+"""What the bandit methods share: two options, and holding a selection for several epochs."""
 
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError
+from emprune.checks import real_number, whole_number
 from emprune.methods.base import SelectionContext
 from emprune.selection import sample
 
-__all__ = ["check_replan_every", "held_selection"]
+__all__ = ["checked_alpha", "checked_replan_every", "held_selection"]
 
 
-def check_replan_every(replan_every: int) -> None:
-    """Raise ConfigError unless it is an integer of at least 1."""
-    if not isinstance(replan_every, int) or isinstance(replan_every, bool) or replan_every < 1:
-        raise ConfigError(f"`replan_every` must be an integer of at least 1, in epochs: got {replan_every=}.")
+def checked_alpha(alpha: float) -> float:
+    """Return the newest loss's weight, in (0, 1].
+
+    Raises:
+        ConfigError: If it is another value.
+    """
+    return real_number("alpha", alpha, above=0, most=1, meaning="the newest loss's weight")
+
+
+def checked_replan_every(replan_every: int) -> int:
+    """Return for how many epochs a selection is held, at least 1.
+
+    Raises:
+        ConfigError: If it is another value.
+    """
+    return whole_number("replan_every", replan_every, least=1, meaning="in epochs")
 
 
 def held_selection(context: SelectionContext, replan_every: int) -> Tensor | None:
@@ -27,9 +39,9 @@ def held_selection(context: SelectionContext, replan_every: int) -> Tensor | Non
     if held is None or context.epoch % replan_every == 0:
         return None
     generator = context.generator("hold", context.epoch)
-    missing = context.size - len(held)
+    missing = context.num_kept - len(held)
     if missing <= 0:
-        return held[torch.randperm(len(held), generator=generator)[: context.size]]
+        return held[torch.randperm(len(held), generator=generator)[: context.num_kept]]
     others = context.seen.clone()
     others[held] = False
     return torch.cat([held, sample(context.num_samples, missing, generator=generator, among=others)])

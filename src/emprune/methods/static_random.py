@@ -23,4 +23,4 @@ class StaticRandom(Method):
     def select(self, context: SelectionContext) -> Selection:
         """Choose the head of one permutation of the data."""
         order = torch.randperm(context.num_samples, generator=context.generator("subset"))
-        return Selection(order[: context.size])
+        return Selection(order[: context.num_kept])

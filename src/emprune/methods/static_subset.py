@@ -38,12 +38,14 @@ class StaticSubset(Method):
         ranking = self.ranking
         if not isinstance(ranking, Tensor) or ranking.ndim != 1 or not ranking.is_floating_point():
             found = f"{tuple(ranking.shape)} {ranking.dtype}" if isinstance(ranking, Tensor) else type(ranking).__name__
-            raise ConfigError(f"`ranking` must be a float tensor of shape (N,): got {found}.")
+            raise ConfigError(f"`ranking` must be a float tensor of shape (N,); got {found}.")
+        if ranking.layout != torch.strided or ranking.is_meta:
+            found = "a meta tensor" if ranking.is_meta else str(ranking.layout)
+            raise ConfigError(f"`ranking` must hold a value for each sample; got {found}. Pass a dense tensor.")
+        ranking = ranking.detach().to(torch.promote_types(ranking.dtype, torch.float32)).cpu().clone()
         if not ranking.isfinite().all():
-            raise ConfigError("`ranking` must be finite: got NaN or infinite values. Rank those samples explicitly.")
-        object.__setattr__(
-            self, "ranking", ranking.detach().to(torch.promote_types(ranking.dtype, torch.float32)).cpu().clone()
-        )
+            raise ConfigError("`ranking` must be finite; got NaN or infinite values. Rank those samples explicitly.")
+        object.__setattr__(self, "ranking", ranking)
 
     def check(self, *, num_samples: int, keep: float) -> None:
         """Raise ConfigError unless there is one score per sample."""
@@ -53,7 +55,7 @@ class StaticSubset(Method):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the highest ranked; ties at the cut are broken once for the run."""
-        return Selection(top_k(self.ranking, context.size, generator=context.generator("ties")))
+        return Selection(top_k(self.ranking, context.num_kept, generator=context.generator("ties")))
 
     def settings(self) -> dict[str, Any]:
         """Return the ranking's digest."""

@@ -1,6 +1,5 @@
 """UCB: an upper confidence bound on the loss."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,16 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError
+from emprune.checks import LARGEST_FLOAT32, real_number
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.methods.replan import check_replan_every, held_selection
+from emprune.methods.replan import checked_alpha, checked_replan_every, held_selection
 from emprune.selection import top_k
 from emprune.stats import Column, SampleStats
 
 __all__ = ["UCB"]
-
-_LARGEST = torch.finfo(torch.float32).max
-"""What a finite loss's square is taken for where a float32 cannot hold it."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +46,16 @@ class UCB(Method):
     )
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.c) and self.c >= 0):
-            raise ConfigError(f"`c` must be finite and at least 0, the variance's weight: got c={self.c}.")
-        if not 0 < self.alpha <= 1:
-            raise ConfigError(f"`alpha` must be in (0, 1], the newest loss's weight: got alpha={self.alpha}.")
-        check_replan_every(self.replan_every)
+        c = real_number("c", self.c, least=0, most=LARGEST_FLOAT32, meaning="the variance's weight")
+        object.__setattr__(self, "c", c)
+        object.__setattr__(self, "alpha", checked_alpha(self.alpha))
+        object.__setattr__(self, "replan_every", checked_replan_every(self.replan_every))
 
     def fold(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], first: Tensor) -> Mapping[str, Tensor]:
         """Update the variance from the old mean, then the mean."""
         loss = new["loss"]
         mean = torch.lerp(old["mean"], loss, self.alpha)
-        surprise = (loss - old["mean"]).square().clamp_(max=_LARGEST)
+        surprise = (loss - old["mean"]).square().clamp_(max=LARGEST_FLOAT32)
         variance = torch.lerp(old["variance"], surprise, self.alpha)
         return {
             "mean": torch.where(first, loss, mean),
@@ -69,7 +64,7 @@ class UCB(Method):
 
     def score(self, stats: SampleStats) -> Tensor:
         """Return mean + c · variance."""
-        return torch.add(stats["mean"], stats["variance"], alpha=self.c).clamp_(max=_LARGEST)
+        return torch.add(stats["mean"], stats["variance"], alpha=self.c).clamp_(max=LARGEST_FLOAT32)
 
     def select(self, context: SelectionContext) -> Selection:
         """Hold the last selection, or choose the top k."""
@@ -77,4 +72,4 @@ class UCB(Method):
         if held is not None:
             return Selection(held)
         generator = context.generator("ties", context.epoch)
-        return Selection(top_k(context.scores, context.size, generator=generator, among=context.seen))
+        return Selection(top_k(context.scores, context.num_kept, generator=generator, among=context.seen))
