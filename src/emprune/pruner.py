@@ -297,14 +297,10 @@ class DataPruner:
 
     @_on_cpu()
     def summary(self) -> PrunerSummary:
-        """Describe the current epoch's plan and the columns behind it.
-
-        Raises:
-            EpochError: If no epoch has begun.
-        """
+        """Describe the current epoch's plan and the columns behind it; before the first epoch, the run's start."""
         return summarise(
             self.method,
-            self.plan,
+            self._plan,
             self.stats,
             visits=self.visits,
             churn=self._churn,

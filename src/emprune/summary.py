@@ -1,6 +1,7 @@
 """What a pruner can tell about its current epoch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,26 +20,27 @@ _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class PrunerSummary:
-    """The current epoch's plan in numbers; `str()` gives a readable block.
+    """The current epoch's plan in numbers. Print it for a description in words.
 
     Attributes:
         method: The method's name.
-        epoch: The epoch, 0-based.
-        num_kept: K.
+        epoch: The epoch, 0-based; -1 before the first.
+        num_samples: N.
+        num_kept: K; 0 before the first epoch.
         kept_fraction: K / N.
         never_seen: Samples without a valid observation as of the last fold.
-        churn: Share of this plan that was not in the one before; None in the first epoch.
-        greedy_overlap: Share of this plan that the K highest last losses would have taken; None while samples are
-            unseen.
-        score_quantiles: Minimum, quartiles and maximum of the scores of the seen; None for methods that do not score.
-        staleness: Mean age of the scores of the seen, in epochs.
-        visit_gini: Gini coefficient of the visits per sample: 0 even, towards 1 concentrated.
+        churn: Share of this plan that was not in the plan before; None in the first epoch.
+        greedy_overlap: Share of this plan that is among the K highest last losses; None while samples are unseen.
+        score_quantiles: Minimum, quartiles and maximum of the seen samples' scores; None for a method without scores.
+        staleness: Mean age of the seen samples' scores, in epochs.
+        visit_gini: Gini coefficient of the visits per sample: 0 where all are equal, towards 1 where few have all.
         total_visits: Observed visits of the run so far.
-        planning_seconds: Spent planning (folding included) so far, in seconds.
+        planning_seconds: Time spent on planning and folding so far, in seconds.
     """
 
     method: str
     epoch: int
+    num_samples: int
     num_kept: int
     kept_fraction: float
     never_seen: int
@@ -50,29 +52,36 @@ class PrunerSummary:
     total_visits: int
     planning_seconds: float
 
-    def __str__(self) -> str:
-        def share(value: float | None) -> str:
-            return "–" if value is None else f"{value:.1%}"
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers by name, as JSON has them."""
+        quantiles = self.score_quantiles
+        return {**asdict(self), "score_quantiles": None if quantiles is None else list(quantiles)}
 
-        quantiles = "–" if self.score_quantiles is None else " / ".join(f"{q:.3g}" for q in self.score_quantiles)
-        age = "–" if self.staleness is None else f"{self.staleness:.2f} epochs"
-        return "\n".join(
-            [
-                f"{self.method}, epoch {self.epoch}: {self.num_kept} kept ({self.kept_fraction:.1%})",
-                f"  never seen      {self.never_seen}",
-                f"  churn           {share(self.churn)} new since the last epoch",
-                f"  greedy overlap  {share(self.greedy_overlap)}",
-                f"  scores          {quantiles}  (min, quartiles, max)",
-                f"  staleness       {age}",
-                f"  visits          {self.total_visits} in all, Gini {self.visit_gini:.3f}",
-                f"  planning        {self.planning_seconds:.3f} s so far",
-            ]
-        )
+    def __str__(self) -> str:
+        if self.epoch < 0:
+            return f"{self.method}, before the first epoch: {self.num_samples:,} samples, none visited"
+        head = f"{self.method}, epoch {self.epoch}: {self.num_kept:,} of {self.num_samples:,} samples are visited"
+        lines = {"never seen": f"{self.never_seen:,} samples"}
+        if self.churn is not None:
+            lines["new in the plan"] = f"{self.churn:.1%} were not in the plan before"
+        if self.greedy_overlap is not None:
+            lines["highest losses"] = f"{self.greedy_overlap:.1%} would be chosen by the last loss alone"
+        if self.score_quantiles is not None:
+            low, *quartiles, high = (f"{value:.3g}" for value in self.score_quantiles)
+            lines["scores"] = f"from {low} to {high}, quartiles {', '.join(quartiles)}"
+        if self.staleness is not None:
+            lines["age of the losses"] = f"{self.staleness:.2f} epochs on average"
+        per_sample = self.total_visits / self.num_samples
+        lines["visits so far"] = f"{self.total_visits:,}, {per_sample:.2f} per sample, Gini {self.visit_gini:.3f}"
+        lines["planning so far"] = f"{self.planning_seconds:.3f} s"
+        return "\n".join([f"{head} ({self.kept_fraction:.1%})", *(f"  {k:<18} {v}" for k, v in lines.items())])
+
+    __repr__ = __str__
 
 
 def summarise(
     method: Method,
-    plan: EpochPlan,
+    plan: EpochPlan | None,
     stats: SampleStats,
     *,
     visits: Tensor,
@@ -80,29 +89,30 @@ def summarise(
     seed: int,
     planning_seconds: float,
 ) -> PrunerSummary:
-    """Describe a plan and the columns it was made from.
+    """Describe a plan and the columns that it was made from.
 
     Args:
         method: The method.
-        plan: The current epoch's plan.
+        plan: The current epoch's plan; None before the first.
         stats: The columns.
         visits: (N,) int32, visits so far, pending ones included.
         churn: Share of the plan that is new, if there was one before.
         seed: The run's seed.
-        planning_seconds: Spent planning so far.
+        planning_seconds: Time spent on planning so far.
     """
     seen = stats.seen
     scores = method.score(stats) if method.scores else None
     return PrunerSummary(
         method=method.name,
-        epoch=plan.epoch,
-        num_kept=len(plan),
-        kept_fraction=plan.kept_fraction,
+        epoch=-1 if plan is None else plan.epoch,
+        num_samples=stats.num_samples,
+        num_kept=0 if plan is None else len(plan),
+        kept_fraction=0.0 if plan is None else plan.kept_fraction,
         never_seen=int((~seen).count_nonzero()),
         churn=churn,
-        greedy_overlap=greedy_overlap(plan, stats, seed),
+        greedy_overlap=None if plan is None else greedy_overlap(plan, stats, seed),
         score_quantiles=None if scores is None else _score_quantiles(scores, seen),
-        staleness=_staleness(stats, plan.epoch),
+        staleness=None if plan is None else _staleness(stats, plan.epoch),
         visit_gini=gini(visits),
         total_visits=int(visits.sum()),
         planning_seconds=planning_seconds,

@@ -8,6 +8,7 @@ import torch
 
 import emprune
 from emprune.testing import MethodContract, SyntheticTask, run_epochs
+from tests.unit.support import context_of
 
 
 @dataclass(frozen=True)
@@ -113,3 +114,20 @@ def test_the_global_defaults_do_not_matter(case: Case, dtype: torch.dtype) -> No
             assert plans() == expected
     finally:
         torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (emprune.EMP(), "EMP(beta=3.0, memory='prediction_entropy', pool=2.0)"),
+        (emprune.EMP(beta=1, memory=torch.neg), "EMP(beta=1.0, memory='torch._VariableFunctionsClass.neg', pool=2.0)"),
+        (emprune.InfoBatch(), "InfoBatch(delta=0.875, normalize=False)"),
+        (emprune.Greedy(), "Greedy()"),
+        (emprune.methods.StaticSubset(torch.rand(70_000)), "StaticSubset(ranking of 70000 samples)"),
+        (emprune.methods.Selection(torch.arange(3)), "Selection(3 samples)"),
+        (emprune.methods.Selection(torch.arange(3), torch.ones(3)), "Selection(3 samples, weighted)"),
+        (context_of(torch.rand(9), 4), "SelectionContext(epoch=1: 4 to choose from 9 seen of 9 samples)"),
+    ],
+)
+def test_methods_and_what_they_choose_can_be_read(value: object, shown: str) -> None:
+    assert repr(value) == shown

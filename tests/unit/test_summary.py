@@ -1,5 +1,8 @@
 """summary(): a plan and the columns behind it, in numbers."""
 
+import json
+from textwrap import dedent
+
 import pytest
 import torch
 
@@ -10,9 +13,23 @@ from tests.unit.support import after_full_epoch, make_pruner, observe
 LOSSES = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
 
 
-def test_a_fresh_pruner_has_none() -> None:
-    with pytest.raises(emprune.errors.EpochError, match="No epoch has begun"):
-        make_pruner().summary()
+def test_before_the_first_epoch_it_says_so() -> None:
+    summary = make_pruner(emprune.Random()).summary()
+    assert (summary.epoch, summary.num_samples, summary.num_kept, summary.total_visits) == (-1, 10, 0, 0)
+    assert (summary.churn, summary.greedy_overlap, summary.staleness, summary.score_quantiles) == (None,) * 4
+    assert str(summary) == "random, before the first epoch: 10 samples, none visited"
+
+
+@pytest.mark.parametrize("num_epochs", [0, 1, 3])
+def test_as_a_dictionary_it_is_what_json_keeps(num_epochs: int) -> None:
+    pruner = make_pruner()
+    for epoch in range(num_epochs):
+        pruner.begin_epoch(epoch)
+        observe(pruner, LOSSES)
+    numbers = pruner.summary().to_dict()
+    assert json.loads(json.dumps(numbers)) == numbers
+    assert numbers["method"] == "greedy"
+    assert numbers["epoch"] == num_epochs - 1
 
 
 def test_the_first_epoch_has_nothing_to_compare_with() -> None:
@@ -99,21 +116,24 @@ def test_it_reads_as_a_block() -> None:
     pruner = after_full_epoch(emprune.Greedy(), LOSSES, num_kept=4)
     pruner.begin_epoch(1)
     pruner.planning_seconds = 0.0123
-    assert str(pruner.summary()) == "\n".join(
-        [
-            "greedy, epoch 1: 4 kept (40.0%)",
-            "  never seen      0",
-            "  churn           0.0% new since the last epoch",
-            "  greedy overlap  100.0%",
-            "  scores          0 / 2.25 / 4.5 / 6.75 / 9  (min, quartiles, max)",
-            "  staleness       1.00 epochs",
-            "  visits          10 in all, Gini 0.000",
-            "  planning        0.012 s so far",
-        ]
+    assert (
+        str(pruner.summary())
+        == repr(pruner.summary())
+        == dedent("""\
+        greedy, epoch 1: 4 of 10 samples are visited (40.0%)
+          never seen         0 samples
+          new in the plan    0.0% were not in the plan before
+          highest losses     100.0% would be chosen by the last loss alone
+          scores             from 0 to 9, quartiles 2.25, 4.5, 6.75
+          age of the losses  1.00 epochs on average
+          visits so far      10, 1.00 per sample, Gini 0.000
+          planning so far    0.012 s""")
     )
-    fresh = make_pruner(emprune.Random())
+    fresh = make_pruner(emprune.Random(), num_samples=2000)
     fresh.begin_epoch(0)
-    assert "  greedy overlap  –\n  scores          –  (min" in str(fresh.summary())
+    assert str(fresh.summary()).startswith(
+        "random, epoch 0: 1,000 of 2,000 samples are visited (50.0%)\n  never seen         2,000 samples\n  visits"
+    )
 
 
 @pytest.mark.parametrize(

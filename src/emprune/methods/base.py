@@ -28,6 +28,9 @@ class Selection:
     index: Tensor
     weight: Tensor | None = None
 
+    def __repr__(self) -> str:
+        return f"Selection({len(self.index)} samples{'' if self.weight is None else ', weighted'})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionContext:
@@ -61,6 +64,12 @@ class SelectionContext:
     def num_samples(self) -> int:
         """N."""
         return self.stats.num_samples
+
+    def __repr__(self) -> str:
+        return (
+            f"SelectionContext(epoch={self.epoch}: {self.num_kept} to choose from {self.num_seen} seen of "
+            f"{self.num_samples} samples)"
+        )
 
     def generator(self, purpose: str, epoch: int | None = None) -> torch.Generator:
         """Return fresh randomness for a purpose; without `epoch` the same in every epoch of the run."""

@@ -116,6 +116,9 @@ class EMP(Method):
         """Return the options, the memory term by name."""
         return {**super().settings(), "memory": memory_name(self.memory)}
 
+    def __repr__(self) -> str:
+        return f"EMP({', '.join(f'{option}={value!r}' for option, value in self.settings().items())})"
+
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
         candidates = context.seen

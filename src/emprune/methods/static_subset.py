@@ -47,6 +47,9 @@ class StaticSubset(Method):
             raise ConfigError("`ranking` must be finite; got NaN or infinite values. Rank those samples explicitly.")
         object.__setattr__(self, "ranking", ranking)
 
+    def __repr__(self) -> str:
+        return f"StaticSubset(ranking of {len(self.ranking)} samples)"
+
     def check(self, *, num_samples: int, keep: float) -> None:
         """Raise ConfigError unless there is one score per sample."""
         super().check(num_samples=num_samples, keep=keep)
