@@ -17,7 +17,7 @@ ProcessGroup: TypeAlias = "dist.ProcessGroup"
 _Said = TypeVar("_Said")
 
 NOT_OBSERVED, NOT_VALID = 0, 1
-"""What `Ranks.unite` says of a place; anything above that is a valid observation."""
+"""What `Ranks.gather_observed` says of a position; anything above that is a valid observation."""
 _CHUNK_ELEMENTS = 1 << 24
 """Elements that are reduced at a time: 64 MiB on the group's device, whatever N is."""
 
@@ -42,6 +42,14 @@ class Ranks:
                 "those among which its data is divided, such as device_mesh['data'].get_group()."
             )
 
+    def check_size(self) -> None:
+        """Raise RankError unless there are as many ranks as this was made for."""
+        if self._current_size() != self.size:
+            raise RankError(
+                f"The pruner was made for {self.size} rank(s), and there are {self._current_size()} now. Make it after "
+                "torch.distributed is initialised; to go on with other ranks, load its state into a new one."
+            )
+
     def exchange(self, said: _Said, *, doing: str) -> list[_Said]:
         """Return what every rank says, by rank. Collective; a small picklable value.
 
@@ -52,11 +60,7 @@ class Ranks:
         Raises:
             RankError: If a rank does not take part within the group's timeout, or their number is not what it was.
         """
-        if self._current_size() != self.size:
-            raise RankError(
-                f"The pruner was made for {self.size} rank(s), and there are {self._current_size()} now. Make it after "
-                "torch.distributed is initialised; to go on with other ranks, load its state into a new one."
-            )
+        self.check_size()
         if self.size == 1:
             return [said]
         everything: list[_Said] = [said] * self.size
@@ -88,27 +92,27 @@ class Ranks:
             self._all_reduce(summed, dist.ReduceOp.SUM, doing)
         return summed
 
-    def unite(
+    def gather_observed(
         self,
-        num_places: int,
-        place: Tensor,
+        num_positions: int,
+        position: Tensor,
         measured: Mapping[str, Tensor],
         *,
         valid: Tensor | None,
         names: Sequence[str],
         doing: str,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Unite what several ranks observed; collective, and the same bit by bit on all of them.
+        """Gather what all ranks observed; collective, and bit for bit the same on all of them.
 
-        Where several ranks observed a place, a valid observation goes before one that is not, and the highest rank's
-        before the others'. No arithmetic is done on the values, so that none depends on the number of ranks.
+        Several ranks may have observed a position. A valid observation then goes before one that is not, and the
+        highest rank's before the others'. No arithmetic is done on the values.
 
         Args:
-            num_places: K; places are positions in the plan.
-            place: (M,) int64, what this rank observed, each once; M may be 0.
+            num_positions: K, the length of the plan.
+            position: (M,) int64, what this rank observed, as positions in the plan, each once; M may be 0.
             measured: (M,) float32 each.
             valid: (M,) bool, or None where all are.
-            names: The quantities to unite, the same on all ranks; this rank need not have measured any if M is 0.
+            names: The quantities, the same on all ranks; this rank need not have measured any if M is 0.
             doing: What the ranks do together, for the message.
 
         Returns:
@@ -119,22 +123,22 @@ class Ranks:
             RankError: If a rank does not take part within the group's timeout.
         """
         mine = self.rank + NOT_VALID + 1
-        winner = torch.zeros(num_places, dtype=torch.uint8 if self.size < 254 else torch.int32)
-        winner.index_fill_(0, place, mine)
+        winner = torch.zeros(num_positions, dtype=torch.uint8 if self.size < 254 else torch.int32)
+        winner.index_fill_(0, position, mine)
         if valid is not None:
-            winner.index_fill_(0, place[~valid], NOT_VALID)
+            winner.index_fill_(0, position[~valid], NOT_VALID)
         self._all_reduce(winner, dist.ReduceOp.MAX, doing)
-        won = winner.index_select(0, place) == mine
+        won = winner.index_select(0, position) == mine
         if not bool(won.all()):
-            place, measured = place[won], {name: values[won] for name, values in measured.items()}
-        united = {}
+            position, measured = position[won], {name: values[won] for name, values in measured.items()}
+        gathered = {}
         for name in names:
-            bits = torch.zeros(num_places, dtype=torch.int32)  # adding 0 would turn the float -0.0 into 0.0
-            if len(place):
-                bits.index_copy_(0, place, measured[name].view(torch.int32))
+            bits = torch.zeros(num_positions, dtype=torch.int32)  # adding 0 would turn the float -0.0 into 0.0
+            if len(position):
+                bits.index_copy_(0, position, measured[name].view(torch.int32))
             self._all_reduce(bits, dist.ReduceOp.SUM, doing)
-            united[name] = bits.view(torch.float32)
-        return winner, united
+            gathered[name] = bits.view(torch.float32)
+        return winner, gathered
 
     def gather(self, values: Tensor) -> Tensor:
         """Concatenate all ranks' values, by rank, with a gradient; collective, and so is the backward pass.

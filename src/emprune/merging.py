@@ -1,4 +1,14 @@
-"""The merge: what all ranks observed since the last one, once they have agreed on what they are doing."""
+"""The merge: what was observed since the last one, each sample once, and the same on every rank.
+
+Hard, because ranks can disagree: one is in another epoch, measured nothing, or holds a wrong index. Each must then
+raise, and none may wait for ever. So a merge of several ranks has two steps, both collective::
+
+    exchange   every rank says what it is doing          one small message; all raise where they differ
+    gather     max of the ranks that observed a sample   one byte a planned sample: who is the last to be valid
+               sum of that rank's values, as integers    four bytes each quantity: bits, so nothing is rounded
+
+With the same observations, the result on W ranks is bit for bit that on one.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +23,7 @@ from emprune.observations import check_planned, last_of_each
 from emprune.plan import EpochPlan
 from emprune.stats import all_finite
 
-__all__ = ["Merged", "check_same_plan", "merge"]
+__all__ = ["Merged", "check_same_plan", "merge_local", "merge_ranks"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +34,11 @@ class Merged:
         index: (M,) int64, the samples with a valid observation, each once.
         measured: (M,) float32 of each quantity.
         invalid: (M',) int64, the samples that have none but were observed.
-        observed: Whether any rank observed anything in this epoch so far.
     """
 
     index: Tensor
     measured: Mapping[str, Tensor]
     invalid: Tensor
-    observed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +62,24 @@ class _Report:
     problem: str | None
 
 
-def merge(
+def merge_local(index: Tensor, measured: Mapping[str, Tensor], plan: EpochPlan, planned: Tensor) -> Merged:
+    """Check what this process observed, and keep the last observation of each sample.
+
+    Args:
+        index: (M,) int64, what was observed since the last merge, in order; it may hold samples repeatedly.
+        measured: (M,) float32 of each quantity.
+        plan: The current epoch's plan.
+        planned: (N,) bool, the samples in it.
+
+    Raises:
+        ObservationError: If a sample is not in the plan, as only an index on a device can be by now.
+    """
+    if not index.equal(plan.index[: len(index)]):  # else all are planned, and none comes twice
+        index, measured = _each_once(index, measured, planned)
+    return _split(index, measured, _finite(measured))
+
+
+def merge_ranks(
     ranks: Ranks,
     index: Tensor,
     measured: Mapping[str, Tensor],
@@ -64,55 +89,56 @@ def merge(
     observed: bool,
     run: Mapping[str, Any],
     call: str,
-) -> Merged:
-    """Check what this rank observed, and unite it with what the others did. Collective on several ranks.
+) -> tuple[Merged | None, bool]:
+    """Check what all ranks observed, and gather it, the same on each. Collective.
 
     Args:
         ranks: The ranks.
         index: (M,) int64, what this rank observed since the last merge, in order; it may hold samples repeatedly.
         measured: (M,) float32 of each quantity.
-        plan: The current epoch's plan.
+        plan: The current epoch's plan; None before the first epoch.
         planned: (N,) bool, the samples in it.
         observed: Whether this rank observed anything in this epoch.
         run: The settings of the run.
         call: What was called, with all that must be the same on every rank.
+
+    Returns:
+        What was observed, None where nothing was; and whether any rank observed anything in this epoch.
 
     Raises:
         ObservationError: On every rank, if a sample is not in the plan, or ranks measured different quantities.
         RankError: If the ranks do not do the same, or one does not take part.
     """
     problem: ObservationError | None = None
-    if plan is not None and planned is not None and not _in_turn(index, plan, ranks):
+    position = index[:0]
+    if plan is not None and planned is not None:
         try:
-            index, measured = _each_once(index, measured, planned)
+            position, measured = _located(index, measured, plan, planned, ranks)
         except ObservationError as error:
             problem = error
     report = _Report(
         run=run,
         call=call,
-        plan=plan.fingerprint if plan is not None and ranks.size > 1 else None,
+        plan=None if plan is None else plan.fingerprint,
         quantities=tuple(sorted(measured)),
         observed=observed,
         problem=None if problem is None else str(problem),
     )
     doing = f"the merge of {call}"
     reports = ranks.exchange(report, doing=doing)
-    if ranks.size == 1:
-        if problem is not None:
-            raise problem
-        return _split_off_invalid(index, measured, _finite(measured), observed)
     names = _agreed(reports, problem)
     observed = any(report.observed for report in reports)
     if plan is None or not names:
-        return Merged(index, measured, torch.empty(0, dtype=torch.int64), observed)
-    place = _places(index, plan, ranks)
-    winner, united = ranks.unite(len(plan), place, measured, valid=_finite(measured), names=names, doing=doing)
+        return None, observed
+    winner, gathered = ranks.gather_observed(
+        len(plan), position, measured, valid=_finite(measured), names=names, doing=doing
+    )
     seen = winner > NOT_OBSERVED
     index, valid = plan.index, winner > NOT_VALID
     if not bool(seen.all()):
         index, valid = index[seen], valid[seen]
-        united = {name: values[seen] for name, values in united.items()}
-    return _split_off_invalid(index, united, None if bool(valid.all()) else valid, observed)
+        gathered = {name: values[seen] for name, values in gathered.items()}
+    return _split(index, gathered, None if bool(valid.all()) else valid), observed
 
 
 def check_same_plan(ranks: Ranks, plan: EpochPlan) -> None:
@@ -127,11 +153,6 @@ def check_same_plan(ranks: Ranks, plan: EpochPlan) -> None:
             "all of them with the same versions of emprune, torch and NumPy, on like processors and with equally many "
             "threads (OMP_NUM_THREADS); a method of your own must draw from `context.generator` alone."
         )
-
-
-def _in_turn(index: Tensor, plan: EpochPlan, ranks: Ranks) -> bool:
-    """Whether these are the first of this rank's share, in order: then all are planned and none comes twice."""
-    return index.equal(plan.index[ranks.rank :: ranks.size][: len(index)])
 
 
 def _each_once(index: Tensor, measured: Mapping[str, Tensor], planned: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -150,18 +171,22 @@ def _finite(measured: Mapping[str, Tensor]) -> Tensor | None:
     return torch.stack([values.isfinite() for values in measured.values()]).all(0)
 
 
-def _split_off_invalid(index: Tensor, measured: Mapping[str, Tensor], valid: Tensor | None, observed: bool) -> Merged:
+def _split(index: Tensor, measured: Mapping[str, Tensor], valid: Tensor | None) -> Merged:
     if valid is None:
-        return Merged(index, measured, index[:0], observed)
-    return Merged(index[valid], {name: values[valid] for name, values in measured.items()}, index[~valid], observed)
+        return Merged(index, measured, index[:0])
+    return Merged(index[valid], {name: values[valid] for name, values in measured.items()}, index[~valid])
 
 
-def _places(index: Tensor, plan: EpochPlan, ranks: Ranks) -> Tensor:
-    """Where in the plan samples are, (M,) int64."""
-    if _in_turn(index, plan, ranks):
-        return torch.arange(ranks.rank, len(plan), ranks.size)[: len(index)]
+def _located(
+    index: Tensor, measured: Mapping[str, Tensor], plan: EpochPlan, planned: Tensor, ranks: Ranks
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Return where in the plan this rank's samples are, (M,) int64, and what was measured; each sample once."""
+    in_turn = torch.arange(ranks.rank, len(plan), ranks.size)[: len(index)]
+    if index.equal(plan.index[in_turn]):
+        return in_turn, measured
+    index, measured = _each_once(index, measured, planned)
     where = torch.empty(plan.num_samples, dtype=torch.int64)
-    return where.index_copy_(0, plan.index, torch.arange(len(plan)))[index]
+    return where.index_copy_(0, plan.index, torch.arange(len(plan)))[index], measured
 
 
 def _agreed(reports: Sequence[_Report], problem: ObservationError | None) -> tuple[str, ...]:

@@ -1,4 +1,22 @@
-"""Observations of the running epoch: checked at once, collected where they are, handed over once per epoch."""
+"""Observations of the running epoch: checked at once, collected where they are, folded once per epoch.
+
+Hard, because `observe` runs in every step: it must not synchronise with a device, and must cost microseconds.
+So a batch is only checked and copied. Work that is cheaper for many batches at once waits for a block::
+
+    observe(index, losses, outputs)
+       │  checked: shapes, dtypes, and that the index is planned
+       ▼
+    recent   [index | loss | outputs]  [index | loss | outputs]  ...       one entry a batch
+       │  every 16,384 samples: outputs are measured, and all of it is copied
+       ▼
+    buffers  index [..............]   loss [..............]   memory [..............]
+       │  gather(): once per epoch, to the CPU
+       ▼
+    merging, then the columns
+
+Everything stays on the device it came from until `gather`. A batch in the plan's order costs a comparison with the
+plan. Any other costs a look-up of each index, which is several times slower.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,8 +28,9 @@ from emprune.errors import EpochError, ObservationError
 
 __all__ = ["PendingObservations", "check_observation", "check_plain", "check_planned", "last_of_each"]
 
-_SETTLED_ROWS, _SETTLED_ELEMENTS = 1 << 14, 1 << 16
-"""So many observations, or elements of outputs still to be measured, are settled at a time."""
+_BLOCK_ROWS, _BLOCK_ELEMENTS = 1 << 14, 1 << 16
+"""So many samples, or elements of outputs, make a block."""
+_OUTPUTS = "outputs, to be measured"
 
 
 def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, name: str = "losses") -> None:
@@ -25,7 +44,7 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
 
     Raises:
         EpochError: If no epoch has begun.
-        ObservationError: If a shape, length or dtype is wrong, or the losses are a DTensor.
+        ObservationError: If a shape, length, dtype or layout is wrong.
     """
     if planned is None:
         raise EpochError("No epoch has begun: call loader.set_epoch(epoch), or pruner.begin_epoch(epoch), first.")
@@ -36,11 +55,14 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
             f"`index` must be a (B,) int64 tensor of positions in the dataset: got {found}. "
             "Pass the index the loader delivers with each batch."
         )
+    check_plain(index, "index")
     if index.shape != losses.shape:
         raise ObservationError(
-            f"`index` and `{name}` must be equally long: got {len(index)} indices and {len(losses)} losses. "
-            "Does the collate_fn drop samples, or is the index that of another batch?"
+            f"`index` and `{name}` must be equally long: got {len(index)} indices and {len(losses)} losses. Is the "
+            "index that of another batch? A collate function that drops samples must return emprune.data.KeptSamples."
         )
+    if index.shape[0] == 0:
+        raise ObservationError("`index` must hold at least one sample: got an empty batch. Skip empty batches.")
 
 
 def check_planned(index: Tensor, planned: Tensor) -> None:
@@ -51,7 +73,10 @@ def check_planned(index: Tensor, planned: Tensor) -> None:
     lowest, highest = positions.min(), positions.max()
     if lowest < 0 or highest >= mask.size:
         found = lowest if lowest < 0 else highest
-        raise ObservationError(f"`index` must be in [0, {mask.size}), a position in the dataset: got {found}.")
+        raise ObservationError(
+            f"`index` must be in [0, {mask.size}), a position in the dataset: got {found}. Pass the index the loader "
+            "delivers with each batch."
+        )
     inside = mask.take(positions)
     if not inside.all():
         stray = positions[~inside]
@@ -62,19 +87,25 @@ def check_planned(index: Tensor, planned: Tensor) -> None:
 
 
 def check_plain(values: object, name: str) -> None:
-    """Raise ObservationError for a DTensor, known by its method: the class alone takes long to import."""
-    if hasattr(values, "full_tensor"):
+    """Raise ObservationError for a tensor that does not hold all of its numbers, one after another."""
+    if hasattr(values, "full_tensor"):  # DTensor, known by its method: the class alone takes long to import
         raise ObservationError(
             f"`{name}` must be a plain tensor, of which this rank has all: got a {type(values).__name__}, as tensor "
             f"parallelism makes it. Pass {name}.full_tensor()."
         )
+    if isinstance(values, Tensor) and (values.layout != torch.strided or values.is_meta):
+        kind = "a meta tensor, without numbers" if values.is_meta else f"a sparse tensor, {values.layout}"
+        raise ObservationError(f"`{name}` must be a dense tensor: got {kind}. Pass {name}.to_dense() of real data.")
 
 
 def _check_losses(losses: Tensor, name: str) -> None:
-    check_plain(losses, name)
     if not isinstance(losses, Tensor) or not losses.is_floating_point():
         found = str(losses.dtype) if isinstance(losses, Tensor) else type(losses).__name__
-        raise ObservationError(f"`{name}` must be a float tensor of shape (B,): got {found}.")
+        raise ObservationError(
+            f"`{name}` must be a float tensor of shape (B,): got {found}. Pass the losses of the samples, as "
+            "F.cross_entropy(logits, labels, reduction='none') gives them."
+        )
+    check_plain(losses, name)
     if losses.ndim == 0:
         raise ObservationError(
             f"`{name}` must have one loss per sample, shape (B,): got a scalar. Did you forget reduction='none'?"
@@ -89,10 +120,6 @@ def _check_losses(losses: Tensor, name: str) -> None:
 class PendingObservations:
     """The batches observed since the last fold, on the device they came from.
 
-    As long as they come in the plan's order their index is the plan's, and not kept. Every now and then the latest
-    measurements, or outputs still to be measured, are settled together: each batch on its own would cost several times
-    that.
-
     Args:
         measure: The method's.
     """
@@ -101,39 +128,43 @@ class PendingObservations:
         self._measure = measure
         self._order = torch.empty(0, dtype=torch.int64)
         self._planned = torch.empty(0, dtype=torch.bool)
-        self._length = self._settled = self._num_in_turn = 0
-        self._out_of_turn: list[Tensor] = []
-        self._latest: dict[str, list[Tensor]] = {}
-        self._outputs: list[Tensor] = []
-        self._num_elements = 0
-        self._buffers: dict[str, Tensor] = {}
+        self._turn = 0  # batches so far, in samples: where the plan's next batch begins
+        self.clear()
 
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def num_observed(self) -> int:
+        """Samples observed since `expect`, folded ones included."""
+        return self._turn
+
     def expect(self, order: Tensor, planned: Tensor) -> None:
         """Tell which samples may be observed, (N,) bool, and in which order they probably are, (K,) int64."""
-        self._order, self._planned = order, planned
+        self._order, self._planned, self._turn = order, planned, 0
+        self.clear()
 
-    def is_in_turn(self, index: Tensor) -> bool:
-        """Return whether a batch is the plan's next; if not, check that it is planned at all.
+    def clear(self) -> None:
+        """Forget the batches."""
+        self._length = self._num_in_blocks = self._num_elements = 0
+        self._recent: list[dict[str, Tensor]] = []
+        self._buffers: dict[str, Tensor] = {}
 
-        Reading (N,) memory at random costs most of that check. An index on a device is left to the next fold.
+    def checked(self, index: Tensor) -> Tensor:
+        """Return a copy of a batch's index that is in the plan; one on a device is checked at the next fold.
 
         Raises:
             ObservationError: If a CPU index is out of range or not planned.
         """
-        if not index.is_cpu:
-            return False
-        size = index.shape[0]
-        can_be = self._length == self._num_in_turn and self._length + size <= len(self._order)
-        if can_be and self._order[self._length : self._length + size].equal(index):
-            return True
-        check_planned(index, self._planned)
-        return False
+        if index.is_cpu:
+            in_turn = self._order[self._turn : self._turn + index.shape[0]]
+            if in_turn.equal(index):
+                return in_turn
+            check_planned(index, self._planned)
+        return index.clone()
 
     def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
-        """Return (B,) of each of the method's quantities, measured at once.
+        """Return (B,) of each of the method's quantities.
 
         Raises:
             ObservationError: If one is of another shape than the losses, (B,), or is not a plain tensor.
@@ -141,9 +172,9 @@ class PendingObservations:
         with torch.no_grad():
             measured = self._measure(losses, outputs)
         for name, values in measured.items():
-            check_plain(values, "outputs")
             if not isinstance(values, Tensor):
                 raise ObservationError(f"The measured {name!r} must be a (B,) tensor: got {values!r}.")
+            check_plain(values, "outputs")
             if values.shape != losses.shape:
                 raise ObservationError(
                     f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "
@@ -151,72 +182,32 @@ class PendingObservations:
                 )
         return measured
 
-    def append(
-        self,
-        index: Tensor,
-        measured: Mapping[str, Tensor],
-        *,
-        deferred: Tensor | None = None,
-        in_turn: bool = False,
-    ) -> None:
+    def append(self, index: Tensor, measured: Mapping[str, Tensor], *, deferred: Tensor | None = None) -> None:
         """Keep a copy of one batch: no synchronisation, no device-to-host copy.
 
         Args:
-            index: (B,) int64.
+            index: (B,) int64, from `checked`.
             measured: (B,) of each quantity, at least "loss".
-            deferred: (B, ...) outputs that the other quantities are still to be measured from.
-            in_turn: Whether the batch is the plan's next, as `is_in_turn` says.
+            deferred: (B, ...) outputs that the other quantities are measured from, with the block.
+
+        Raises:
+            ObservationError: If other quantities were measured before; nothing is kept then.
         """
-        if not _alike(self._outputs, deferred):
-            self._settle()
-        known = self._latest or (self._buffers if deferred is None else {})
-        if known and measured.keys() != known.keys():
-            raise ObservationError(
-                f"Every batch must be measured in the same quantities: got {sorted(measured)} after others. "
-                "The method's `measure` returns them."
-            )
-        for name, values in measured.items():
-            self._latest.setdefault(name, []).append(values.detach().clone())
+        batch = {name: values.detach().clone() for name, values in measured.items()}
+        batch["index"] = index
         if deferred is not None:
-            self._outputs.append(deferred.detach().clone())
-            self._num_elements += deferred.numel()
-        self._length += index.shape[0]
-        if in_turn:
-            self._num_in_turn = self._length
-        else:
-            self._out_of_turn.append(index.clone())
-        if self._length - self._settled >= _SETTLED_ROWS or self._num_elements >= _SETTLED_ELEMENTS:
+            batch[_OUTPUTS] = deferred.detach().clone()
+        if self._recent and not _alike(self._recent[-1], batch):
             self._settle()
-
-    def _settle(self) -> None:
-        """Measure what is still to be measured, and copy the latest measurements behind those before."""
-        if self._settled == self._length:
-            return
-        latest = {name: _joined(batches) for name, batches in self._latest.items()}
-        if self._outputs:
-            with torch.no_grad():
-                latest.update(self._measure(latest["loss"], torch.cat(self._outputs)))
-        for name, values in latest.items():
-            buffer = self._buffers.get(name)
-            if buffer is None or buffer.shape[0] < self._length or (buffer.is_cpu and not values.is_cpu):
-                device = values.device if buffer is None or buffer.is_cpu else buffer.device
-                buffer = self._buffers[name] = self._roomier(buffer, device)
-            buffer[self._settled : self._length].copy_(values)
-        self._settled, self._latest, self._outputs, self._num_elements = self._length, {}, [], 0
-
-    def _roomier(self, buffer: Tensor | None, device: torch.device) -> Tensor:
-        """A larger copy of a buffer."""
-        size = max(self._length, len(self._order), 0 if buffer is None else 2 * self._settled)
-        with torch.inference_mode(False):
-            larger = torch.empty(size, dtype=torch.float32, device=device)
-        if buffer is not None:
-            larger[: self._settled].copy_(buffer[: self._settled])
-        return larger
-
-    def clear(self) -> None:
-        """Forget them."""
-        self._length = self._settled = self._num_in_turn = self._num_elements = 0
-        self._out_of_turn, self._latest, self._outputs, self._buffers = [], {}, [], {}
+        if deferred is None:
+            self._check_quantities(batch, self._recent[-1] if self._recent else self._buffers)
+        else:
+            self._num_elements += deferred.numel()
+        self._recent.append(batch)
+        self._length += index.shape[0]
+        self._turn += index.shape[0]
+        if self._length - self._num_in_blocks >= _BLOCK_ROWS or self._num_elements >= _BLOCK_ELEMENTS:
+            self._settle()
 
     def gather(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (M,) int64 indices and (M,) float32 of each quantity, on the CPU, in the order observed.
@@ -224,29 +215,56 @@ class PendingObservations:
         They are views where they can be: valid until more is appended, not to be written to.
         """
         self._settle()
-        index = self._order[: self._num_in_turn]
-        if self._out_of_turn:
-            index = torch.cat([index, *(part.cpu() for part in self._out_of_turn)])
-        return index, {name: buffer[: self._length].cpu() for name, buffer in self._buffers.items()}
+        gathered = {name: buffer[: self._length].cpu() for name, buffer in self._buffers.items()}
+        return gathered.pop("index", self._order[:0]), gathered
 
-    def load(self, index: Tensor, measured: Mapping[str, Tensor]) -> None:
-        """Take over what `gather` returned."""
-        self.clear()
-        if len(index):
-            self.append(index, measured, in_turn=self.is_in_turn(index))
+    def _settle(self) -> None:
+        """Make a block of the recent batches, and copy it behind those before."""
+        if not self._recent:
+            return
+        block = {name: _joined([batch[name] for batch in self._recent]) for name in self._recent[0]}
+        if _OUTPUTS in block:
+            block.update(self.measure(block["loss"], block.pop(_OUTPUTS)))
+        self._check_quantities(block, self._buffers)
+        for name, values in block.items():
+            buffer = self._buffers.get(name)
+            if buffer is None or buffer.shape[0] < self._length or (buffer.is_cpu and not values.is_cpu):
+                buffer = self._buffers[name] = self._roomier(
+                    buffer, values, torch.int64 if name == "index" else torch.float32
+                )
+            buffer[self._num_in_blocks : self._length].copy_(values)
+        self._num_in_blocks, self._recent, self._num_elements = self._length, [], 0
+
+    def _roomier(self, buffer: Tensor | None, values: Tensor, dtype: torch.dtype) -> Tensor:
+        """A larger copy of a buffer, on the values' device unless that is the CPU."""
+        device = values.device if buffer is None or buffer.is_cpu else buffer.device
+        size = max(self._length, len(self._order), 0 if buffer is None else 2 * buffer.shape[0])
+        with torch.inference_mode(False):
+            larger = torch.empty(size, dtype=dtype, device=device)
+        if buffer is not None:
+            larger[: self._num_in_blocks].copy_(buffer[: self._num_in_blocks])
+        return larger
+
+    def _check_quantities(self, batch: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
+        if known and batch.keys() != known.keys():
+            raise ObservationError(
+                f"Every batch must be measured in the same quantities, {sorted(known)}: got {sorted(batch)}. "
+                "The method's `measure` returns them."
+            )
 
 
 def _joined(batches: list[Tensor]) -> Tensor:
+    """Concatenate, on a device that any of them is on: never from a device to the CPU."""
     device = next((batch.device for batch in batches if not batch.is_cpu), batches[0].device)
     return torch.cat([batch.to(device) for batch in batches])
 
 
-def _alike(outputs: list[Tensor], more: Tensor | None) -> bool:
-    """Whether a batch's outputs can be measured together with those before, if there are any."""
-    if not outputs:
-        return more is None
-    last = outputs[-1]
-    return more is not None and (more.shape[1:], more.dtype, more.device) == (last.shape[1:], last.dtype, last.device)
+def _alike(before: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> bool:
+    """Whether two batches' outputs, if they have any, can be measured together."""
+    one, other = before.get(_OUTPUTS), batch.get(_OUTPUTS)
+    if one is None or other is None:
+        return one is other
+    return (one.shape[1:], one.dtype, one.device) == (other.shape[1:], other.dtype, other.device)
 
 
 def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:

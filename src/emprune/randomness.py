@@ -1,10 +1,14 @@
 """The library's own randomness: every draw is a function of (seed, purpose, epoch) and of nothing else."""
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from numpy import random as numpy_random  # loaded here: a worker seeds it, and must not import it just after a fork
 
-__all__ = ["derive_generator", "derive_seed"]
+__all__ = ["derive_generator", "derive_seed", "untouched"]
 
 
 def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
@@ -23,3 +27,15 @@ def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
 def derive_generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
     """Return a fresh CPU generator seeded by `derive_seed`; the global generators are neither read nor seeded."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose, *numbers))
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Let a block draw from the global CPU generators of Python, NumPy and torch, and put their states back."""
+    of_python, of_numpy = random.getstate(), numpy_random.get_state()  # noqa: NPY002 - the user's transforms draw from it
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(of_python)
+        numpy_random.set_state(of_numpy)  # noqa: NPY002

@@ -1,5 +1,6 @@
 """What is remembered per sample between epochs: (N,) columns, and how a set of observations enters them."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emprune.errors import ConfigError, EmpruneError, StateError
+from emprune.errors import ConfigError, MethodError, StateError
 
-__all__ = ["BASE_COLUMNS", "Column", "Fold", "SampleStats", "all_finite"]
+__all__ = ["BASE_COLUMNS", "NEVER", "Column", "Fold", "SampleStats", "all_finite", "is_plain"]
 
 Fold = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Mapping[str, Tensor]]
 
@@ -32,26 +33,24 @@ class Column:
     initial: float = 0.0
 
 
-_NEVER = -1
+NEVER = -1
+"""`last_visit` of a sample without a valid observation."""
+_MOST_FAILURES = 127
 
 BASE_COLUMNS = (
     Column("visits", "epochs in which the sample was observed", torch.int32),
-    Column(
-        "last_visit",
-        "epoch of the last valid observation; -1 before it, less by 1 for each in vain",
-        torch.int32,
-        _NEVER,
-    ),
-    Column("loss", "the last observed loss", torch.float32, torch.nan),
+    Column("last_visit", "epoch of the last valid observation; -1 before the first", torch.int32, NEVER),
+    Column("failures", "observations that were not finite, in a row", torch.int8),
+    Column("loss", "the last valid loss", torch.float32, torch.nan),
 )
-"""Remembered for every method: 12 bytes per sample."""
+"""Remembered for every method: 13 bytes per sample."""
 
 
 class SampleStats:
     """The (N,) columns of a run, on the CPU.
 
-    Every method has `visits`, `last_visit` and `loss`; its own columns come on top. Columns hold what has been folded
-    in; observations of the running epoch are folded when the next one is planned, or by `DataPruner.sync`.
+    Every method has `visits`, `last_visit`, `failures` and `loss`; its own columns come on top. They hold what was
+    folded in. `DataPruner` folds when it plans an epoch, when it is saved, and in `sync`.
 
     Args:
         num_samples: N.
@@ -84,6 +83,9 @@ class SampleStats:
     def __contains__(self, name: object) -> bool:
         return name in self._values
 
+    def __repr__(self) -> str:
+        return f"SampleStats({self.num_samples} samples, columns: {', '.join(self._values)})"
+
     @property
     def seen(self) -> Tensor:
         """(N,) bool: samples with at least one valid observation."""
@@ -92,27 +94,36 @@ class SampleStats:
     @property
     def given_up(self) -> Tensor:
         """(N,) bool: samples that are not seen although they were tried twice: their losses are not finite."""
-        return self._values["last_visit"] <= _NEVER - 2
+        return (self._values["last_visit"] < 0) & (self._values["failures"] >= 2)
 
     @property
     def bytes_per_sample(self) -> int:
         """What the columns cost in memory."""
         return sum(column.dtype.itemsize for column in self.columns)
 
-    def fold(self, epoch: int, index: Tensor, measured: Mapping[str, Tensor], method_fold: Fold | None) -> None:
-        """Enter an epoch's observations, or a part of them.
+    def fold(
+        self,
+        epoch: int,
+        index: Tensor,
+        measured: Mapping[str, Tensor],
+        method_fold: Fold | None,
+        *,
+        counted: Tensor | None = None,
+    ) -> None:
+        """Enter valid observations of an epoch.
 
-        A sample that was entered in the same epoch before keeps what it has where a rule makes new values of old ones,
-        which would count the epoch twice, and is overwritten where not.
+        A sample that was entered in the same epoch before is overwritten. It keeps what it has where `method_fold`
+        makes new values of old ones: that would count the epoch twice.
 
         Args:
             epoch: The epoch they were made in.
             index: (M,) int64, each sample at most once.
             measured: (M,) for "loss" and each quantity the method measures.
             method_fold: The method's rule, `Method.fold`; None where what was measured replaces what was there.
+            counted: (M',) int64, samples with a failed observation that counted as this epoch's visit.
 
         Raises:
-            EmpruneError: If a column of the method's own has no new values; nothing is entered then.
+            MethodError: If a column of the method's own has no new values; nothing is entered then.
         """
         visits, last_visit = self._values["visits"], self._values["last_visit"]
         own = [column.name for column in self.columns[len(BASE_COLUMNS) :]]
@@ -127,7 +138,7 @@ class SampleStats:
             entered = method_fold(old, measured, last < 0)
         missing = [name for name in own if name not in entered]
         if missing:
-            raise EmpruneError(
+            raise MethodError(
                 f"The method's `measure`, or its `fold` where it has one, must return every column of its own: got "
                 f"{sorted(entered)}, without {missing[0]!r}."
             )
@@ -136,43 +147,79 @@ class SampleStats:
         self._values["loss"].index_copy_(0, index, measured["loss"])
         # One scattered write, into a mask of a byte per sample; the rest in order, which costs less than by index.
         observed = torch.zeros(self.num_samples, dtype=torch.bool).index_fill_(0, index, True)
-        np.add(visits.numpy(), (observed & (last_visit != epoch)).numpy(), out=visits.numpy())
+        new = observed & (last_visit != epoch)
+        if counted is not None:
+            new.index_fill_(0, counted, False)
+        np.add(visits.numpy(), new.numpy(), out=visits.numpy())
         last_visit.masked_fill_(observed, epoch)
+        self._values["failures"].masked_fill_(observed, 0)
 
-    def count_failures(self, epoch: int, index: Tensor, *, forget: bool) -> None:
-        """Count visits whose observations were not valid.
+    def count_failures(self, epoch: int, index: Tensor) -> None:
+        """Count visits with observations that were not finite.
 
         Args:
             epoch: The epoch they were made in.
-            index: (M,) int64, each sample at most once.
-            forget: Treat samples that were seen before as never seen, so that they are visited first.
+            index: (M,) int64, each sample once, none of them counted in this epoch before.
         """
-        last_visit = self._values["last_visit"]
-        last = last_visit.index_select(0, index)
-        self._values["visits"].index_add_(0, index, (last != epoch).int())
-        was_seen = last.new_full((), _NEVER) if forget else last
-        last_visit.index_copy_(0, index, torch.where(last >= 0, was_seen, last - 1))
+        last_visit, failures = self._values["last_visit"], self._values["failures"]
+        self._values["visits"].index_add_(0, index, (last_visit.index_select(0, index) != epoch).int())
+        more = failures.index_select(0, index).clamp_(max=_MOST_FAILURES - 1) + 1
+        failures.index_copy_(0, index, more)
+
+    def forget(self, index: Tensor) -> None:
+        """Treat samples as never seen, so that they are visited first."""
+        self._values["last_visit"].index_fill_(0, index, NEVER)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the columns by name, copied."""
         return {name: values.clone() for name, values in self._values.items()}
 
-    def check_state(self, state: Mapping[str, Tensor]) -> None:
-        """Raise StateError unless `state` has exactly these columns, shapes and dtypes."""
-        if set(state) != set(self._values):
-            raise StateError(f"The saved columns are {sorted(state)}, this method remembers {sorted(self._values)}.")
+    def check_state(self, state: Mapping[str, Tensor], *, epoch: int) -> None:
+        """Raise StateError unless these are the columns of such a run in an epoch.
+
+        Args:
+            state: Columns by name.
+            epoch: The run's current epoch, -1 before the first.
+        """
+        if not isinstance(state, Mapping) or set(state) != set(self._values):
+            found = str(sorted(map(str, state))) if isinstance(state, Mapping) else type(state).__name__
+            raise StateError(f"The saved columns must be {sorted(self._values)}: got {found}. Resume with this method.")
         for name, mine in self._values.items():
             saved = state[name]
-            if saved.shape != mine.shape or saved.dtype != mine.dtype:
+            if not is_plain(saved) or saved.shape != mine.shape or saved.dtype != mine.dtype:
+                found = f"{tuple(saved.shape)} {saved.dtype}" if isinstance(saved, Tensor) else type(saved).__name__
+                raise StateError(f"The saved column {name!r} must be {tuple(mine.shape)} {mine.dtype}: got {found}.")
+        limits = {"visits": (0, epoch + 1), "last_visit": (NEVER, epoch), "failures": (0, _MOST_FAILURES)}
+        for name, (lowest, highest) in limits.items():
+            least, most = (int(end) for end in torch.aminmax(state[name]))
+            if not lowest <= least <= most <= highest:
                 raise StateError(
-                    f"The saved column {name!r} is {tuple(saved.shape)} {saved.dtype}, "
-                    f"this run's is {tuple(mine.shape)} {mine.dtype}."
+                    f"The saved column {name!r} must be in [{lowest}, {highest}] in epoch {epoch}: got {least} to "
+                    f"{most}."
                 )
+        seen = state["last_visit"] >= 0
+        if not bool(state["loss"].isfinite().logical_or_(~seen).all()):
+            raise StateError("The saved column 'loss' must be finite for every seen sample: got NaN or infinity.")
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state that `check_state` accepts."""
-        self.check_state(state)
+        """Take over columns that `check_state` accepts."""
         self._values = {name: state[name].detach().cpu().clone() for name in self._values}
+
+    def holding(self, state: Mapping[str, Tensor]) -> "SampleStats":
+        """Return other stats with columns that `check_state` accepts, not copied where they are on the CPU."""
+        other = copy.copy(self)
+        other._values = {name: state[name].detach().cpu() for name in self._values}
+        return other
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is a dense tensor that holds data, and not sparse, meta or a DTensor."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_meta
+        and not hasattr(value, "full_tensor")
+    )
 
 
 def all_finite(values: Tensor) -> bool:

@@ -1,5 +1,7 @@
 """ArrayLoader: batches straight from tensors."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,25 +21,19 @@ def _jitter(generator: torch.Generator, position: Tensor, x: Tensor, y: Tensor) 
 
 def _batches(seed: int = 0, *, stop: int = 99) -> list[list[Any]]:
     """All batches of a run with a random transform; after `stop` of them in a resumed loader."""
-    pruner = make_pruner(seed=seed)
-    loader = emprune.ArrayLoader(ARRAYS, pruner, batch_size=4, transform=_jitter)
-    batches: list[list[Any]] = []
-    while pruner.epoch < pruner.num_epochs - 1 or not batches:
-        loader.set_epoch(pruner.epoch + 1)
-        while loader.state_dict()["num_delivered"] < len(pruner.plan):
-            for index, arrays in loader:
-                pruner.observe(index, loss_of(index))
-                batches.append([index.tolist(), *(array.tolist() for array in arrays)])
-                if len(batches) == stop:
-                    break
-            if len(batches) == stop:
-                stop = 99
-                state, place = pruner.state_dict(), loader.state_dict()
-                pruner = make_pruner(seed=seed)
-                pruner.load_state_dict(state)
-                loader = emprune.ArrayLoader(ARRAYS, pruner, batch_size=4, transform=_jitter)
-                loader.load_state_dict(place)
-    return batches
+
+    def fresh() -> emprune.ArrayLoader:
+        return emprune.ArrayLoader(ARRAYS, make_pruner(seed=seed), batch_size=4, transform=_jitter)
+
+    def train(loader: emprune.ArrayLoader) -> Iterator[list[Any]]:
+        for index, arrays in loader.batches():
+            loader.pruner.observe(index, loss_of(index))
+            yield [index.tolist(), *(array.tolist() for array in arrays)]
+
+    loader, again = fresh(), fresh()
+    batches = list(islice(train(loader), stop))
+    again.load_state_dict(loader.state_dict())
+    return batches + list(train(again))
 
 
 def test_a_batch_is_the_arrays_at_its_index() -> None:
@@ -50,7 +46,7 @@ def test_a_batch_is_the_arrays_at_its_index() -> None:
             for whole, part in zip(ARRAYS, arrays, strict=True):
                 assert part.equal(whole[index])
                 assert part.dtype == whole.dtype
-        train(pruner, loader)
+            pruner.observe(index, loss_of(index))
     assert_every_loss_is_its_own(pruner)
 
 
@@ -104,7 +100,8 @@ def test_a_transform_that_failed_once() -> None:
     with pytest.raises(ValueError, match="broken"):
         next(iterator)
     assert [int(i) for index, _ in iterator for i in index] == pruner.plan.index[4:].tolist()
-    assert loader.state_dict()["num_delivered"] == 0
+    assert loader.state_dict()["delivery"]["num_delivered"] == 0
+    assert loader.num_delivered == len(pruner.plan) - 4
     assert train(pruner, loader) == pruner.plan.index.tolist()
 
 
@@ -131,11 +128,11 @@ def test_no_python_per_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ((), r"`arrays` must be a non-empty tuple of tensors"),
         (torch.arange(22), r"`arrays` must be a non-empty tuple of tensors"),
-        ((np.arange(22),), r"use torch\.from_numpy for NumPy's"),
+        ((np.arange(22),), r"Use torch\.from_numpy for NumPy's"),
         ((torch.arange(22), torch.tensor(3)), r"`arrays` must be a non-empty tuple of tensors, \(N, \.\.\.\) each"),
         ((torch.arange(22), torch.arange(21)), r"one length and one device: got 22 on cpu, 21 on cpu\."),
         ((torch.arange(22), torch.empty(22, device="meta")), r"one length and one device: got 22 on cpu, 22 on meta\."),
-        ((torch.arange(21),), r"The dataset has 21 samples, the pruner was made for num_samples=22"),
+        ((torch.arange(21),), r"`num_samples` must be the length of the dataset, 21: got 22"),
     ],
 )
 def test_arrays_that_are_refused(arrays: Any, message: str) -> None:

@@ -64,7 +64,7 @@ def test_lengths_and_steps_for_any_sizes(
         return  # refused before the run, never in its midst
     first, total = len(loader), loader.total_steps
     assert _count(pruner, loader, accumulation=accumulation) == total
-    assert first == -(-pruner.schedule.num_kept_per_epoch(**loader._sizing)[0] // batch_size)
+    assert first == -(-pruner.schedule.num_kept_per_epoch(**loader._planning)[0] // batch_size)
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])

@@ -1,5 +1,7 @@
 """What arrives is the plan, and each loss is credited to its own sample, however the batches travel."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -8,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import emprune
+from emprune.testing import assert_same_state
 from tests.data.datasets import Overtaken, Positions
 from tests.data.helpers import assert_every_loss_is_its_own, loss_of, make_loader, make_pruner, train
 
@@ -77,19 +81,18 @@ def test_overtaking_batches_do_not_confuse_the_saved_place() -> None:
     plan = pruner.plan
     index, _ = next(held := iter(loader))
     pruner.observe(index, loss_of(index))
-    state, place = pruner.state_dict(), loader.state_dict()
+    state = loader.state_dict()
     del held
-    assert place["num_delivered"] == 0
-    assert place["ahead"] == index.tolist() == plan.index[4:8].tolist()
+    assert state["delivery"]["num_delivered"] == 0
+    assert state["delivery"]["ahead"] == index.tolist() == plan.index[4:8].tolist()
 
     resumed = make_pruner(40, num_epochs=3, tail_epochs=0)
-    resumed.load_state_dict(state)
     loader = make_loader(resumed)
-    loader.load_state_dict(place)
+    loader.load_state_dict(state)
     loader.set_epoch(0)
     assert train(resumed, loader) == plan.index[:4].tolist() + plan.index[8:].tolist()
-    assert loader.state_dict()["num_delivered"] == len(plan)
-    assert train(resumed, loader) == plan.index.tolist()
+    assert loader.num_delivered == len(plan)
+    assert [i for index, _ in loader for i in index.tolist()] == plan.index.tolist()
 
 
 @pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}], ids=_name)
@@ -115,8 +118,9 @@ def test_a_broken_sample_costs_its_batch_alone(options: dict[str, Any]) -> None:
             delivered.append(index.tolist())
         assert delivered == good
         undelivered = set(pruner.plan.index.tolist()) - {i for batch in good for i in batch}
-        place = loader.state_dict()
-        assert len(pruner.plan) - place["num_delivered"] - len(place["ahead"]) == len(undelivered)
+        state = loader.state_dict()["delivery"]
+        assert len(pruner.plan) - state["num_delivered"] - len(state["ahead"]) == len(undelivered)
+        assert loader.num_delivered == len(pruner.plan) - len(undelivered)
     assert_every_loss_is_its_own(pruner)
 
 
@@ -147,34 +151,40 @@ def test_persistent_workers_serve_one_iteration_at_a_time() -> None:
         list(running)
 
 
-def test_a_peek_in_the_midst_of_an_epoch() -> None:
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2, "persistent_workers": True}], ids=_name)
+def test_a_peek_in_the_midst_of_an_epoch(options: dict[str, Any]) -> None:
     pruner = make_pruner()
-    loader = make_loader(pruner, num_workers=2)
+    loader = make_loader(pruner, **options)
     loader.set_epoch(0)
     delivered = []
     for index, position in loader:
         pruner.reduce(index, loss_of(position))
         delivered += index.tolist()
-        place = loader.state_dict()
-        next(iter(loader))
-        assert loader.state_dict() == place
-        assert place["num_delivered"] == len(delivered)
+        state = loader.state_dict()
+        shown, batch = loader.peek()
+        assert shown.equal(batch)
+        assert shown.equal(pruner.plan.index[:4])
+        assert_same_state(loader.state_dict(), state)
+        assert loader.num_delivered == len(delivered)
     assert delivered == pruner.plan.index.tolist()
 
 
-def test_a_first_batch_that_was_observed_or_is_still_held_is_no_peek() -> None:
-    pruner = make_pruner()
-    loader = make_loader(pruner)
-    loader.set_epoch(0)
-    index, _ = next(held := iter(loader))
-    assert loader.state_dict()["num_delivered"] == 4
-    del held
-    assert loader.state_dict()["num_delivered"] == 0
-    for index, position in loader:
-        pruner.reduce(index, loss_of(position))
-        pruner.sync()
-        break
-    assert loader.state_dict()["num_delivered"] == 4
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+def test_a_loader_that_is_dropped_is_gone_at_once_and_its_workers_with_it() -> None:
+    """Without the garbage collector, which would find them at any time, in the midst of another loader's start."""
+    for cls in (DataLoader, StatefulDataLoader):
+        dataloader = cls(Positions(22), batch_size=4, num_workers=1, persistent_workers=True)
+        loader = emprune.PrunedLoader(dataloader, "random", num_epochs=2, keep=0.5)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in loader.epochs():
+                list(loader)
+            gone = weakref.ref(loader)
+            del loader
+            assert gone() is None
+        finally:
+            gc.enable()
 
 
 class Counted(DataLoader[Any]):

@@ -59,39 +59,40 @@ def _without_last(samples: list[Tensor]) -> Tensor:
 DATA = Positions(22)
 
 
+class OwnBatches(BatchSampler):
+    """A batch sampler with batches of its own."""
+
+
 @pytest.mark.parametrize(
     ("loader", "message"),
     [
-        ([1, 2], r"`loader` must be a torch DataLoader: got list\. Without one, use pruner\.begin_epoch\(epoch\)"),
-        (DataLoader(Stream(), batch_size=4), r"An IterableDataset cannot be pruned: .* Use a map-style dataset\."),
-        (DataLoader(Endless(), batch_size=4), r"A dataset without `__len__` cannot be pruned"),
+        ([1, 2], r"`dataloader` must be a torch DataLoader: got list\. Without one, use DataPruner\.begin_epoch"),
+        (DataLoader(Stream(), batch_size=4), r"must be map-style, .* got an IterableDataset"),
+        (DataLoader(Endless(), batch_size=4), r"must be map-style, .* got a dataset without `__len__`"),
+        (DataLoader(DATA, batch_size=None), r"`batch_size` must be .* got batch_size=None, where the dataset makes"),
         (
-            DataLoader(DATA, batch_size=None),
-            r"has `batch_size=None`: .* Give the DataLoader batch_size=\.\.\. instead\.",
+            DataLoader(DATA, sampler=BatchSampler(SequentialSampler(DATA), 4, False), batch_size=None),
+            r"`batch_size` must be .* got batch_size=None, where the dataset makes",
         ),
         (
-            DataLoader(DATA, batch_sampler=BatchSampler(SequentialSampler(DATA), 4, False)),
-            r"has a custom `batch_sampler`: .* Give the DataLoader batch_size=\.\.\. instead\.",
+            DataLoader(DATA, batch_sampler=OwnBatches(SequentialSampler(DATA), 4, False)),
+            r"got a OwnBatches, which makes batches itself\. Give the DataLoader batch_size=",
         ),
-        (DataLoader(DATA, sampler=WeightedRandomSampler([1.0] * 22, 22)), r"sampler, WeightedRandomSampler, chooses"),
-        (
-            DataLoader(DATA, sampler=SubsetRandomSampler(range(22))),
-            r"sampler, SubsetRandomSampler, .* Use shuffle=True",
-        ),
-        (DataLoader(DATA, sampler=RandomSampler(DATA, replacement=True)), r"sampler, RandomSampler, chooses"),
-        (DataLoader(DATA, sampler=RandomSampler(DATA, num_samples=7)), r"sampler, RandomSampler, chooses"),
-        (DataLoader(DATA, sampler=RandomSampler(range(7))), r"sampler, RandomSampler, chooses"),
-        (DataLoader(DATA, sampler=SequentialSampler(range(7))), r"sampler, SequentialSampler, chooses"),
-        (DataLoader(DATA, sampler=FirstHalfLast(DATA)), r"sampler, FirstHalfLast, chooses"),
-        (DataLoader(DATA, sampler=list(range(22))), r"sampler, list, chooses"),
+        (DataLoader(DATA, sampler=WeightedRandomSampler([1.0] * 22, 22)), r"got WeightedRandomSampler, which chooses"),
+        (DataLoader(DATA, sampler=SubsetRandomSampler(range(22))), r"got SubsetRandomSampler, .* Use shuffle=True"),
+        (DataLoader(DATA, sampler=RandomSampler(DATA, replacement=True)), r"got RandomSampler, which chooses"),
+        (DataLoader(DATA, sampler=RandomSampler(DATA, num_samples=7)), r"got RandomSampler, which chooses"),
+        (DataLoader(DATA, sampler=RandomSampler(range(7))), r"got RandomSampler, which chooses"),
+        (DataLoader(DATA, sampler=SequentialSampler(range(7))), r"got SequentialSampler, which chooses"),
+        (DataLoader(DATA, sampler=FirstHalfLast(DATA)), r"got FirstHalfLast, which chooses"),
+        (DataLoader(DATA, sampler=list(range(22))), r"got list, which chooses"),
         (
             DataLoader(DATA, sampler=DistributedSampler(DATA, num_replicas=2, rank=0)),
-            r"DistributedSampler is for 2 ranks, the pruner for 1\. Make the pruner after",
+            r"DistributedSampler must be for the pruner's 1 rank\(s\): got 2",
         ),
-        (
-            DataLoader(Positions(21), batch_size=4),
-            r"The dataset has 21 samples, the pruner was made for num_samples=22\.",
-        ),
+        (DataLoader(Positions(21), batch_size=4), r"`num_samples` must be the length of the dataset, 21: got 22"),
+        (make_loader(make_pruner()), r"`dataloader` must be a torch DataLoader: got PrunedLoader"),
+        (make_loader(make_pruner()).loader, r"`dataloader` must be .* got the one inside a PrunedLoader"),
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
@@ -109,9 +110,12 @@ def test_a_loader_that_cannot_be_pruned(loader: Any, message: str) -> None:
         DistributedSampler(DATA, num_replicas=1, rank=0),
     ],
 )
-def test_samplers_that_are_replaced_by_the_plan(sampler: Any) -> None:
+@pytest.mark.parametrize("batched", [False, True], ids=["batch_size", "BatchSampler"])
+def test_samplers_that_are_replaced_by_the_plan(sampler: Any, batched: bool) -> None:
     pruner = make_pruner()
-    loader = emprune.PrunedLoader(DataLoader(DATA, batch_size=4, sampler=sampler), pruner)
+    options = {"batch_sampler": BatchSampler(sampler, 4, False)} if batched else {"batch_size": 4, "sampler": sampler}
+    loader = emprune.PrunedLoader(DataLoader(DATA, **options), pruner)
+    assert (loader.batch_size, loader.drop_last) == (4, False)
     loader.set_epoch(0)
     assert train(pruner, loader) == pruner.plan.index.tolist()
 
@@ -154,7 +158,7 @@ def test_a_drop_is_refused_when_observed(collate_fn: Any, left: int, num_workers
     loader = make_loader(pruner, collate_fn=collate_fn, batch_size=11, num_workers=num_workers)
     loader.set_epoch(0)
     index, batch = next(iter(loader))
-    message = f"got 11 indices and {left} losses. Does the collate_fn drop samples"
+    message = f"got 11 indices and {left} losses.* must return emprune.data.KeptSamples"
     with pytest.raises(emprune.errors.ObservationError, match=message):
         pruner.reduce(index, loss_of(batch))
 
@@ -186,9 +190,9 @@ def test_a_dataset_that_changes_its_length() -> None:
     train(pruner, loader)
     before = pruner.state_dict()
     dataset.size = 23
-    with pytest.raises(emprune.ConfigError, match=r"has 23 samples, .* must not change its length during a run"):
+    with pytest.raises(emprune.ConfigError, match=r"must have the 22 samples .* got 23.* must not change its length"):
         loader.set_epoch(1)
-    assert pruner.epoch == before["plan"]["epoch"] == 0
+    assert pruner.epoch == before["epoch"] == 0
     dataset.size = 22
     loader.set_epoch(1)
 
@@ -197,11 +201,11 @@ def test_iterating_before_set_epoch_says_what_to_do() -> None:
     pruner = make_pruner()
     loader = make_loader(pruner)
     with pytest.raises(
-        emprune.errors.EpochError, match=r"^Call loader\.set_epoch\(epoch\) before iterating: got no epoch yet"
+        emprune.errors.EpochError, match=r"got no epoch here and epoch -1 there.* call loader\.set_epoch\(epoch\)"
     ):
         iter(loader)
     pruner.begin_epoch(0, multiple_of=4)
-    with pytest.raises(emprune.errors.EpochError, match=r"got no epoch yet here and epoch 0 in the pruner"):
+    with pytest.raises(emprune.errors.EpochError, match=r"got no epoch here and epoch 0 there"):
         iter(loader)
     loader.set_epoch(0)
     train(pruner, loader)
@@ -215,14 +219,14 @@ def test_a_loader_left_behind_by_its_pruner() -> None:
     train(pruner, loader)
     running = iter(loader)
     other.set_epoch(1)
-    with pytest.raises(emprune.errors.EpochError, match=r"got epoch 0 here and epoch 1 in the pruner"):
+    with pytest.raises(emprune.errors.EpochError, match=r"got epoch 0 here and epoch 1 there"):
         iter(loader)
     with pytest.raises(
         emprune.errors.EpochError, match=r"This iteration is of epoch 0, and the pruner has planned anew since"
     ):
         next(running)
     pruner.load_state_dict(saved)
-    with pytest.raises(emprune.errors.EpochError, match=r"or another plan for it"):
+    with pytest.raises(emprune.errors.EpochError, match=r"must have begun in the loader and in its pruner"):
         iter(loader)
     loader.set_epoch(0)
     assert train(pruner, loader) == pruner.plan.index.tolist()
@@ -234,7 +238,7 @@ def test_moving_on_during_the_last_batch_is_allowed() -> None:
     loader.set_epoch(0)
     for index, position in loader:
         pruner.reduce(index, loss_of(position))
-        if loader.state_dict()["num_delivered"] == len(pruner.plan):
+        if loader.num_delivered == len(pruner.plan):
             loader.set_epoch(1)
-    assert loader.state_dict()["num_delivered"] == 0
+    assert loader.num_delivered == 0
     assert train(pruner, loader) == pruner.plan.index.tolist()

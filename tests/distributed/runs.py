@@ -65,26 +65,24 @@ class Leg:
         kind: The loader.
         batch_size: Samples per batch and rank.
         stop: The epoch, and how many batches of it, to stop after; None for the run's end.
-        saved: The states of pruner and loader to begin with.
-        synced: Whether observations are united before the state is saved.
+        saved: The loader's state to begin with.
+        synced: Whether observations are merged before the state is saved.
     """
 
     kind: str
     batch_size: int
     stop: tuple[int, int] | None = None
-    saved: tuple[dict[str, Any], dict[str, Any]] | None = None
+    saved: dict[str, Any] | None = None
     synced: bool = True
 
-    def __call__(self) -> tuple[list[tuple[int, list[int]]], tuple[dict[str, Any], dict[str, Any]]]:
-        """Return the batches, each with its epoch, and the states at the end."""
+    def __call__(self) -> tuple[list[tuple[int, list[int]]], dict[str, Any]]:
+        """Return the batches, each with its epoch, and the state at the end."""
         pruner = make_pruner(tail_epochs=1)
         loader = make_loader(self.kind, pruner, batch_size=self.batch_size)
         if self.saved is not None:
-            pruner.load_state_dict(self.saved[0])
-            loader.load_state_dict(self.saved[1])
+            loader.load_state_dict(self.saved)
         delivered = []
-        for epoch in range(max(0, pruner.epoch), NUM_EPOCHS):
-            loader.set_epoch(epoch)
+        for epoch in loader.epochs():
             num_batches = self.stop[1] if self.stop is not None and self.stop[0] == epoch else len(loader)
             for index, batch in itertools.islice(loader, num_batches):
                 assert index.equal(batch if isinstance(batch, Tensor) else batch[0])
@@ -94,4 +92,4 @@ class Leg:
                 break
         if self.synced:
             pruner.sync()
-        return delivered, (pruner.state_dict(), loader.state_dict())
+        return delivered, loader.state_dict()

@@ -26,7 +26,7 @@ def unite(owns: list[Own], chunk: int) -> tuple[Tensor, Tensor, Tensor]:
     ranks = Ranks()
     places, values, valid = owns[ranks.rank]
     measured = {"loss": torch.tensor(values), "memory": -torch.tensor(values)} if places else {}
-    winner, united = ranks.unite(
+    winner, united = ranks.gather_observed(
         7,
         torch.tensor(places, dtype=torch.int64),
         measured,
@@ -67,7 +67,7 @@ def test_union(ranks: RankPool, owns: list[Own], values: dict[int, float], inval
 def unite_bits() -> Tensor:
     ranks = Ranks()
     values = torch.tensor([[0, ODD_NAN], [-(2**31), 1]], dtype=torch.int32)[ranks.rank].view(torch.float32)
-    _, united = ranks.unite(
+    _, united = ranks.gather_observed(
         4, torch.tensor([[0, 1], [2, 3]])[ranks.rank], {"loss": values}, valid=None, names=("loss",), doing="a test"
     )
     return united["loss"].view(torch.int32)

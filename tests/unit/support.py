@@ -1,5 +1,7 @@
 """Small things that many tests of the engine need."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ def make_pruner(
     num_epochs: int = 4,
     keep: float = 0.5,
     seed: int = 0,
-    nonfinite: str = "error",
+    nonfinite: Any = "error",
 ) -> emprune.DataPruner:
     """A pruner around `method`, greedy by default, with neither warm-up nor tail."""
     return emprune.DataPruner(

@@ -1,6 +1,7 @@
 """Saving and loading: what is in a state, what a pruner makes of it, and what it refuses."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor
 
 import emprune
 from emprune.testing import SyntheticTask, assert_same_state, run_epochs, through_disk, train_epoch
-from tests.unit.support import as_memory
+from tests.messages import ANY, Raises
+from tests.unit.support import as_memory, inf, nan
 
 State = dict[str, Any]
 RUN: dict[str, Any] = {"num_samples": 40, "num_epochs": 8, "keep": 0.5, "seed": 3}
@@ -42,6 +44,9 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
             assert all(isinstance(key, str) for key in value)
             for part in value.values():
                 check(part)
+        elif isinstance(value, list):
+            for part in value:
+                check(part)
         else:
             assert value is None or type(value) in (bool, int, float, str) or type(value) is Tensor
 
@@ -49,18 +54,49 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
     check(state)
     swept = pruner_of(emprune.EMP(beta=np.float64(2.0), pool=np.linspace(1, 2, 3)[2]), keep=np.linspace(0.1, 0.5, 3)[2])
     check(swept.state_dict())
-    assert through_disk(swept.state_dict())["run"]["keep"] == 0.5
-    assert state["format_version"] == 1
-    assert state["run"] == {
-        "method": "emp",
-        "options": {"beta": 2.0, "memory": "prediction_entropy", "pool": 2.0},
+    assert through_disk(swept.state_dict())["settings"]["keep"] == 0.5
+    assert state["format_version"] == 2
+    assert state["settings"] == {
+        "method": {"name": "emp", "beta": 2.0, "memory": "prediction_entropy", "pool": 2.0},
         "num_samples": 40,
         "num_epochs": 8,
+        "num_steps": None,
         "keep": 0.5,
         "warmup_epochs": 0,
         "tail_epochs": 0,
         "seed": 3,
     }
+
+
+def _layout(state: object) -> object:
+    """A state with each value replaced by what must not change during a run: keys, shapes, dtypes, kinds."""
+    if isinstance(state, dict):
+        return {name: _layout(value) for name, value in state.items()}
+    return (state.dtype, state.shape) if isinstance(state, Tensor) else "a value"
+
+
+@pytest.mark.parametrize("method", [emprune.InfoBatch(delta=1.0), emprune.EMP(beta=2.0), emprune.Random()])
+def test_keys_shapes_and_dtypes_are_the_same_at_every_moment(method: emprune.Method) -> None:
+    """Or torch.distributed.checkpoint could not load into what a new pruner would save."""
+    pruner = pruner_of(method)
+    layout = _layout(pruner.state_dict())
+    for epoch in range(3):
+        pruner.begin_epoch(epoch)
+        assert _layout(pruner.state_dict()) == layout
+        train_epoch(pruner, TASK, stop=8)
+        assert _layout(pruner.state_dict()) == layout
+        train_epoch(pruner, TASK, start=8)
+
+
+def test_saving_folds_what_is_pending_and_changes_nothing_else() -> None:
+    saving, plain = pruner_of(), pruner_of()
+    for epoch in range(4):
+        assert saving.begin_epoch(epoch) == plain.begin_epoch(epoch)
+        for start in range(0, 20, 5):
+            for pruner in (saving, plain):
+                train_epoch(pruner, TASK, batch_size=5, start=start, stop=start + 5)
+            saving.state_dict()
+    assert_same_state(saving.state_dict(), plain.state_dict())
 
 
 def test_the_current_plan_is_the_saved_one_and_stays_one_object() -> None:
@@ -142,104 +178,101 @@ def test_loading_asks_for_observations_only_where_the_saved_epoch_had_none() -> 
         resumed.begin_epoch(1)
 
 
-def without(part: str) -> Callable[[State], object]:
-    return lambda state: {name: value for name, value in state.items() if name != part}
+def _leaves(state: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path to each value of a state, and to each dictionary of them."""
+    if path:
+        yield path
+    if isinstance(state, dict):
+        for name, value in state.items():
+            yield from _leaves(value, (*path, name))
 
 
-def with_column(name: str, values: Tensor | None) -> Callable[[State], object]:
-    def change(state: State) -> object:
-        columns = {key: value for key, value in state["columns"].items() if key != name}
-        return {**state, "columns": columns if values is None else {**columns, name: values}}
+def _changed(state: State, path: tuple[str, ...], value: object) -> State:
+    """A copy of a state with one value replaced, or removed where it is `MISSING`."""
+    changed = copy.deepcopy(state)
+    where = changed
+    for name in path[:-1]:
+        where = where[name]
+    if value is MISSING:
+        del where[path[-1]]
+    else:
+        where[path[-1]] = value
+    return changed
 
-    return change
+
+MISSING = object()
+HOSTILE: tuple[object, ...] = (
+    MISSING, None, True, -1, -2, 1, 7, 99, 10**9, 10**30, 0.5, nan, inf, "x", "", [], [1], [-1], [nan], [None] * 4,
+    [10**9] * 4, {}, {"x": 1}, torch.zeros(40), torch.zeros(39), torch.zeros(40, dtype=torch.int64),
+    torch.full((40,), 41, dtype=torch.int32), torch.full((40,), -2, dtype=torch.int32),
+    torch.zeros(40, dtype=torch.int32), torch.arange(40, dtype=torch.int32), torch.full((40,), nan),
+    torch.zeros(40).to_sparse(), torch.zeros(40, device="meta"), torch.full((40,), -5, dtype=torch.int8),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", list(_leaves(saved())), ids=".".join)
+def test_a_damaged_state_is_refused_as_a_whole_or_is_good_to_go_on_with(path: tuple[str, ...]) -> None:
+    state = saved()
+    num_refused = 0
+    for value in HOSTILE:
+        pruner = pruner_of()
+        run_epochs(pruner, TASK, multiple_of=1, stop=2)
+        before = through_disk(pruner.state_dict())
+        try:
+            pruner.load_state_dict(_changed(state, path, value))
+        except emprune.errors.StateError:
+            num_refused += 1
+            assert_same_state(pruner.state_dict(), before)
+        else:
+            train_epoch(pruner, TASK, start=8)
+            run_epochs(pruner, TASK)
+            assert pruner.epoch == 7
+    assert num_refused >= 20
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("state", "parameter", "value"),
     [
-        (lambda state: {}, "This is not a pruner's state: got a dict without `format_version`. Pass what"),
-        (lambda state: [state], "This is not a pruner's state: got a list without `format_version`"),
-        (lambda state: None, "This is not a pruner's state: got a NoneType"),
-        (lambda state: {"state": {}, "param_groups": []}, "This is not a pruner's state"),
-        (lambda state: {"epoch": 3, "num_delivered": 8}, "This is not a pruner's state"),
-        (
-            lambda state: {**state, "format_version": 2},
-            "The state has format version 2, this emprune reads version 1. Resume with the emprune it was written by.",
-        ),
-        (without("plan"), "The state lacks plan. Was it written by pruner.state_dict()?"),
-        (without("run"), "The state lacks run"),
-        (with_column("memory", None), "The saved columns are ['last_visit', 'loss', 'visits'], this method remembers"),
-        (with_column("extra", torch.zeros(40)), "The saved columns are ['extra', 'last_visit', 'loss', 'memory'"),
-        (with_column("memory", torch.zeros(41)), "The saved column 'memory' is (41,) torch.float32, this run's is (40"),
-        (with_column("memory", torch.zeros(40).double()), "The saved column 'memory' is (40,) torch.float64, this"),
+        ({}, "format_version", ANY),
+        (None, "format_version", ANY),
+        ({"state": {}, "param_groups": []}, "format_version", ANY),
+        ({"format_version": 1, "run": {}}, "format_version", 1),
+        ({"format_version": 3}, "format_version", 3),
+        ({"format_version": 2, "epoch": 0}, None, ANY),
     ],
-)  # fmt: skip
-def test_a_state_that_is_none_is_refused(change: Callable[[State], Any], message: str) -> None:
+    ids=["empty", "None", "an optimizer's", "of 0.1", "of a later version", "a part"],
+)
+def test_what_is_no_state_is_refused_by_name(state: Any, parameter: str | None, value: Any, raises: Raises) -> None:
     pruner = pruner_of()
-    run_epochs(pruner, TASK, multiple_of=1, stop=2)
-    before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.errors.StateError) as caught:
-        pruner.load_state_dict(change(saved()))
-    assert message in str(caught.value)
-    assert_same_state(pruner.state_dict(), before)
+    with raises(emprune.errors.StateError, parameter=parameter, value=value):
+        pruner.load_state_dict(state)
 
 
 @pytest.mark.parametrize(
-    ("state", "message"),
+    ("change", "parameter"),
     [
-        (
-            lambda: saved(emprune.Greedy()),
-            "The state's `method` is 'greedy', this pruner's is 'emp'. Resume with the method the run was started with",
-        ),
-        (
-            lambda: saved(emprune.EMP(beta=1.0)),
-            "The state's `options` is {'beta': 1.0, 'memory': 'prediction_entropy', 'pool': 2.0}, this pruner's is "
-            "{'beta': 2.0, 'memory': 'prediction_entropy', 'pool': 2.0}. Resume with the options the run was "
-            "started with.",
-        ),
-        (
-            lambda: saved(emprune.EMP(beta=2.0, memory=first_logit)),
-            "The state's `options` is {'beta': 2.0, 'memory': 'tests.unit.test_state.first_logit', 'pool': 2.0}",
-        ),
-        (
-            lambda: saved(num_samples=39),
-            "The state's `num_samples` is 39, this pruner's is 40. The dataset must be the one the run was "
-            "started with.",
-        ),
-        (
-            lambda: saved(num_epochs=9),
-            "The state's `num_epochs` is 9, this pruner's is 8. The length of a run fixes its plan; start a new run to "
-            "train longer.",
-        ),
-        (
-            lambda: saved(keep=0.4),
-            "The state's `keep` is 0.4, this pruner's is 0.5. The cost of a run is fixed at its start.",
-        ),
-        (
-            lambda: saved(seed=4),
-            "The state's `seed` is 4, this pruner's is 3. Resume with the seed the run was started with.",
-        ),
-        (
-            lambda: saved(warmup_epochs=1),
-            "The state's `warmup_epochs` is 1, this pruner's is 0. Resume with the warmup_epochs the run "
-            "was started with.",
-        ),
-        (
-            lambda: saved(tail_epochs=1),
-            "The state's `tail_epochs` is 1, this pruner's is 0. Resume with the tail_epochs the run "
-            "was started with.",
-        ),
+        ({"method": emprune.Greedy()}, "method"),
+        ({"method": emprune.EMP(beta=1.0)}, "method"),
+        ({"method": emprune.EMP(beta=2.0, memory=first_logit)}, "method"),
+        ({"num_samples": 39}, "num_samples"),
+        ({"num_epochs": 9}, "num_epochs"),
+        ({"keep": 0.4}, "keep"),
+        ({"seed": 4}, "seed"),
+        ({"warmup_epochs": 1}, "warmup_epochs"),
+        ({"tail_epochs": 1}, "tail_epochs"),
     ],
-)  # fmt: skip
-def test_a_state_of_another_run_is_refused(state: Callable[[], State], message: str) -> None:
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_state_of_another_run_is_refused(change: dict[str, Any], parameter: str, raises: Raises) -> None:
     pruner = pruner_of()
     run_epochs(pruner, TASK, multiple_of=1, stop=2)
     pruner.begin_epoch(2)
     train_epoch(pruner, TASK, stop=8)
     before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.errors.StateError) as caught:
-        pruner.load_state_dict(state())
-    assert str(caught.value).startswith(message)
+    other = emprune.DataPruner(**{"method": emprune.EMP(beta=2.0), **RUN, **change})
+    other.begin_epoch(0)
+    with raises(emprune.errors.StateError, parameter=parameter):
+        pruner.load_state_dict(through_disk(other.state_dict()))
     assert_same_state(pruner.state_dict(), before)
 
 
@@ -247,7 +280,7 @@ def test_a_ranking_is_told_apart_from_another() -> None:
     ranking = torch.rand(40, generator=torch.Generator().manual_seed(0))
     state = saved(emprune.methods.StaticSubset(ranking))
     pruner_of(emprune.methods.StaticSubset(ranking.clone())).load_state_dict(state)
-    with pytest.raises(emprune.errors.StateError, match="`options` is {'ranking': '.*'}, this pruner's is {'ranking'"):
+    with pytest.raises(emprune.errors.StateError, match="`method` is {.*'ranking': '.*'}, this run's is {.*'ranking'"):
         pruner_of(emprune.methods.StaticSubset(ranking.flip(0))).load_state_dict(state)
 
 

@@ -15,11 +15,11 @@ from emprune.testing import assert_same_state, through_disk
 
 def test_every_method_remembers_visits_last_visit_and_loss() -> None:
     stats = emprune.methods.SampleStats(3, ())
-    assert [column.name for column in stats.columns] == ["visits", "last_visit", "loss"]
+    assert [column.name for column in stats.columns] == ["visits", "last_visit", "failures", "loss"]
     assert stats["visits"].tolist() == [0, 0, 0]
     assert stats["last_visit"].tolist() == [-1, -1, -1]
     assert bool(stats["loss"].isnan().all())
-    assert stats.bytes_per_sample == 12
+    assert stats.bytes_per_sample == 13
     assert not bool(stats.seen.any())
 
 
@@ -27,13 +27,13 @@ def test_own_columns_start_at_their_initial_value() -> None:
     stats = emprune.methods.SampleStats(2, (emprune.methods.Column("half", "a half", torch.float64, 0.5),))
     assert stats["half"].tolist() == [0.5, 0.5]
     assert stats["half"].dtype == torch.float64
-    assert stats.bytes_per_sample == 20
+    assert stats.bytes_per_sample == 21
     assert "half" in stats
     assert "whole" not in stats
 
 
 def test_an_unknown_column_lists_what_exists() -> None:
-    with pytest.raises(KeyError, match="No column 'half'; there are visits, last_visit, loss"):
+    with pytest.raises(KeyError, match="No column 'half'; there are visits, last_visit, failures, loss"):
         emprune.methods.SampleStats(2, ())["half"]
 
 
@@ -65,7 +65,7 @@ def test_a_fold_learns_which_samples_are_new() -> None:
     stats.fold(0, torch.tensor([1]), {"loss": torch.ones(1)}, fold)
     stats.fold(1, torch.tensor([0, 1]), {"loss": torch.ones(2)}, fold)
     assert stats["new"].tolist() == [1, 0, 0]
-    stats.count_failures(1, torch.tensor([1]), forget=True)
+    stats.forget(torch.tensor([1]))
     stats.fold(2, torch.tensor([0, 1]), {"loss": torch.ones(2)}, fold)
     assert stats["new"].tolist() == [0, 1, 0]
 
@@ -88,7 +88,12 @@ def test_saved_columns_are_copies() -> None:
 
 
 def test_what_is_remembered_is_what_the_table_says() -> None:
-    assert {column.name: column.dtype.itemsize for column in BASE_COLUMNS} == {"visits": 4, "last_visit": 4, "loss": 4}
+    assert {column.name: column.dtype.itemsize for column in BASE_COLUMNS} == {
+        "visits": 4,
+        "last_visit": 4,
+        "failures": 1,
+        "loss": 4,
+    }
     own = {
         name: [c.name for c in emprune.methods.method_class(name).columns] for name in emprune.methods.method_names()
     }
@@ -120,7 +125,7 @@ def test_what_is_measured_may_be_of_any_dtype() -> None:
     for predictions in ([0, 1, 2], [0, 0, 3]):
         index = pruner.begin_epoch(pruner.epoch + 1).index
         pruner.observe(index, torch.ones(3), torch.tensor(predictions)[index])
-        measured = pruner.state_dict()["pending"]["measured"]
+        measured = pruner._pending.gather()[1]
         assert {values.dtype for values in measured.values()} == {torch.float32}
     pruner.sync()
     assert pruner.stats["wrong"].tolist() == [False, False, True]
@@ -149,7 +154,8 @@ class ForgetsToFold(CountsMistakes):
 def test_a_column_that_is_forgotten_is_named(method: emprune.Method, message: str) -> None:
     pruner = emprune.DataPruner(method, num_samples=3, num_epochs=2, keep=1)
     pruner.observe(pruner.begin_epoch(0).index, torch.ones(3), torch.ones(3))
-    before = through_disk(pruner.state_dict())
-    with pytest.raises(emprune.EmpruneError, match=message):
-        pruner.sync()
-    assert_same_state(pruner.state_dict(), before)
+    before = through_disk(pruner.stats.state_dict())
+    for fold in (pruner.sync, pruner.state_dict, lambda: pruner.begin_epoch(1)):
+        with pytest.raises(emprune.errors.MethodError, match=message):
+            fold()
+    assert_same_state(pruner.stats.state_dict(), before)

@@ -115,7 +115,7 @@ def test_looking_changes_nothing() -> None:
 def test_it_reads_as_a_block() -> None:
     pruner = after_full_epoch(emprune.Greedy(), LOSSES, num_kept=4)
     pruner.begin_epoch(1)
-    pruner.planning_seconds = 0.0123
+    pruner._history.planning_seconds = [0.01, 0.0023]
     assert (
         str(pruner.summary())
         == repr(pruner.summary())

@@ -5,11 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from emprune.data.place import Place
+from emprune.checks import whole_number
+from emprune.data.budget import as_pruner
+from emprune.data.cursor import Cursor
+from emprune.data.indexed import Delivered
 from emprune.data.planned import PlannedLoader
-from emprune.data.share import batch_slices
+from emprune.data.shard import batch_slices
+from emprune.distributed import ProcessGroup
 from emprune.errors import ConfigError
-from emprune.pruner import DataPruner
+from emprune.methods.base import Method
+from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import derive_seed
 
 __all__ = ["ArrayLoader", "BatchTransform"]
@@ -21,75 +26,106 @@ BatchTransform = Callable[..., Sequence[Tensor]]
 
 
 class ArrayLoader(PlannedLoader):
-    """Delivers the pruner's plan from tensors, indexing a batch at a time on the device they are on.
+    """Delivers the plan from tensors, indexing a batch at a time on the device they are on.
 
     Batches come as ``(index, arrays)``; the index stays on the CPU.
 
     Args:
         arrays: Tensors of shape (N, ...), all on one device.
-        pruner: The pruner.
+        method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made before.
         batch_size: Samples per batch and rank.
         transform: ``transform(generator, *arrays) -> arrays`` on a batch, such as an augmentation. The generator is on
             the arrays' device and seeded by the seed, the epoch and the batch's first sample, so a resumed run draws
             what the whole run would have.
-        accumulation: Batches per optimizer step.
         drop_last: No batch is ever short: full epochs, too, are multiples of the quantum.
+        num_epochs: Epochs in the run.
+        keep: Mean fraction of the dataset visited per epoch, in (0, 1].
+        warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
+        tail_epochs: Full-data epochs at the end, paid for by the pruned ones; None for the method's default.
+        seed: Seed of all draws.
+        accumulation: Batches per optimizer step.
+        nonfinite: What happens to samples with a NaN or infinite loss: see `DataPruner`.
+        process_group: The ranks that share the data; None for the default group, or one process.
 
     Raises:
-        ConfigError: If the arrays are not tensors of one length on one device, or not the pruner's.
+        ConfigError: If the arrays are not tensors of one length on one device, or the budget cannot be met.
 
     Example:
-        >>> import emprune
-        >>> pruner = emprune.DataPruner(emprune.Random(), num_samples=8, num_epochs=2, keep=0.5)
-        >>> loader = ArrayLoader((torch.arange(8), torch.ones(8)), pruner, batch_size=2)
-        >>> loader.set_epoch(0)
-        >>> all(x.equal(index) for index, (x, y) in loader)
+        >>> loader = ArrayLoader(
+        ...     (torch.arange(8), torch.ones(8)), "random", batch_size=2, num_epochs=2, keep=0.5
+        ... )
+        >>> all(x.equal(index) for _ in loader.epochs() for index, (x, y) in loader)
         True
     """
 
     def __init__(
         self,
         arrays: Sequence[Tensor],
-        pruner: DataPruner,
+        method: Method | str | DataPruner,
         *,
         batch_size: int,
         transform: BatchTransform | None = None,
-        accumulation: int = 1,
         drop_last: bool = False,
+        num_epochs: int | None = None,
+        keep: float | None = None,
+        warmup_epochs: int = 0,
+        tail_epochs: int | None = None,
+        seed: int = 0,
+        accumulation: int = 1,
+        nonfinite: NonfinitePolicy = "error",
+        process_group: "ProcessGroup | None" = None,
     ) -> None:
         if not isinstance(arrays, (tuple, list)) or not arrays or not all(map(_is_array, arrays)):
             raise ConfigError(
-                "`arrays` must be a non-empty tuple of tensors, (N, ...) each; use torch.from_numpy for NumPy's."
+                f"`arrays` must be a non-empty tuple of tensors, (N, ...) each: got {type(arrays).__name__}. Use "
+                "torch.from_numpy for NumPy's."
             )
         if len({len(a) for a in arrays}) > 1 or len({a.device for a in arrays}) > 1:
             found = ", ".join(f"{len(a)} on {a.device}" for a in arrays)
             raise ConfigError(f"`arrays` must have one length and one device: got {found}.")
-        super().__init__(
-            pruner, num_samples=len(arrays[0]), batch_size=batch_size, accumulation=accumulation, drop_last=drop_last
+        batch_size, accumulation = (
+            whole_number("batch_size", batch_size, least=1),
+            whole_number("accumulation", accumulation, least=1),
         )
+        pruner = as_pruner(
+            method,
+            num_samples=len(arrays[0]),
+            num_epochs=num_epochs,
+            keep=keep,
+            warmup_epochs=warmup_epochs,
+            tail_epochs=tail_epochs,
+            seed=seed,
+            nonfinite=nonfinite,
+            process_group=process_group,
+        )
+        super().__init__(pruner, batch_size=batch_size, accumulation=accumulation, drop_last=drop_last)
         self.arrays = tuple(arrays)
         self._transform = transform
 
     def _dataset_length(self) -> int:
         return len(self.arrays[0])
 
-    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-        index, device = place.rest, self.arrays[0].device
-        on_device = index.to(device)
-        generator = torch.Generator(device)
+    def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
+        # On the device at once: a copy for each batch would wait for it.
+        rest, on_device = cursor.rest, cursor.rest.to(self.arrays[0].device)
+        parts = list(batch_slices(len(rest), self.batch_size, cursor.last))
+        # No generator: that would be over once a transform has raised, and a pass can go on.
+        return map(self._rows_at, map(rest.__getitem__, parts), map(on_device.__getitem__, parts))
 
-        def batch(part: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-            arrays = tuple(_rows(array, on_device[part]) for array in self.arrays)
-            # A copy: the rest is the plan's own memory, and a loop may write to what it is given.
-            return index[part].clone(), self._transformed(arrays, generator, int(index[part.start]))
+    def _fetch(self, index: Tensor) -> Delivered:
+        return self._rows_at(index, index.to(self.arrays[0].device))
 
-        return map(batch, batch_slices(len(index), self.batch_size, place.last))
+    def _rows_at(self, index: Tensor, on_device: Tensor) -> Delivered:
+        arrays = tuple(_rows(array, on_device) for array in self.arrays)
+        index = index.clone()  # the plan's own memory, and a loop may write to what it is given
+        return Delivered(index, index, self._transformed(arrays, int(index[0])))
 
-    def _transformed(self, arrays: tuple[Tensor, ...], generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+    def _transformed(self, arrays: tuple[Tensor, ...], first: int) -> tuple[Tensor, ...]:
         if self._transform is None:
             return arrays
         seed = derive_seed(self.pruner.seed, "transform", self.pruner.epoch, first)
-        transformed = self._transform(generator.manual_seed(seed), *arrays)
+        generator = torch.Generator(arrays[0].device).manual_seed(seed)
+        transformed = self._transform(generator, *arrays)
         if not isinstance(transformed, (tuple, list)):
             raise ConfigError(
                 f"`transform` must return a tuple of arrays, also where it is one: got {type(transformed).__name__}."

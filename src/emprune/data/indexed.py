@@ -1,7 +1,7 @@
 """A dataset and a collate function whose batches carry their indices, from the worker to the loss."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,16 +14,35 @@ from torch.utils.data import Dataset, get_worker_info
 from emprune.errors import ConfigError
 
 __all__ = [
+    "Delivered",
     "InOrder",
     "IndexedCollate",
     "IndexedDataset",
     "IndexedSamples",
     "IndexedWorkerInit",
+    "KeptSamples",
+    "Packed",
     "PackedIndex",
     "unpacked",
 ]
 
 PackedIndex: TypeAlias = npt.NDArray[np.int64]
+Packed: TypeAlias = tuple[PackedIndex, Any] | tuple[PackedIndex, PackedIndex, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A batch on its way to the loop.
+
+    Attributes:
+        asked: (B,) int64, the samples that were fetched.
+        index: (B',) int64, those of them that are in the batch; fewer where a collate function drops some.
+        batch: The user's batch.
+    """
+
+    asked: Tensor
+    index: Tensor
+    batch: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +70,16 @@ class IndexedDataset(Dataset[Any]):
     def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
 
+    def __getattr__(self, name: str) -> Any:
+        """Let callbacks and frameworks find what they look for on the user's dataset."""
+        if name.startswith("__") or "dataset" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        target = self if name == "dataset" else self.dataset
+        object.__setattr__(target, name, value)
+
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
@@ -75,12 +104,35 @@ class IndexedDataset(Dataset[Any]):
 
 
 @dataclass(frozen=True)
+class KeptSamples:
+    """What a collate function returns that leaves samples out, such as damaged ones: it says which it kept.
+
+    The loop is handed the index of those alone. The others count as delivered, and are not observed.
+
+    Args:
+        batch: The batch.
+        kept: Positions in the list that the collate function was given, in the batch's order, each once.
+
+    Example:
+        >>> def collate(samples):
+        ...     kept = [i for i, sample in enumerate(samples) if sample is not None]
+        ...     return KeptSamples(torch.tensor([samples[i] for i in kept]), kept)
+        >>> asked, index, batch = unpacked(IndexedCollate(collate)(IndexedSamples([7, 2, 5], [0.5, None, 1.5])))
+        >>> index, batch
+        (tensor([7, 5]), tensor([0.5000, 1.5000]))
+    """
+
+    batch: Any
+    kept: Sequence[int]
+
+
+@dataclass(frozen=True)
 class IndexedCollate:
     """The user's collate function, given the samples alone; the index goes beside its batch.
 
     It must keep the samples' order, which is what says whose loss is whose. One that sorts the list it is given is
-    refused here; one that makes another list of it is not seen. One that drops samples is refused when their losses are
-    observed, which must be as many as the indices.
+    refused here; one that makes another list of it is not seen. One that drops samples returns `KeptSamples`, or is
+    refused when their losses are observed, which must be as many as the indices.
 
     Args:
         collate_fn: The user's function.
@@ -88,13 +140,23 @@ class IndexedCollate:
 
     collate_fn: Callable[[Any], Any]
 
-    def __call__(self, batch: IndexedSamples) -> tuple[PackedIndex, Any]:
-        """Return ((B,) int64 index, the user's batch).
+    def __call__(self, batch: IndexedSamples) -> Packed:
+        """Return ((B,) int64 index, the user's batch); the part of the index that was kept between them, if not all.
 
         The index is NumPy's: from a worker that travels inside the message, where a tensor would bring a shared-memory
         file of its own. `unpacked` makes a tensor of it.
         """
-        return np.array(batch.index, dtype=np.int64), InOrder(self.collate_fn)(batch.samples)
+        asked = np.array(batch.index, dtype=np.int64)
+        collated = InOrder(self.collate_fn)(batch.samples)
+        if not isinstance(collated, KeptSamples):
+            return asked, collated
+        kept = np.array(collated.kept, dtype=np.int64)
+        if len(set(kept.tolist())) != kept.size or (kept.size and not 0 <= kept.min() <= kept.max() < asked.size):
+            raise ConfigError(
+                f"`KeptSamples.kept` must be positions in the list of {asked.size} samples, each once: got "
+                f"{list(collated.kept)}. Return the positions of the samples that are in the batch."
+            )
+        return asked, asked[kept], collated.batch
 
 
 @dataclass(frozen=True)
@@ -115,14 +177,15 @@ class InOrder:
             raise ConfigError(
                 "The `collate_fn` must keep the samples and their order, which say whose loss is whose: it changed "
                 "the list it was given. Sort in the model instead, as pack_padded_sequence(..., enforce_sorted=False) "
-                "does, replace samples in a copy of the list, and filter the dataset beforehand."
+                "does. To leave samples out, return emprune.data.KeptSamples(batch, kept)."
             )
         return collated
 
 
-def unpacked(batch: tuple[PackedIndex, Any]) -> tuple[Tensor, Any]:
-    """Return what an `IndexedCollate` made, its index as a (B,) int64 tensor."""
-    return torch.from_numpy(batch[0]), batch[1]
+def unpacked(packed: Packed) -> Delivered:
+    """Return what an `IndexedCollate` made, its indices as int64 tensors."""
+    asked = torch.from_numpy(packed[0])
+    return Delivered(asked, asked if len(packed) == 2 else torch.from_numpy(packed[1]), packed[-1])
 
 
 @dataclass(frozen=True)

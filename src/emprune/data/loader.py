@@ -1,5 +1,6 @@
 """PrunedLoader: the user's DataLoader, delivering the plan."""
 
+import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -8,77 +9,172 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from emprune.data.indexed import unpacked
-from emprune.data.place import Place
+from emprune.checks import whole_number
+from emprune.data.budget import as_pruner
+from emprune.data.cursor import Cursor
+from emprune.data.indexed import Delivered, unpacked
 from emprune.data.planned import PlannedLoader
-from emprune.data.rebuild import check_prunable, rebuilt
-from emprune.data.sampler import PlanBatchSampler
-from emprune.pruner import DataPruner
-from emprune.randomness import derive_seed
+from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating, rebuilt
+from emprune.data.sampler import EpochSampler, PlanBatchSampler
+from emprune.distributed import ProcessGroup
+from emprune.errors import StateError
+from emprune.methods.base import Method
+from emprune.pruner import DataPruner, NonfinitePolicy
+from emprune.randomness import derive_seed, untouched
 
 __all__ = ["PrunedLoader"]
 
+_OF_THE_DATALOADER = frozenset(
+    (
+        "num_workers",
+        "collate_fn",
+        "pin_memory",
+        "timeout",
+        "worker_init_fn",
+        "multiprocessing_context",
+        "generator",
+        "prefetch_factor",
+        "persistent_workers",
+        "pin_memory_device",
+        "in_order",
+    )
+)
+
 
 class PrunedLoader(PlannedLoader):
-    """Delivers the pruner's plan through a DataLoader made like the user's.
+    """Delivers a chosen part of the data in each epoch, through a DataLoader made like the given one.
 
-    The given loader is not changed and not iterated: one of the same class is built around its dataset, collate
-    function, workers and every other argument; its sampler is replaced by the plan, which is always in random order.
-    Batches come as ``(index, batch)``, with `batch` what the user's loader would give; its collate function must keep
-    the order of its samples.
+    Batches come as ``(index, batch)``. `index` is the position of each sample in the dataset, (B,) int64 on the CPU,
+    and `batch` is what the given DataLoader would give. Hand the index back with the losses: `reduce`.
+
+    The given DataLoader is not changed and not iterated. One of the same class is built around its dataset, collate
+    function, workers and every other argument. The plan takes the place of its sampler and is in random order. The
+    collate function must keep the order of its samples; one that drops samples returns `KeptSamples`.
 
     Args:
-        loader: A DataLoader (or subclass, such as torchdata's StatefulDataLoader) over a map-style dataset, with a
-            random, sequential or distributed sampler.
-        pruner: The pruner.
+        dataloader: A DataLoader (or subclass, such as torchdata's StatefulDataLoader) over a map-style dataset, with a
+            random, sequential or distributed sampler. On several ranks its batch size is that of one rank.
+        method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made before.
+        num_epochs: Epochs in the run.
+        keep: Mean fraction of the dataset visited per epoch, in (0, 1]. The papers' pruning rate is 1 - keep. Only
+            `Full()` needs none.
+        warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
+        tail_epochs: Full-data epochs at the end, paid for by the pruned ones; None for the method's default, which is
+            0 for all but InfoBatch.
+        seed: Seed of all draws. The global generators are not touched.
         accumulation: Batches per optimizer step.
+        nonfinite: What happens to samples with a NaN or infinite loss: see `DataPruner`.
+        process_group: The ranks that share the data; None for the default group, or one process.
 
     Attributes:
-        loader: The loader inside, for a framework that needs a DataLoader; it follows `set_epoch`. A
-            StatefulDataLoader may be resumed through its own state instead of this one's, but not through both.
-        dataset: The user's dataset.
+        loader: The DataLoader inside, for a framework that needs one; it follows `set_epoch`. The state of a
+            StatefulDataLoader is this loader's.
+        dataset: The user's dataset. Its `set_epoch`, if it has one, is called in each epoch.
 
     Raises:
-        ConfigError: If the loader cannot be pruned (an IterableDataset, `batch_size=None`, a custom sampler), or its
-            dataset is not the pruner's.
+        ConfigError: If the DataLoader cannot be pruned (an IterableDataset, `batch_size=None`, a sampler that chooses),
+            or the budget cannot be met.
 
     Example:
         >>> import emprune
         >>> from torch.utils.data import TensorDataset
         >>> dataset = TensorDataset(torch.arange(8.0))
-        >>> pruner = emprune.DataPruner(emprune.Random(), num_samples=8, num_epochs=2, keep=0.5)
-        >>> loader = PrunedLoader(DataLoader(dataset, batch_size=2, shuffle=True), pruner)
-        >>> loader.set_epoch(0)
-        >>> all(x.long().equal(index) for index, (x,) in loader)
-        True
+        >>> dataloader = DataLoader(dataset, batch_size=2, shuffle=True)
+        >>> loader = PrunedLoader(dataloader, emprune.EMP(), num_epochs=2, keep=0.5)
+        >>> for epoch in loader.epochs():
+        ...     for index, (x,) in loader:
+        ...         loss = loader.reduce(index, x, torch.randn(2, 5))
+        >>> loader.total_steps
+        4
     """
 
-    def __init__(self, loader: DataLoader[Any], pruner: DataPruner, *, accumulation: int = 1) -> None:
-        check_prunable(loader, world_size=pruner.world_size)
-        assert loader.batch_size is not None
-        super().__init__(
-            pruner,
-            num_samples=len(loader.dataset),  # type: ignore[arg-type]
-            batch_size=loader.batch_size,
-            accumulation=accumulation,
-            drop_last=loader.drop_last,
+    def __init__(
+        self,
+        dataloader: DataLoader[Any],
+        method: Method | str | DataPruner,
+        *,
+        num_epochs: int | None = None,
+        keep: float | None = None,
+        warmup_epochs: int = 0,
+        tail_epochs: int | None = None,
+        seed: int = 0,
+        accumulation: int = 1,
+        nonfinite: NonfinitePolicy = "error",
+        process_group: "ProcessGroup | None" = None,
+    ) -> None:
+        check_prunable(dataloader)
+        accumulation, batching = whole_number("accumulation", accumulation, least=1), Batching.of(dataloader)
+        pruner = as_pruner(
+            method,
+            num_samples=len(dataloader.dataset),  # type: ignore[arg-type]
+            num_epochs=num_epochs,
+            keep=keep,
+            warmup_epochs=warmup_epochs,
+            tail_epochs=tail_epochs,
+            seed=seed,
+            nonfinite=nonfinite,
+            process_group=process_group,
         )
-        self._sampler = PlanBatchSampler(loader.batch_size)
-        self._seeded = None if loader.generator is not None else torch.Generator()
-        self._in_order = loader.num_workers == 0 or getattr(loader, "in_order", True)
-        self._resumes_itself = hasattr(loader, "load_state_dict")
-        self.loader = rebuilt(loader, self._sampler, self._seeded or loader.generator)
-        self.dataset = loader.dataset
+        check_sampler_ranks(batching.sampler, pruner.world_size)
+        super().__init__(
+            pruner, batch_size=batching.batch_size, accumulation=accumulation, drop_last=batching.drop_last
+        )
+        self.dataset = dataloader.dataset
+        self.batch_sampler = PlanBatchSampler(self.batch_size)
+        self._given = dataloader
+        self._seeded = None if dataloader.generator is not None else torch.Generator()
+        self._in_order = dataloader.num_workers == 0 or getattr(dataloader, "in_order", True)
+        self.loader = rebuilt(dataloader, self.batch_sampler, self._seeded or dataloader.generator)
+        self._tie_states()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._tie_states()  # a copy's DataLoader inside has the copy's state
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_THE_DATALOADER and "_given" in self.__dict__:
+            return getattr(self._given, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def sampler(self) -> EpochSampler:
+        """The samples of a new pass. Its `set_epoch` plans an epoch, as scripts for several ranks call it."""
+        return EpochSampler(self)
 
     def set_epoch(self, epoch: int) -> None:  # noqa: D102 - inherited
         super().set_epoch(epoch)
-        self._prepare(self._start(self.pruner.plan))
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(self.pruner.epoch)
+        self._prepare(self._begun.new_pass())
+
+    def evaluation(self, *, batch_size: int | None = None) -> DataLoader[Any]:
+        """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
+
+        What this loader delivers is a chosen part. Averages over it are not those of the training data.
+
+        Args:
+            batch_size: Samples per batch; None for this loader's.
+        """
+        return evaluating(
+            self._given, self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
+        )
+
+    def load_state_dict(self, state: Any) -> None:  # noqa: D102 - inherited
+        super().load_state_dict(state)
+        if self._delivery is not None:
+            self._prepare(self._delivery.new_pass())
+
+    def _tie_states(self) -> None:
+        """Give a StatefulDataLoader inside this loader's state: its own knows no epochs."""
+        if hasattr(self.loader, "load_state_dict"):
+            for name in ("state_dict", "load_state_dict"):
+                setattr(self.loader, name, _OfOuter(self, name))
 
     def _dataset_length(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
-        self._prepare(place)
+    def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
+        self._prepare(cursor)
         # An iterator draws from the generator on the default device, which may be another than the generator's. Workers
         # that are forked here inherit the context, which doubles what small tensors cost: only where it is needed.
         is_elsewhere = self._seeded is not None and torch.get_default_device().type != "cpu"
@@ -86,8 +182,31 @@ class PrunedLoader(PlannedLoader):
             batches = iter(self.loader)
         return map(unpacked, batches)
 
-    def _prepare(self, place: Place) -> None:
-        self._sampler.deliver(place.rest, last=place.last)
+    def _fetch(self, index: Tensor) -> Delivered:
+        with untouched():
+            return unpacked(self.loader.collate_fn(self.loader.dataset.__getitems__(index.tolist())))  # type: ignore[attr-defined]
+
+    def _prepare(self, cursor: Cursor) -> None:
+        self.batch_sampler.deliver(cursor.rest, last=cursor.last)
         if self._seeded is not None:
             seed = derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank)
             self._seeded.manual_seed(seed)
+
+
+class _OfOuter:
+    """A method of the loader outside, for the DataLoader inside.
+
+    The loader is held weakly. In a cycle, the workers of a loader that is gone would live on until they are collected.
+    """
+
+    def __init__(self, loader: PrunedLoader | None = None, name: str = "") -> None:
+        self._loader, self._name = loader and weakref.ref(loader), name
+
+    def __call__(self, *arguments: Any) -> Any:
+        loader = self._loader and self._loader()
+        if loader is None:
+            raise StateError("The PrunedLoader around this DataLoader must exist: got one that is gone. Keep it.")
+        return getattr(loader, self._name)(*arguments)
+
+    def __reduce__(self) -> Any:
+        return _OfOuter, ()  # a copy is tied to its own

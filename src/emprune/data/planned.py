@@ -1,189 +1,225 @@
-"""What every loader does the same way: follow the plan, count batches, keep its place."""
+"""What every loader does the same way: make or take a pruner, follow its plan, keep one state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from emprune.checks import whole_number
-from emprune.data.place import Place
-from emprune.data.share import Share
+from emprune.data.cursor import Cursor
+from emprune.data.delivery import Deal, Delivery, saved_nothing
+from emprune.data.indexed import Delivered
+from emprune.data.shard import Shard
 from emprune.errors import ConfigError, EpochError, StateError
-from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
+from emprune.state import FORMAT_VERSION
 
 __all__ = ["PlannedLoader"]
 
-_STATE = {"epoch", "plan", "num_delivered", "ahead", "world_size"}
-_ADVICE = (
-    "Is the loader iterated twice at the same time (persistent workers serve one iteration at a time), or do both "
-    "emprune and a framework skip batches on resuming?"
-)
-_NOWHERE = Place(Share(index=torch.empty(0, dtype=torch.int64), num_left=0))
+_STATE = {"format_version", "pruner", "delivery"}
+_STATE_OF_0_1 = {"epoch", "plan", "num_delivered", "ahead"}
 
 
 class PlannedLoader(ABC):
-    """Delivers this rank's share of the pruner's plan in batches, each with its index.
-
-    Every `for` over it delivers the whole epoch; only after `load_state_dict` does it start at the saved place, until
-    one `for` has run to the end. Looking at a batch with ``next(iter(loader))`` changes nothing.
+    """Delivers this rank's shard of the pruner's plan in batches, each with its index.
 
     Args:
-        pruner: The pruner, which must be for a dataset of this length.
-        num_samples: The dataset's length.
+        pruner: The pruner, for a dataset of this length.
         batch_size: Samples per batch and rank.
         accumulation: Batches per optimizer step.
         drop_last: No batch is ever short: full epochs, too, are multiples of the quantum.
 
     Raises:
-        ConfigError: If a value is out of range, or the dataset is not the pruner's.
+        ConfigError: If a value is out of range, or the cost cannot be met.
+
+    Attributes:
+        pruner: The `DataPruner` inside.
+        batch_size: Samples per batch and rank.
+        accumulation: Batches per optimizer step.
+        drop_last: Whether no batch is ever short.
     """
 
     _in_order = True
     """Whether `_deliver` yields its batches in the order of what it is given."""
-    _resumes_itself = False
-    """Whether what `_deliver` returns may start later, because a framework resumed it."""
 
-    def __init__(
-        self, pruner: DataPruner, *, num_samples: int, batch_size: int, accumulation: int, drop_last: bool
-    ) -> None:
+    def __init__(self, pruner: DataPruner, *, batch_size: int, accumulation: int, drop_last: bool) -> None:
         self.pruner = pruner
-        self.batch_size = whole_number("batch_size", batch_size, least=1)
-        self.accumulation = whole_number("accumulation", accumulation, least=1)
+        self.batch_size = batch_size
+        self.accumulation = accumulation
         self.drop_last = drop_last
-        self._plan: EpochPlan | None = None
-        self._place = _NOWHERE
-        self._resumed: Place | None = None
-        self._may_skip = False
-        self._check_length(num_samples)
-        self._sizing: dict[str, Any] = {
-            "multiple_of": pruner.world_size * self.batch_size * self.accumulation,
-            "world_size": pruner.world_size,
-            "drop_last": drop_last,
-        }
-        pruner.schedule.num_kept_per_epoch(**self._sizing)  # refuses now what it would refuse in mid-run
+        self._delivery: Delivery | None = None
+        sizes = pruner.schedule.num_kept_per_epoch(**self._planning)  # refuses now what it would refuse in mid-run
+        self._steps = [-(-self._num_batches(size) // accumulation) for size in sizes]
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.pruner!r}, batch_size={self.batch_size}, accumulation={self.accumulation}, "
+            f"drop_last={self.drop_last})"
+        )
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole run, for a learning-rate schedule."""
-        sizes = self.pruner.schedule.num_kept_per_epoch(**self._sizing)
-        return sum(-(-self._num_batches(size) // self.accumulation) for size in sizes)
+        return sum(self._steps)
+
+    @property
+    def steps_left(self) -> int:
+        """Optimizer steps of the run that are still to come."""
+        if self._delivery is None:
+            return self.total_steps
+        later = sum(self._steps[self.pruner.epoch + 1 :])
+        if self._delivery.is_complete:
+            return later
+        batches = -(-self.num_delivered // self.batch_size)
+        return later + self._steps[self.pruner.epoch] - batches // self.accumulation
+
+    @property
+    def num_delivered(self) -> int:
+        """Samples that this rank was handed in the current epoch: divide by it, not by ``len(dataset)``."""
+        return 0 if self._delivery is None else self._delivery.num_delivered
+
+    @property
+    def start_epoch(self) -> int:
+        """The epoch to go on with: 0 in a new run; after a load the saved epoch, or the next if that was over."""
+        if self._delivery is None:
+            return 0
+        return self.pruner.epoch + self._delivery.ended
+
+    def epochs(self) -> Iterator[int]:
+        """Plan each epoch of the run and yield its number, counted from 0; after a load, go on where the run was.
+
+        Example:
+            >>> import emprune, torch
+            >>> arrays = (torch.arange(8),)
+            >>> loader = emprune.ArrayLoader(arrays, "random", batch_size=2, num_epochs=3, keep=0.5)
+            >>> [(epoch, len(loader)) for epoch in loader.epochs()]
+            [(0, 2), (1, 2), (2, 2)]
+        """
+        for epoch in range(self.start_epoch, self.pruner.num_epochs):
+            self.set_epoch(epoch)
+            yield epoch
+
+    def batches(self) -> Iterator[tuple[Tensor, Any]]:
+        """Yield ``(index, batch)`` to the run's end, over all epochs; after a load, go on where the run was.
+
+        For loops that count steps. `accumulation` batches make an optimizer step; `steps_left` counts down.
+        """
+        for _ in self.epochs():
+            yield from self
 
     def set_epoch(self, epoch: int) -> None:
-        """Plan an epoch: the next one, or the current one again.
+        """Plan an epoch: the next one, or the current one again. `epochs()` does it by itself.
 
         Raises:
-            EpochError: If it is neither, or a method that scores saw no observation in the last epoch.
+            EpochError: If it is neither, if it was over when the state was saved, or if a method that scores saw no
+                observation in the last epoch.
             ConfigError: If the dataset's length changed.
             StateError: If the current epoch was planned for another number of ranks, and these cannot have equally
                 many batches of it.
         """
         self._check_length(self._dataset_length())
-        was_planned = epoch == self.pruner.epoch
-        plan = self.pruner.begin_epoch(epoch, multiple_of=self._sizing["multiple_of"], drop_last=self.drop_last)
-        if plan is not self._plan:
-            self._place = Place(self._share(plan))
-            self._plan, self._resumed = plan, None
-            self._may_skip = self._resumes_itself and was_planned  # nothing of a new plan was delivered elsewhere
+        if self._delivery is not None and self._delivery.was_over and epoch == self.pruner.epoch:
+            raise EpochError(
+                f"Epoch {epoch} was over when this state was saved: got set_epoch({epoch}) again. Go on with epoch "
+                f"{epoch + 1}: write `for epoch in loader.epochs()`, or `range(loader.start_epoch, ...)`."
+            )
+        plan = self.pruner.begin_epoch(epoch, multiple_of=self._planning["multiple_of"], drop_last=self.drop_last)
+        if self._delivery is None or plan is not self._delivery.plan:
+            self._delivery = Delivery(plan, self._deal)
+
+    def reduce(
+        self, index: Tensor, losses: Tensor, outputs: Any = None, *, score_losses: Tensor | None = None
+    ) -> Tensor:
+        """Observe a batch and return its loss to call `backward` on: see `DataPruner.reduce`."""
+        return self.pruner.reduce(index, losses, outputs, score_losses=score_losses)
+
+    def sync(self) -> None:
+        """Fold pending observations of all ranks; collective on several ranks: see `DataPruner.sync`."""
+        self.pruner.sync()
+
+    def peek(self) -> tuple[Tensor, Any]:
+        """Return the batch that a new pass begins with; nothing is counted, and no random state moves.
+
+        Raises:
+            EpochError: If no epoch has begun, or nothing of it is left.
+        """
+        cursor = self._begun.new_pass()
+        if not len(cursor.rest):
+            raise EpochError(f"Nothing is left of epoch {self.pruner.epoch}: call loader.set_epoch(epoch + 1) first.")
+        size = min(self.batch_size, len(cursor.rest) - cursor.last) or cursor.last
+        delivered = self._fetch(cursor.rest[:size])
+        return delivered.index, delivered.batch
+
+    @property
+    def rest(self) -> Tensor:
+        """(K,) int64: the samples that a new pass delivers on this rank, in order."""
+        return self._begun.new_pass().rest
 
     def __len__(self) -> int:
-        """Batches of the current epoch on this rank; before the first `set_epoch`, epoch 0's."""
+        """Batches of the current epoch on this rank; before the first, epoch 0's."""
         if self.pruner.epoch >= 0:
             return self._num_batches(len(self.pruner.plan))
-        return self._num_batches(self.pruner.schedule.num_kept(0, spent=0, **self._sizing))
+        return self._num_batches(self.pruner.schedule.num_kept(0, spent=0, **self._planning))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        if self._plan is None or self._plan is not self.pruner.plan:
-            here = "no epoch yet" if self._plan is None else f"epoch {self._plan.epoch}"
-            raise EpochError(
-                f"Call loader.set_epoch(epoch) before iterating: got {here} here and epoch {self.pruner.epoch} in the "
-                "pruner, or another plan for it."
-            )
-        return _Pass(self, self._plan, self._start(self._plan))
+        delivery = self._begun
+        return _Pass(self, delivery, delivery.new_pass())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place within the epoch, as plain values.
+        """Return the whole run's state: the pruner's, and how far this rank is in the epoch.
 
-        A batch counts as delivered once it was handed out, but for a peek: an iterator that was dropped after a single
-        batch, none of which was observed.
-
-        Returns:
-            "epoch"; "plan", its fingerprint; "num_delivered", how many of the plan's samples were delivered without a
-            gap, on all ranks together; "ahead", the dataset positions that were delivered beyond that on this rank
-            (`in_order=False`, or a batch lost to an exception); "world_size". Without "ahead" it is the same on all
-            ranks that have handed out equally many batches, and may be loaded on another number of ranks.
+        A batch counts as delivered once it was handed out. On several ranks call `sync()` on each of them first. The
+        state is the same on all ranks that were handed as many batches, and may be loaded on another number of ranks,
+        unless batches came out of turn (`in_order=False`, or an exception in a worker).
         """
-        num_delivered, ahead = self._place.saved()
+        nothing = saved_nothing(self.pruner.world_size)
         return {
-            "epoch": -1 if self._plan is None else self._plan.epoch,
-            "plan": None if self._plan is None else self._plan.fingerprint,
-            "num_delivered": num_delivered,
-            "ahead": ahead,
-            "world_size": self.pruner.world_size,
+            "format_version": FORMAT_VERSION,
+            "pruner": self.pruner.state_dict(),
+            "delivery": nothing if self._delivery is None else self._delivery.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved place: the next `for` in that epoch starts there.
+        """Go on from a saved state: the next pass starts at the first batch that was not delivered.
 
-        Load the pruner's state first, and let nothing else skip batches.
+        Let nothing else skip batches.
 
         Raises:
-            StateError: If it is not a loader's state, its place is not in the pruner's current plan, or what is left
-                of it cannot be divided among these ranks.
+            StateError: If it is no state of such a run, does not hold together, or what is left of the epoch cannot
+                be divided among these ranks; nothing is loaded then.
         """
-        if not isinstance(state, Mapping) or set(state) != _STATE:
-            found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-            raise StateError(f"This is not a loader's state: got {found}. Pass what loader.state_dict() returned.")
-        if state["epoch"] != self.pruner.epoch:
-            raise StateError(
-                f"The loader's place is in epoch {state['epoch']}, the pruner is in epoch {self.pruner.epoch}. "
-                "Load the pruner's state first, and the two that were saved together."
-            )
-        if state["epoch"] < 0:
-            self._plan, self._resumed, self._place = None, None, _NOWHERE
-            return
-        plan = self.pruner.plan
-        if state["plan"] != plan.fingerprint:
-            raise StateError(
-                f"The loader's place is in another plan of epoch {plan.epoch} than the pruner's. "
-                "Load the pruner's state first, and the two that were saved together."
-            )
-        num_delivered, world_size = state["num_delivered"], self.pruner.world_size
-        if not 0 <= num_delivered <= len(plan):
-            raise StateError(
-                f"The loader's place, {num_delivered} samples, is not in this epoch's plan of {len(plan)} samples."
-            )
-        if state["ahead"] and state["world_size"] != world_size:
-            raise StateError(
-                f"The loader's place was saved on {state['world_size']} rank(s) with batches delivered out of turn: "
-                f"got {world_size} rank(s) here. Finish the epoch on as many as before, each with its own place."
-            )
-        share = self._share(plan, num_before=num_delivered)
-        strange = set(state["ahead"]) - set(share.index.tolist()) if state["ahead"] else ()
-        if strange:
-            raise StateError(
-                f"The loader's place holds sample {min(strange)}, which is not in this epoch's plan for this rank. "
-                "A place is loaded by the rank that saved it."
-            )
-        self._resumed = self._place = Place.resumed(share, state["ahead"])
-        self._plan = plan
+        _check_state(state)
+        saved = self.pruner.read_state(state["pruner"])
+        delivery = Delivery.loaded(state["delivery"], saved.plan, self._deal, world_size=self.pruner.world_size)
+        self.pruner.restore(saved)
+        self._delivery = delivery
 
-    def _start(self, plan: EpochPlan) -> Place:
-        """Where the next pass over the current plan starts."""
-        if self._resumed is None:
-            return Place(self._share(plan))
-        return Place(self._resumed.share, self._resumed.rest)
+    @property
+    def _planning(self) -> dict[str, Any]:
+        world_size = self.pruner.world_size
+        quantum = world_size * self.batch_size * self.accumulation
+        return {"multiple_of": quantum, "world_size": world_size, "drop_last": self.drop_last}
 
-    def _share(self, plan: EpochPlan, *, num_before: int = 0) -> Share:
-        return Share.dealt(
-            plan.index,
-            rank=self.pruner.rank,
-            world_size=self.pruner.world_size,
-            batch_size=self.batch_size,
-            num_before=num_before,
-        )
+    @property
+    def _begun(self) -> Delivery:
+        if self._delivery is None or self.pruner.epoch < 0 or self._delivery.plan is not self.pruner.plan:
+            here = "no epoch" if self._delivery is None else f"epoch {self._delivery.plan.epoch}"
+            raise EpochError(
+                f"An epoch must have begun in the loader and in its pruner: got {here} here and epoch "
+                f"{self.pruner.epoch} there. Write `for epoch in loader.epochs()`, or call loader.set_epoch(epoch)."
+            )
+        return self._delivery
+
+    @property
+    def _deal(self) -> Deal:
+        # Without a reference to the loader: a cycle would keep its workers until the garbage is collected.
+        options: dict[str, Any] = {
+            "rank": self.pruner.rank,
+            "world_size": self.pruner.world_size,
+            "batch_size": self.batch_size,
+        }
+        return partial(Shard.dealt, **options)
 
     def _num_batches(self, size: int) -> int:
         return -(-size // (self.pruner.world_size * self.batch_size))
@@ -191,9 +227,8 @@ class PlannedLoader(ABC):
     def _check_length(self, num_samples: int) -> None:
         if num_samples != self.pruner.num_samples:
             raise ConfigError(
-                f"The dataset has {num_samples} samples, the pruner was made for "
-                f"num_samples={self.pruner.num_samples}. Use num_samples=len(dataset); a dataset must not change its "
-                "length during a run."
+                f"The dataset must have the {self.pruner.num_samples} samples that the pruner was made for: got "
+                f"{num_samples}. Use num_samples=len(dataset); a dataset must not change its length during a run."
             )
 
     @abstractmethod
@@ -201,29 +236,35 @@ class PlannedLoader(ABC):
         """Return how many samples there are now."""
 
     @abstractmethod
-    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
-        """Return an iterator over the batches of what is to be delivered from a place on, each with its index."""
+    def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
+        """Return an iterator over the batches from a cursor on."""
+
+    @abstractmethod
+    def _fetch(self, index: Tensor) -> Delivered:
+        """Return a batch of these samples, outside of any pass."""
 
 
 class _Pass(Iterator[tuple[Tensor, Any]]):
-    """One pass over the epoch: hands out the batches, sees that they follow the plan, keeps the loader's place.
+    """One pass over the epoch: hands out the batches, and sees that they follow the plan.
 
     Like a DataLoader's iterator it can go on after an exception; the batch that was lost stays undelivered. Delivery
     begins with the first batch: frameworks make iterators that they never use, and workers cost time.
     """
 
-    def __init__(self, loader: PlannedLoader, plan: EpochPlan, place: Place) -> None:
-        self._loader, self._plan, self._place = loader, plan, place
-        self._num_batches = 0
-        self._failed = self._ended = False
-        self._batches: Iterator[tuple[Tensor, Any]] | None = None
+    def __init__(self, loader: PlannedLoader, delivery: Delivery, cursor: Cursor) -> None:
+        self._loader, self._delivery, self._cursor = loader, delivery, cursor
+        self._is_again, self._num_observed = delivery.ended, 0
+        self._failed = False
+        self._batches: Iterator[Delivered] | None = None
 
     def __next__(self) -> tuple[Tensor, Any]:
         if self._batches is None:
             self._check_current()
-            self._batches = self._loader._deliver(self._place)
+            self._num_observed = self._loader.pruner.num_observed
+            self._batches = self._loader._deliver(self._cursor)
+        self._check_not_trained_again()
         try:
-            index, batch = next(self._batches)
+            delivered = next(self._batches)
         except StopIteration:
             self._end()
             raise
@@ -231,48 +272,60 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
             self._failed = True
             raise
         self._check_current()
-        self._check_turn(index)
-        self._place.add(index)
-        if self._num_batches == 0:
-            self._before, self._first = self._loader._place, index
-        self._num_batches += 1
-        self._loader._place = self._place
-        return index, batch
-
-    def __del__(self) -> None:
-        """Forget a peek."""
-        if self._num_batches == 1 and not self._ended and self._loader._place is self._place:
-            is_old = len(self._before.remaining) <= len(self._place.remaining)
-            if is_old or not _is_observed(self._loader.pruner, self._first):
-                self._loader._place = self._before
+        self._check_turn(delivered.asked)
+        self._delivery.count(self._cursor, delivered.asked)
+        return delivered.index, delivered.batch
 
     def _check_current(self) -> None:
-        if self._loader.pruner.plan is not self._plan:
+        if self._loader.pruner.plan is not self._delivery.plan:
             raise EpochError(
-                f"This iteration is of epoch {self._plan.epoch}, and the pruner has planned anew since. Start another "
-                "one after loader.set_epoch(epoch)."
+                f"This iteration is of epoch {self._delivery.plan.epoch}, and the pruner has planned anew since. Start "
+                "another one after loader.set_epoch(epoch)."
+            )
+
+    def _check_not_trained_again(self) -> None:
+        epoch = self._delivery.plan.epoch
+        if self._is_again and self._loader.pruner.num_observed > self._num_observed:
+            raise EpochError(
+                f"Epoch {epoch} is over, and was trained on a second time: got an observation in another pass over it. "
+                f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`: epochs differ "
+                "in length. To evaluate on these samples, do not call reduce or observe."
             )
 
     def _check_turn(self, index: Tensor) -> None:
-        if self._place.is_next(index) or self._failed or not self._loader._in_order:
-            return
-        if self._num_batches == 0 and self._loader._may_skip and self._place.skip_to(index):
-            return
-        raise EpochError(f"The batches do not follow the plan. {_ADVICE}")
+        if not (self._cursor.is_next(index) or self._failed or not self._loader._in_order):
+            raise EpochError(
+                "The batches must follow the plan: got another one. Is the loader iterated twice at the same time "
+                "(persistent workers serve one iteration at a time), or do both emprune and a framework skip batches "
+                "on resuming?"
+            )
 
     def _end(self) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        missing = len(self._place.remaining)
-        was_over = self._num_batches == 0 and self._loader._may_skip and self._place.is_whole
-        if missing and not self._failed and not was_over:
-            raise EpochError(f"The batches ended {missing} samples before the end of the plan. {_ADVICE}") from None
-        if self._loader._plan is self._plan:
-            self._loader._resumed = None
+        missing = len(self._cursor.remaining)
+        if missing and self._failed:
+            return  # a batch was lost to an exception: what is left of the epoch is still to be delivered
+        if missing:
+            raise EpochError(
+                f"All batches of the plan must be delivered: got an end {missing} samples before it. Is the loader "
+                "iterated twice at the same time (persistent workers serve one iteration at a time)?"
+            ) from None
+        self._delivery.end(self._cursor)
 
 
-def _is_observed(pruner: DataPruner, index: Tensor) -> bool:
-    """Whether any of a batch of the current plan was observed in this epoch."""
-    pending = pruner.visits[index] > pruner.stats["visits"][index]
-    return bool((pending | (pruner.stats["last_visit"][index] == pruner.epoch)).any())
+def _check_state(state: Mapping[str, Any]) -> None:
+    found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+    if isinstance(state, Mapping) and set(state) >= _STATE_OF_0_1:
+        raise StateError(
+            f"A loader's state must be of emprune 0.2: got {found}, which emprune 0.1 wrote. Finish the run with that "
+            "version, or start anew."
+        )
+    if not isinstance(state, Mapping) or set(state) != _STATE:
+        raise StateError(
+            f"A loader's state must have the keys {sorted(_STATE)}: got {found}. Pass what loader.state_dict() "
+            "returned."
+        )
+    if state["format_version"] != FORMAT_VERSION:
+        raise StateError(
+            f"The state's `format_version` must be {FORMAT_VERSION}: got {state['format_version']!r}. Resume with the "
+            "emprune that wrote it."
+        )

@@ -1,6 +1,7 @@
 """Which DataLoaders can be pruned, and a loader made like one of them that follows the plan."""
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,46 +18,98 @@ from emprune.data.indexed import IndexedCollate, IndexedDataset, IndexedWorkerIn
 from emprune.data.sampler import PlanBatchSampler
 from emprune.errors import ConfigError
 
-__all__ = ["check_prunable", "rebuilt"]
+__all__ = ["Batching", "check_prunable", "check_sampler_ranks", "evaluating", "rebuilt"]
 
 _REPLACED = {"dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
 _SET_AFTERWARDS = {"collate_fn", "generator", "worker_init_fn"}
+_PREPARED = {
+    "accelerate": "emprune.integrations.accelerate.prepare shards it and moves its batches",
+    "lightning": "the loader shards it, and fabric.to_device moves its batches",
+    "lightning_fabric": "the loader shards it, and fabric.to_device moves its batches",
+}
+"""Whose loaders are sharded already, and what to do instead."""
 
 
-def check_prunable(loader: DataLoader[Any], *, world_size: int) -> None:
-    """Raise ConfigError unless a loader visits every sample of a map-style dataset, in batches.
+@dataclass(frozen=True)
+class Batching:
+    """What a DataLoader says about its batches, be it through `batch_size` or through torch's own BatchSampler.
 
-    Args:
-        loader: The user's loader.
-        world_size: Over how many ranks the pruner shares the data.
+    Attributes:
+        batch_size: Samples per batch.
+        drop_last: Whether a short last batch is left out.
+        sampler: The order of the samples.
     """
+
+    batch_size: int
+    drop_last: bool
+    sampler: Any
+
+    @classmethod
+    def of(cls, loader: DataLoader[Any]) -> "Batching":
+        """Return a DataLoader's, which `check_prunable` accepts."""
+        sampler: Any = loader.batch_sampler
+        return cls(sampler.batch_size, sampler.drop_last, sampler.sampler)
+
+
+def check_prunable(loader: DataLoader[Any]) -> None:
+    """Raise ConfigError unless a loader visits every sample of a map-style dataset, in batches."""
+    maker = type(loader).__module__.partition(".")[0]
+    if maker in _PREPARED:
+        raise ConfigError(
+            f"`dataloader` must be the DataLoader as you made it: got {maker}'s {type(loader).__name__}. Hand over the "
+            f"one it was made from; {_PREPARED[maker]}."
+        )
     if not isinstance(loader, DataLoader):
         raise ConfigError(
-            f"`loader` must be a torch DataLoader: got {type(loader).__name__}. Without one, use "
-            "pruner.begin_epoch(epoch) and deliver its plan yourself."
+            f"`dataloader` must be a torch DataLoader: got {type(loader).__name__}. Without one, use "
+            "DataPruner.begin_epoch(epoch) and deliver its plan yourself."
+        )
+    if isinstance(loader.dataset, IndexedDataset):
+        raise ConfigError(
+            "`dataloader` must be the DataLoader as you made it: got the one inside a PrunedLoader. Hand over the one "
+            "it was made from."
         )
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        kind = "An IterableDataset" if isinstance(loader.dataset, IterableDataset) else "A dataset without `__len__`"
+        kind = "an IterableDataset" if isinstance(loader.dataset, IterableDataset) else "a dataset without `__len__`"
         raise ConfigError(
-            f"{kind} cannot be pruned: its samples have no positions to choose from. Use a map-style dataset."
+            f"The dataset must be map-style, with positions to choose from: got {kind}. Give it `__len__` and "
+            "`__getitem__`."
         )
-    if loader.batch_size is None:
-        found = "`batch_size=None`" if loader.batch_sampler is None else "a custom `batch_sampler`"
+    if loader.batch_sampler is None:
         raise ConfigError(
-            f"The DataLoader has {found}: the plan decides what a batch holds, and needs a batch size. "
-            "Give the DataLoader batch_size=... instead."
+            "`batch_size` must be a number, since the plan decides what a batch holds: got batch_size=None, where the "
+            "dataset makes batches itself. Give the DataLoader batch_size=... and a dataset with `__getitem__` for one "
+            "sample, or `__getitems__` for a list of positions."
+        )
+    if not _is_plain(loader.batch_sampler, BatchSampler):
+        raise ConfigError(
+            f"The DataLoader's batches must be its batch size's: got a {type(loader.batch_sampler).__name__}, which "
+            "makes batches itself. Give the DataLoader batch_size=... instead, or use DataPruner.begin_epoch(epoch)."
         )
     if not _is_replaceable(loader):
         raise ConfigError(
-            f"The DataLoader's sampler, {type(loader.sampler).__name__}, chooses samples itself, and so does the "
-            "pruner: only random (without replacement, over all), sequential and distributed samplers are replaced by "
-            "the plan. Use shuffle=True, and express the choice as an emprune.Method."
+            f"The DataLoader's sampler must visit every sample once: got {type(Batching.of(loader).sampler).__name__}, "
+            "which chooses samples itself, as the pruner does. Use shuffle=True, and express the choice as an "
+            "emprune.Method."
         )
-    if isinstance(loader.sampler, DistributedSampler) and loader.sampler.num_replicas != world_size:
+
+
+def check_sampler_ranks(sampler: object, world_size: int) -> None:
+    """Raise ConfigError unless a DistributedSampler is for as many ranks as the pruner."""
+    if isinstance(sampler, DistributedSampler) and sampler.num_replicas != world_size:
         raise ConfigError(
-            f"The DataLoader's DistributedSampler is for {loader.sampler.num_replicas} ranks, the pruner for "
-            f"{world_size}. Make the pruner after torch.distributed is initialised, or give it the `process_group`."
+            f"The DataLoader's DistributedSampler must be for the pruner's {world_size} rank(s): got "
+            f"{sampler.num_replicas}. Make the loader after torch.distributed is initialised, or give it the "
+            "`process_group`."
         )
+
+
+def evaluating(loader: DataLoader[Any], batch_size: int) -> DataLoader[Any]:
+    """Return a loader of the same class with the same arguments, over all of the data, in order."""
+    arguments = _arguments(loader)
+    for name in _SET_AFTERWARDS:
+        arguments[name] = getattr(loader, name)
+    return type(loader)(loader.dataset, batch_size=batch_size, shuffle=False, drop_last=False, **arguments)
 
 
 def rebuilt(loader: DataLoader[Any], sampler: PlanBatchSampler, generator: torch.Generator | None) -> DataLoader[Any]:
@@ -111,13 +164,12 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 def _is_replaceable(loader: DataLoader[Any]) -> bool:
     """Whether the loader would visit every sample once, in whatever order."""
-    sampler: Any = loader.sampler
+    sampler: Any = Batching.of(loader).sampler
     covered = sampler.dataset if isinstance(sampler, DistributedSampler) else sampler
     return (
         _is_plain(sampler, RandomSampler, SequentialSampler, DistributedSampler)
         and not getattr(sampler, "replacement", False)
         and len(covered) == len(loader.dataset)  # type: ignore[arg-type]
-        and _is_plain(loader.batch_sampler, BatchSampler)
     )
 
 

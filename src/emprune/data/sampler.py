@@ -1,14 +1,15 @@
-"""A batch sampler that yields one rank's share of a plan, and nothing else."""
+"""A batch sampler that yields one rank's shard of a plan, and nothing else."""
 
 from collections.abc import Iterator
 
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from emprune.data.share import batch_slices
+from emprune.data.planned import PlannedLoader
+from emprune.data.shard import batch_slices
 from emprune.errors import EpochError
 
-__all__ = ["PlanBatchSampler"]
+__all__ = ["EpochSampler", "PlanBatchSampler"]
 
 
 class PlanBatchSampler(Sampler[list[int]]):
@@ -44,3 +45,24 @@ class PlanBatchSampler(Sampler[list[int]]):
         if self._index is None:
             raise EpochError("No epoch has begun: call loader.set_epoch(epoch) on the PrunedLoader first.")
         return self._index
+
+
+class EpochSampler(Sampler[int]):
+    """What ``loader.sampler`` is: scripts for several ranks call its `set_epoch`, which plans the epoch.
+
+    Args:
+        loader: The loader.
+    """
+
+    def __init__(self, loader: PlannedLoader) -> None:
+        self._loader = loader
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan an epoch: see `PrunedLoader.set_epoch`."""
+        self._loader.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._loader.rest.tolist())
+
+    def __len__(self) -> int:
+        return len(self._loader.rest)

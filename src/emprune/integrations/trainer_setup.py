@@ -12,7 +12,7 @@ from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.trainer_utils import RemoveColumnsCollator
 
-from emprune.data.indexed import InOrder, PackedIndex, unpacked
+from emprune.data.indexed import InOrder, Packed, unpacked
 from emprune.errors import ConfigError
 from emprune.pruner import DataPruner
 
@@ -57,11 +57,12 @@ class IndexInBatch:
         collate_fn: ``samples -> (index, batch)``, such as an `IndexedCollate`; the batch a dict.
     """
 
-    collate_fn: Callable[[Any], tuple[PackedIndex, Any]]
+    collate_fn: Callable[[Any], Packed]
 
     def __call__(self, samples: Any) -> MutableMapping[str, Any]:
         """Return the batch with its (B,) int64 index under `INDEX_KEY`."""
-        index, batch = unpacked(self.collate_fn(samples))
+        delivered = unpacked(self.collate_fn(samples))
+        index, batch = delivered.index, delivered.batch
         if not isinstance(batch, MutableMapping):
             raise ConfigError(
                 f"`data_collator` must return a dict of the batch's inputs: got a {type(batch).__name__}."

@@ -132,7 +132,6 @@ class Session:
             "model": self.model.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "pruner": self.pruner.state_dict(),
             "loader": self.loader.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.compute.device) if cuda else None,
@@ -144,10 +143,9 @@ class Session:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.pruner.load_state_dict(state["pruner"])
         self.loader.load_state_dict(state["loader"])
         if self.ranks.rank > 0:  # the first rank's is saved; another's only must not begin from the start again
-            place = (self.pruner.epoch, int(self.loader.state_dict()["num_delivered"]))
+            place = (self.pruner.epoch, self.loader.num_delivered)
             torch.manual_seed(derive_seed(self.config.seed, "resumed", self.ranks.rank, *place))
             return
         torch.set_rng_state(state["random"])

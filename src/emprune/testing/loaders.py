@@ -33,11 +33,17 @@ class Loader(Protocol):
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         """Deliver the current epoch: (index, batch)."""
 
+    def peek(self) -> tuple[Tensor, Any]:
+        """Return the batch that a new pass begins with."""
+
+    def epochs(self) -> Iterator[int]:
+        """Plan each epoch that is left."""
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the place within the epoch."""
+        """Return the state of the run, the pruner's included."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved place."""
+        """Go on from a saved state."""
 
 
 class LoaderContract:
@@ -104,12 +110,12 @@ class LoaderContract:
     def test_an_epoch_is_the_plan_in_its_order_and_the_length_says_how_many_batches(self) -> None:
         expected = len(self.make_loader(self.make_pruner()))
         for pruner, loader in self._epochs():
-            share = pruner.plan.shard(pruner.rank, pruner.world_size).index
+            shard = pruner.plan.shard(pruner.rank, pruner.world_size).index
             assert pruner.epoch > 0 or len(loader) == expected
             batches = [index.tolist() for index, _ in loader]
-            assert batches == [part.tolist() for part in share.split(self.batch_size)]
+            assert batches == [part.tolist() for part in shard.split(self.batch_size)]
             assert len(batches) == len(loader)
-            assert self.train(pruner, loader) == share.tolist()
+            pruner.observe(shard, _loss_of(shard, pruner.epoch))
 
     @pytest.mark.parametrize("accumulation", [1, 3])
     def test_total_steps_are_those_the_loop_makes(self, accumulation: int) -> None:
@@ -130,21 +136,31 @@ class LoaderContract:
         expected = _loss_of(torch.arange(self.num_samples), self.num_epochs - 1)
         assert pruner.stats["loss"].equal(expected)
 
-    def test_a_second_pass_delivers_all_again(self) -> None:
+    def test_a_second_pass_delivers_all_again_and_moves_nothing(self) -> None:
         for pruner, loader in self._epochs():
-            assert self.train(pruner, loader) == self.train(pruner, loader) == pruner.plan.index.tolist()
+            delivered = self.train(pruner, loader)
+            state = loader.state_dict()
+            assert [i for index, _ in loader for i in index.tolist()] == delivered == pruner.plan.index.tolist()
+            assert_same_state(loader.state_dict(), state)
 
-    def test_a_peek_changes_nothing(self) -> None:
+    def test_training_on_an_epoch_twice_is_refused(self) -> None:
+        pruner = self.make_pruner()
+        loader = self.make_loader(pruner)
+        loader.set_epoch(0)
+        self.train(pruner, loader)
+        with pytest.raises(EpochError, match=r"set_epoch\(1\)"):
+            self.train(pruner, loader)
+
+    def test_a_peek_shows_the_next_batch_and_changes_nothing(self) -> None:
         for pruner, loader in self._epochs():
-            plan, before, place = pruner.plan, pruner.state_dict(), loader.state_dict()
-            next(iter(loader))
+            plan, state, randomness = pruner.plan, loader.state_dict(), _global_randomness()
+            index, batch = loader.peek()
+            assert index.equal(self.positions(batch).cpu())
+            assert index.equal(plan.index[: self.batch_size])
             assert pruner.plan is plan
-            assert loader.state_dict() == place
-            assert_same_state(pruner.state_dict(), before)
+            assert_same_state(loader.state_dict(), state)
+            assert _global_randomness() == randomness
             assert self.train(pruner, loader) == plan.index.tolist()
-            place = loader.state_dict()
-            next(iter(loader))
-            assert loader.state_dict() == place
 
     def test_setting_the_epoch_twice_is_setting_it_once(self) -> None:
         for pruner, loader in self._epochs():
@@ -155,21 +171,20 @@ class LoaderContract:
             loader.set_epoch(pruner.epoch)
             assert pruner.plan is plan
 
-    def test_an_early_break_leaves_the_next_epoch_whole(self) -> None:
+    def test_after_an_early_break_a_new_pass_delivers_all_and_so_does_the_next_epoch(self) -> None:
         for pruner, loader in self._epochs():
             for index, batch in loader:
                 pruner.observe(index, _loss_of(self.positions(batch), pruner.epoch))
                 break
             assert self.train(pruner, loader) == pruner.plan.index.tolist()
-            for index, batch in loader:
-                pruner.observe(index, _loss_of(self.positions(batch), pruner.epoch))
-                break
 
     def test_it_does_not_iterate_before_set_epoch_nor_after_the_pruner_moved_on(self) -> None:
         pruner = self.make_pruner()
         loader = self.make_loader(pruner)
         with pytest.raises(EpochError, match="set_epoch"):
             next(iter(loader))
+        with pytest.raises(EpochError, match="set_epoch"):
+            loader.peek()
         loader.set_epoch(0)
         self.train(pruner, loader)
         running = iter(loader)
@@ -185,51 +200,83 @@ class LoaderContract:
         whole: list[int] = []
         saves: list[tuple[int, Any]] = []
         for _, loader in self._epochs(pruner):
-            saves.append((len(whole), through_disk((pruner.state_dict(), loader.state_dict()))))
+            saves.append((len(whole), through_disk(loader.state_dict())))
             for index, batch in loader:
                 pruner.reduce(index, _loss_of(self.positions(batch), pruner.epoch))
                 whole += index.tolist()
-                saves.append((len(whole), through_disk((pruner.state_dict(), loader.state_dict()))))
-        for num_done, (state, place) in saves:
+                saves.append((len(whole), through_disk(loader.state_dict())))
+            saves.append((len(whole), through_disk(loader.state_dict())))
+        for num_done, state in saves:
             resumed = self.make_pruner()
             loader = self.make_loader(resumed)
-            resumed.load_state_dict(state)
-            loader.load_state_dict(place)
+            loader.load_state_dict(state)
+            assert_same_state(loader.state_dict(), state)
             delivered = []
-            for _ in self._epochs(resumed, loader):
+            for _ in loader.epochs():
                 delivered += self.train(resumed, loader)
             assert delivered == whole[num_done:]
             assert_same_state(resumed.state_dict(), pruner.state_dict())
 
-    def test_after_resuming_a_peek_changes_nothing_and_a_second_pass_delivers_all(self) -> None:
+    def test_every_epoch_begins_and_ends_once_wherever_a_run_is_resumed(self) -> None:
+        pruner = self.make_pruner()
+        begun, saves = [], []
+        for epoch, loader in enumerate(loader for _, loader in self._epochs(pruner)):
+            begun.append(epoch)
+            for index, batch in loader:
+                pruner.observe(index, _loss_of(self.positions(batch), epoch))
+                saves.append((epoch, through_disk(loader.state_dict())))  # its end is still to come
+            saves.append((epoch + 1, through_disk(loader.state_dict())))
+        assert begun == list(range(self.num_epochs))
+        for first, state in saves:
+            resumed = self.make_pruner()
+            loader = self.make_loader(resumed)
+            loader.load_state_dict(state)
+            ended = []
+            for epoch in loader.epochs():
+                self.train(resumed, loader)
+                ended.append(epoch)
+            assert ended == begun[first:]
+
+    def test_an_epoch_that_was_over_is_not_begun_again_after_a_load(self) -> None:
         pruner = self.make_pruner()
         loader = self.make_loader(pruner)
         loader.set_epoch(0)
-        index, _ = next(running := iter(loader))
-        pruner.observe(index, _loss_of(index, 0))
-        place = loader.state_dict()
-        del running
-        assert loader.state_dict() == place
+        self.train(pruner, loader)
         resumed = self.make_pruner()
-        resumed.load_state_dict(pruner.state_dict())
-        loader = self.make_loader(resumed)
-        loader.load_state_dict(place)
-        loader.set_epoch(0)
-        next(iter(loader))
-        assert loader.state_dict() == place
-        share = resumed.plan.shard(resumed.rank, resumed.world_size).index.tolist()
-        assert self.train(resumed, loader) == share[len(index) :]
-        assert self.train(resumed, loader) == share
+        again = self.make_loader(resumed)
+        again.load_state_dict(through_disk(loader.state_dict()))
+        with pytest.raises(EpochError, match="start_epoch"):
+            again.set_epoch(0)
+        again.set_epoch(1)
+        assert self.train(resumed, again) == resumed.plan.index.tolist()
 
-    def test_the_place_of_another_plan_is_refused(self) -> None:
+    def test_after_a_load_every_pass_starts_there_until_one_has_ended(self) -> None:
+        pruner = self.make_pruner()
+        loader = self.make_loader(pruner)
+        loader.set_epoch(0)
+        index, _ = next(iter(loader))
+        pruner.observe(index, _loss_of(index, 0))
+        resumed = self.make_pruner()
+        again = self.make_loader(resumed)
+        again.load_state_dict(loader.state_dict())
+        again.set_epoch(0)
+        next(iter(again))
+        assert again.peek()[0].tolist() == resumed.plan.index[self.batch_size : 2 * self.batch_size].tolist()
+        shard = resumed.plan.shard(resumed.rank, resumed.world_size).index.tolist()
+        assert self.train(resumed, again) == shard[len(index) :]
+        assert [i for index, _ in again for i in index.tolist()] == shard
+
+    def test_a_state_that_is_refused_changes_nothing(self) -> None:
         pruner, other = self.make_pruner(), self.make_pruner(seed=1)
         loader, another = self.make_loader(pruner), self.make_loader(other)
         loader.set_epoch(0)
-        with pytest.raises(StateError):
-            another.load_state_dict(loader.state_dict())
         another.set_epoch(0)
-        with pytest.raises(StateError):
-            another.load_state_dict(loader.state_dict())
+        before = another.state_dict()
+        mixed = {**before, "delivery": loader.state_dict()["delivery"]}
+        for state in (loader.state_dict(), mixed, pruner.state_dict(), {}):
+            with pytest.raises(StateError):
+                another.load_state_dict(state)
+            assert_same_state(another.state_dict(), before)
         assert self.train(other, another) == other.plan.index.tolist()
 
     def test_the_global_generators_are_neither_read_nor_seeded(self) -> None:

@@ -6,20 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import emprune
-from emprune.data.place import Place
+from emprune.data.cursor import Cursor
 from emprune.data.sampler import PlanBatchSampler
-from emprune.data.share import Share, batch_slices
+from emprune.data.shard import Shard, batch_slices
 
 
-def deal(plan: torch.Tensor, *, world_size: int, batch_size: int, num_before: int = 0) -> list[Share]:
+def deal(plan: torch.Tensor, *, world_size: int, batch_size: int, num_before: int = 0) -> list[Shard]:
     return [
-        Share.dealt(plan, rank=rank, world_size=world_size, batch_size=batch_size, num_before=num_before)
+        Shard.dealt(plan, rank=rank, world_size=world_size, batch_size=batch_size, num_before=num_before)
         for rank in range(world_size)
     ]
 
 
-def batches_of(share: Share, batch_size: int) -> list[list[int]]:
-    place = Place(share)
+def batches_of(share: Shard, batch_size: int) -> list[list[int]]:
+    place = Cursor(share)
     return [place.rest[part].tolist() for part in batch_slices(len(place.rest), batch_size, place.last)]
 
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_divided_says_what_to_do(size: int, batch_size: int) -> N
     assert str(caught.value) == (
         f"The {size} samples left of the epoch cannot be divided into equally many batches of up to {batch_size} for 3 "
         "ranks, each sample once. Finish the epoch on as many ranks as it was planned for, or go on with the next one: "
-        "load the pruner's state alone, then set_epoch(epoch + 1)."
+        "pruner.load_state_dict(state['pruner']), then set_epoch(epoch + 1)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Share: one rank's part of what is left of a plan."""
+"""Shard: one rank's part of what is left of a plan."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from emprune.errors import StateError
 
-__all__ = ["Share", "batch_slices"]
+__all__ = ["Shard", "batch_slices"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Share:
+class Shard:
     """What one rank delivers: equally many batches as every other, and no sample that another delivers.
 
     It is every `world_size`-th of the samples left. Planned for this number of ranks they can be divided equally. After
@@ -34,7 +34,7 @@ class Share:
     world_size: int = 1
 
     @classmethod
-    def dealt(cls, index: Tensor, *, rank: int, world_size: int, batch_size: int, num_before: int = 0) -> "Share":
+    def dealt(cls, index: Tensor, *, rank: int, world_size: int, batch_size: int, num_before: int = 0) -> "Shard":
         """Return a rank's share.
 
         Args:
@@ -54,8 +54,8 @@ class Share:
                 raise StateError(
                     f"The {len(left)} samples left of the epoch cannot be divided into equally many batches of up to "
                     f"{batch_size} for {world_size} ranks, each sample once. Finish the epoch on as many ranks as it "
-                    "was planned for, or go on with the next one: load the pruner's state alone, then set_epoch(epoch "
-                    "+ 1)."
+                    "was planned for, or go on with the next one: pruner.load_state_dict(state['pruner']), then "
+                    "set_epoch(epoch + 1)."
                 )
             num_tail += world_size
         return cls(

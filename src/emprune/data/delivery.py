@@ -1,0 +1,134 @@
+"""Delivery: where one rank stands in the epoch's plan. Nothing else moves it.
+
+Hard, because a run may stop after any batch and must go on with the next one, on other ranks too::
+
+    plan     4 1 3 0 7 2 9 8 5 6      frozen, the same on all ranks
+    shard    4   3   7   9   5        every W-th sample: what this rank delivers
+    cursor   #####                    handed out by the pass that counts
+    start        ^                    after a load, where every new pass begins
+
+A batch counts when it is handed out. The pass that handed out the last batch is the one that counts. Once a pass has
+ended the epoch is over: further passes deliver all of it again, and count no more.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from emprune.data.cursor import Cursor
+from emprune.data.shard import Shard
+from emprune.errors import StateError
+from emprune.plan import EpochPlan
+
+__all__ = ["Delivery", "saved_nothing"]
+
+_STATE = {"plan", "num_delivered", "ahead", "world_size", "ended"}
+Deal = Callable[..., Shard]
+"""``(index, num_before=0) -> shard``: this rank's part of what is left of a plan's (K,) samples."""
+
+
+class Delivery:
+    """One rank's progress in one epoch.
+
+    Args:
+        plan: The epoch's plan.
+        deal: Gives this rank's shard.
+        num_before: Samples of the plan that all ranks delivered before a load.
+        ahead: Dataset positions that this rank delivered beyond those.
+        ended: Whether a pass had ended before a load.
+    """
+
+    def __init__(
+        self, plan: EpochPlan, deal: Deal, *, num_before: int = 0, ahead: tuple[int, ...] = (), ended: bool = False
+    ) -> None:
+        self.plan, self.ended, self.was_over = plan, ended, ended
+        self._deal = deal
+        self._shard = deal(plan.index, num_before=num_before)
+        self._rest = Cursor.resumed(self._shard, ahead).rest
+        self._cursor = self._begun()
+
+    @property
+    def num_delivered(self) -> int:
+        """Samples of the epoch's plan that this rank was handed."""
+        return self._cursor.num_delivered
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of this rank's shard was handed out."""
+        return self.ended or not len(self._cursor.remaining)
+
+    def new_pass(self) -> Cursor:
+        """Return where a new pass begins: at the loaded position, or at the epoch's start."""
+        return Cursor(self._deal(self.plan.index)) if self.ended else self._begun()
+
+    def count(self, cursor: Cursor, index: Tensor) -> None:
+        """Count a batch that a pass hands out."""
+        cursor.add(index)
+        if not self.ended:
+            self._cursor = cursor
+
+    def end(self, cursor: Cursor) -> None:
+        """Close the epoch: a pass has handed out all it could."""
+        if not self.ended:
+            self._cursor, self.ended = cursor, True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values; without "ahead" they are the same on all ranks that handed out as many batches."""
+        num_delivered, ahead = self._cursor.saved()
+        return {
+            "plan": self.plan.fingerprint,
+            "num_delivered": num_delivered,
+            "ahead": ahead,
+            "world_size": self._shard.world_size,
+            "ended": self.ended,
+        }
+
+    @classmethod
+    def loaded(
+        cls, state: Mapping[str, Any], plan: EpochPlan | None, deal: Deal, *, world_size: int
+    ) -> "Delivery | None":
+        """Return a saved delivery of a plan; None before the first epoch.
+
+        Raises:
+            StateError: If it is no delivery of this plan, or what is left of it cannot be divided among these ranks.
+        """
+        if not isinstance(state, Mapping) or set(state) != _STATE:
+            found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+            raise StateError(f"A saved delivery must have the keys {sorted(_STATE)}: got {found}.")
+        if plan is None or state["plan"] != plan.fingerprint:
+            if plan is None and state["plan"] is None:
+                return None
+            raise StateError(
+                "The saved delivery must be of the saved plan: got another plan's. Pass what one call of "
+                "loader.state_dict() returned."
+            )
+        num_before, ahead, ended = state["num_delivered"], state["ahead"], state["ended"]
+        if not isinstance(num_before, int) or not 0 <= num_before <= len(plan) or not isinstance(ended, bool):
+            raise StateError(
+                f"The saved `num_delivered` must be in [0, {len(plan)}] and `ended` True or False: got {num_before!r} "
+                f"and {ended!r}."
+            )
+        if not isinstance(ahead, (list, tuple)) or not all(isinstance(i, int) for i in ahead):
+            raise StateError(f"The saved `ahead` must be a list of dataset positions: got {ahead!r}.")
+        if ahead and state["world_size"] != world_size:
+            raise StateError(
+                f"The state was saved on {state['world_size']} rank(s) with batches delivered out of turn: got "
+                f"{world_size} rank(s). Finish the epoch on as many as before, each with its own state."
+            )
+        delivery = cls(plan, deal, num_before=num_before, ended=ended)
+        strange = set(ahead) - set(delivery._shard.index.tolist()) if ahead else set()
+        if strange:
+            raise StateError(
+                f"The saved `ahead` must be samples of this rank's shard of the plan: got {min(strange)}. A state with "
+                "batches out of turn is loaded by the rank that saved it."
+            )
+        return cls(plan, deal, num_before=num_before, ahead=tuple(ahead), ended=ended)
+
+    def _begun(self) -> Cursor:
+        return Cursor(self._shard, self._rest)
+
+
+def saved_nothing(world_size: int) -> dict[str, Any]:
+    """Return the state before the first epoch."""
+    return {"plan": None, "num_delivered": 0, "ahead": [], "world_size": world_size, "ended": False}

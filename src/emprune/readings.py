@@ -1,0 +1,196 @@
+"""What can be read of a pruner at any time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from emprune.current import CurrentEpoch
+from emprune.distributed import Ranks
+from emprune.errors import EpochError
+from emprune.frame import to_frame
+from emprune.methods.base import Method
+from emprune.observations import PendingObservations
+from emprune.plan import EpochPlan
+from emprune.schedule import Schedule
+from emprune.state import History
+from emprune.stats import SampleStats
+from emprune.summary import PrunerSummary, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PrunerReadings", "on_cpu"]
+
+
+@contextmanager
+def on_cpu() -> Iterator[None]:
+    """Whatever `set_default_device` and `inference_mode` of torch say: columns and plans are ordinary CPU tensors."""
+    with torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+class PrunerReadings:
+    """The part of a `DataPruner` that changes nothing.
+
+    Attributes:
+        method: How samples are chosen.
+        schedule: How many samples each epoch visits.
+        stats: What is remembered of each sample, as of the last fold.
+        seed: Seed of all draws.
+    """
+
+    method: Method
+    schedule: Schedule
+    stats: SampleStats
+    seed: int
+    _ranks: Ranks
+    _pending: PendingObservations
+    _current: CurrentEpoch | None
+    _failed: Tensor
+    _history: History
+
+    def __repr__(self) -> str:
+        s = self.schedule
+        full = "".join(
+            f", {name}={value}"
+            for name, value in (("warmup_epochs", s.warmup_epochs), ("tail_epochs", s.tail_epochs))
+            if value
+        )
+        at = "not begun" if self._current is None else f"in epoch {self.epoch}"
+        return (
+            f"DataPruner({self.method!r}, num_samples={s.num_samples}, num_epochs={s.num_epochs}, keep={s.keep}{full}, "
+            f"seed={self.seed}: {at})"
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return self.schedule.num_samples
+
+    @property
+    def num_epochs(self) -> int:
+        """E."""
+        return self.schedule.num_epochs
+
+    @property
+    def keep(self) -> float:
+        """Mean fraction of the dataset visited per epoch."""
+        return self.schedule.keep
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, -1 before the first."""
+        return -1 if self._current is None else self._current.plan.epoch
+
+    @property
+    def plan(self) -> EpochPlan:
+        """The current epoch's plan."""
+        return self._begun.plan
+
+    @property
+    def rank(self) -> int:
+        """This process's rank among those that share the data."""
+        return self._ranks.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks share the data."""
+        return self._ranks.size
+
+    @property
+    def num_observed(self) -> int:
+        """Samples observed in the current epoch on this rank, since it was planned or loaded."""
+        return self._pending.num_observed
+
+    @property
+    def churn(self) -> float | None:
+        """Share of the current epoch's plan that was not in the one before; None in the first epoch."""
+        return self._history.churn[-1] if self._history.churn else None
+
+    @property
+    def planning_seconds(self) -> float:
+        """Spent planning so far, folding included."""
+        return sum(self._history.planning_seconds)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """By epoch so far: "epoch", "num_kept", "churn", "planning_seconds"."""
+        names, values = vars(self._history).keys(), zip(*vars(self._history).values(), strict=True)
+        return [{"epoch": epoch, **dict(zip(names, row, strict=True))} for epoch, row in enumerate(values)]
+
+    @property
+    @on_cpu()
+    def kept(self) -> Tensor:
+        """(N,) bool: the samples of the current epoch's plan; the others are dropped in this epoch."""
+        return self._begun.planned.clone()
+
+    @property
+    @on_cpu()
+    def scores(self) -> Tensor | None:
+        """(N,) float32: what the next epoch would be chosen by as of the last fold, NaN where never seen.
+
+        None for a method that does not score.
+        """
+        if not self.method.scores:
+            return None
+        return self.method.score(self.stats).masked_fill(~self.stats.seen, torch.nan)
+
+    @property
+    @on_cpu()
+    def visits(self) -> Tensor:
+        """(N,) int32: in how many epochs each sample was observed, this rank's pending observations included."""
+        visits = self.stats["visits"].clone()
+        index = self._pending.gather()[0].unique()
+        new = self.stats["last_visit"][index] != self.epoch
+        visits.index_add_(0, index, (new & ~torch.isin(index, self._failed)).int())
+        return visits
+
+    @property
+    @on_cpu()
+    def mean_loss(self) -> float:
+        """The mean of the last known loss of every seen sample, as of the last fold; NaN before the first.
+
+        Use it to follow the training loss. The mean over the delivered batches is biased: they were chosen. This one
+        counts each sample once. Losses of samples that are not visited are from their last visit.
+        """
+        return float(self.stats["loss"][self.stats.seen].double().mean())
+
+    def weights(self, index: Tensor) -> Tensor:
+        """Return (B,) float32, what this epoch multiplies each sample's loss by, on the device of `index`.
+
+        Raises:
+            EpochError: If no epoch has begun.
+        """
+        return self._begun.weights(index)
+
+    @on_cpu()
+    def summary(self) -> PrunerSummary:
+        """Describe the current epoch's plan and the columns behind it; before the first epoch, the run's start."""
+        return summarise(
+            self.method,
+            None if self._current is None else self.plan,
+            self.stats,
+            visits=self.visits,
+            churn=self.churn,
+            seed=self.seed,
+            planning_seconds=self.planning_seconds,
+        )
+
+    @on_cpu()
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a pandas table, a row a sample: its columns, its score, and whether it is kept in this epoch.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        planned = None if self._current is None else self._current.planned
+        return to_frame(self.stats, visits=self.visits, scores=self.scores, kept=planned)
+
+    @property
+    def _begun(self) -> CurrentEpoch:
+        if self._current is None:
+            raise EpochError("No epoch has begun: call loader.set_epoch(epoch), or pruner.begin_epoch(epoch), first.")
+        return self._current
