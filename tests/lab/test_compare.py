@@ -170,12 +170,13 @@ def test_results_that_are_nowhere_else_are_not_replaced(comparison: Path, tmp_pa
     assert file.read_bytes() == before
 
 
-def test_what_is_no_results_json_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text('{"mine": 1}')
+@pytest.mark.parametrize("name", ["results.json", "table.md", "report.html"])
+def test_what_is_none_of_a_comparison_is_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
     code, _, stderr = compare_there("random-permutation", 3, tmp_path)
     assert code == 2
-    assert f"{tmp_path / 'results.json'} would be replaced, and is none of emprune's. Choose another --out" in stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert f"{tmp_path / name} would be replaced, and is none of emprune's. Choose another --out" in stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_results_of_runs_that_have_their_folders_or_are_taken_over_are_replaced(tmp_path: Path) -> None:

@@ -115,11 +115,13 @@ def test_a_fetch_that_is_cut_short_leaves_nothing_behind(tmp_path: Path, interru
     data_set(Source("whole", write_all)).ensure(tmp_path)
 
 
-def test_a_temporary_folder_of_a_killed_fetch_does_not_count_as_data(tmp_path: Path) -> None:
-    (tmp_path / ".made-up-killed" / "made-up").mkdir(parents=True)
+def test_what_a_killed_fetch_left_does_not_count_as_data_and_goes(tmp_path: Path) -> None:
+    for name in (".made-up.1234", ".theirs.1234"):
+        (tmp_path / name / "made-up").mkdir(parents=True)
     calls: list[str] = []
     data_set(source("a", write_all, calls)).ensure(tmp_path)
     assert calls == ["a"]
+    assert {*os.listdir(tmp_path)} == {"made-up", ".theirs.1234"}
 
 
 def test_two_fetches_at_once_agree(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from emprune.lab.files import draft_folder, free_name, write_whole
+from emprune.errors import ConfigError
+from emprune.lab.files import draft_folder, free_name, refuse_foreign, write_whole
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -66,3 +67,11 @@ def test_a_free_name_is_one_that_nothing_has(tmp_path: Path) -> None:
         assert free_name(path).name == name
         free_name(path).symlink_to("nowhere")
     assert free_name(path).name == "file-3.pt"
+
+
+def test_a_file_that_is_none_of_ours_is_not_replaced(tmp_path: Path, comparison: Path, finished_run: Path) -> None:
+    refuse_foreign(comparison / "results.json", tmp_path / "table.md", finished_run / "result.json")
+    for name in ("report.html", "table.md", "gaps.json"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ConfigError, match=f"{name} would be replaced, and is none of emprune's. Choose another"):
+            refuse_foreign(tmp_path / "no.html", tmp_path / name)

@@ -346,9 +346,11 @@ def test_what_was_decoded_and_is_damaged_is_decoded_anew(tmp_path: Path) -> None
     task = image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
     whole = task.load(tmp_path / "cache")
     (file,) = (tmp_path / "cache").rglob("*.npy")
+    (file.parent / f".{'0' * 32}.npy.1234").write_bytes(b"what a killed process wrote of other images")
     for content in (b"", b"no array", file.read_bytes()[:-10]):
         file.write_bytes(content)
         assert task.load(tmp_path / "cache").train.x.equal(whole.train.x)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_kill_while_decoding_leaves_nothing_behind(tmp_path: Path) -> None:

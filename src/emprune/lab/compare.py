@@ -17,7 +17,7 @@ from emprune.lab.comparison import Row, summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import RunError, StoppedError
 from emprune.lab.experiment import Experiment
-from emprune.lab.files import write_whole
+from emprune.lab.files import refuse_foreign, write_whole
 from emprune.lab.results import read_results, results_at
 from emprune.lab.session import planned_visits
 from emprune.lab.store import RunFolder
@@ -147,12 +147,13 @@ def look_elsewhere(queue: Queue, sources: Iterable[Path]) -> Queue:
 
 
 def refuse_loss(queue: Queue, out: Path) -> None:
-    """Raise ConfigError if OUT/results.json, which the comparison will replace, holds runs that are nowhere else.
+    """Raise ConfigError if what the comparison will replace is none of its kind, or holds runs that are nowhere else.
 
     Args:
         queue: The comparison's runs, with those that will be taken over.
         out: Its folder.
     """
+    refuse_foreign(out / "table.md", out / "report.html")
     file = out / "results.json"
     if not file.exists():
         return

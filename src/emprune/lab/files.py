@@ -1,12 +1,13 @@
 """Files: paths as users write them, and writing that leaves a file whole or not at all.
 
-Until it is whole a file is a draft, `.NAME.PROCESS` beside it, and locked. What a killed process left is not locked any
+Until it is whole a file is a draft, `.NAME.NUMBER` beside it, and locked. What a killed process left is not locked any
 more, and goes when the file is next written.
 """
 
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,11 @@ from typing import BinaryIO
 
 from emprune.errors import ConfigError
 
-__all__ = ["draft_folder", "free_name", "home_expanded", "named", "read_text", "sweep", "write_whole"]
+__all__ = ["draft_folder", "free_name", "home_expanded", "named", "read_text", "refuse_foreign", "sweep", "write_whole"]
+
+HEAD_BYTES = 2048
+MARKS = {".html": b"<title>emprune: ", ".md": b"| method |", ".json": b'"format": '}
+"""What pages, tables and numbers of emprune have near their beginning."""
 
 
 def home_expanded(text: str) -> Path:
@@ -55,7 +60,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path |
     Raises:
         OSError: If it cannot be written; it names the file, and the old one is as it was.
     """
-    sweep(path)
+    sweep(path.parent, re.escape(path.name))
     draft = _draft(path)
     try:
         with named(path), draft.open("wb") as file:
@@ -73,7 +78,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path |
 @contextmanager
 def draft_folder(path: Path) -> Iterator[Path]:
     """Give a new folder beside a file or folder, in which it may be made; what is in it at the end goes."""
-    sweep(path)
+    sweep(path.parent, re.escape(path.name))
     draft = _draft(path)
     with named(draft):
         draft.mkdir(parents=True)
@@ -89,17 +94,31 @@ def draft_folder(path: Path) -> Iterator[Path]:
             os.close(held)
 
 
-def sweep(path: Path) -> None:
-    """Remove the drafts of a file or folder that killed processes left behind."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+")
-    beside = path.parent.iterdir() if path.parent.is_dir() else ()
-    for draft in [left for left in beside if name.fullmatch(left.name) and not left.is_symlink()]:
+def sweep(folder: Path, names: str) -> None:
+    """Remove from a folder the drafts of files and folders that killed processes left behind.
+
+    Args:
+        folder: Where to look.
+        names: A regular expression of what the files and folders are called.
+    """
+    draft_name = re.compile(rf"\.(?:{names})\.[0-9]+")
+    there = folder.iterdir() if folder.is_dir() else ()
+    for draft in [left for left in there if draft_name.fullmatch(left.name) and not left.is_symlink()]:
         if _is_held(draft):
             continue
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)
         else:
             draft.unlink(missing_ok=True)
+
+
+def refuse_foreign(*paths: Path) -> None:
+    """Raise ConfigError if a file that is about to be replaced is none of emprune's, by how it begins."""
+    for path in paths:
+        if path.exists() and not (path.is_file() and _begins_as_ours(path)):
+            raise ConfigError(
+                f"{path} would be replaced, and is none of emprune's. Choose another --out, or move it away."
+            )
 
 
 def free_name(path: Path) -> Path:
@@ -126,8 +145,13 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
+def _begins_as_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return MARKS[path.suffix] in file.read(HEAD_BYTES)
+
+
 def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    return path.with_name(f".{path.name}.{os.getpid()}{threading.get_native_id()}")
 
 
 def _lock(file: int) -> bool:

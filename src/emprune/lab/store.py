@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -258,8 +259,7 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a killed process was in the middle of writing."""
-        for name in (*FILES, TRAINER):
-            sweep(self.path / name)
+        sweep(self.path, "|".join(map(re.escape, (*FILES, TRAINER))))
         if self.finished:
             self._remove_trainer_checkpoints()
 

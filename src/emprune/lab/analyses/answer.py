@@ -8,6 +8,7 @@ from emprune.lab.analyses.runs import Run
 from emprune.lab.command import refuse_torchrun
 from emprune.lab.comparing import prepared_queue, warn_of_precisions, watch_comparison
 from emprune.lab.consoles import out, progress
+from emprune.lab.files import refuse_foreign
 
 __all__ = ["answer"]
 
@@ -30,6 +31,7 @@ def answer(
     named = [method for method in methods.split(",") if method.strip()]
     experiment = analysis.experiment(task, methods=named, num_runs=num_runs, baseline=baseline, settings=settings)
     queue = prepared_queue(experiment, out=out_dir, num_jobs=num_jobs, data_dir=data_dir, console=progress)
+    refuse_foreign(*(out_dir / f"{name}{end}" for end in (".json", ".html", "-results.json", "-table.md")))
     warn_of_precisions(queue, progress)
     comparison = watch_comparison(experiment, queue, num_jobs=num_jobs, console=progress)
     comparison.write(out_dir, prefix=f"{name}-")

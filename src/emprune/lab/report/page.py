@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from emprune.errors import ConfigError
 from emprune.lab.comparison import scored_part
 from emprune.lab.config import RunConfig
-from emprune.lab.files import write_whole
+from emprune.lab.files import refuse_foreign, write_whole
 from emprune.lab.pages.drawing import Figure, Styles, colours
 from emprune.lab.pages.rendering import render_page
 from emprune.lab.report.classes import class_figures, worst_cells
@@ -55,8 +55,9 @@ def write_report(found: Found, out: Path, *, baseline: str | None = None, data_d
         data_dir: Where data sets are cached, for the samples that are shown; None is the user's cache.
 
     Raises:
-        ConfigError: If no run has the method that `baseline` names.
+        ConfigError: If no run has the method that `baseline` names, or OUT/report.html is none of emprune's.
     """
+    refuse_foreign(out / "report.html")
     sections = divide_runs(found.runs, found.experiments, baseline=baseline)
     page = _page(sections, found, out, data_dir)
     out.mkdir(parents=True, exist_ok=True)

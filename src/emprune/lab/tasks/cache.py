@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emprune.lab.errors import DataError
-from emprune.lab.files import read_text
+from emprune.lab.files import draft_folder, read_text
 
 __all__ = ["DataSet", "Source", "SourceError", "data_folder"]
 
@@ -97,15 +96,15 @@ class DataSet:
         failures = []
         for source in self.sources:
             say(f"{self.name}: trying {source.name}")
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{self.name}-") as temporary:
+            with draft_folder(folder) as temporary:
                 try:
-                    self._collect(source, Path(temporary) / self.name)
+                    self._collect(source, temporary / self.name)
                 except UNREADABLE as error:
                     what = error if isinstance(error, SourceError) else f"what it gave cannot be read: {error!r}"
                     failures.append(f"{source.name}: {what}")
                     say(f"{self.name}: {what}")
                     continue
-                _put_in_place(Path(temporary) / self.name, folder)
+                _put_in_place(temporary / self.name, folder)
                 return
         raise DataError(f"{self.name} could not be fetched. Tried " + "; ".join(failures) + f". {self._advice(folder)}")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emprune.lab.errors import DataError
-from emprune.lab.files import write_whole
+from emprune.lab.files import sweep, write_whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,6 +58,7 @@ def decoded(paths: Sequence[Path], size: int, cache: Path, say: Callable[[str], 
         say(f"decoding {len(paths):,} images to {size}x{size} pixels")
         pixels = _decode_all(paths, np.empty(shape, np.uint8))
         cache.mkdir(parents=True, exist_ok=True)
+        sweep(cache, r"[0-9a-f]{32}\.npy")  # of other images too, which nobody may decode again
         write_whole(file, lambda content: np.save(content, pixels))
     return torch.from_numpy(pixels)
 

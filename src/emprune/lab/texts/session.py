@@ -49,13 +49,13 @@ class CountingTrainer(PrunedTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         try:
             super()._save_checkpoint(model, trial)
-        except EmpruneError:
-            raise
-        except (SafetensorError, RuntimeError) as error:  # what a full disk is to safetensors, and to torch
+        except (SafetensorError, RuntimeError, OSError) as error:  # what a full disk is to safetensors, and to torch
+            if isinstance(error, EmpruneError) or getattr(error, "filename", None) is not None:
+                raise
             folder = Path(str(self.args.output_dir)).parent
             raise RunError(
-                f"A checkpoint could not be written in {folder} ({error}). Is the disk full? The one before it is "
-                "kept: make room, and go on with --resume."
+                f"A checkpoint could not be written in {folder} ({error}). Is the disk full? What was saved before "
+                "is kept: make room, and go on with --resume."
             ) from error
 
     def take(self) -> tuple[int, int, float, int]:
