@@ -96,7 +96,11 @@ def _check_mask(mask: object, logits: Tensor, dim: int) -> None:
     if logits.ndim > 2 and found == expected:
         return
     if logits.ndim == 2:
-        advice = "Logits (B, C) have one prediction per sample, which always counts. Leave the mask out."
+        raise ObservationError(
+            f"`mask` must be None for logits (B, C), which have one prediction per sample; got {found}. Leave it out."
+        )
+    if not isinstance(mask, Tensor):
+        advice = "Pass a tensor."
     elif logits.ndim == 3 and dim == -1:
         advice = "If the logits are (B, C, T), pass class_dim=1."
     else:

@@ -39,14 +39,14 @@ class SelectionContext:
     Args:
         stats: The columns.
         scores: (N,) float32; meaningful where `seen`.
-        seen: (N,) bool, the samples to choose from: all for a method that does not score, otherwise those observed at
-            least once (the engine places the others first).
+        seen: (N,) bool, the samples to choose from: all for a method without scores, otherwise those observed at least
+            once. The engine puts the unseen samples first.
         num_seen: How many those are.
         num_kept: How many to choose, at most `num_seen`.
         epoch: The epoch being planned, 0-based.
         seed: The run's seed.
-        previous: (K',) int64, what this method selected for the epoch before, or None where that epoch was full, had
-            unseen samples in it, or there was none.
+        previous: (K',) int64, what this method selected for the epoch before. None if that epoch was full or had
+            unseen samples, or if there was none.
         progress: The share of the run's visits that are made once this epoch is over, in (0, 1].
     """
 
@@ -79,7 +79,7 @@ class SelectionContext:
 class Method(ABC):
     """A way to choose the samples of an epoch. Pure: no I/O, no ranks, no loaders.
 
-    Subclasses are frozen dataclasses whose fields are the method's options. Greedy is ``score = loss``,
+    Subclasses are frozen dataclasses; their fields are the method's options. Greedy is ``score = loss``,
     ``select = top-k``; every other method changes one or two of the five parts below.
     """
 

@@ -26,26 +26,26 @@ TWO_CLASS_BETA = 3.591
 class EMP(Method):
     """Keep the highest loss + beta · memory of a random pool.
 
-    The loss alone prefers what is not yet stored in the weights and visits it so thinly that little is remembered
-    (low-frequency learning); the memory term gives stored information its due.
+    The loss alone prefers what is not yet stored in the weights. It visits each sample so rarely that little is
+    remembered (low-frequency learning). The memory term adds to the score of what is stored.
 
     Args:
         beta: Weight of the memory term, finite and at least 0; 0 is the loss alone, as greedy has it.
-        memory: The term, by name or as a function from the model's outputs to (B,): "prediction_entropy" of the logits;
-            or, for contrastive learning, "instance_entropy" or "view_alignment" of hidden features, which
-            `capture_features` takes. `functools.partial(instance_entropy, temperature=0.1)` is one with an option. A
-            function of your own needs a name that a saved state can keep: no lambda, no function inside another.
-        pool: The K best of min(pool · K, seen) samples drawn uniformly are kept; 1 is random, and past the number of
-            seen samples it is hard top-K over all, as None is, the paper's.
+        memory: The term, by name or as a function from the model's outputs to (B,). "prediction_entropy" is that of the
+            logits. "instance_entropy" and "view_alignment" are for contrastive learning: they take hidden features,
+            from `capture_features`. `functools.partial(instance_entropy, temperature=0.1)` binds an option. A custom
+            function needs a name that a saved state can keep: no lambda, no function inside another.
+        pool: Candidates per kept sample, at least 1. The candidate pool is drawn uniformly from the seen samples, and
+            the K best of it are kept. 1 is random; None is hard top-K over all seen samples, the paper's form.
 
     Raises:
         ConfigError: If a value is out of range.
 
     References:
         EMP (arXiv 2408.16031), which has no code. Certain: the score is the loss plus beta times a memory term, and is
-        dynamic. Ours: that the term is the prediction's entropy, entering with a plus; both contrastive terms; beta =
-        3; scores are from the last visit (stale); no warm-up and no tail; `pool`, and its default of 2: at
-        keep 0.1 hard top-K was below it on three of five tasks, and above it on none (docs/results.md, the judgement).
+        dynamic. Ours: that the term is the prediction's entropy and enters with a plus. Ours: both contrastive terms,
+        and beta = 3. Ours: scores are from the last visit (stale), without warm-up and tail. Ours: `pool`. Its default
+        is 2: at keep 0.1 hard top-K was below it on three of five tasks, and above it on none (docs/results.md).
     """
 
     beta: float = 3.0

@@ -11,7 +11,7 @@ __all__ = ["Greedy"]
 
 @dataclass(frozen=True)
 class Greedy(Method):
-    """Keep the samples whose last loss was highest: "train on the hardest", the plain low-frequency learner.
+    """Keep the samples with the highest last losses: "train on the hardest", the plain low-frequency learner.
 
     A sample that is not visited keeps its old, stale loss; ties are broken at random.
     """

@@ -23,14 +23,14 @@ _MAX_RATIO = 0.9
 class InfoBatch(Method):
     """Prune a share r of the samples with a loss below the mean, and multiply the rest of *them* by 1 / (1 - r).
 
-    Everything at or above the mean stays with weight 1, so the sum of w · l over the kept, divided by N, is an unbiased
-    estimate of the full mean.
+    Everything at or above the mean stays with weight 1. So the sum of w · l over the kept samples, divided by N, is an
+    unbiased estimate of the full mean.
 
     The paper gives r, and its cost follows from the losses. Here r is solved from the number below the mean so that
-    the epoch has exactly its planned size. Where r would pass 0.9 the threshold rises to the quantile that makes
-    r = 0.9 possible; where none does, the kept are uniform with weight N / K. At a keep of 0.1 and below that is every
-    epoch: nothing is preferred, and it warns of it. Pruned epochs that pay for a tail come to it at a somewhat higher
-    keep.
+    the epoch has exactly its planned size. Where r would pass 0.9, the threshold rises to the quantile that makes
+    r = 0.9 possible. Where no quantile does, the kept samples are uniform, with weight N / K. At a keep of 0.1 and
+    below that is every epoch: nothing is preferred, and a warning tells it. With a tail the pruned epochs are smaller,
+    so it happens at a somewhat higher keep too.
 
     Args:
         delta: The full-data tail starts after this share of the epochs, in (0, 1]. The tail is at most half of the

@@ -14,11 +14,11 @@ __all__ = ["RandomPermutation"]
 
 @dataclass(frozen=True)
 class RandomPermutation(Method):
-    """Visit all of the data before any of it again: the epochs of a stretched ordinary training. The rival to beat.
+    """Visit all of the data before any of it again: the epochs of a stretched ordinary training. The baseline.
 
-    Said per sample: the least visited come first, in random order. That is the same walk through one shuffled
-    permutation and the next, it never repeats a sample within the epoch that spans two of them, and it stays exact
-    when an epoch is cut short or its size changes.
+    Said per sample: the least visited come first, in random order. That is a walk through one shuffled permutation and
+    the next. No sample is repeated within an epoch that spans two of them. The walk stays exact when an epoch is cut
+    short or its size changes.
 
     References:
         RS2 without replacement (Okanovic et al. 2023, arXiv 2305.18424), which drops the remainder of a permutation.

@@ -29,11 +29,11 @@ def checked_replan_every(replan_every: int) -> int:
 
 
 def held_selection(context: SelectionContext, replan_every: int) -> Tensor | None:
-    """Return the previous epoch's selection where it is to be held, or None where it is time to select anew.
+    """Return the previous epoch's selection if it is to be held, or None if it is time to select again.
 
-    It is anew in every epoch divisible by `replan_every`, and whenever there is nothing to hold: after a full epoch,
-    or while unseen samples were still being placed. Where the epoch's size differs by rounding, samples are dropped
-    from it or added to it at random.
+    It is time in every epoch divisible by `replan_every`. It is time as well where there is nothing to hold: after a
+    full epoch, or after one with unseen samples. Where the epoch's size differs by rounding, samples are dropped from
+    the selection or added to it at random.
     """
     held = context.previous
     if held is None or context.epoch % replan_every == 0:
