@@ -22,7 +22,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types pytest words oldest newest no-extras bench chaos clean
+.PHONY: help demo test lint format types pytest matrix words oldest newest no-extras bench chaos clean
 
 stage = @printf '\n==> %s\n' "$(1)"
 # The workers are processes that share the cores: one thread each. A page of docs is one story, and stays with one worker.
@@ -47,6 +47,7 @@ help:
 	@echo "  make types      mypy, strict"
 	@echo "  make pytest     the tests alone; PYTEST_ARGS='-k plan -x' is passed on"
 	@echo "  make words      how long the sentences of docs, docstrings and messages are, and which words to avoid"
+	@echo "  make matrix     the long matrices of what resumes with what; before a release"
 	@echo "  make no-extras  the library with torch and numpy alone"
 	@echo "  make oldest     the unit tests on the oldest supported versions (5.3 GB: torch 2.6 brings CUDA)"
 	@echo "  make newest     the integrations' tests on the newest releases of the frameworks, fetched anew each time"
@@ -113,6 +114,10 @@ pytest: $(VENV)/.all
 words: $(VENV)/.all
 	$(call stage,the language of docs, docstrings, messages and help)
 	@$(VENV)/bin/python -m tools.language
+
+matrix: $(VENV)/.all
+	$(call stage,pytest: the long matrices)
+	@$(call run_pytest,$(VENV)) -m matrix tests $(PYTEST_ARGS)
 
 # Old packages warn about things of their own time: there warnings are shown, not raised.
 oldest: $(OLDEST)/.oldest

@@ -63,13 +63,12 @@ def work_alone(kind: str) -> int:
                 pruner.reduce(index, torch.rand(len(index), requires_grad=True)).backward()
                 pruner.weights(index)
                 assert number <= len(loader)
-            loader.state_dict()
+            _ = loader.peek(), loader.num_delivered, loader.steps_left
             _ = pruner.visits, pruner.plan, pruner.epoch, pruner.stats.seen, pruner.summary()
         pruner.sync()
         if pruner.rank == 0:
             loader.load_state_dict(loader.state_dict())
             pruner.load_state_dict(pruner.state_dict())
-            loader.set_epoch(epoch)
     return int(pruner.visits.sum())
 
 

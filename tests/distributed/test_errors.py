@@ -77,9 +77,10 @@ def another_call() -> None:
 def another_state() -> None:
     pruner, other = begun(), begun()
     if pruner.rank:
-        order = other.plan.index.flip(0)
         state = other.state_dict()
-        pruner.load_state_dict({**state, "plan": {**state["plan"], "index": order}})
+        order = state["plan"]["order"]
+        backwards = torch.where(order < 0, -1, order.max() - order).int()
+        pruner.load_state_dict({**state, "plan": {**state["plan"], "order": backwards}})
     pruner.sync()
 
 
@@ -175,20 +176,21 @@ WRONG: dict[str, tuple[Callable[[], None], type[emprune.EmpruneError], str]] = {
     "nobody observed": (
         nobody_observed,
         emprune.errors.EpochError,
-        "Greedy saw no observation in the whole of epoch 0: did you call pruner.reduce(index, losses, logits) in the "
+        "Greedy saw no observation in the whole of epoch 0: did you call reduce(index, losses, logits) in the "
         "training loop?",
     ),
     "not finite on one": (
         not_finite_on_one,
         emprune.errors.ObservationError,
-        "1 samples of epoch 0 were observed with a NaN or infinite loss or memory term (dataset positions {stray}). "
-        "Lower the learning rate or mend the data; or use nonfinite='skip' or nonfinite='revisit' to go on without "
-        "them.",
+        "Losses and memory terms must be finite: got NaN or infinity for 1 samples of epoch 0 (dataset positions "
+        "{stray}). Lower the learning rate or mend the data; or go on without them: nonfinite='skip' or "
+        "nonfinite='revisit'.",
     ),
     "out of the plan on one": (
         out_of_plan_on_one,
         emprune.errors.ObservationError,
-        "On rank 1: `index` must be in [0, 96), a position in the dataset: got 96.",
+        "On rank 1: `index` must be in [0, 96), a position in the dataset: got 96. Pass the index the loader "
+        "delivers with each batch.",
     ),
     "other quantities": (
         other_quantities,
@@ -241,8 +243,7 @@ def save_unsynced() -> None:
     with pytest.raises(emprune.EmpruneError) as error:
         pruner.state_dict()
     assert str(error.value) == (
-        "3 observations of this rank are not united with the others': call pruner.sync() on every rank before "
-        "state_dict()."
+        "3 observations of this rank are not merged with the others': call sync() on every rank before state_dict()."
     )
     pruner.sync()
     assert int(pruner.state_dict()["columns"]["visits"].sum()) == 6
