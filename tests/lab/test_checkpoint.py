@@ -173,7 +173,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no model": (within("session", model={}), "does not fit this run .RuntimeError"),
     "a model of another kind": (within("session", model=[1]), "does not fit this run"),
     "no optimizer": (within("session", optimizer={}), "does not fit this run .KeyError"),
-    "no pruner": (within("session", pruner={"format": 0}), "does not fit this run"),
+    "no pruner": (within("session", loader={"format": 0}), "does not fit this run"),
     "no place in the epoch": (within("session", loader=None), "does not fit this run"),
     "no random state": (within("session", random=None), "does not fit this run"),
 }

@@ -2,11 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+from torch import Tensor
+
+from emprune.data import ArrayLoader
 from emprune.lab.objectives.base import EVALUATION_BATCH
 from emprune.lab.session import Session
 
@@ -115,8 +117,7 @@ class Forecast:
 def measure_speed(session: Session) -> Speed:
     """Time a few steps of a fresh session, which is of no use afterwards."""
     steps: list[TimedStep] = []
-    session.loader.set_epoch(0)
-    batches = chain.from_iterable(repeat(session.loader))  # the epoch again and again: it may be a single batch
+    batches = _endless(session.loader)
     while len(steps) < WARM_UP_STEPS + TIMED_STEPS:
         before = _now(session)
         index, batch = next(batches)
@@ -124,6 +125,14 @@ def measure_speed(session: Session) -> Speed:
         session.train_on(index, batch)
         steps.append(TimedStep(between - before, _now(session) - between, len(index)))
     return Speed.of(steps, scoring=_scoring(session))
+
+
+def _endless(loader: ArrayLoader) -> Iterator[tuple[Tensor, Any]]:
+    """The run's batches, and from its start again: it may be a single one."""
+    start = loader.state_dict()
+    while True:
+        yield from loader.batches()
+        loader.load_state_dict(start)
 
 
 def forecast(
