@@ -1,11 +1,18 @@
 """What a report reads, refuses and puts together, and the samples it shows."""
 
 import json
+import math
+import re
+import shutil
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune.lab.pages.drawing import add_band, canvas, colours
@@ -14,8 +21,10 @@ from emprune.lab.report.records import Run, find_runs
 from emprune.lab.report.samples import Training, galleries, load_training
 from emprune.lab.report.sections import Group, divide_runs
 from emprune.lab.statistics import mean_band, mean_interval
+from emprune.lab.tasks.image_folder import image_folder
 from tests.lab.reports import METHODS, call, drawn, page_of, result_of, write_comparison, write_run
 from tests.lab.runs import small_config
+from tests.lab.test_images import write_folder
 
 
 def test_a_run_is_taken_once_and_from_where_there_is_most(comparison: Path) -> None:
@@ -222,3 +231,105 @@ def test_a_curve_of_one_epoch_is_a_point_that_can_be_seen() -> None:
     figure = canvas("epoch", "loss")
     add_band(figure, "emp", colours(["emp"])["emp"], [1], np.array([[0.5]]))
     assert [trace.mode for trace in figure.data] == ["markers"]
+
+
+@pytest.mark.parametrize("name", ["javascript:alert(1)//", "50% #1?x", 'a"b<c>&d', "a:b", "ü ~"])
+def test_a_link_leads_to_the_file_whatever_the_folder_is_called(name: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "page" / name / "run", small_config())
+    text = page_of(tmp_path / "page", out=tmp_path / "page")
+    (link,) = re.findall(r'<a href="([^"]*parquet)">', text)
+    assert re.fullmatch(r"\./[\w./%~-]+", link)
+    assert tmp_path / "page" / urllib.parse.unquote(link) == folder / "samples.parquet"
+
+
+def test_names_out_of_files_are_text_and_nothing_else(tmp_path: Path) -> None:
+    evil = '<img src=x onerror=alert(1)><a href="javascript:alert(1)">%{y}</a>'
+    config = {**small_config("emp").to_json(), "method": evil, "model": evil}
+    samples = pq.read_table(write_run(tmp_path / "run", small_config("emp")) / "samples.parquet")
+    named = samples.append_column("class", pa.array([evil] * len(samples)))
+    pq.write_table(named, tmp_path / "run" / "samples.parquet")
+    result = {**result_of(small_config("emp"), metric=evil, score=50.0), "versions": {evil: evil}, "config": config}
+    (tmp_path / "run" / "result.json").write_text(json.dumps(result))
+    text = page_of(tmp_path / "run", out=tmp_path)
+    assert "onerror=alert" in text
+    assert "<img src=x" not in text
+    assert 'href="javascript' not in text
+    shown = re.findall(r'"(?:text|hovertemplate)":"((?:[^"\\]|\\.)*)"|"ticktext":\[(.*?)\]', text)
+    assert any("&amp;lt;img" in part or "\\u0026lt;img" in part or "&lt;img" in part for pair in shown for part in pair)
+    assert not any("\\u003cimg" in part for pair in shown for part in pair)  # plotly would take it for a tag
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"accuracy": math.nan}, {"loss": math.inf}, {"visits": 10**400}, {"class_accuracy": [1, "x"]}, {"metric": 3},
+     {"class_accuracy": {}}, {"optimizer_steps": -math.inf}, {"train_seconds": []}, {"probe_loss": "low"}],
+)  # fmt: skip
+def test_an_odd_result_is_refused_by_name(damage: dict[str, Any], tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config(), **damage)
+    code, _, stderr = call("report", tmp_path)
+    assert code == 2
+    assert f"{folder / 'result.json'} holds something else than results of emprune: " in stderr
+    assert f"`{next(iter(damage))}` must be" in stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe\x00", b'"text"', b"1" * 5000, b'{"runs": {}}'])
+def test_a_file_of_another_program_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    for name in ("result.json", "results.json"):
+        (tmp_path / name).write_bytes(content)
+        code, _, stderr = call("report", tmp_path / name)
+        assert code == 2
+        assert str(tmp_path / name) in stderr
+
+
+ODD_COLUMNS = {
+    "words": pa.array(["x"] * 160),
+    "nothing": pa.array([None] * 160, pa.int64()),
+    "below zero": pa.array([-1] * 160),
+    "beyond all": pa.array([10**12] * 160),
+    "fractions": pa.array([math.nan] * 160),
+    "lists": pa.array([[1]] * 160),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_COLUMNS)
+@pytest.mark.parametrize("name", ["label", "visits", "loss", "class"])
+def test_odd_samples_are_left_out_and_named(kind: str, name: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config())
+    (folder / "visits.npy").unlink()
+    samples = pq.read_table(folder / "samples.parquet")
+    kept = samples.drop_columns([name]) if name in samples.column_names else samples
+    pq.write_table(kept.append_column(name, ODD_COLUMNS[kind]), folder / "samples.parquet")
+    code, _, stderr = call("report", folder)
+    assert code == 0
+    needed = name in ("label", "visits")
+    assert (f"{folder / 'samples.parquet'} is damaged, and left out." in stderr) == needed
+    text = (folder / "report.html").read_text()
+    assert ("Left out, because they are damaged" in text) == needed
+
+
+@pytest.mark.parametrize(
+    "visits",
+    [np.array(3), np.zeros((4, 2), int), np.full(160, -1), np.full(160, 10**12), np.zeros(0, int), np.array(["x"]),
+     np.full(160, math.nan)],
+)  # fmt: skip
+def test_odd_visits_are_left_out_and_named(visits: NDArray[Any], tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config())
+    (folder / "samples.parquet").unlink()
+    np.save(folder / "visits.npy", visits)
+    assert "visits.npy is damaged, and left out." in call("report", folder)[2]
+
+
+def test_classes_and_files_are_called_by_their_names(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets" / "train", {"cat": 9, "owl": 11})
+    write_folder(tmp_path / "pets" / "test", {"cat": 2, "owl": 2})
+    config = small_config("greedy", task=f"image-folder:{tmp_path / 'pets'}:size=8", train_size=None)
+    folder = write_run(tmp_path / "run", config)
+    text = page_of(folder, out=tmp_path, data_dir=tmp_path / "data")
+    assert "train/owl/" in text
+    assert "class owl" in text
+    samples = pq.read_table(folder / "samples.parquet")
+    named = samples.append_column("class", pa.array([["cat", "owl"][label] for label in samples["label"].to_pylist()]))
+    pq.write_table(named, folder / "samples.parquet")
+    shutil.rmtree(tmp_path / "pets")
+    image_folder.cache_clear()
+    assert "class cat</td>" in page_of(folder, out=tmp_path, data_dir=tmp_path / "data")

@@ -1,3 +1,5 @@
+import dataclasses
+import io
 import math
 
 import numpy as np
@@ -5,8 +7,10 @@ import pytest
 from scipy import stats
 
 from emprune.lab.comparison import outcome, summarise, unequal_cost
+from emprune.lab.comparison_table import comparison_table
+from emprune.lab.consoles import literal_console
 from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
-from emprune.lab.tables import comparison_table, markdown_table, notes
+from emprune.lab.tables import markdown_table, notes
 
 
 def test_the_interval_is_the_one_worked_by_hand() -> None:
@@ -113,9 +117,40 @@ def test_the_tables_say_the_same() -> None:
     lines = markdown_table(rows).splitlines()
     assert lines[0] == "| method | accuracy % | difference | p | − full | visits | steps | time / full | seeds |"
     assert lines[3] == ("| emp | 93.50 ± 6.35 | +1.50 ± 6.35 | 0.205 | -2.50 ± 6.35 | 30.0% | 100 | 0.20 | 2 |")
-    table = comparison_table(rows, title="a title")
+    table, lines = comparison_table(rows, title="a title", width=120)
     assert table.row_count == 3
+    assert [column.header for column in table.columns] == [
+        "method", "accuracy %", "difference", "p", "− full", "time / full",
+    ]  # fmt: skip
+    assert lines == ["Each row: 30.0% of the visits, 100 steps, 2 seeds."]
     assert list(table.columns[1].cells) == ["96.00 ± 12.71", "93.50 ± 6.35", "92.00 ± 12.71"]
+
+
+def test_what_differs_between_rows_stays_in_the_terminal_s_table() -> None:
+    rows = summarise([*RESULTS, result("emp", 2, 90, 1)], baseline="random")
+    rows[0] = dataclasses.replace(rows[0], optimizer_steps=400)
+    rows[1] = dataclasses.replace(rows[1], visits_fraction=0.2)
+    table, lines = comparison_table(rows, title="a title", width=120)
+    assert {"visits", "seeds"} < {column.header for column in table.columns}
+    assert lines == ["Each row: 100 steps; full: 400 steps."]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120])
+@pytest.mark.parametrize("margin", [None, 0.5])
+def test_methods_are_named_whole_however_narrow_the_terminal_is(width: int, margin: float | None) -> None:
+    name = "emp:beta=3.5:memory=view-alignment:pool=none"
+    rows = summarise([*RESULTS, *(result(name, seed, 90 + seed, 1) for seed in (0, 1))], baseline="random")
+    table, lines = comparison_table(rows, title="a title", width=width, margin=margin)
+    console = literal_console(width=width, record=True, file=io.StringIO())
+    console.print(table)
+    shown = console.export_text().splitlines()
+    first = [line.split("  ")[0].strip() for line in shown]
+    assert name in "".join(first)
+    assert {"full", "random"} <= {*first}
+    numbers = "".join(" ".join(shown).split())
+    cells = [cell for column in table.columns[1:] for cell in column.cells]
+    assert all(part in numbers for cell in cells for part in str(cell).replace(" ", "").split("\n"))
+    assert width < 100 or not any(line.startswith("Too narrow for") for line in lines)
 
 
 def test_notes_warn_of_few_seeds_and_different_machines() -> None:

@@ -11,6 +11,7 @@ from emprune.errors import ConfigError, EmpruneError
 from emprune.lab import drivers
 from emprune.lab.command import announce_data, refuse_torchrun, stoppable
 from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewhere, make_queue, refuse_loss
+from emprune.lab.comparison_table import comparison_table
 from emprune.lab.consoles import out, progress
 from emprune.lab.device import Compute
 from emprune.lab.estimate import Speed
@@ -19,7 +20,7 @@ from emprune.lab.options import DEFAULT_METHODS, DEFAULT_SEEDS, refuse_settings
 from emprune.lab.progress import watching
 from emprune.lab.session import step_size
 from emprune.lab.store import RunFolder
-from emprune.lab.tables import comparison_table, little_notes, long_duration, queue_table, unlike_precision
+from emprune.lab.tables import little_notes, long_duration, queue_table, unlike_precision
 from emprune.lab.tasks import get_task
 from emprune.lab.workers import load_splits
 
@@ -74,8 +75,9 @@ def make_comparison(
     result.write(where)
     for group in result.groups:
         title = ", ".join(filter(None, (experiment.task, group.title, str(where))))
-        out.print(comparison_table(group.rows, title=title, margin=experiment.margin))
-        for remark in result.remarks(group):
+        table, lines = comparison_table(group.rows, title=title, width=out.width, margin=experiment.margin)
+        out.print(table)
+        for remark in (*lines, *result.remarks(group)):
             out.print(remark, highlight=False)
     report_comparison(experiment, queue, out_dir=where, data_dir=data_dir)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,13 +28,29 @@ SOME_NUMBERS = (
 """What not every task, or earlier version, has."""
 
 TABLES = ("machine", "versions", "config")
-RESULT = {**dict.fromkeys((*NUMBERS, *SOME_NUMBERS), float), **dict.fromkeys(TABLES, dict)}
+RESULT = {
+    **dict.fromkeys((*NUMBERS, *SOME_NUMBERS), float),
+    **dict.fromkeys(TABLES, dict),
+    "metric": str,
+    "class_accuracy": list | None,
+}
 MACHINE = {"device_name": str, "precision": str}
 SETTINGS = {field.name: field.type for field in dataclasses.fields(RunConfig)}
 NEEDED_SETTINGS = [field.name for field in dataclasses.fields(RunConfig) if field.default is dataclasses.MISSING]
 EXPERIMENT = {"task": str, "title": str, "baseline": str, "margin": float | None, "settings": dict}
 
-WORDS = {str: "text", int: "an integer", float: "a number", bool: "true or false", dict: "a table", NoneType: "null"}
+TOO_LARGE = 10**300
+"""For a number with a point; JSON has integers of any length."""
+
+WORDS = {
+    str: "text",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list: "a list",
+    NoneType: "null",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def read_results(path: Path) -> Results:
     """
     try:
         document = json.loads(read_text(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is neither a folder of runs nor a readable results.json ({error}).") from error
     problem = _problem_of_document(document)
     if problem is not None:
@@ -135,6 +152,8 @@ def _problems(result: object) -> Iterator[str]:
     yield from unlike(result, RESULT, needed=(*NUMBERS, *TABLES))
     yield from unlike(result["machine"], MACHINE, needed=MACHINE)
     yield from unlike(settings_now(result["config"]), SETTINGS, needed=NEEDED_SETTINGS)
+    for value in result.get("class_accuracy") or ():
+        yield from unlike({"class_accuracy": value}, {"class_accuracy": float | None}, needed=())
 
 
 def _problems_of_experiment(document: Mapping[str, Any]) -> Iterator[str]:
@@ -147,4 +166,6 @@ def _is(value: object, kind: Any) -> bool:
     kinds = get_args(kind) or (kind,)
     if isinstance(value, bool):
         return bool in kinds
-    return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int) and abs(value) < TOO_LARGE)

@@ -17,7 +17,6 @@ from emprune.methods.emp import TWO_CLASS_BETA
 
 __all__ = [
     "comparison_cells",
-    "comparison_table",
     "forecast_table",
     "little_notes",
     "long_duration",
@@ -76,17 +75,6 @@ def forecast_table(config: RunConfig, forecast: Forecast) -> Table:
 def comparison_cells(rows: Sequence[Row], *, margin: float | None = None) -> list[list[str]]:
     """Return the comparison as text: the heads, and a line for each row."""
     return [_heads(rows, margin), *(_cells(row, rows, margin) for row in rows)]
-
-
-def comparison_table(rows: Sequence[Row], *, title: str, margin: float | None = None) -> Table:
-    """Return the comparison for a terminal."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    heads, *cells = comparison_cells(rows, margin=margin)
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
-    for line in cells:
-        table.add_row(*line)
-    return table
 
 
 def markdown_table(rows: Sequence[Row], *, margin: float | None = None) -> str:

@@ -118,7 +118,7 @@ class Analysis(ABC):
         text = json.dumps(self.document(experiment, conclusion), indent=1) + "\n"
         html = self._page(experiment, conclusion)
         write_whole(numbers, lambda file: file.write(text.encode()))
-        write_whole(picture, lambda file: file.write(html.encode()))
+        write_whole(picture, lambda file: file.write(html.encode(errors="replace")))
         return [numbers, picture]
 
     def _page(self, experiment: Experiment, conclusion: Conclusion) -> str:

@@ -20,7 +20,7 @@ from emprune.lab.analyses.runs import OUTPUTS, Run, by_method
 from emprune.lab.analyses.stored_information import Terms, coin_entropy
 from emprune.lab.analyses.tables import INTERVALS, Table, cell, plain
 from emprune.lab.experiment import Experiment
-from emprune.lab.pages.drawing import Figure, Styles, add_points, colours, row_canvas
+from emprune.lab.pages.drawing import Figure, Styles, add_points, as_drawn, colours, row_canvas
 from emprune.lab.questions import THEOREM_1
 from emprune.lab.statistics import mean_interval
 from emprune.lab.tasks import get_task
@@ -189,5 +189,5 @@ def add_ranges(
             meta=method,
             line={"color": styles[method]["color"], "width": RANGE_WIDTH},
             opacity=RANGE_OPACITY,
-            hovertemplate=f"{method}: %{{x:.3g}}<extra></extra>",
+            hovertemplate=f"{as_drawn(method)}: %{{x:.3g}}<extra></extra>",
         )

@@ -1,5 +1,6 @@
 """How every figure looks: plotly's, bare, for a page that colours text and lines itself, light or dark."""
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "Styles",
     "add_band",
     "add_points",
+    "as_drawn",
     "canvas",
     "colours",
     "estimate_rows",
@@ -64,14 +66,24 @@ class Figure:
     def html(self, identity: str) -> str:
         """Return the drawing as HTML without plotly.js, which the page holds once."""
         assert self.drawing is not None
-        html: str = self.drawing.to_html(
+        drawn: str = self.drawing.to_html(
             full_html=False,
             include_plotlyjs=False,
             div_id=identity,
             config={"displayModeBar": False, "responsive": True},
             default_height=f"{HEIGHT}px",
         )
-        return html
+        return drawn
+
+
+def as_drawn(text: str) -> str:
+    """Return text that plotly draws as it is: names come out of files, and plotly reads tags and templates in them.
+
+    Example:
+        >>> as_drawn("<b>%{x}</b>")
+        '&lt;b&gt;%&#123;x}&lt;/b&gt;'
+    """
+    return html.escape(text, quote=False).replace("{", "&#123;")
 
 
 def colours(methods: Iterable[str]) -> dict[str, Style]:
@@ -97,8 +109,8 @@ def canvas(x: str, y: str, **layout: Any) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         template="none",
-        xaxis={"title": {"text": x, "standoff": 8}, **axis},
-        yaxis={"title": {"text": y, "standoff": 8}, **axis},
+        xaxis={"title": {"text": as_drawn(x), "standoff": 8}, **axis},
+        yaxis={"title": {"text": as_drawn(y), "standoff": 8}, **axis},
         margin={"l": 8, "r": 14, "t": 14, "b": 8},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
@@ -153,7 +165,7 @@ def add_band(
         y=_listed(mean),
         line=line,
         marker_color=style["color"],
-        hovertemplate=f"{method}: {hover}<extra></extra>",
+        hovertemplate=f"{as_drawn(method)}: {hover}<extra></extra>",
     )
 
 
@@ -192,7 +204,7 @@ def add_points(
         line={**style, "width": 1.4},
         marker={"size": 9, "color": style["color"], "symbol": symbol, "line": {"color": style["color"], "width": 2}},
         meta=method,
-        hovertemplate=f"{method}: {hover}<extra></extra>",
+        hovertemplate=f"{as_drawn(method)}: {hover}<extra></extra>",
     )
 
 
@@ -217,7 +229,7 @@ def row_canvas(x: str, methods: Sequence[str], *, level: float | None = None, **
             xshift=4,
             y=method,
             yshift=NAME_ABOVE,
-            text=method,
+            text=as_drawn(method),
             showarrow=False,
         )
     if level is not None:

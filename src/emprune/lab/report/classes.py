@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emprune.lab.pages.drawing import Figure, Floats, Styles, add_points, canvas
+from emprune.lab.pages.drawing import Figure, Floats, Styles, add_points, as_drawn, canvas
 from emprune.lab.report.records import Run
 from emprune.lab.report.sections import Group
 from emprune.lab.statistics import mean_band, mean_interval
@@ -15,6 +15,7 @@ from emprune.lab.statistics import mean_band, mean_interval
 __all__ = ["class_figures", "worst_cells"]
 
 MOST_CLASSES = 20
+MOST_LETTERS = 16
 SPREAD = 0.6
 """How much of a class's room its methods share, side by side."""
 
@@ -26,13 +27,16 @@ NO_ACCURACY = (
 NO_LABELS = "What each class was visited is not known: neither the labels nor the visits of a run are here."
 
 
-def class_figures(group: Group, styles: Styles, labels: NDArray[np.int64] | None) -> list[Figure]:
+def class_figures(
+    group: Group, styles: Styles, labels: NDArray[np.int64] | None, names: Mapping[int, str]
+) -> list[Figure]:
     """Return the accuracy and the visits of each class.
 
     Args:
         group: The runs.
         styles: How each method is drawn.
         labels: (N,) of the training samples, for runs that did not record them; None where they are not at hand.
+        names: Of the classes, those that have any.
     """
     accuracy = _of_methods(group, _accuracy)
     visits = _of_methods(group, lambda run: _visits(run, labels))
@@ -43,19 +47,19 @@ def class_figures(group: Group, styles: Styles, labels: NDArray[np.int64] | None
     title = "Accuracy of each class"
     figures = [Figure("class-accuracy", title, NO_ACCURACY)]
     if accuracy:
-        drawing = _drawn(accuracy, styles, shown, "accuracy on the class, %")
+        drawing = _drawn(accuracy, styles, shown, names, "accuracy on the class, %")
         drawing.update_yaxes(autorangeoptions_clipmax=101)
         figures = [
             Figure("class-accuracy", title, f"On the test set after the last epoch; 95 % intervals.{which}", drawing)
         ]
     if not visits:
         return [*figures, Figure("class-visits", "Visits of each class", NO_LABELS)]
-    drawing = _drawn(visits, styles, shown, "visits per sample of the class")
+    drawing = _drawn(visits, styles, shown, names, "visits per sample of the class")
     note = f"Mean over the class's training samples, by the labels they were given; 95 % intervals.{which}"
     return [*figures, Figure("class-visits", "Visits of each class", note, drawing)]
 
 
-def worst_cells(group: Group) -> list[list[str]]:
+def worst_cells(group: Group, names: Mapping[int, str]) -> list[list[str]]:
     """Return the class that each method names right least often as text: the heads, and a line for each method.
 
     Empty where no run recorded the accuracy of classes.
@@ -69,7 +73,7 @@ def worst_cells(group: Group) -> list[list[str]]:
         worst = int(np.nanargmin(mean))
         own = [float(value) for value in found[method][:, worst] if not np.isnan(value)]
         full = f"{means['full'][worst]:.2f}" if "full" in means else "–"
-        lines.append([method, f"class {worst}", f"{mean_interval(own):.2f}", full])
+        lines.append([method, f"class {names.get(worst, worst)}", f"{mean_interval(own):.2f}", full])
     return [WORST_HEADS, *lines] if lines else []
 
 
@@ -110,10 +114,16 @@ def _shown(values: Mapping[str, Floats]) -> list[int]:
     return sorted(np.argsort(mean_band(everything)[0], kind="stable")[:MOST_CLASSES].tolist())
 
 
-def _drawn(values: Mapping[str, Floats], styles: Styles, shown: Sequence[int], y: str) -> Any:
+def _tick(name: str) -> str:
+    return as_drawn(name if len(name) <= MOST_LETTERS else f"{name[:MOST_LETTERS]}…")
+
+
+def _drawn(values: Mapping[str, Floats], styles: Styles, shown: Sequence[int], names: Mapping[int, str], y: str) -> Any:
     figure = canvas("class", y, xaxis_rangemode="normal")  # those beside the first class lie below 0
     places = list(range(len(shown)))
-    figure.update_xaxes(tickvals=places, ticktext=[str(name) for name in shown], showgrid=False)
+    figure.update_xaxes(
+        tickvals=places, ticktext=[_tick(names.get(label, str(label))) for label in shown], showgrid=False
+    )
     for nth, (method, own) in enumerate(values.items()):
         mean, half = mean_band(own)
         beside = SPREAD * ((nth + 0.5) / len(values) - 0.5)

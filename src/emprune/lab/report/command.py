@@ -42,12 +42,15 @@ def report(
     emprune report here/results.json there/results.json --out runs/both
     """
     from emprune.lab.command import failures_reported
-    from emprune.lab.consoles import out
+    from emprune.lab.consoles import out, progress
 
     with failures_reported():
         from emprune.lab.report.page import write_report
         from emprune.lab.report.records import find_runs
 
         where = out_dir or (places[0] if places[0].is_dir() else places[0].parent)
-        path = write_report(find_runs(places), where, baseline=baseline, data_dir=data_dir)
+        found = find_runs(places)
+        path = write_report(found, where, baseline=baseline, data_dir=data_dir)
+        for file in (file for run in found.runs for file in run.damaged):
+            progress.print(f"{file} is damaged, and left out.", style="yellow", soft_wrap=True)
         out.print(f"{path}", highlight=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """The report itself: what its page shows of the runs, section by section."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class GroupView:
     classes: Sequence[Figure]
     worst: Sequence[Sequence[str]]
     galleries: Sequence[Gallery]
+    names: Mapping[int, str]
     no_galleries: str
 
 
@@ -62,7 +63,7 @@ def write_report(found: Found, out: Path, *, baseline: str | None = None, data_d
     page = _page(sections, found, out, data_dir)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"
-    write_whole(path, lambda file: file.write(page.encode()))
+    write_whole(path, lambda file: file.write(page.encode(errors="replace")))
     return path
 
 
@@ -82,12 +83,14 @@ def _page(sections: Sequence[Section], found: Found, out: Path, data_dir: Path |
         }
         for section in sections
     ]
-    return render_page("emprune.lab.report", styles=styles, views=views, found=found)
+    damaged = [str(file) for section in sections for run in section.runs for file in run.damaged]
+    return render_page("emprune.lab.report", styles=styles, views=views, found=found, damaged=damaged)
 
 
 def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path | None) -> GroupView:
     training = load_training(group, data_dir)
     shown = galleries(group, training, num_samples=num_samples) if isinstance(training, Training) else []
+    names = {**_names(training), **group.class_names}
     probed = any("knn_accuracy" in result for result in group.results)
     return GroupView(
         group=group,
@@ -97,11 +100,16 @@ def _group_view(group: Group, styles: Styles, num_samples: int, data_dir: Path |
         remarks=_remarks(group),
         visits=visit_figures(group, styles),
         epochs=by_epoch(group, styles),
-        classes=class_figures(group, styles, _labels(training)),
-        worst=worst_cells(group),
+        classes=class_figures(group, styles, _labels(training), names),
+        worst=worst_cells(group, names),
         galleries=shown,
+        names=names,
         no_galleries=training if isinstance(training, str) else "Only full was run, which visits all samples alike.",
     )
+
+
+def _names(training: Training | str) -> dict[int, str]:
+    return {} if isinstance(training, str) else dict(enumerate(map(str, training.classes or ())))
 
 
 def _labels(training: Training | str) -> NDArray[np.int64] | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shlex
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,17 @@ def commands(section: Section) -> list[str]:
 
 
 def sample_files(section: Section, out: Path) -> list[tuple[str, str]]:
-    """Return the run of each samples.parquet and its path, relative to the report's folder."""
+    """Return the run of each samples.parquet, and a link to it that is relative to the report's folder."""
     return [
-        (f"{run.method}, seed {run.seed}", Path(os.path.relpath(run.folder / "samples.parquet", out)).as_posix())
+        (f"{run.method}, seed {run.seed}", _link(run.folder / "samples.parquet", out))
         for run in section.runs
         if run.folder is not None and run.samples is not None
     ]
+
+
+def _link(file: Path, out: Path) -> str:
+    """Return a relative link, whatever the names of folders look like: `javascript:...` is one, and none to follow."""
+    return "./" + urllib.parse.quote(os.fsencode(Path(os.path.relpath(file, out)).as_posix()))
 
 
 def _command(group: Group) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -24,6 +26,8 @@ DEFAULTS = {f.name: f.default for f in dataclasses.fields(RunConfig) if f.defaul
 RECORD = {"summary": dict, "probe_loss": float | None}
 SUMMARY = dict.fromkeys(("churn", "greedy_overlap", "staleness"), float | None)
 """What is read of an epoch in the log, and of its summary."""
+
+MOST_CLASSES = 1_000_000
 
 Experiment = Mapping[str, Any]
 """What `compare` wrote of itself: its task, title, baseline and margin among others."""
@@ -72,19 +76,19 @@ class Run:
         path = self._file("log.jsonl")
         try:
             records = [json.loads(line) for line in read_text(path).splitlines()] if path else []
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return []
         return records if len(records) == self.config["epochs"] and all(map(_is_record, records)) else []
 
     @cached_property
     def samples(self) -> pa.Table | None:
-        """A row for each training sample, as `emprune.lab.samples` makes it."""
+        """A row for each training sample, as `emprune.lab.samples` makes it; None where that is missing or damaged."""
         path = self._file("samples.parquet")
         try:
             table = None if path is None else pq.read_table(path)
         except (OSError, ValueError):  # pyarrow's errors are ValueErrors
             return None
-        return table if table is not None and {"index", "label", "visits"} <= set(table.column_names) else None
+        return table if table is not None and self._are_samples(table) else None
 
     @cached_property
     def visits(self) -> NDArray[np.int64] | None:
@@ -93,13 +97,52 @@ class Run:
             return self.column("visits", np.int64)
         path = self._file("visits.npy")
         try:
-            return None if path is None else np.load(path).astype(np.int64)
-        except (OSError, ValueError, EOFError):
+            found = None if path is None else np.load(path)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
+        if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu" or not len(found):
+            return None
+        return found.astype(np.int64) if found.min() >= 0 and found.max() <= self.config["epochs"] else None
+
+    @property
+    def damaged(self) -> list[Path]:
+        """The files that are there and hold something else than what a run leaves in them."""
+        read = {"log.jsonl": bool(self.log), "samples.parquet": self.samples is not None}
+        if self.samples is None:
+            read["visits.npy"] = self.visits is not None
+        files = [self._file(name) for name, whole in read.items() if not whole]
+        return [file for file in files if file is not None]
+
+    def _are_samples(self, table: pa.Table) -> bool:
+        """Whether a table has a row for each sample, with a label and a number of visits that can be."""
+        limits = {"index": len(table) - 1, "label": MOST_CLASSES - 1, "visits": self.config["epochs"]}
+        if not len(table) or not set(limits) <= set(table.column_names):
+            return False
+        for name, most in limits.items():
+            column = table[name]
+            if not pa.types.is_integer(column.type) or column.null_count:
+                return False
+            if not 0 <= pc.min(column).as_py() <= pc.max(column).as_py() <= most:
+                return False
+        return True
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """The names of the classes by label, of those that it trained on; empty where they were not recorded."""
+        if self.samples is None or "class" not in self.samples.column_names:
+            return {}
+        pairs = self.samples.select(["label", "class"])
+        if not pa.types.is_string(pairs.schema.field("class").type):
+            return {}
+        known = pairs.group_by(["label", "class"]).aggregate([]).drop_null()
+        return dict(zip(known["label"].to_pylist(), known["class"].to_pylist(), strict=True))
 
     def column(self, name: str, kind: Any = np.float64) -> NDArray[Any] | None:
-        """Return a column of `samples`, (N,), with nan where nothing is known; None where there is no such column."""
+        """Return a column of `samples`, (N,), with nan where nothing is known; None where no such numbers are."""
         if self.samples is None or name not in self.samples.column_names:
+            return None
+        held = self.samples.schema.field(name).type
+        if not (pa.types.is_integer(held) or pa.types.is_floating(held)):
             return None
         return self.samples[name].to_numpy().astype(kind)  # type: ignore[no-any-return]
 

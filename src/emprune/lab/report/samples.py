@@ -17,6 +17,7 @@ from emprune.lab.config import RunConfig
 from emprune.lab.report.reading import best_first, is_scored
 from emprune.lab.report.records import Run
 from emprune.lab.report.sections import Group
+from emprune.lab.samples import shortened
 from emprune.lab.statistics import mean_band
 from emprune.lab.tasks import Split, data_of
 from emprune.lab.workers import load_splits
@@ -25,7 +26,6 @@ __all__ = ["MOST_METHODS", "Gallery", "Sample", "Training", "galleries", "load_t
 
 MOST_METHODS = 4
 MOST_PIXELS = 96
-MOST_LETTERS = 280
 NOT_SHOWN = ("index", "label", "visits")
 
 
@@ -36,21 +36,24 @@ class Training:
     Args:
         split: The samples and the labels they were given.
         true: (N,) the labels before some were made wrong; None where none were.
+        classes: The names of the classes by label, where they have any.
         seed: Of the run whose samples these are, where each seed has its own; None where all have the same.
     """
 
     split: Split[Any]
     true: Tensor | None
+    classes: Sequence[str] | None
     seed: int | None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A training sample, as it is shown: a picture as a data URI, or a text."""
+    """A training sample, as it is shown: a picture as a data URI and where its file is, if it has one, or a text."""
 
     index: int
     picture: str | None
     text: str | None
+    path: str | None
     label: int
     true: int | None
     visits: float
@@ -78,12 +81,12 @@ def load_training(group: Group, data_dir: Path | None) -> Training | str:
         if data is not None and not data.folder(data_dir).exists():
             return f"The data are not on this machine: `emprune data {config.task}`, then make the report again."
         true = load_splits(config.replace(label_noise=0.0), data_dir).train.y if config.label_noise else None
-        split = load_splits(config, data_dir).train
+        splits = load_splits(config, data_dir)
     except (EmpruneError, OSError) as error:
         return f"The data cannot be loaded: {error}"
-    if len(split) != len(visits):
-        return f"The data here have {len(split):,} training samples, the runs' had {len(visits):,}."
-    return Training(split, true, run.seed if run.draws_samples else None)
+    if len(splits.train) != len(visits):
+        return f"The data here have {len(splits.train):,} training samples, the runs' had {len(visits):,}."
+    return Training(splits.train, true, splits.classes, run.seed if run.draws_samples else None)
 
 
 def galleries(group: Group, training: Training, *, num_samples: int) -> list[Gallery]:
@@ -101,7 +104,8 @@ def _gallery(method: str, runs: Sequence[Run], training: Training, num_samples: 
         return None
     visits = _mean([_visits(run).astype(np.float64) for run in runs])
     names = [name for name in (runs[0].samples.column_names if runs[0].samples else []) if name not in NOT_SHOWN]
-    values = {name: _mean([c for c in (run.column(name) for run in runs) if c is not None]) for name in names}
+    columns = {name: [c for c in (run.column(name) for run in runs) if c is not None] for name in names}
+    values = {name: _mean(found) for name, found in columns.items() if found}
     order = np.lexsort((values.get("loss", visits), visits)).tolist()
     size = min(num_samples, len(order) // 2)
     brightest = None if not isinstance(training.split.x, Tensor) else int(training.split.x.max())
@@ -131,10 +135,11 @@ def _sample(
     picture = text = None
     if brightest is None:
         both = [split.x.first[index], *([] if split.x.second is None else [split.x.second[index]])]
-        text = " | ".join(part if len(part) <= MOST_LETTERS else f"{part[:MOST_LETTERS]} …" for part in both)
+        text = " | ".join(map(shortened, both))
     else:
         picture = _png(split.x[index], brightest)
-    return Sample(index, picture, text, label, None if true == label else true, visits, values)
+    path = None if split.paths is None else split.paths[index]
+    return Sample(index, picture, text, path, label, None if true == label else true, visits, values)
 
 
 def _png(x: Tensor, brightest: int) -> str:

@@ -58,6 +58,14 @@ class Group:
             runs.setdefault(run.method, []).append(run)
         return runs
 
+    @cached_property
+    def class_names(self) -> dict[int, str]:
+        """The names of the classes by label, as far as the runs recorded them."""
+        names: dict[int, str] = {}
+        for run in self.runs:
+            names.update(run.class_names)
+        return names
+
     @property
     def title(self) -> str:
         """The cost in words."""
