@@ -1,5 +1,7 @@
 """The errors and warnings of emprune. Each says which parameter, which rule, what was found and what to do."""
 
+from collections.abc import Mapping
+
 __all__ = [
     "ConfigError",
     "EmpruneError",
@@ -17,7 +19,24 @@ class EmpruneError(Exception):
 
 
 class ConfigError(EmpruneError, ValueError):
-    """An argument is outside its range, or a combination of arguments cannot be met."""
+    """An argument is outside its range, or a combination of arguments cannot be met.
+
+    Attributes:
+        parameter: The argument's name, where the error knows it.
+        value: What was given for it.
+        suggestion: Arguments that are accepted in place of those given, by name. The message says the same.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        parameter: str | None = None,
+        value: object = None,
+        suggestion: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.parameter, self.value, self.suggestion = parameter, value, dict(suggestion or {})
 
 
 class MethodError(EmpruneError, RuntimeError):

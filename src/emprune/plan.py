@@ -65,8 +65,11 @@ class EpochPlan:
             raise ConfigError(f"`rank` must be in [0, world_size); got {rank=}, {world_size=}.")
         if len(self) % world_size:
             raise ConfigError(
-                f"`world_size` must divide the plan's {len(self)} samples; got {world_size=}. Plan the epoch with "
-                "begin_epoch(epoch, multiple_of=world_size * batch_size, drop_last=True)."
+                f"`world_size` must divide the plan's {len(self)} samples; got {world_size=}. Plan with "
+                f"begin_epoch(epoch, multiple_of={world_size}, drop_last=True), or a multiple of that.",
+                parameter="world_size",
+                value=world_size,
+                suggestion={"multiple_of": world_size, "drop_last": True},
             )
         weight = None if self.weight is None else self.weight[rank::world_size].contiguous()
         return EpochPlan(self.epoch, self.index[rank::world_size].contiguous(), weight, self.num_samples)

@@ -129,11 +129,6 @@ class DataPruner(PrunerReadings):
         if self._current is not None and epoch == self.epoch:
             return self.plan
         self._check_next(epoch)
-        if multiple_of % self.world_size:
-            raise ConfigError(
-                f"`multiple_of` must be a multiple of the {self.world_size} rank(s): got {multiple_of}. Use "
-                "world size · batch size · accumulation."
-            )
         start = time.perf_counter()
         size = self.schedule.num_kept(
             epoch,

@@ -1,11 +1,11 @@
 """How many samples each epoch visits: fixed before any selection, so that a run's cost is exact."""
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from emprune.checks import as_real, whole_number
 from emprune.errors import ConfigError
+from emprune.request import Request
 
 __all__ = ["Schedule"]
 
@@ -18,20 +18,27 @@ class Schedule:
     epochs divide the rest evenly. An epoch's size is its cumulative target minus the visits before it, rounded to the
     nearest size that a loader can deliver. So rounding is carried forward and never adds up.
 
+    With `num_steps` the budget is that many optimizer steps, exactly: the full epochs take theirs, and the pruned
+    epochs divide the rest evenly. At `keep=1` the last epoch is as short as it has to be.
+
     Args:
         num_samples: Samples in the dataset, N >= 1.
         num_epochs: Epochs in the run, E >= 1.
         keep: Mean fraction of the dataset visited per epoch, in (0, 1].
         warmup_epochs: Full epochs at the start.
         tail_epochs: Full epochs at the end.
+        num_steps: Optimizer steps of the run; None where `keep` fixes its visits. `for_steps` finds the epochs.
 
     Raises:
-        ConfigError: If a value is out of range, or the full epochs leave no visits for the pruned ones.
+        ConfigError: If a value is out of range, or the full epochs leave no visits for the pruned ones. It names
+            arguments that are possible.
 
     Example:
         >>> schedule = Schedule(num_samples=1000, num_epochs=4, keep=0.3)
         >>> schedule.num_kept_per_epoch(multiple_of=128)
         [256, 384, 256, 256]
+        >>> schedule.steps_per_epoch(batch_size=128)
+        [2, 3, 2, 2]
     """
 
     num_samples: int
@@ -39,24 +46,66 @@ class Schedule:
     keep: float
     warmup_epochs: int = 0
     tail_epochs: int = 0
+    num_steps: int | None = None
 
     def __post_init__(self) -> None:
-        values: dict[str, Any] = {
-            "num_samples": whole_number("num_samples", self.num_samples, least=1, meaning="the length of the dataset"),
-            "num_epochs": whole_number("num_epochs", self.num_epochs, least=1, meaning="the length of the run"),
-            "keep": _checked_keep(self.keep),
-            "warmup_epochs": whole_number("warmup_epochs", self.warmup_epochs, least=0),
-            "tail_epochs": whole_number("tail_epochs", self.tail_epochs, least=0),
-        }
-        for name, value in values.items():
+        for name, value in _checked({field.name: getattr(self, field.name) for field in fields(self)}).items():
             object.__setattr__(self, name, value)
-        if self.num_pruned_epochs < 0:
-            raise ConfigError(
-                f"`warmup_epochs` and `tail_epochs` must be at most num_epochs={self.num_epochs} together; got "
-                f"{self.warmup_epochs} and {self.tail_epochs}. Lower one of them."
-            )
-        if self.keep < 1 and self._pruned_budget(self.num_samples) < self.num_pruned_epochs:
-            self._refuse()
+        whole = self._request()
+        if self.num_steps is not None:  # how many an epoch has is not known before the batch size is
+            whole = replace(whole, num_steps=None, keep=1.0)
+        whole.check()
+
+    @classmethod
+    def for_steps(
+        cls,
+        *,
+        num_steps: int,
+        samples_per_step: int,
+        num_samples: int,
+        keep: float,
+        warmup_epochs: int = 0,
+        tail_epochs: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> Self:
+        """Return the schedule of a run of so many optimizer steps: about `num_steps` · quantum / (`keep` · N) epochs.
+
+        Args:
+            num_steps: Optimizer steps of the run, at least 1.
+            samples_per_step: The quantum, world size · batch size · accumulation.
+            num_samples: N.
+            keep: Mean fraction of the dataset visited per epoch, in (0, 1], at least a quantum.
+            warmup_epochs: Full epochs at the start.
+            tail_epochs: Full epochs at the end.
+            world_size: World size.
+            drop_last: Whether full epochs are multiples of the quantum too.
+
+        Raises:
+            ConfigError: If the steps cannot be met. It names arguments that are possible.
+
+        Example:
+            >>> schedule = Schedule.for_steps(num_steps=100, samples_per_step=128, num_samples=10_000, keep=0.3)
+            >>> schedule.num_epochs, sum(schedule.steps_per_epoch(batch_size=128))
+            (4, 100)
+        """
+        settings: dict[str, Any] = {
+            "num_samples": num_samples,
+            "keep": keep,
+            "warmup_epochs": warmup_epochs,
+            "tail_epochs": tail_epochs,
+            "num_steps": whole_number("num_steps", num_steps, least=1),
+        }
+        request = Request(
+            **_checked(settings),
+            num_epochs=None,
+            multiple_of=whole_number("samples_per_step", samples_per_step, least=1),
+            step_name="samples_per_step",
+            world_size=world_size,
+            drop_last=drop_last,
+        )
+        request.check()
+        return cls(**settings, num_epochs=request.epochs)
 
     @property
     def num_full_epochs(self) -> int:
@@ -70,8 +119,8 @@ class Schedule:
 
     @property
     def budget(self) -> int:
-        """Visits of the whole run."""
-        return math.floor(self.keep * self.num_samples * self.num_epochs + 0.5)
+        """Visits of the whole run by `keep`; of one with `num_steps` about those."""
+        return self._request().budget
 
     def is_full(self, epoch: int) -> bool:
         """Whether an epoch visits all the data: warm-up, tail, and every epoch at `keep=1`."""
@@ -94,68 +143,82 @@ class Schedule:
             The number of samples.
 
         Raises:
-            ConfigError: If the dataset or the budget is smaller than one epoch must be.
+            ConfigError: If the dataset or the budget is smaller than what a single epoch must visit. It names
+                arguments that are possible.
         """
-        full = self._full_size(multiple_of if drop_last else world_size)
-        if self.keep < 1:
-            self._check_deliverable(full, multiple_of)
-        if self.is_full(epoch):
-            return full
-        budget = self._pruned_budget(full)
-        mean = budget / self.num_pruned_epochs
-        grain = multiple_of if mean >= multiple_of or drop_last else world_size
-        if mean < grain:
-            self._refuse(f" Each must visit at least {grain}. Lower the batch size, or raise `keep`.")
-        rank = epoch - self.warmup_epochs + 1
-        target = self.warmup_epochs * full + budget * rank // self.num_pruned_epochs
-        return _nearest_size(target - spent, grain, full)
+        request = self._request(multiple_of=multiple_of, world_size=world_size, drop_last=drop_last)
+        request.check()
+        return self._size(request, epoch, spent)
 
     def num_kept_per_epoch(self, *, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False) -> list[int]:
-        """Return the size of every epoch of the run, in order; raises the errors of `num_kept`."""
+        """Return the size of every epoch of the run, in order; raises what `num_kept` does."""
+        return self._sizes(self._request(multiple_of=multiple_of, world_size=world_size, drop_last=drop_last))
+
+    def steps_per_epoch(
+        self, *, batch_size: int, accumulation: int = 1, world_size: int = 1, drop_last: bool = False
+    ) -> list[int]:
+        """Return the optimizer steps of every epoch of the run, in order; their sum is the run's.
+
+        Args:
+            batch_size: Samples per batch and rank.
+            accumulation: Batches per step.
+            world_size: World size.
+            drop_last: Whether no batch is ever short.
+
+        Raises:
+            ConfigError: If the run is not possible with these batches. It names arguments that are.
+        """
+        quantum = batch_size * accumulation * world_size
+        request = self._request(
+            multiple_of=quantum, accumulation=accumulation, world_size=world_size, drop_last=drop_last
+        )
+        return [-(-size // quantum) for size in self._sizes(request)]
+
+    def _request(self, **batches: Any) -> Request:
+        return Request(**{field.name: getattr(self, field.name) for field in fields(self)}, **batches)
+
+    def _sizes(self, request: Request) -> list[int]:
+        request.check()
         sizes: list[int] = []
         spent = 0
         for epoch in range(self.num_epochs):
-            size = self.num_kept(
-                epoch, spent=spent, multiple_of=multiple_of, world_size=world_size, drop_last=drop_last
-            )
-            sizes.append(size)
-            spent += size
+            sizes.append(self._size(request, epoch, spent))
+            spent += sizes[-1]
         return sizes
 
-    def _full_size(self, grain: int) -> int:
-        size = self.num_samples // grain * grain
-        if size == 0:
-            raise ConfigError(
-                f"Every epoch must be a multiple of {grain} samples; the dataset has only {self.num_samples}. Lower "
-                "the batch size or the number of ranks, or use drop_last=False."
-            )
-        return size
+    def _size(self, request: Request, epoch: int, spent: int) -> int:
+        if self.num_steps is not None:
+            return min(self._steps(request, epoch) * request.multiple_of, request.full)
+        if self.is_full(epoch):
+            return request.full
+        done = epoch - self.warmup_epochs + 1
+        target = self.warmup_epochs * request.full + request.pruned_budget * done // self.num_pruned_epochs
+        return _nearest_size(target - spent, request.grain, request.full)
 
-    def _check_deliverable(self, full: int, quantum: int) -> None:
-        """Raise ConfigError if even full epochs, in the sizes that can be delivered, are below the budget."""
-        if self.budget - self.num_epochs * full > quantum:
-            most = math.floor(1e4 * full / self.num_samples) / 1e4
-            raise ConfigError(
-                f"`keep` must be at most {most}; got keep={self.keep}. A full epoch delivers {full} of the "
-                f"{self.num_samples} samples here, so that batches and ranks are equal. Lower `keep`, or use "
-                "drop_last=False."
-            )
+    def _steps(self, request: Request, epoch: int) -> int:
+        """The steps of an epoch of a run that counts them."""
+        assert self.num_steps is not None
+        if self.keep == 1:
+            return min(request.full_steps, self.num_steps - epoch * request.full_steps)
+        if self.is_full(epoch):
+            return request.full_steps
+        done, left = epoch - self.warmup_epochs, request.pruned_steps
+        return left * (done + 1) // self.num_pruned_epochs - left * done // self.num_pruned_epochs
 
-    def _pruned_budget(self, full: int) -> int:
-        return self.budget - self.num_full_epochs * full
 
-    def _refuse(self, advice: str = "") -> None:
-        left = max(0, self._pruned_budget(self.num_samples))
-        if not advice and self.num_full_epochs == 0:
-            advice = f" Each must visit at least 1. Raise `keep` to 1/{self.num_samples} or more."
-        if not advice:
-            most = max(0, (self.budget - self.num_epochs) // max(1, self.num_samples - 1))
-            advice = f" At this keep at most {most} full epochs fit. Lower `warmup_epochs` or `tail_epochs`."
-        raise ConfigError(
-            f"The budget must suffice for all epochs; `keep`={self.keep} over {self.num_epochs} epochs of "
-            f"{self.num_samples} samples is {self.budget} visits. {self.num_full_epochs} full epochs (warm-up and "
-            f"tail) leave {left} of them for {self.num_pruned_epochs} pruned epochs.{advice}"
-        )
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a schedule's settings as Python's own numbers; raise ConfigError where one is out of range."""
+    meanings = {"num_samples": "the length of the dataset", "num_epochs": "the length of the run"}
+    checked: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "keep":
+            checked[name] = _checked_keep(value)
+        elif name == "num_steps" and value is None:
+            checked[name] = None
+        else:
+            least = 0 if name in ("warmup_epochs", "tail_epochs") else 1
+            checked[name] = whole_number(name, value, least=least, meaning=meanings.get(name, ""))
+    return checked
 
 
 def _checked_keep(keep: Any) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -42,7 +43,8 @@ def runs(draw: st.DrawFn, *, max_samples: int = 60, max_epochs: int = 8, max_ran
     warmup = draw(st.integers(0, min(2, num_epochs - 1)))
     tail = draw(st.integers(0, min(2, num_epochs - 1 - warmup)))
     full = num_samples // ranks * ranks
-    least = (warmup + tail) * full + (num_epochs - warmup - tail) * ranks
+    least = (warmup + tail) * num_samples + (num_epochs - warmup - tail) * ranks
+    assume(least <= num_epochs * full)
     budget = draw(st.integers(least, num_epochs * full))
     return Run(
         num_samples=num_samples,

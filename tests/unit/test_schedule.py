@@ -108,7 +108,7 @@ def test_numpys_numbers_are_numbers_and_kept_as_pythons_own() -> None:
     plain = emprune.DataPruner(emprune.Random(), **{name: value.item() for name, value in NUMPY.items()})
     assert pruner.schedule == plain.schedule
     kept = [*dataclasses.astuple(pruner.schedule), pruner.seed]
-    assert {type(value) for value in kept} == {int, float}
+    assert {type(value) for value in kept if value is not None} == {int, float}
     numbers: dict[str, Any] = {"epoch": np.int64(0), "multiple_of": np.int64(8)}
     plan = pruner.begin_epoch(**numbers)
     assert plan == plain.begin_epoch(0, multiple_of=8)
@@ -163,7 +163,7 @@ def test_full_epochs_are_counted(name: str, value: Any, raises: Raises) -> None:
 
 @pytest.mark.parametrize(
     ("num_samples", "num_epochs", "keep", "full"),
-    [(1000, 4, 0.5, 2), (1000, 10, 0.3, 3), (100, 4, 0.625, 3), (7, 9, 0.9, 9), (1, 4, 0.5, 1)],
+    [(1000, 4, 0.5, 2), (1000, 10, 0.3, 3), (100, 4, 0.625, 3), (7, 9, 0.9, 9)],
 )
 def test_too_many_full_epochs_are_refused_with_how_many_fit(
     num_samples: int, num_epochs: int, keep: float, full: int
@@ -173,14 +173,14 @@ def test_too_many_full_epochs_are_refused_with_how_many_fit(
             num_samples=num_samples, num_epochs=num_epochs, keep=keep, tail_epochs=tail_epochs
         )
 
-    with pytest.raises(emprune.ConfigError, match="At this keep at most") as caught:
+    with pytest.raises(emprune.ConfigError, match="Use tail_epochs=") as caught:
         schedule(full)
-    most = int(str(caught.value).split("at most ")[1].split()[0])
+    most = caught.value.suggestion["tail_epochs"]
+    assert isinstance(most, int)
     assert most < full
     with pytest.raises(emprune.ConfigError):
         schedule(most + 1)
-    if num_samples > 1:
-        schedule(most)
+    schedule(most)
 
 
 def test_more_full_epochs_than_epochs(raises: Raises) -> None:
@@ -189,7 +189,7 @@ def test_more_full_epochs_than_epochs(raises: Raises) -> None:
 
 
 def test_less_than_a_sample_per_epoch_is_refused_with_what_would_do(raises: Raises) -> None:
-    with raises(emprune.ConfigError, parameter="keep", value="1/30"):
+    with raises(emprune.ConfigError, parameter="keep", value=0.034):
         emprune.schedule.Schedule(num_samples=30, num_epochs=100, keep=0.03)
     assert emprune.schedule.Schedule(num_samples=30, num_epochs=100, keep=1 / 30).num_kept_per_epoch() == [1] * 100
 

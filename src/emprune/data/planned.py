@@ -49,8 +49,9 @@ class PlannedLoader(ABC):
         self.accumulation = accumulation
         self.drop_last = drop_last
         self._delivery: Delivery | None = None
-        sizes = pruner.schedule.num_kept_per_epoch(**self._planning)  # refuses now what it would refuse in mid-run
-        self._steps = [-(-self._num_batches(size) // accumulation) for size in sizes]
+        self._steps = pruner.schedule.steps_per_epoch(  # refuses now what it would refuse in mid-run
+            batch_size=batch_size, accumulation=accumulation, world_size=pruner.world_size, drop_last=drop_last
+        )
 
     def __repr__(self) -> str:
         return (

@@ -108,7 +108,12 @@ class PrunedTrainerMixin(Trainer):
         self._sizes = self.pruner.schedule.num_kept_per_epoch(
             multiple_of=quantum, world_size=world_size, drop_last=drop_last
         )
-        self._num_updates = [-(-size // quantum) for size in self._sizes]
+        self._num_updates = self.pruner.schedule.steps_per_epoch(
+            batch_size=self._loader.batch_size,
+            accumulation=args.gradient_accumulation_steps,
+            world_size=world_size,
+            drop_last=drop_last,
+        )
         self._planned_for = {"samples_per_step": quantum, "drop_last": drop_last}
         planned = (self.pruner.num_epochs, self._num_updates[0], self.pruner.num_samples, sum(self._sizes))
         return *planned, self.get_total_train_batch_size(args), len(self._loader), sum(self._num_updates)

@@ -18,7 +18,7 @@ from emprune.lab.config import RunConfig
 from emprune.lab.device import Compute
 from emprune.lab.errors import RunError
 from emprune.lab.models.pretrained import load_pretrained, load_tokenizer
-from emprune.lab.session import make_pruner, planned_sizes
+from emprune.lab.session import make_pruner
 from emprune.lab.tasks import Splits, Texts, TextTask, get_task
 from emprune.lab.texts.encoding import Encoded, EncodedSplits, encode
 from emprune.lab.texts.metrics import score
@@ -94,8 +94,7 @@ class TextSession:
         compute = Compute.choose(config.device, config.precision)
         encoded = encode(splits, config.model, max_length=task.max_length, data_dir=data_dir)
         pruner = make_pruner(config, len(splits.train))
-        sizes = planned_sizes(config, len(splits.train))
-        total_steps = sum(-(-size // config.batch_size) for size in sizes)
+        total_steps = sum(pruner.schedule.steps_per_epoch(batch_size=config.batch_size))
         torch.manual_seed(config.seed)
         model = load_pretrained(config.model, num_classes=task.num_classes, data_dir=data_dir)
         tokenizer = load_tokenizer(config.model, data_dir=data_dir)
