@@ -1,4 +1,5 @@
 import json
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from transformers import BertConfig
 
 from emprune.distributed import Ranks
 from emprune.lab import drivers
-from emprune.lab.errors import RunError, StoppedError
+from emprune.lab.errors import DataError, RunError, StoppedError
 from emprune.lab.models.mean_pooled import MeanPooledBert
-from emprune.lab.models.pretrained import MINILM_DATA, load_pretrained, load_tokenizer
+from emprune.lab.models.pretrained import MINILM_DATA, fetch_pretrained, load_pretrained, load_tokenizer
 from emprune.lab.store import RECORDS, RunFolder
 from emprune.lab.texts import encoding
 from emprune.lab.texts import finetune as finetuning
@@ -212,6 +213,23 @@ def test_a_few_steps_are_timed(place: Path) -> None:
     config = text_config(place)
     speed = drivers.time_steps(config, load_splits(config, place / "data"), data_dir=place / "data")
     assert min(speed.loading, speed.computing, speed.scoring) > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("config.json", None), ("config.json", b"{"), ("config.json", b"{}"), ("config.json", b'{"model_type": "none"}'),
+     ("tokenizer.json", b"{}"), ("tokenizer.json", b"x"), ("model.safetensors", None), ("model.safetensors", b"x" * 9)],
+)  # fmt: skip
+def test_a_model_that_does_not_load_is_named(file: str, content: bytes | None, place: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(place / "model", tmp_path / "model")
+    for name in ("tokenizer_config.json", "special_tokens_map.json") if file == "tokenizer.json" else ():
+        (folder / name).unlink(missing_ok=True)
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content)
+    with pytest.raises(DataError, match=f"model 'hf:{folder}' cannot be loaded: .*It must be the folder"):
+        fetch_pretrained(f"hf:{folder}", data_dir=None, say=print)
 
 
 @pytest.mark.skipif(not MINILM_DATA.folder().exists(), reason="needs MiniLM in the cache: emprune data minilm")

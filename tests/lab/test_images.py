@@ -73,7 +73,7 @@ def test_an_archive_counts_only_with_its_checksum(tmp_path: Path) -> None:
     (tmp_path / "into").mkdir()
     with pytest.raises(SourceError, match="another checksum"):
         release.sources()[1].collect(tmp_path / "into", tmp_path)
-    right = dataclasses.replace(release, md5=hashlib.md5(archive.read_bytes()).hexdigest())
+    right = dataclasses.replace(release, sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
     right.sources()[1].collect(tmp_path / "into", tmp_path)
     assert np.load(tmp_path / "into" / "train-labels.npy").shape == (100,)
 

