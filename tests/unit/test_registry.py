@@ -1,13 +1,13 @@
 """Methods by name."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 import emprune
 from emprune.methods import registry
-from emprune.methods.options import options_of
+from emprune.methods.options import options_of, parse_options
 from tests.messages import Raises
 
 ALL = "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, emp"
@@ -29,6 +29,18 @@ class NoDataclass(emprune.Method):
 class Nameless(emprune.Method):
     def select(self, context: emprune.methods.SelectionContext) -> emprune.methods.Selection:
         raise NotImplementedError
+
+
+class OwnConstructor(emprune.Greedy):
+    name: ClassVar[str] = "own-constructor"
+
+    def __init__(self, power: float) -> None:
+        self.power = power
+
+
+def make_thawed() -> type[emprune.Method]:
+    namespace = {"name": "thawed", "__annotations__": {"name": ClassVar[str]}, "select": emprune.Random.select}
+    return dataclass(type("Thawed", (emprune.Method,), namespace))
 
 
 def test_every_method_is_listed() -> None:
@@ -56,6 +68,46 @@ def test_a_taken_name_is_refused_and_leaves_the_method_in_place(raises: Raises) 
     with raises(emprune.ConfigError, value="emp"):
         emprune.methods.register_method(Pretender)
     assert emprune.methods.method_class("emp") is emprune.EMP
+
+
+@pytest.mark.parametrize("cls", [OwnConstructor, make_thawed()])
+def test_a_method_with_options_that_no_state_keeps_is_refused(cls: type[emprune.Method], raises: Raises) -> None:
+    with raises(emprune.ConfigError, value=cls.__name__):
+        emprune.methods.register_method(cls)
+    with raises(emprune.ConfigError, value=cls.__name__):
+        emprune.DataPruner(object.__new__(cls), num_samples=10, num_epochs=4, keep=0.5)
+
+
+@dataclass(frozen=True)
+class Chosen(emprune.Greedy):
+    file: str = "none-yet"
+    mode: Literal["top_k", "bottom_k"] | None = "top_k"
+    dim: Literal[1, -1] = 1
+    wide: Literal["narrow"] | str = "narrow"
+    name: ClassVar[str] = "chosen"
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        ({"mode": "bottom-k"}, {"mode": "bottom_k"}),
+        ({"mode": "bottom_k"}, {"mode": "bottom_k"}),
+        ({"mode": "none"}, {"mode": None}),
+        ({"file": "my-file_1.txt"}, {"file": "my-file_1.txt"}),
+        ({"dim": "-1"}, {"dim": -1}),
+        ({"wide": "a-b"}, {"wide": "a-b"}),
+    ],
+)
+def test_words_have_hyphens_and_other_texts_stay_as_they_are(texts: dict[str, str], values: dict[str, Any]) -> None:
+    assert parse_options(Chosen, texts) == values
+    declared = options_of(Chosen)
+    written = {option: declared[option].text_of(value) for option, value in values.items()}
+    assert parse_options(Chosen, written) == values
+
+
+def test_another_word_is_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="chosen:mode", value="top"):
+        parse_options(Chosen, {"mode": "top"})
 
 
 @pytest.mark.parametrize("cls", [NoDataclass, Nameless])

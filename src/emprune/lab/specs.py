@@ -57,8 +57,8 @@ class MethodSpec:
         name, texts = split_spec(text)
         given = parse_options(method_class(name), texts)
         declared = method_options(name)
-        if "memory" in declared:
-            _choose_memory_term(given, text, objective)
+        if "memory" in declared and MEMORY_TERMS[objective][0] in declared["memory"].choices:
+            _choose_memory_term(given, text, objective, declared["memory"])
         values = {o: given.get(o, option.default) for o, option in declared.items()}
         spelled = EARLIER_DEFAULTS.get(name, {})
         return cls(name, {o: value for o, value in values.items() if o in spelled or value != declared[o].default})
@@ -87,7 +87,8 @@ class MethodSpec:
         return isinstance(method, InfoBatch) and method.prefers_nothing(keep)
 
     def __str__(self) -> str:
-        return ":".join([self.name, *(f"{option}={_text(value)}" for option, value in self.options.items())])
+        declared = options_of(method_class(self.name)) if self.options else {}
+        return ":".join([self.name, *(f"{o}={declared[o].text_of(value)}" for o, value in self.options.items())])
 
     @property
     def slug(self) -> str:
@@ -120,19 +121,12 @@ def usable_as_text(name: str) -> bool:
     return all(option.types for option in options_of(method_class(name)).values() if option.required)
 
 
-def _choose_memory_term(given: dict[str, Value], text: str, objective: str) -> None:
+def _choose_memory_term(given: dict[str, Value], text: str, objective: str, memory: Option) -> None:
     terms = MEMORY_TERMS[objective]
     chosen = given.setdefault("memory", terms[0])
     known = {term for others in MEMORY_TERMS.values() for term in others}
     if chosen in known and chosen not in terms:
         raise ConfigError(
-            f"`memory` must be a term for {objective}, {' or '.join(map(_text, terms))}: got {text!r}. "
-            f"Leave it out for {_text(terms[0])}."
+            f"`memory` must be a term for {objective}, {' or '.join(map(memory.text_of, terms))}: got {text!r}. "
+            f"Leave it out for {memory.text_of(terms[0])}."
         )
-
-
-def _text(value: Value) -> str:
-    """As it is written on a command line, where names have hyphens."""
-    if isinstance(value, str):
-        return value.replace("_", "-")
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()

@@ -141,6 +141,16 @@ class Method(ABC):
 
 
 def check_declared(cls: type[Method]) -> None:
-    """Raise ConfigError unless a method's class has what its saved state is told apart by: a name, and options."""
+    """Raise ConfigError unless a saved state can tell the method from others, by its name and its options."""
     if not isinstance(getattr(cls, "name", None), str) or not dataclasses.is_dataclass(cls):
-        raise ConfigError(f"A method must be a frozen dataclass with a class attribute `name`: got {cls.__name__}.")
+        raise ConfigError(f"A method must be a frozen dataclass with a class attribute `name`; got {cls.__name__}.")
+    for base in cls.__mro__[: cls.__mro__.index(Method)]:
+        declared = vars(base).get("__dataclass_params__")
+        if declared is None and "__init__" in vars(base):
+            raise ConfigError(
+                "A method's options must be its dataclass's fields, because a saved state keeps those; got "
+                f"{cls.__name__} with {base.__name__}.__init__. Decorate {base.__name__} with "
+                "@dataclass(frozen=True), and check the options in __post_init__."
+            )
+        if declared is not None and not declared.frozen:
+            raise ConfigError(f"A method must be a frozen dataclass; got {cls.__name__}. Use @dataclass(frozen=True).")

@@ -15,6 +15,7 @@ __all__ = ["Option", "Value", "options_of", "parse_options", "split_spec"]
 
 Value: TypeAlias = bool | int | float | str | None
 """What can be written as text."""
+_WORDS = {bool: "true or false", int: "an integer", float: "a number", types.NoneType: "none"}
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,21 @@ class Option:
 
     Args:
         types: Those of its types that can be written as text; none for a tensor or a function.
+        choices: The words that it may be; none where any text will do.
         default: Its default.
         required: Whether it has none.
     """
 
     types: tuple[type, ...]
+    choices: tuple[str, ...]
     default: Any
     required: bool
+
+    def text_of(self, value: Value) -> str:
+        """Return a value as it is written, in lower case and words with hyphens."""
+        if isinstance(value, str):
+            return value.replace("_", "-") if value in self.choices else value
+        return str(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()
 
 
 def options_of(cls: type[Method]) -> dict[str, Option]:
@@ -47,7 +56,7 @@ def options_of(cls: type[Method]) -> dict[str, Option]:
         ) from error
     return {
         entry.name: Option(
-            _written_types(hints[entry.name]),
+            *_written(hints[entry.name]),
             entry.default,
             entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING,
         )
@@ -88,10 +97,11 @@ def parse_options(cls: type[Method], texts: Mapping[str, str]) -> dict[str, Valu
     for name in texts:
         if name not in known:
             raise unknown_name(f"option of `{cls.name}`", name, known)
-    return {name: _parse(f"{cls.name}:{name}", text, known[name].types) for name, text in texts.items()}
+    return {name: _parse(f"{cls.name}:{name}", text, known[name]) for name, text in texts.items()}
 
 
-def _parse(name: str, text: str, allowed: tuple[type, ...]) -> Value:
+def _parse(name: str, text: str, option: Option) -> Value:
+    allowed = option.types
     if types.NoneType in allowed and text.lower() == "none":
         return None
     if bool in allowed and text.lower() in ("true", "false"):
@@ -102,16 +112,27 @@ def _parse(name: str, text: str, allowed: tuple[type, ...]) -> Value:
                 return number(text)
             except ValueError:
                 continue
-    if str in allowed:
-        return text.replace("-", "_")
-    kinds = " or ".join("none" if kind is types.NoneType else kind.__name__ for kind in allowed)
-    raise ConfigError(f"`{name}` must be {kinds}: got {text!r}.")
+    if str in allowed and not option.choices:
+        return text
+    for choice in option.choices:
+        if choice.replace("_", "-") == text.replace("_", "-"):
+            return choice
+    possible = [*map(option.text_of, option.choices), *(_WORDS[kind] for kind in allowed if kind is not str)]
+    raise ConfigError(f"`{name}` must be {' or '.join(possible)}; got {text!r}.")
 
 
-def _written_types(hint: object) -> tuple[type, ...]:
-    """The types among a hint's alternatives that can be written as text; None counts only beside another."""
+def _written(hint: object) -> tuple[tuple[type, ...], tuple[str, ...]]:
+    """The types and the words among a hint's alternatives that can be written; None counts only beside another."""
     union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-    alternatives = typing.get_args(hint) if union else (hint,)
-    choices = [str if typing.get_origin(one) is typing.Literal else one for one in alternatives]
-    plain = tuple(choice for choice in choices if choice in (bool, int, float, str, types.NoneType))
-    return plain if set(plain) - {types.NoneType} else ()
+    kinds: dict[type, None] = {}
+    choices: list[str] = []
+    any_text = False
+    for alternative in typing.get_args(hint) if union else (hint,):
+        if typing.get_origin(alternative) is typing.Literal:
+            values = typing.get_args(alternative)
+            kinds.update(dict.fromkeys(map(type, values)))
+            choices += [value for value in values if isinstance(value, str)]
+        elif alternative in (bool, int, float, str, types.NoneType):
+            kinds[typing.cast(type, alternative)] = None
+            any_text = any_text or alternative is str
+    return (tuple(kinds) if set(kinds) - {types.NoneType} else ()), () if any_text else tuple(choices)
