@@ -58,7 +58,7 @@ def train_epoch(
 ) -> None:
     """Observe the current epoch's plan in batches, from its sample `start` up to `stop`, or to its end."""
     plan = pruner.plan
-    for first in range(start, len(plan) if stop is None else stop, batch_size):
+    for first in range(start, len(plan) if stop is None else min(stop, len(plan)), batch_size):
         index = plan.index[first : first + batch_size]
         losses, logits = task.batch(index, epoch=plan.epoch)
         pruner.observe(index, losses, logits)
