@@ -28,27 +28,24 @@ def main(*, num_epochs: int = 30, keep: float = 0.3, cpu: bool = False) -> float
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
 
     accelerator = Accelerator(cpu=cpu, step_scheduler_with_optimizer=False)
-    pruner = emprune.DataPruner(
-        emprune.EMP(), num_samples=len(train_set), num_epochs=num_epochs, keep=keep, tail_epochs=3
-    )
-    loader = prepare(accelerator, DataLoader(train_set, batch_size=32, shuffle=True), pruner)
+    dataloader = DataLoader(train_set, batch_size=32, shuffle=True)
+    loader = prepare(accelerator, dataloader, emprune.EMP(), num_epochs=num_epochs, keep=keep, tail_epochs=3)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=loader.total_steps)
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
-    for epoch in range(num_epochs):
-        loader.set_epoch(epoch)
+    for _ in loader.epochs():
         for index, (x, y) in loader:
             with accelerator.accumulate(model):
                 logits = model(x)
                 losses = F.cross_entropy(logits, y, reduction="none")
-                accelerator.backward(pruner.reduce(index, losses, logits))
+                accelerator.backward(loader.reduce(index, losses, logits))
                 optimizer.step()
                 if accelerator.sync_gradients:
                     scheduler.step()
                 optimizer.zero_grad()
 
-    pruner.sync()
+    loader.sync()
     accuracy = test_accuracy(accelerator, model, accelerator.prepare(DataLoader(test_set, batch_size=99)))
-    visited, full = int(pruner.visits.sum()), len(train_set) * num_epochs
+    visited, full = int(loader.pruner.visits.sum()), len(train_set) * num_epochs
     accelerator.print(f"test accuracy {accuracy:.1%}, after {visited} of {full} visits: {1 - visited / full:.0%} saved")
     return accuracy
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import emprune
-from emprune.integrations.lightning import prepare
+from emprune.integrations.lightning import PruningCallback, prepare
 
 
 class Digits(L.LightningModule):
@@ -33,16 +33,8 @@ class Digits(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Prune the training data; here, where Lightning has started the ranks."""
         if stage == "fit":
-            self.pruner = emprune.DataPruner(
-                emprune.EMP(),
-                num_samples=len(self.train_set),
-                num_epochs=self.trainer.max_epochs,
-                keep=self.keep,
-                tail_epochs=3,
-            )
-            self.train_loader = prepare(
-                self.trainer, DataLoader(self.train_set, batch_size=32, shuffle=True), self.pruner
-            )
+            dataloader = DataLoader(self.train_set, batch_size=32, shuffle=True)
+            self.train_loader = prepare(self.trainer, dataloader, emprune.EMP(), keep=self.keep, tail_epochs=3)
 
     def train_dataloader(self) -> Any:
         """The loader that `prepare` returned."""
@@ -57,7 +49,7 @@ class Digits(L.LightningModule):
         index, (x, y) = batch
         logits = self.net(x)
         losses = F.cross_entropy(logits, y, reduction="none")
-        return self.pruner.reduce(index, losses, logits)
+        return self.train_loader.reduce(index, losses, logits)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Nothing is observed here."""
@@ -79,6 +71,7 @@ def main(*, num_epochs: int = 30, keep: float = 0.3, accelerator: str = "auto", 
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = L.Trainer(
         max_epochs=num_epochs,
+        callbacks=[PruningCallback()],
         reload_dataloaders_every_n_epochs=1,  # epochs differ in length
         accelerator=accelerator,
         devices=devices,
@@ -87,7 +80,7 @@ def main(*, num_epochs: int = 30, keep: float = 0.3, accelerator: str = "auto", 
     module = Digits(keep)
     trainer.fit(module)
     accuracy = trainer.test(module, verbose=False)[0]["accuracy"]
-    visited, full = int(module.pruner.visits.sum()), len(module.train_set) * num_epochs
+    visited, full = int(module.train_loader.pruner.visits.sum()), len(module.train_set) * num_epochs
     trainer.print(f"test accuracy {accuracy:.1%}, after {visited} of {full} visits: {1 - visited / full:.0%} saved")
     return accuracy
 

@@ -91,7 +91,7 @@ class OwnBatches(BatchSampler):
             r"DistributedSampler must be for the pruner's 1 rank\(s\): got 2",
         ),
         (DataLoader(Positions(21), batch_size=4), r"`num_samples` must be the length of the dataset, 21: got 22"),
-        (make_loader(make_pruner()), r"`dataloader` must be a torch DataLoader: got PrunedLoader"),
+        (make_loader(make_pruner()), r"`dataloader` must be the DataLoader as you made it: got a PrunedLoader"),
         (make_loader(make_pruner()).loader, r"`dataloader` must be .* got the one inside a PrunedLoader"),
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,

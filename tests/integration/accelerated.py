@@ -12,9 +12,9 @@ from emprune.integrations.accelerate import prepare
 from tests.integration import runs
 
 
-def forget() -> None:
+def forget(*, processes: bool = True) -> None:
     """accelerate keeps its state in the process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+    AcceleratorState._reset_state(reset_partial_state=processes)
     GradientState._reset_state()
 
 
@@ -44,8 +44,7 @@ class Run:
     def finish(self, *, stop_after: int | None = None) -> runs.Result:
         """Train to the end, or until so many batches are trained on."""
         num_batches = 0
-        for epoch in range(max(0, self.pruner.epoch), runs.NUM_EPOCHS):
-            self.loader.set_epoch(epoch)
+        for _ in self.loader.epochs():
             self.result.plans.append(self.pruner.plan.index.tolist())
             self.result.delivered.append([])
             for index, batch in self.loader:

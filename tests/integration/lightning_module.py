@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer, callbacks
 from torch.utils.data import DataLoader
 
 import emprune
-from emprune.integrations.lightning import prepare
+from emprune.integrations.lightning import PruningCallback, prepare
 from tests.integration import runs
 
 
@@ -25,8 +25,8 @@ class Module(LightningModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            self.pruner = runs.make_pruner(self.method)
-            self.loader = prepare(self.trainer, runs.make_dataloader(**self.options), self.pruner)
+            self.loader = prepare(self.trainer, runs.make_dataloader(**self.options), runs.make_pruner(self.method))
+            self.pruner = self.loader.pruner
 
     def train_dataloader(self) -> Any:
         return self.loader
@@ -70,7 +70,7 @@ def learning_rate(trainer: Trainer) -> float:
     return float(trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0])
 
 
-def make_trainer(**options: Any) -> Trainer:
+def make_trainer(*, pruning: bool = True, **options: Any) -> Trainer:
     settings: dict[str, Any] = {
         "max_epochs": runs.NUM_EPOCHS,
         "reload_dataloaders_every_n_epochs": 1,
@@ -81,5 +81,6 @@ def make_trainer(**options: Any) -> Trainer:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         **options,
+        "callbacks": [*options.get("callbacks", []), *([PruningCallback()] if pruning else [])],
     }
     return Trainer(**settings)

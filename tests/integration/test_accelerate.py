@@ -18,8 +18,7 @@ from tests.integration import runs
 accelerate = pytest.importorskip("accelerate")
 
 from accelerate import Accelerator  # noqa: E402 - where it is installed
-from accelerate.state import AcceleratorState, GradientState  # noqa: E402
-from accelerate.utils import GradientAccumulationPlugin  # noqa: E402
+from accelerate.utils import GradientAccumulationPlugin, find_executable_batch_size  # noqa: E402
 
 from emprune.integrations.accelerate import AcceleratedLoader, prepare  # noqa: E402
 from tests.integration.accelerated import Run, forget, make_accelerator  # noqa: E402
@@ -32,6 +31,15 @@ def fresh_accelerate() -> Iterator[None]:
     forget()
     yield
     forget()
+
+
+class Epochs(Positions):
+    """A dataset that is told the epoch."""
+
+    epoch = -1
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
 
 METHODS = {"emp": emprune.EMP(), "infobatch": emprune.InfoBatch(), "random": emprune.Random()}
@@ -77,7 +85,7 @@ def test_every_loss_is_credited_to_its_own_sample(options: dict[str, Any]) -> No
     pruner = runs.make_pruner(emprune.Greedy())
     Run(make_accelerator(), pruner, runs.make_dataloader(**options), identify=True).finish()
     runs.assert_every_loss_is_its_own(pruner)
-    assert int(pruner.visits.sum()) == pruner._spent
+    assert int(pruner.visits.sum()) == sum(epoch["num_kept"] for epoch in pruner.history)
 
 
 @pytest.mark.parametrize("cls", [DataLoader, StatefulDataLoader])
@@ -109,18 +117,78 @@ def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, accumulat
         assert_same_state(second.pruner.state_dict(), whole.pruner.state_dict())
 
 
-def test_a_state_that_was_not_saved_by_this_loader(tmp_path: Path) -> None:
+def test_a_state_of_another_object_names_the_order_of_registration() -> None:
     run = Run(make_accelerator(), runs.make_pruner())
-    run.finish(stop_after=2)
     with pytest.raises(
         emprune.errors.StateError, match=r"got the keys \['a'\]\. Register objects for checkpointing in the"
     ):
         run.accelerator._custom_objects[0].load_state_dict({"a": 1})
-    state = run.accelerator._custom_objects[0].state_dict()
+
+
+def test_a_plain_loop_goes_on_from_the_registered_state(tmp_path: Path) -> None:
+    first = Run(make_accelerator(), runs.make_pruner())
+    part = first.finish(stop_after=8)
+    first.accelerator.save_state(str(tmp_path))
+    loader = emprune.PrunedLoader(runs.make_dataloader(), runs.make_pruner())
+    loader.load_state_dict(torch.load(tmp_path / "custom_checkpoint_0.pkl", weights_only=True))
+    assert loader.start_epoch == len(part.delivered) - 1
+    assert loader.num_delivered == len(part.delivered[-1])
+
+
+def test_a_method_and_its_budget_are_taken_as_a_plain_loader_takes_them() -> None:
+    budget: Any = {"num_epochs": 4, "keep": 0.7, "warmup_epochs": 1, "tail_epochs": 1, "seed": 3, "nonfinite": "skip"}
+    loader = prepare(make_accelerator(gradient_accumulation_steps=2), runs.make_dataloader(), "greedy", **budget)
+    plain = emprune.PrunedLoader(runs.make_dataloader(), "greedy", accumulation=2, **budget)
+    assert repr(loader.pruner) == repr(plain.pruner)
+    assert loader.total_steps == plain.total_steps
+
+
+def test_preparing_again_with_another_batch_size_replaces_what_is_saved(tmp_path: Path) -> None:
+    """`find_executable_batch_size` calls the whole training function again."""
+    accelerator, tried = make_accelerator(), []
+
+    def train(batch_size: int) -> AcceleratedLoader:
+        tried.append(batch_size)
+        accelerator.free_memory()
+        dataloader = runs.make_dataloader(batch_size=batch_size)
+        loader = prepare(accelerator, dataloader, emprune.Greedy(), num_epochs=2, keep=0.5)
+        for _ in loader.epochs():
+            for index, (position, _, _) in loader:
+                if batch_size == 8:
+                    raise RuntimeError("CUDA out of memory.")
+                loader.reduce(index, runs.identifying(position))
+        return loader
+
+    loader = find_executable_batch_size(train, starting_batch_size=8, reduce_batch_size_fn=lambda: 4)()
+    assert tried == [8, 4]
+    accelerator.save_state(str(tmp_path))
+    assert len(list(tmp_path.glob("custom_checkpoint_*"))) == 1
+    saved = torch.load(tmp_path / "custom_checkpoint_0.pkl", weights_only=True)
+    assert_same_state(saved, loader.state_dict())
+
+
+def test_two_loaders_are_both_saved(tmp_path: Path) -> None:
+    accelerator = make_accelerator()
+    prepare(accelerator, runs.make_dataloader(), emprune.Random(), num_epochs=2, keep=0.5)
+    prepare(accelerator, DataLoader(Positions(20), batch_size=4), emprune.Random(), num_epochs=2, keep=0.5)
+    accelerator.save_state(str(tmp_path))
+    assert len(list(tmp_path.glob("custom_checkpoint_*"))) == 2
+
+
+def test_skipping_first_batches_is_refused() -> None:
+    accelerator = make_accelerator()
+    loader = prepare(accelerator, runs.make_dataloader(), runs.make_pruner())
+    loader.set_epoch(0)
     with pytest.raises(
-        emprune.errors.StateError, match=r"saved by 2 process\(es\) and is loaded by 1.* as many as before"
+        AttributeError, match="skip_first_batches must not be called, since the loader goes on by itself"
     ):
-        run.accelerator._custom_objects[0].load_state_dict({**state, "places": 2 * state["places"]})
+        accelerator.skip_first_batches(loader, 2)
+
+
+def test_the_epoch_reaches_the_dataset() -> None:
+    dataset = Epochs(20)
+    loader = prepare(make_accelerator(), DataLoader(dataset, batch_size=4), emprune.Random(), num_epochs=3, keep=0.5)
+    assert [dataset.epoch for _ in loader.epochs()] == [0, 1, 2]
 
 
 def test_batches_are_placed_on_the_device_and_the_index_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,14 +233,17 @@ def test_accelerate_knows_the_last_batch_before_the_loop_does() -> None:
         assert not state.in_dataloader
 
 
-def test_a_peek_or_an_evaluation_within_an_epoch_does_not_hide_its_end() -> None:
+def test_an_evaluation_or_another_pass_within_an_epoch_does_not_hide_its_end() -> None:
     accelerator = make_accelerator()
     loader = prepare(accelerator, runs.make_dataloader(), runs.make_pruner(emprune.Random()))
+    other = prepare(accelerator, DataLoader(Positions(20), batch_size=4), emprune.Full(), num_epochs=1)
     evaluation = accelerator.prepare(runs.make_dataloader(shuffle=False))
     loader.set_epoch(0)
+    other.set_epoch(0)
     flags = []
     for _ in loader:
-        next(iter(loader))
+        loader.peek()
+        assert len(list(other)) == 5
         assert len(list(evaluation)) == 13
         flags.append(accelerator.gradient_state.end_of_dataloader)
     assert flags == [False] * (len(loader) - 1) + [True]
@@ -182,10 +253,35 @@ def test_a_loop_that_is_broken_off_leaves_nothing_behind() -> None:
     accelerator = make_accelerator()
     loader = prepare(accelerator, runs.make_dataloader(), runs.make_pruner(emprune.Random()))
     loader.set_epoch(0)
-    for _ in loader:
-        break
+    for _ in range(3):
+        for _ in loader:
+            break
+        assert not accelerator.gradient_state.in_dataloader
+    before = loader.state_dict()
+    held = iter(loader)
+    next(held)
+    assert accelerator.gradient_state.in_dataloader
+    assert sum(known is not None for known in accelerator.gradient_state.dataloader_references) == 1
+    after = loader.state_dict()
+    del held
     assert not accelerator.gradient_state.in_dataloader
-    assert accelerator.gradient_state.dataloader_references == [None]
+    assert_same_state(loader.state_dict(), after)
+    assert before["delivery"] == after["delivery"]
+
+
+def test_a_window_at_the_end_of_an_epoch_is_stepped_after_a_loop_was_broken_off() -> None:
+    accelerator = make_accelerator(gradient_accumulation_steps=3)
+    model = torch.nn.Linear(1, 1)
+    loader = prepare(accelerator, runs.make_dataloader(), emprune.Full(), num_epochs=2)
+    steps = 0
+    for _ in loader.epochs():
+        for _ in loader:
+            break
+        accelerator.step = 0
+        for _ in loader:
+            with accelerator.accumulate(model):
+                steps += accelerator.sync_gradients
+    assert steps == loader.total_steps == 2 * 5
 
 
 def test_gathering_metrics_drops_nothing() -> None:
@@ -219,29 +315,29 @@ def _prepared_twice(kind: str) -> None:
 
 
 REFUSED = {
-    "a pruned loader": (lambda: _prepared_twice("pruned"), r"share of its share: got a PrunedLoader\. Hand over the"),
-    "the loader inside": (lambda: _prepared_twice("inside"), r"got the loader inside a PrunedLoader\. Hand over the"),
-    "accelerate's own": (lambda: _prepared_twice("accelerated"), r"got a DataLoaderShard\. Hand over the DataLoader"),
-    "prepared before": (lambda: _prepared_twice("ours"), r"got a AcceleratedLoader\. Hand over the DataLoader"),
+    "a pruned loader": (lambda: _prepared_twice("pruned"), r"got a PrunedLoader\. Hand over the one it"),
+    "the loader inside": (lambda: _prepared_twice("inside"), r"got the one inside a PrunedLoader\. Hand over the one"),
+    "accelerate's own": (lambda: _prepared_twice("accelerated"), r"got accelerate's DataLoaderShard\. Hand over"),
+    "prepared before": (lambda: _prepared_twice("ours"), r"got a AcceleratedLoader\. Hand over the one"),
     "a sampler for others": (
         lambda: prepare(
             make_accelerator(),
             runs.make_dataloader(shuffle=False, sampler=DistributedSampler(runs.DATASET, num_replicas=2, rank=0)),
             runs.make_pruner(),
         ),
-        r"DistributedSampler is for 2 ranks, the pruner for 1",
+        r"DistributedSampler must be for the pruner's 1 rank\(s\): got 2",
     ),
     "split batches": (
         lambda: _prepared(dataloader_config=accelerate.DataLoaderConfiguration(split_batches=True)),
-        r"`split_batches` and `dispatch_batches` cannot be honoured",
+        r"`split_batches` must be False: .* got True",
     ),
     "dispatched batches": (
         lambda: _prepared(dataloader_config=accelerate.DataLoaderConfiguration(dispatch_batches=True)),
-        r"`split_batches` and `dispatch_batches` cannot be honoured",
+        r"`dispatch_batches` must be False: .* got True",
     ),
     "windows across epochs": (
         lambda: _prepared(gradient_accumulation_plugin=GradientAccumulationPlugin(2, sync_with_dataloader=False)),
-        r"`sync_with_dataloader=False` would carry a short accumulation window over",
+        r"`sync_with_dataloader` must be True, .* got False",
     ),
 }  # fmt: skip
 
@@ -255,14 +351,14 @@ def test_what_is_refused(make: Any, message: str) -> None:
 def test_processes_that_share_a_model_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = make_accelerator()
     monkeypatch.setattr(accelerator.state, "parallelism_config", object())
-    with pytest.raises(emprune.ConfigError, match=r"`parallelism_config` cannot be honoured"):
+    with pytest.raises(emprune.ConfigError, match=r"`parallelism_config` must be None: .* got <object"):
         prepare(accelerator, runs.make_dataloader(), runs.make_pruner())
 
 
 def test_a_pruner_for_fewer_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = make_accelerator()
     monkeypatch.setattr(accelerator.state, "num_processes", 2)
-    with pytest.raises(emprune.ConfigError, match=r"got 2 process\(es\) and a pruner for 1 rank\(s\)\. Make the Accel"):
+    with pytest.raises(emprune.ConfigError, match=r"among all 2 process\(es\): got a pruner for 1\. Make"):
         prepare(accelerator, runs.make_dataloader(), runs.make_pruner())
 
 
@@ -286,8 +382,7 @@ def _train_on_two(folder: Path) -> None:
     torch.set_num_threads(1)
 
     def fresh() -> Run:
-        AcceleratorState._reset_state()  # not the processes, which stay
-        GradientState._reset_state()
+        forget(processes=False)
         return Run(make_accelerator(gradient_accumulation_steps=2), runs.make_pruner(emprune.Greedy()), identify=True)
 
     whole = fresh()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 import emprune
 from emprune.testing import assert_same_state
@@ -19,6 +19,7 @@ pytest.importorskip("lightning")
 
 from lightning.pytorch import LightningDataModule, Trainer, callbacks, loggers
 from lightning.pytorch.tuner.tuning import Tuner
+from lightning.pytorch.utilities import CombinedLoader
 
 from emprune.integrations.lightning import PruningCallback, prepare
 from tests.integration.lightning_module import Module, learning_rate, make_trainer
@@ -69,15 +70,15 @@ class Vanilla(Module):
 
 class FullModule(Module):
     def setup(self, stage: str) -> None:
-        self.pruner = runs.make_pruner(emprune.Full(), keep=1)
-        self.loader = prepare(self.trainer, runs.make_dataloader(), self.pruner)
+        self.loader = prepare(self.trainer, runs.make_dataloader(), emprune.Full())
+        self.pruner = self.loader.pruner
 
 
 def test_full_is_lightning_as_it_is() -> None:
     module = FullModule()
     make_trainer(accumulate_grad_batches=3).fit(module)
     vanilla = Vanilla(module.result.plans, module.loader.total_steps)
-    make_trainer(accumulate_grad_batches=3).fit(vanilla)
+    make_trainer(accumulate_grad_batches=3, pruning=False).fit(vanilla)
     assert vanilla.result.num_steps == module.result.num_steps == 5 * 5
     assert vanilla.result.learning_rate == module.result.learning_rate
     assert all(map(torch.equal, vanilla.result.weights, module.result.weights))
@@ -176,7 +177,7 @@ def test_validation_after_a_number_of_batches(options: dict[str, Any]) -> None:
 
 
 def test_another_fit_of_the_same_trainer() -> None:
-    """Each fit has its own pruner; the callback of the one before is gone."""
+    """Each fit has its own pruner."""
     trainer: Any = make_trainer()
     trainer.fit(first := Module())
     trainer.fit_loop.epoch_progress.reset()
@@ -189,8 +190,8 @@ class Data(LightningDataModule):
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
         module: Any = self.trainer.lightning_module
-        module.pruner = runs.make_pruner()
-        module.loader = self.loader = prepare(self.trainer, runs.make_dataloader(), module.pruner)
+        module.loader = self.loader = prepare(self.trainer, runs.make_dataloader(), runs.make_pruner())
+        module.pruner = self.loader.pruner
 
     def train_dataloader(self) -> Any:
         return self.loader
@@ -211,8 +212,7 @@ def test_prepared_in_a_datamodule() -> None:
 
 def test_prepared_before_the_fit_on_one_device() -> None:
     trainer, module = make_trainer(), Bare()
-    module.pruner = runs.make_pruner()
-    module.loader = prepare(trainer, runs.make_dataloader(), module.pruner)
+    _prepared_before(trainer, module)
     trainer.fit(module, module.loader)
     runs.assert_same_run(module.result, runs.plain_run(runs.make_pruner()))
 
@@ -229,12 +229,24 @@ class Tunable(Module):
         self.result.num_steps = self.trainer.global_step
 
 
+def test_averaging_weights_adds_an_epoch_for_batch_norm_alone() -> None:
+    averaging: Any = {"callbacks": [callbacks.StochasticWeightAveraging(0.01, swa_epoch_start=1)]}
+    module = Tunable()
+    make_trainer(**averaging).fit(module)
+    assert module.result.delivered == module.result.plans
+    module = Tunable()
+    module.net = torch.nn.Sequential(module.net, torch.nn.BatchNorm1d(3))
+    averaging = {"callbacks": [callbacks.StochasticWeightAveraging(0.01)]}
+    with pytest.raises(emprune.ConfigError, match=r"StochasticWeightAveraging for a model .* got 6 epochs, and 5 are"):
+        make_trainer(**averaging).fit(module)
+
+
 class BareTunable(Tunable):
     def setup(self, stage: str) -> None:
         pass
 
 
-def _prepared_before(trainer: Any, module: BareTunable) -> None:
+def _prepared_before(trainer: Any, module: Any) -> None:
     module.pruner = runs.make_pruner()
     module.loader = prepare(trainer, runs.make_dataloader(), module.pruner)
 
@@ -261,37 +273,41 @@ def test_a_batch_size_is_not_looked_for(tmp_path: Path, before: bool) -> None:
     trainer, module = make_trainer(default_root_dir=tmp_path), BareTunable() if before else Tunable()
     if isinstance(module, BareTunable):
         _prepared_before(trainer, module)
-    with pytest.raises(emprune.ConfigError, match="A BatchSizeFinder cannot change the batches"):
+    with pytest.raises(emprune.ConfigError, match="must not have a BatchSizeFinder, which cannot change the batches"):
         Tuner(trainer).scale_batch_size(module)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "loaders that are not reloaded": (
         {"reload_dataloaders_every_n_epochs": 0},
-        r"got reload_dataloaders_every_n_epochs=0\. Write Trainer\(reload_dataloaders_every_n_epochs=1\)\.",
+        r"`reload_dataloaders_every_n_epochs` must be 1, .* got 0\. Write Trainer\(reload_dataloaders",
     ),
-    "more epochs": ({"max_epochs": 6}, r"must be the trainer's `max_epochs`: got 5 and 6\."),
-    "any number of epochs": ({"max_epochs": -1, "max_steps": 5}, r"`max_epochs`: got 5 and -1\."),
-    "some batches": ({"limit_train_batches": 0.5}, r"`limit_train_batches` would leave out .* got 0\.5\. Lower the"),
-    "one batch": ({"limit_train_batches": 1}, r"`limit_train_batches` would leave out .* got 1\. Lower the"),
-    "the same batches": ({"overfit_batches": 2}, r"`limit_train_batches` would leave out .* got 2\. Lower the"),
+    "more epochs": ({"max_epochs": 6}, r"`max_epochs` must be the 5 epochs .* got 6\."),
+    "any number of epochs": ({"max_epochs": -1, "max_steps": 5}, r"`max_epochs` must be a number .* got -1\. Write"),
+    "some batches": ({"limit_train_batches": 0.5}, r"`limit_train_batches` must be 1\.0, .* got 0\.5\. Lower"),
+    "one batch": ({"limit_train_batches": 1}, r"`limit_train_batches` must be 1\.0, .* got 1\. Lower"),
+    "the same batches": ({"overfit_batches": 2}, r"`overfit_batches` must be 0, .* got 2\. To overfit a few"),
     "changing accumulation": (
         {"callbacks": [callbacks.GradientAccumulationScheduler({1: 2})]},
-        r"A GradientAccumulationScheduler would change the steps",
+        r"`callbacks` must not have a GradientAccumulationScheduler",
     ),
     "pytorch_lightning's": (
         {"callbacks": [type("GradientAccumulationScheduler", (callbacks.Callback,), {})()]},
-        r"A GradientAccumulationScheduler would change the steps",
+        r"`callbacks` must not have a GradientAccumulationScheduler",
     ),
-    "another batch size": ({"callbacks": [callbacks.BatchSizeFinder()]}, r"A BatchSizeFinder cannot change"),
+    "another batch size": (
+        {"callbacks": [callbacks.BatchSizeFinder()]},
+        r"`callbacks` must not have a BatchSizeFinder",
+    ),
     "validation that some epochs are too short for": (
         {"val_check_interval": 6},
-        r"`val_check_interval` must not exceed the batches of the smallest epoch, 4: got 6\. Lower it",
+        r"`val_check_interval` must be at most the batches of the smallest epoch, 4: got 6\. Lower it",
     ),
     "several devices before the ranks are there": (
         {"devices": 2, "strategy": "ddp"},
-        r"got 2 device\(s\) and a pruner for 1 rank\(s\)\. Make the pruner and call `prepare` in the `setup`",
+        r"among all 2 device\(s\): got a pruner for 1\. Call `prepare` in the `setup`",
     ),
+    "no callback": ({"pruning": False}, r"`callbacks` must have a PruningCallback, .* got .*\. Write Trainer"),
 }  # fmt: skip
 
 
@@ -301,35 +317,198 @@ def test_what_is_refused(options: dict[str, Any], message: str) -> None:
         prepare(make_trainer(**options), runs.make_dataloader(), runs.make_pruner())
 
 
+def test_a_method_and_its_budget_are_taken_as_a_plain_loader_takes_them() -> None:
+    choice: Any = {"keep": 0.7, "warmup_epochs": 1, "tail_epochs": 1, "seed": 3, "nonfinite": "skip"}
+    loader = prepare(make_trainer(accumulate_grad_batches=2), runs.make_dataloader(), "greedy", **choice)
+    plain = emprune.PrunedLoader(runs.make_dataloader(), "greedy", num_epochs=5, accumulation=2, **choice)
+    plain.set_epoch(0)
+    assert repr(loader.pruner) == repr(plain.pruner)
+    assert loader.total_steps == plain.total_steps
+
+
+def test_a_short_run_to_try_out_the_code_needs_no_other_budget() -> None:
+    loader = prepare(make_trainer(fast_dev_run=2), runs.make_dataloader(), "emp", keep=0.3, tail_epochs=1)
+    assert loader.pruner.num_epochs == 1
+
+
 def test_batches_that_overtake_each_other_on_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emprune.DataPruner, "world_size", 2)
     dataloader = runs.make_dataloader(num_workers=2, in_order=False)
-    with pytest.raises(emprune.ConfigError, match=r"`in_order=False` cannot be resumed on several devices"):
+    with pytest.raises(emprune.ConfigError, match=r"`in_order` must be True on several ranks, .* got False"):
         prepare(make_trainer(devices=2, strategy="ddp"), dataloader, runs.make_pruner())
 
 
+def test_devices_that_share_a_model_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "distributed_sampler_kwargs", {"num_replicas": 1, "rank": 0})
+    with pytest.raises(emprune.ConfigError, match=r"got devices that share a model, 2 for 1 shard"):
+        prepare(make_trainer(devices=2, strategy="ddp"), runs.make_dataloader(), runs.make_pruner())
+
+
+def test_preparing_leaves_the_callbacks_of_the_trainer_alone() -> None:
+    trainer: Any = make_trainer()
+    before = list(trainer.callbacks)
+    prepare(trainer, runs.make_dataloader(), runs.make_pruner())
+    assert list(map(id, trainer.callbacks)) == list(map(id, before))
+
+
 def test_training_on_another_loader_is_refused() -> None:
-    with pytest.raises(emprune.ConfigError, match=r"got DataLoader\. Return it from `train_dataloader`"):
+    with pytest.raises(emprune.ConfigError, match=r"`train_dataloader` must return the loader .* got DataLoader\."):
         make_trainer().fit(Module(), runs.make_dataloader())
+
+
+class Unprepared(Module):
+    def setup(self, stage: str) -> None:
+        pass
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.2)
+
+    def train_dataloader(self) -> Any:
+        return prepare(self.trainer, runs.make_dataloader(), runs.make_pruner())
+
+
+def test_preparing_too_late_is_refused() -> None:
+    with pytest.raises(
+        emprune.ConfigError, match=r"must have a pruned loader before its fit begins: got none\. In the"
+    ):
+        make_trainer().fit(Unprepared())
+
+
+class WithMethod(Module):
+    def setup(self, stage: str) -> None:
+        self.loader = prepare(self.trainer, runs.make_dataloader(), emprune.Greedy(), keep=0.5)
+        self.pruner = self.loader.pruner
+
+
+def test_another_fit_with_more_epochs_is_refused() -> None:
+    trainer: Any = make_trainer(max_epochs=2)
+    trainer.fit(module := WithMethod())
+    num_trained = len(module.result.samples)
+    trainer.fit(module)  # nothing is left to do
+    assert len(module.result.samples) == num_trained > 0
+    trainer.fit_loop.max_epochs = 4
+    with pytest.raises(
+        emprune.errors.EpochError, match=r"got epoch 2 there and epoch 0 here\. The trainer goes on from"
+    ):
+        trainer.fit(module)
+
+
+def test_another_fit_with_more_epochs_on_a_loader_that_was_prepared_before_is_refused() -> None:
+    trainer, module = make_trainer(), Bare()
+    _prepared_before(trainer, module)
+    trainer.fit(module)
+    trainer.fit_loop.max_epochs = 7
+    with pytest.raises(emprune.ConfigError, match=r"`max_epochs` must be the 5 epochs .* got 7\. A run cannot be made"):
+        trainer.fit(module)
+
+
+class Combined(Module):
+    """Trains on the pruned loader and on another one."""
+
+    def __init__(self, size: int, mode: str | None) -> None:
+        super().__init__(emprune.Greedy())
+        self.other: DataLoader[Any] = DataLoader(list(range(size)), batch_size=1)  # type: ignore[arg-type]
+        self.mode = mode
+        self.others: list[int] = []
+
+    def train_dataloader(self) -> Any:
+        loaders = {"other": self.other, "pruned": self.loader}
+        return loaders if self.mode is None else CombinedLoader(loaders, self.mode)  # type: ignore[arg-type]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch["other"] is not None:
+            self.others += batch["other"].tolist()
+        return None if batch["pruned"] is None else super().training_step(batch["pruned"], batch_idx)
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before")  # the other loader is not
+@pytest.mark.parametrize(("mode", "size"), [(None, 4), ("max_size_cycle", 3), ("min_size", 13), ("max_size", 2)])
+def test_several_loaders_of_which_one_is_pruned(tmp_path: Path, mode: str | None, size: int) -> None:
+    saving = callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", every_n_train_steps=3)
+    whole = Combined(size, mode)
+    make_trainer(callbacks=[saving]).fit(whole)
+    assert whole.result.delivered == whole.result.plans
+    for path in tmp_path.glob("*.ckpt"):
+        make_trainer().fit(resumed := Combined(size, mode), ckpt_path=str(path), **SAFELY)
+        num_delivered = torch.load(path, weights_only=True)["num_delivered"]
+        assert resumed.result.samples == whole.result.samples[num_delivered:]
+        assert all(map(torch.equal, resumed.net.parameters(), whole.result.weights))
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "message"),
+    [
+        (None, 5, r"must be the longest in every epoch .*repeated: got 4 batches and another loader of 5"),
+        (
+            "max_size_cycle",
+            99,
+            r"must be the longest in every epoch .* of 99\. Use CombinedLoader with mode='min_size'",
+        ),
+        ("min_size", 12, r"must be the shortest in every epoch .*left out: got 13 batches .* of 12\. Use"),
+    ],
+)
+def test_another_loader_that_would_repeat_or_cut_the_plan_is_refused(mode: str | None, size: int, message: str) -> None:
+    module = Combined(size, mode)
+    with pytest.raises(emprune.ConfigError, match=message):
+        make_trainer().fit(module)
+    assert not module.result.samples
+
+
+def test_the_epoch_reaches_the_dataset() -> None:
+    told: list[int] = []
+    dataset: Any = TensorDataset(*runs.DATASET.tensors)
+    dataset.set_epoch = told.append
+
+    class Told(Module):
+        def setup(self, stage: str) -> None:
+            dataloader = DataLoader(dataset, batch_size=4)
+            self.loader = prepare(self.trainer, dataloader, runs.make_pruner())
+            self.pruner = self.loader.pruner
+
+        def on_train_epoch_start(self) -> None:
+            super().on_train_epoch_start()
+            assert told[-1] == self.trainer.current_epoch
+
+    make_trainer().fit(Told())
+    assert told == sorted(told)
+    assert set(told) == set(range(runs.NUM_EPOCHS))
+
+
+def test_a_checkpoint_holds_the_state_once_and_a_plain_loop_goes_on_with_it(tmp_path: Path) -> None:
+    saving = callbacks.ModelCheckpoint(tmp_path, filename="saved", every_n_train_steps=6, save_top_k=1)
+    make_trainer(callbacks=[saving], max_steps=6).fit(Module(emprune.Greedy()))
+    checkpoint = torch.load(tmp_path / "saved.ckpt", weights_only=True)
+    assert checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] == [{"saved_by": "PruningCallback"}]
+    loader = emprune.PrunedLoader(runs.make_dataloader(), runs.make_pruner(emprune.Greedy()))
+    loader.load_state_dict(checkpoint["callbacks"]["PruningCallback"])
+    assert (loader.start_epoch, loader.num_delivered) == (1, 4)
+
+
+def test_the_state_of_another_loader_is_refused() -> None:
+    loader = prepare(make_trainer(), runs.make_dataloader(), runs.make_pruner())
+    loader.load_state_dict(loader.state_dict())
+    with pytest.raises(emprune.errors.StateError, match="must be loaded by the PruningCallback"):
+        loader.load_state_dict({"_num_yielded": 3})
 
 
 def test_a_checkpoint_without_the_pruner_is_refused(tmp_path: Path) -> None:
     plans = [list(range(runs.NUM_SAMPLES))] * runs.NUM_EPOCHS
     saving = callbacks.ModelCheckpoint(tmp_path, filename="saved", save_on_train_epoch_end=True)
-    make_trainer(callbacks=[saving], max_epochs=2).fit(Vanilla(plans, total_steps=26))
-    with pytest.raises(emprune.errors.EpochError, match=r"Lightning is in epoch 2, the pruner in epoch 0\."):
+    make_trainer(callbacks=[saving], max_epochs=2, pruning=False).fit(Vanilla(plans, total_steps=26))
+    with pytest.raises(emprune.errors.EpochError, match=r"epoch 2 there and epoch 0 here\. The checkpoint was saved"):
         make_trainer().fit(Module(), ckpt_path=str(tmp_path / "saved.ckpt"))
 
 
 def test_another_trainer_on_the_same_loader_is_refused() -> None:
     trainer, module = make_trainer(), Bare()
-    module.pruner = runs.make_pruner()
-    module.loader = prepare(trainer, runs.make_dataloader(), module.pruner)
-    with pytest.raises(emprune.ConfigError, match="Call `prepare` for this trainer too"):
+    _prepared_before(trainer, module)
+    with pytest.raises(emprune.ConfigError, match="Call `prepare` for this trainer"):
+        make_trainer(pruning=False).fit(module)
+    with pytest.raises(emprune.ConfigError, match="must have a pruned loader before its fit begins"):
         make_trainer().fit(module)
     trainer.fit(module)
-    with pytest.raises(emprune.ConfigError, match="Call `prepare` for this trainer too"):
-        make_trainer().fit(module)
+    with pytest.raises(emprune.ConfigError, match="Call `prepare` for this trainer"):
+        make_trainer(pruning=False).fit(module)
 
 
 def test_evaluating_a_checkpoint_leaves_the_pruner_alone(tmp_path: Path) -> None:
@@ -377,6 +556,18 @@ class Reporting(Module):
             "weights": [weights.tolist() for weights in self.result.weights],
         }
         (self.folder / f"{self.name}-{self.global_rank}.json").write_text(json.dumps(report))
+
+
+@pytest.mark.distributed
+def test_after_ranks_that_end_with_the_fit_the_run_is_in_the_checkpoint(tmp_path: Path) -> None:
+    saving = callbacks.ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    trainer: Any = make_trainer(devices=2, strategy="ddp_fork", callbacks=[saving], max_epochs=2)
+    trainer.fit(module := WithMethod())
+    assert not hasattr(module, "loader")
+    assert [callback.loader for callback in trainer.callbacks if isinstance(callback, PruningCallback)] == [None]
+    loader = emprune.PrunedLoader(runs.make_dataloader(), "greedy", num_epochs=2, keep=0.5)
+    loader.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["PruningCallback"])
+    assert int(loader.pruner.visits.sum()) == sum(epoch["num_kept"] for epoch in loader.pruner.history)
 
 
 @pytest.mark.distributed

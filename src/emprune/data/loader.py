@@ -120,11 +120,11 @@ class PrunedLoader(PlannedLoader):
             pruner, batch_size=batching.batch_size, accumulation=accumulation, drop_last=batching.drop_last
         )
         self.dataset = dataloader.dataset
-        self.batch_sampler = PlanBatchSampler(self.batch_size)
+        self.batch_sampler = self._batch_sampler = PlanBatchSampler(self.batch_size)
         self._given = dataloader
         self._seeded = None if dataloader.generator is not None else torch.Generator()
         self._in_order = dataloader.num_workers == 0 or getattr(dataloader, "in_order", True)
-        self.loader = rebuilt(dataloader, self.batch_sampler, self._seeded or dataloader.generator)
+        self.loader = rebuilt(dataloader, self._batch_sampler, self._seeded or dataloader.generator)
         self._tie_states()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -187,7 +187,7 @@ class PrunedLoader(PlannedLoader):
             return unpacked(self.loader.collate_fn(self.loader.dataset.__getitems__(index.tolist())))  # type: ignore[attr-defined]
 
     def _prepare(self, cursor: Cursor) -> None:
-        self.batch_sampler.deliver(cursor.rest, last=cursor.last)
+        self._batch_sampler.deliver(cursor.rest, last=cursor.last)
         if self._seeded is not None:
             seed = derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank)
             self._seeded.manual_seed(seed)

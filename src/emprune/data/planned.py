@@ -289,8 +289,8 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
         if self._is_again and self._loader.pruner.num_observed > self._num_observed:
             raise EpochError(
                 f"Epoch {epoch} is over, and was trained on a second time: got an observation in another pass over it. "
-                f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`: epochs differ "
-                "in length. To evaluate on these samples, do not call reduce or observe."
+                f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`. For an engine "
+                "that takes one length for all epochs see docs/loops.md. To evaluate, do not call reduce or observe."
             )
 
     def _check_turn(self, index: Tensor) -> None:

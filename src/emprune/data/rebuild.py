@@ -15,6 +15,7 @@ from torch.utils.data import (
 )
 
 from emprune.data.indexed import IndexedCollate, IndexedDataset, IndexedWorkerInit
+from emprune.data.planned import PlannedLoader
 from emprune.data.sampler import PlanBatchSampler
 from emprune.errors import ConfigError
 
@@ -58,6 +59,11 @@ def check_prunable(loader: DataLoader[Any]) -> None:
         raise ConfigError(
             f"`dataloader` must be the DataLoader as you made it: got {maker}'s {type(loader).__name__}. Hand over the "
             f"one it was made from; {_PREPARED[maker]}."
+        )
+    if isinstance(loader, PlannedLoader):
+        raise ConfigError(
+            f"`dataloader` must be the DataLoader as you made it: got a {type(loader).__name__}. Hand over the one it "
+            "was made from."
         )
     if not isinstance(loader, DataLoader):
         raise ConfigError(

@@ -1,22 +1,21 @@
-"""Hugging Face Accelerate: a loader whose last batch, device and place in the epoch the `Accelerator` knows."""
+"""Hugging Face Accelerate: the `Accelerator` knows the loader's last batch, device and state."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from emprune.data.indexed import IndexedDataset
+from emprune.data.cursor import Cursor
+from emprune.data.indexed import Delivered
 from emprune.data.loader import PrunedLoader
-from emprune.data.place import Place
-from emprune.data.planned import PlannedLoader
 from emprune.errors import ConfigError, StateError
+from emprune.integrations.shared import Budget, check_in_order, check_one_state
+from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
 try:
     from accelerate import Accelerator
-    from accelerate.data_loader import DataLoaderDispatcher, DataLoaderShard
-    from accelerate.utils import gather_object, send_to_device
+    from accelerate.utils import send_to_device
 except ModuleNotFoundError as error:
     if error.name != "accelerate":
         raise
@@ -28,35 +27,46 @@ except ModuleNotFoundError as error:
 __all__ = ["AcceleratedLoader", "prepare"]
 
 
-def prepare(accelerator: Accelerator, dataloader: DataLoader[Any], pruner: DataPruner) -> "AcceleratedLoader":
-    """Return the loader of an accelerated training loop: this process's share of the plan, on its device.
+def prepare(
+    accelerator: Accelerator, dataloader: DataLoader[Any], method: Method | str | DataPruner, **budget: Unpack[Budget]
+) -> "AcceleratedLoader":
+    """Return the loader of an accelerated training loop: this process's shard of the plan, on its device.
 
-    Takes the place of ``accelerator.prepare(dataloader)``. From then on `accelerator.save_state` and `load_state`,
-    called on all processes, carry the pruner and the loader's place in the epoch.
+    Use it instead of ``accelerator.prepare(dataloader)``. `accelerator.save_state` and `load_state` carry the loader's
+    one state. Call both on all processes.
+
+    Called again for the same dataset or pruner, as `find_executable_batch_size` does, it replaces the loader that was
+    registered for saving.
 
     Args:
-        accelerator: The accelerator. Its accumulation steps are part of the quantum, and a short window at the end of
-            an epoch is stepped, as it is with accelerate's own loaders.
+        accelerator: The accelerator. Its accumulation steps are part of the quantum.
         dataloader: A DataLoader that PrunedLoader accepts; `batch_size` is per process.
-        pruner: The pruner, made after the accelerator, which starts the processes.
+        method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made after the accelerator.
+        **budget: As `PrunedLoader` takes it: `num_epochs`, `keep`, `warmup_epochs`, `tail_epochs`, `seed`,
+            `nonfinite`.
 
     Raises:
-        ConfigError: If the loader is sharded already, or the accelerator deals out batches differently.
+        ConfigError: If the DataLoader cannot be pruned, the budget cannot be met, or the accelerator divides batches
+            differently.
 
     Example:
         >>> import emprune, torch
         >>> from torch.utils.data import TensorDataset
         >>> accelerator = Accelerator(cpu=True)
-        >>> dataset = TensorDataset(torch.arange(8.0))
-        >>> pruner = emprune.DataPruner(emprune.Random(), num_samples=8, num_epochs=2, keep=0.5)
-        >>> loader = prepare(accelerator, DataLoader(dataset, batch_size=2, shuffle=True), pruner)
+        >>> dataloader = DataLoader(TensorDataset(torch.arange(8.0)), batch_size=2, shuffle=True)
+        >>> loader = prepare(accelerator, dataloader, emprune.Random(), num_epochs=2, keep=0.5)
         >>> loader.total_steps
         4
     """
-    _check_unsharded(dataloader)
-    _check_accelerator(accelerator, pruner)
-    loader = AcceleratedLoader(dataloader, pruner, accelerator=accelerator)
-    accelerator.register_for_checkpointing(_Checkpoint(loader))
+    _check_accelerator(accelerator)
+    loader = AcceleratedLoader(accelerator, dataloader, method, **budget)
+    if loader.pruner.world_size != accelerator.num_processes:
+        raise ConfigError(
+            f"The pruner must share the data among all {accelerator.num_processes} process(es): got a pruner for "
+            f"{loader.pruner.world_size}. Make the Accelerator first, then the pruner."
+        )
+    check_in_order(loader)
+    _register(accelerator, loader)
     return loader
 
 
@@ -67,115 +77,122 @@ class AcceleratedLoader(PrunedLoader):
     fetched ahead of the loop: the plan tells which one is the last.
 
     Args:
-        loader: The DataLoader.
-        pruner: The pruner.
         accelerator: The accelerator.
+        dataloader: The DataLoader.
+        method: The method or pruner.
+        **budget: As `PrunedLoader` takes it.
     """
 
-    def __init__(self, loader: DataLoader[Any], pruner: DataPruner, *, accelerator: Accelerator) -> None:
-        super().__init__(loader, pruner, accumulation=accelerator.gradient_accumulation_steps)
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        dataloader: DataLoader[Any],
+        method: Method | str | DataPruner,
+        **budget: Unpack[Budget],
+    ) -> None:
+        super().__init__(dataloader, method, accumulation=accelerator.gradient_accumulation_steps, **budget)
         self._accelerator = accelerator
+        del self.batch_sampler  # only what would skip batches asks for it
 
-    def _deliver(self, place: Place) -> Iterator[tuple[Tensor, Any]]:
-        batches = super()._deliver(place)
-        return _Batches(self._accelerator, batches, num_batches=len(self._sampler))
+    def __getattr__(self, name: str) -> Any:
+        if name == "batch_sampler":
+            raise AttributeError(
+                "An AcceleratedLoader has no `batch_sampler`: accelerator.skip_first_batches must not be called, since "
+                "the loader goes on by itself after load_state. Leave it out."
+            )
+        return super().__getattr__(name)
+
+    def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
+        delivered = super()._deliver(cursor)
+        return _Batches(self._accelerator, delivered, num_batches=len(self._batch_sampler))
 
 
 class _End:
-    """What accelerate asks of the loader that is being iterated."""
+    """What accelerate asks of the loader that is being iterated; it holds a weak reference."""
 
     end_of_dataloader = False
     remainder = 0  # samples repeated to fill the last batch, which gather_for_metrics would drop
 
 
-class _Batches(Iterator[tuple[Tensor, Any]]):
-    """Batches on the device; accelerate is told of the last one before it is handed out, and of the end."""
+class _Batches(Iterator[Delivered]):
+    """Batches on the device; accelerate is told of the last one before it is handed out, and of the end.
 
-    def __init__(self, accelerator: Accelerator, batches: Iterator[tuple[Tensor, Any]], *, num_batches: int) -> None:
-        self._accelerator, self._batches, self._num_left = accelerator, batches, num_batches
+    A loop that is broken off says nothing. Accelerate forgets it by its weak reference, and whoever hands out the next
+    batch says again that it is the one being iterated.
+    """
+
+    def __init__(self, accelerator: Accelerator, delivered: Iterator[Delivered], *, num_batches: int) -> None:
+        self._accelerator, self._delivered, self._num_left = accelerator, delivered, num_batches
         self._end = _End()
-        accelerator.gradient_state._add_dataloader(self._end)
 
-    def __next__(self) -> tuple[Tensor, Any]:
+    def __next__(self) -> Delivered:
         self._num_left -= 1
         self._end.end_of_dataloader = self._num_left == 0
         try:
-            index, batch = next(self._batches)
+            delivered = next(self._delivered)
         except StopIteration:
-            self._leave()
+            self._say_iterating(None)
             raise
-        if self._accelerator.device_placement:
-            device, non_blocking = self._accelerator.device, self._accelerator.non_blocking
-            batch = send_to_device(batch, device, non_blocking=non_blocking)
-        return index, batch
+        self._say_iterating(self._end)
+        if not self._accelerator.device_placement:
+            return delivered
+        device, non_blocking = self._accelerator.device, self._accelerator.non_blocking
+        batch = send_to_device(delivered.batch, device, non_blocking=non_blocking)
+        return Delivered(delivered.asked, delivered.index, batch)
 
-    def __del__(self) -> None:
-        """A loop that was broken off is over, too."""
-        self._leave()
-
-    def _leave(self) -> None:
-        self._accelerator.gradient_state._remove_dataloader(self._end)
+    def _say_iterating(self, end: _End | None) -> None:
+        """Put this pass last among those that accelerate knows, or take it out."""
+        state = self._accelerator.gradient_state
+        others = [known for known in state.dataloader_references if known is not None and known is not self._end]
+        state.dataloader_references = [None, *others, *([] if end is None else [end])]
 
 
 class _Checkpoint:
-    """What `save_state` keeps: the pruner, and each process's place in the epoch."""
+    """What `save_state` asks for its state, on all processes: the loader that was prepared last for a dataset."""
 
     def __init__(self, loader: AcceleratedLoader) -> None:
-        self._loader = loader
+        self.loader = loader
 
     def state_dict(self) -> dict[str, Any]:
-        pruner = self._loader.pruner
-        pruner.sync()
-        return {"pruner": pruner.state_dict(), "places": gather_object([self._loader.state_dict()])}
+        self.loader.sync()
+        state = self.loader.state_dict()
+        check_one_state(state, self.loader.pruner.world_size)
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if set(state) != {"pruner", "places"}:
+        if "delivery" not in state:
             raise StateError(
-                f"This is not the state of a pruned loader: got the keys {sorted(map(str, state))}. Register objects "
-                "for checkpointing in the order in which they were registered when the state was saved."
+                f"The state must be a pruned loader's: got the keys {sorted(map(str, state))}. Register objects for "
+                "checkpointing in the order in which they were registered when the state was saved."
             )
-        pruner, places = self._loader.pruner, state["places"]
-        if len(places) != pruner.world_size:
-            raise StateError(
-                f"The state was saved by {len(places)} process(es) and is loaded by {pruner.world_size}: a plan is "
-                "made for a number of processes. Resume with as many as before."
-            )
-        pruner.load_state_dict(state["pruner"])
-        self._loader.load_state_dict(places[pruner.rank])
+        self.loader.load_state_dict(state)
 
 
-def _check_unsharded(dataloader: object) -> None:
-    if isinstance(getattr(dataloader, "dataset", None), IndexedDataset):
-        found = "the loader inside a PrunedLoader"
-    elif isinstance(dataloader, (PlannedLoader, DataLoaderShard, DataLoaderDispatcher)):
-        found = f"a {type(dataloader).__name__}"
-    else:
-        return
-    raise ConfigError(
-        f"`dataloader` must not be sharded yet, or each process would get a share of its share: got {found}. "
-        "Hand over the DataLoader it was made from."
-    )
+def _register(accelerator: Accelerator, loader: AcceleratedLoader) -> None:
+    for known in accelerator._custom_objects:  # what was registered before cannot be asked for otherwise
+        if isinstance(known, _Checkpoint) and (
+            known.loader.dataset is loader.dataset or known.loader.pruner is loader.pruner
+        ):
+            known.loader = loader
+            return
+    accelerator.register_for_checkpointing(_Checkpoint(loader))
 
 
-def _check_accelerator(accelerator: Accelerator, pruner: DataPruner) -> None:
-    num_processes = accelerator.num_processes
+def _check_accelerator(accelerator: Accelerator) -> None:
     if getattr(accelerator, "parallelism_config", None) is not None:
         raise ConfigError(
-            "`parallelism_config` cannot be honoured: processes that share a model must get the same batch, and the "
-            "plan is divided among all of them. Leave it out, and see docs/ranks.md for groups of your own."
+            "`parallelism_config` must be None: processes that share a model must get the same batch, and the plan is "
+            f"divided among all of them; got {accelerator.parallelism_config}. See docs/ranks.md for groups of your "
+            "own."
         )
-    if pruner.world_size != num_processes:
-        raise ConfigError(
-            f"Every process must have its own share of the data: got {num_processes} process(es) and a pruner for "
-            f"{pruner.world_size} rank(s). Make the Accelerator first, then the pruner."
-        )
-    if accelerator.split_batches or accelerator.dispatch_batches:
-        raise ConfigError(
-            "`split_batches` and `dispatch_batches` cannot be honoured: each process fetches its own batches of the "
-            "plan. Leave them out, and give the DataLoader the batch size of one process."
-        )
+    for name in ("split_batches", "dispatch_batches"):
+        if getattr(accelerator, name):
+            raise ConfigError(
+                f"`{name}` must be False: each process fetches its own batches of the plan; got "
+                f"{getattr(accelerator, name)}. Leave it out, and give the DataLoader the batch size of one process."
+            )
     if not accelerator.gradient_state.sync_with_dataloader:
         raise ConfigError(
-            "`sync_with_dataloader=False` would carry a short accumulation window over to the next epoch, and the run "
-            "would make fewer steps than planned. Leave it out."
+            "`sync_with_dataloader` must be True, or the run makes fewer steps than planned, since short accumulation "
+            "windows are carried over to the next epoch; got False. Leave it out."
         )

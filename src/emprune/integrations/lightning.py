@@ -1,18 +1,21 @@
-"""Lightning: a loader whose epochs may shrink, and the callback that plans them and keeps the pruner."""
+"""Lightning: a loader for epochs of different lengths, and the callback that plans them and saves the run."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from emprune.data.loader import PrunedLoader
-from emprune.errors import ConfigError, EpochError
+from emprune.errors import ConfigError, EpochError, StateError
+from emprune.integrations.lightning_checks import check_combined, check_ranks, check_settings, check_validation
+from emprune.integrations.shared import Choice, check_in_order, check_one_state
+from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
 try:
     from lightning import Callback, LightningModule, Trainer
-    from lightning.pytorch.trainer.states import TrainerFn
+    from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 except ModuleNotFoundError as error:
     if error.name != "lightning":
         raise
@@ -23,133 +26,188 @@ except ModuleNotFoundError as error:
 
 __all__ = ["PruningCallback", "prepare"]
 
-_REFUSED_CALLBACKS = {
-    "GradientAccumulationScheduler": "A GradientAccumulationScheduler would change the steps of an epoch that is "
-    "planned already. Use a constant Trainer(accumulate_grad_batches=...).",
-    "BatchSizeFinder": "A BatchSizeFinder cannot change the batches of epochs that are planned, and would take every "
-    "size for a good one without having tried it. Look for the batch size without the pruner.",
-}
-"""By name, because `pytorch_lightning`, which works as well, has classes of its own."""
+_STATE_OF_THE_CALLBACK = {"saved_by": "PruningCallback"}
 
 
-def prepare(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPruner) -> PrunedLoader:
-    """Return the loader to give to Lightning as the training one, and add the `PruningCallback` to the trainer.
+def prepare(
+    trainer: Trainer, dataloader: DataLoader[Any], method: Method | str | DataPruner, **choice: Unpack[Choice]
+) -> PrunedLoader:
+    """Return the loader to give to Lightning as the training one; the trainer's `max_epochs` is the length of the run.
 
     Call it in the `setup` of the module or datamodule, where Lightning has started the ranks, and return the loader
-    from `train_dataloader`; on a single device it may also be called before `trainer.fit`.
+    from `train_dataloader`. On a single device it may also be called before `trainer.fit`.
 
     Args:
-        trainer: The trainer. Its `accumulate_grad_batches` is part of the quantum.
+        trainer: The trainer, with a `PruningCallback` among its callbacks. Its `accumulate_grad_batches` is part of the
+            quantum.
         dataloader: A DataLoader that PrunedLoader accepts; `batch_size` is per device.
-        pruner: The pruner, for the trainer's `max_epochs`.
+        method: How samples are chosen: `EMP()`, its name, or a `DataPruner` for `max_epochs` epochs.
+        **choice: As `PrunedLoader` takes it: `keep`, `warmup_epochs`, `tail_epochs`, `seed`, `nonfinite`.
 
     Raises:
-        ConfigError: If the trainer would not train on every sample of every plan, or not validate in every epoch.
+        ConfigError: If the trainer has no `PruningCallback`, would leave out planned samples or validations, or the
+            budget cannot be met.
 
     Example:
         >>> import emprune, torch
         >>> from torch.utils.data import TensorDataset
         >>> trainer = Trainer(
-        ...     max_epochs=2, reload_dataloaders_every_n_epochs=1, accelerator="cpu", logger=False
+        ...     max_epochs=2,
+        ...     callbacks=[PruningCallback()],
+        ...     reload_dataloaders_every_n_epochs=1,
+        ...     accelerator="cpu",
+        ...     logger=False,
         ... )
-        >>> dataset = TensorDataset(torch.arange(8.0))
-        >>> pruner = emprune.DataPruner(emprune.Random(), num_samples=8, num_epochs=2, keep=0.5)
-        >>> loader = prepare(trainer, DataLoader(dataset, batch_size=2, shuffle=True), pruner)
+        >>> dataloader = DataLoader(TensorDataset(torch.arange(8.0)), batch_size=2, shuffle=True)
+        >>> loader = prepare(trainer, dataloader, emprune.Random(), keep=0.5)
         >>> loader.total_steps
         4
     """
-    settings: Any = trainer  # Lightning sets these attributes where type checkers do not see it
-    _check_ranks(trainer, dataloader, pruner)
-    _check_settings(settings, pruner)
-    loader = FitLoader(dataloader, pruner, accumulation=settings.accumulate_grad_batches)
-    _check_validation(settings, loader)
-    others = [callback for callback in settings.callbacks if not isinstance(callback, PruningCallback)]
-    settings.callbacks = [PruningCallback(loader, trainer), *others]
+    callback = _callback_of(trainer)
+    check_settings(trainer, num_epochs=method.num_epochs if isinstance(method, DataPruner) else None)
+    loader = FitLoader(trainer, dataloader, method, **choice)
+    check_ranks(trainer, loader)
+    check_in_order(loader)
+    check_validation(trainer, loader)
+    loader.begin()
+    callback.loader = loader
     return loader
 
 
 class FitLoader(PrunedLoader):
-    """A PrunedLoader for one fit: another trainer would train on its last plan over and over, and plan nothing."""
+    """A PrunedLoader for the fits of one trainer.
 
-    is_fitting = False
-    """Whether the trainer that it was prepared for is in its fit."""
+    Another trainer would train on its last plan over and over, and plan nothing. The `PruningCallback` saves the run:
+    Lightning asks loaders for their state too, but not at each moment, and gives it back only in mid-epoch.
+
+    Args:
+        trainer: The trainer.
+        dataloader: The DataLoader.
+        method: The method or pruner.
+        **choice: As `PrunedLoader` takes it.
+    """
+
+    def __init__(
+        self, trainer: Trainer, dataloader: DataLoader[Any], method: Method | str | DataPruner, **choice: Unpack[Choice]
+    ) -> None:
+        settings: Any = trainer  # Lightning sets these attributes where type checkers do not see it
+        length: dict[str, Any] = {} if isinstance(method, DataPruner) else {"num_epochs": settings.max_epochs}
+        if settings.fast_dev_run and length:  # which sets max_epochs to 1
+            choice = {**choice, "warmup_epochs": 0, "tail_epochs": 0}
+        super().__init__(dataloader, method, accumulation=settings.accumulate_grad_batches, **length, **choice)
+        self._trainer = trainer
 
     @property
-    def fewest_batches(self) -> int:
-        """Batches of the run's smallest epoch on this rank."""
-        return min(map(self._num_batches, self.pruner.schedule.num_kept_per_epoch(**self._sizing)))
+    def batches_per_epoch(self) -> list[int]:
+        """Batches of each epoch of the run on this rank."""
+        return list(map(self._num_batches, self.pruner.schedule.num_kept_per_epoch(**self._planning)))
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether all of the current epoch was handed out."""
+        return self._begun.is_complete
+
+    def begin(self) -> None:
+        """Plan the first epoch, unless the run has begun."""
+        if self._delivery is None:
+            self.set_epoch(max(0, self.pruner.epoch))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        if not self.is_fitting:
+        state = self._trainer.state
+        if state.fn != TrainerFn.FITTING or state.status != TrainerStatus.RUNNING:
             raise ConfigError(
-                "This loader is for the `fit` of the trainer that it was prepared with, which has not begun or is "
-                "over. Call `prepare` for this trainer too, with a new pruner."
+                "A prepared loader must be used in a fit of the trainer that it was prepared for, which has not begun "
+                "or is over. Call `prepare` for this trainer, with a new pruner."
             )
         return super().__iter__()
 
+    def run_state(self) -> dict[str, Any]:
+        """Return the one state of the run; collective, as Lightning's saving is."""
+        self.sync()
+        state = super().state_dict()
+        check_one_state(state, self.pruner.world_size)
+        return state
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from the one state of a run."""
+        super().load_state_dict(state)
+        self.begin()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Say where the run's state is, so that Lightning saves it once."""
+        return dict(_STATE_OF_THE_CALLBACK)
+
+    def load_state_dict(self, state: Any) -> None:
+        """Accept what `state_dict` returned: the callback has loaded the run's state.
+
+        Raises:
+            StateError: If it is another state.
+        """
+        if state != _STATE_OF_THE_CALLBACK:
+            raise StateError(
+                "A prepared loader's state must be loaded by the PruningCallback: got another loader's. Pass "
+                "trainer.fit(..., ckpt_path=...) a checkpoint of a pruned run."
+            )
+
 
 class PruningCallback(Callback):
-    """Plans the epochs of a Lightning run, keeps the pruner in its checkpoints and logs what was kept.
+    """Plans the epochs of a Lightning run, saves the run in its checkpoints and logs what was kept.
 
-    An epoch is planned at the end of the one before, so that a checkpoint of an epoch's end holds the next plan and
-    Lightning finds the new length when it reloads the loader. The place within an epoch is kept by Lightning.
+    An epoch is planned at the end of the one before. So Lightning finds the new length when it reloads the loader. The
+    callback's state is the loader's one state, as `PrunedLoader` loads it.
 
-    Logged at the end of each epoch, as metrics that callbacks can monitor: `pruning/kept_fraction`, `pruning/churn`
-    (from the second epoch on) and `pruning/planning_seconds` (of the run so far).
+    It logs `pruning/kept_fraction`, `pruning/churn` and `pruning/planning_seconds` at the end of each epoch. Other
+    callbacks can monitor them. Churn begins with the second epoch. The seconds are those of the run so far.
 
-    Args:
-        loader: The loader that `prepare` made.
-        trainer: The trainer that it was made for.
+    Attributes:
+        loader: What `prepare` returned last, in this process; None before.
+
+    Example:
+        >>> trainer = Trainer(callbacks=[PruningCallback()], accelerator="cpu", logger=False)
     """
 
-    def __init__(self, loader: FitLoader, trainer: Trainer) -> None:
-        self.loader, self.trainer = loader, trainer
+    def __init__(self) -> None:
+        self.loader: FitLoader | None = None
+        self._trainer: Trainer | None = None
+
+    @property
+    def _prepared(self) -> FitLoader:
+        if self.loader is None:
+            raise ConfigError(
+                "A trainer with a PruningCallback must have a pruned loader before its fit begins: got none. In the "
+                "module's `setup`, write self.loader = prepare(self.trainer, DataLoader(...), method, keep=...)."
+            )
+        return self.loader
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin before a tuner's callback does, and look at the settings again, which a tuner changes."""
-        if stage == "fit":
-            _check_settings(trainer, self.loader.pruner)
-            self.on_fit_start(trainer, pl_module)
+        """Look at the settings again, which a tuner changes."""
+        self._trainer = trainer
+        if stage == "fit" and self.loader is not None:
+            check_settings(trainer, num_epochs=None)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the first epoch, or go on with the restored one."""
-        self.loader.is_fitting = True
-        self._begin()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the loader to other trainers, also where a tuner ends the fit."""
-        self.loader.is_fitting = False
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the loader likewise."""
-        self.loader.is_fitting = False
+        """Raise unless there is a loader."""
+        self._prepared.begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the next epoch where a checkpoint was saved after the last batch of one, whose end is not repeated."""
-        pruner = self.loader.pruner
-        is_over = self.loader.state_dict()["num_delivered"] == len(pruner.plan)
-        if is_over and trainer.current_epoch == pruner.epoch + 1:
+        """Plan the next epoch where a checkpoint was saved after the last batch: Lightning does not repeat the end."""
+        loader = self._prepared
+        check_settings(trainer, num_epochs=loader.pruner.num_epochs)
+        check_combined(trainer, loader)
+        if loader.is_delivered and trainer.current_epoch == loader.pruner.epoch + 1:
             self._plan_next()
             # Lightning compares the batches done with the new length, and would take a longer epoch for the old one.
             trainer.fit_loop.epoch_loop.restarting = False
+        elif loader.pruner.epoch != trainer.current_epoch:
+            raise EpochError(_why_another_epoch(trainer, loader.pruner.epoch))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise unless Lightning trains on this loader, in the pruner's epoch."""
-        if trainer.train_dataloader is not self.loader:
-            raise ConfigError(
-                "Lightning must train on the loader that `prepare` returned: got "
-                f"{type(trainer.train_dataloader).__name__}. Return it from `train_dataloader`, the same in each epoch."
-            )
-        if self.loader.pruner.epoch != trainer.current_epoch:
-            raise EpochError(
-                f"Lightning is in epoch {trainer.current_epoch}, the pruner in epoch {self.loader.pruner.epoch}. Was "
-                "the checkpoint saved without this pruner, or the pruner used in another fit? Resume with both, or "
-                "make a new pruner."
-            )
+        """Raise unless Lightning trains on this loader."""
+        check_combined(trainer, self._prepared)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's plan, and plan the next one."""
-        pruner = self.loader.pruner
+        pruner = self._prepared.pruner
         metrics = {"kept_fraction": pruner.plan.kept_fraction, "planning_seconds": pruner.planning_seconds}
         if pruner.churn is not None:
             metrics["churn"] = pruner.churn
@@ -158,75 +216,43 @@ class PruningCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fold the last epoch in, so that the pruner's columns hold the whole run on every device."""
-        self.loader.pruner.sync()
+        self._prepared.sync()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pruner's state; collective, as Lightning's saving is."""
-        self.loader.pruner.sync()
-        return self.loader.pruner.state_dict()
+        """Return the loader's one state; collective, as Lightning's saving is."""
+        return {} if self.loader is None else self.loader.run_state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the pruner's state; not where the checkpoint is only evaluated, as by `test(ckpt_path="best")`."""
-        if self.trainer.state.fn != TrainerFn.FITTING:
-            return
-        self.loader.pruner.load_state_dict(state_dict)
-        self._begin()  # some strategies restore after on_fit_start
-
-    def _begin(self) -> None:
-        self.loader.set_epoch(max(0, self.loader.pruner.epoch))
+        """Go on with the run; not where the checkpoint is only evaluated, as by ``test(ckpt_path="best")``."""
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self._prepared.load_run_state(state_dict)
 
     def _plan_next(self) -> None:
-        pruner = self.loader.pruner
-        if pruner.epoch + 1 < pruner.num_epochs:
-            self.loader.set_epoch(pruner.epoch + 1)
+        loader = self._prepared
+        if loader.pruner.epoch + 1 < loader.pruner.num_epochs:
+            loader.set_epoch(loader.pruner.epoch + 1)
 
 
-def _check_ranks(trainer: Trainer, dataloader: DataLoader[Any], pruner: DataPruner) -> None:
-    if pruner.world_size != trainer.world_size:
-        raise ConfigError(
-            f"Every device must have its own share of the data: got {trainer.world_size} device(s) and a pruner for "
-            f"{pruner.world_size} rank(s). Make the pruner and call `prepare` in the `setup` of the LightningModule or "
-            "LightningDataModule, where the ranks have been started."
-        )
-    if pruner.world_size > 1 and dataloader.num_workers and not dataloader.in_order:
-        raise ConfigError(
-            "`in_order=False` cannot be resumed on several devices: Lightning saves the place of one of them. Leave it "
-            "out."
-        )
-
-
-def _check_settings(trainer: Any, pruner: DataPruner) -> None:
-    if trainer.reload_dataloaders_every_n_epochs != 1:
-        raise ConfigError(
-            "Lightning must look at the loader anew in each epoch, or it takes the first epoch's length for all and "
-            "stops to validate: got reload_dataloaders_every_n_epochs="
-            f"{trainer.reload_dataloaders_every_n_epochs}. Write Trainer(reload_dataloaders_every_n_epochs=1)."
-        )
+def _callback_of(trainer: Any) -> PruningCallback:
     for callback in trainer.callbacks:
-        for cls in type(callback).__mro__:
-            if cls.__name__ in _REFUSED_CALLBACKS:
-                raise ConfigError(_REFUSED_CALLBACKS[cls.__name__])
-    if trainer.fast_dev_run:
-        return
-    if trainer.max_epochs != pruner.num_epochs:
-        raise ConfigError(
-            f"The pruner's `num_epochs` must be the trainer's `max_epochs`: got {pruner.num_epochs} and "
-            f"{trainer.max_epochs}. Write DataPruner(..., num_epochs=trainer.max_epochs), with a number of epochs."
-        )
-    if trainer.limit_train_batches != 1.0 or isinstance(trainer.limit_train_batches, int):
-        raise ConfigError(
-            f"`limit_train_batches` would leave out samples that are planned: got {trainer.limit_train_batches}. "
-            "Lower the pruner's `keep` instead, or try out the code with Trainer(fast_dev_run=True)."
-        )
+        if isinstance(callback, PruningCallback):
+            return callback
+    found = ", ".join(type(callback).__name__ for callback in trainer.callbacks) or "none"
+    raise ConfigError(
+        f"The trainer's `callbacks` must have a PruningCallback, which plans the epochs: got {found}. Write "
+        "Trainer(callbacks=[PruningCallback()])."
+    )
 
 
-def _check_validation(trainer: Any, loader: FitLoader) -> None:
-    interval = trainer.val_check_interval
-    within_epochs = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches > 0
-    if not (within_epochs and isinstance(interval, int)):
-        return
-    if interval > loader.fewest_batches:
-        raise ConfigError(
-            f"A whole `val_check_interval` must not exceed the batches of the smallest epoch, {loader.fewest_batches}: "
-            f"got {interval}. Lower it, or add Trainer(check_val_every_n_epoch=None) to count over epochs."
+def _why_another_epoch(trainer: Any, epoch: int) -> str:
+    where = f"got epoch {trainer.current_epoch} there and epoch {epoch} here"
+    if trainer.ckpt_path is not None:
+        return (
+            f"Lightning and the pruner must be in the same epoch: {where}. The checkpoint was saved without a "
+            "PruningCallback. Start anew, or resume without the pruner."
         )
+    return (
+        f"Lightning and the pruner must be in the same epoch: {where}. The trainer goes on from an earlier fit, and a "
+        "run's plan cannot be made longer. Write a new Trainer(max_epochs=...) for a new run; or resume with "
+        "fit(..., ckpt_path=...) a run that was planned for all its epochs."
+    )

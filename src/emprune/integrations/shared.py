@@ -1,0 +1,43 @@
+"""What the frameworks' loaders share: the budget's types, and one state for all ranks."""
+
+from typing import Any, TypedDict
+
+from emprune.data.loader import PrunedLoader
+from emprune.errors import ConfigError, StateError
+from emprune.pruner import NonfinitePolicy
+
+__all__ = ["Budget", "Choice", "check_in_order", "check_one_state"]
+
+
+class Choice(TypedDict, total=False):
+    """What `PrunedLoader` takes beside the method and the length of the run."""
+
+    keep: float | None
+    warmup_epochs: int
+    tail_epochs: int | None
+    seed: int
+    nonfinite: NonfinitePolicy
+
+
+class Budget(Choice, total=False):
+    """What `PrunedLoader` takes beside the method."""
+
+    num_epochs: int | None
+
+
+def check_in_order(loader: PrunedLoader) -> None:
+    """Raise ConfigError where ranks would need a state each, and the framework keeps one for all."""
+    if loader.pruner.world_size > 1 and not loader._in_order:
+        raise ConfigError(
+            "`in_order` must be True on several ranks, since the framework saves one state for all of them: got False. "
+            "Leave it out."
+        )
+
+
+def check_one_state(state: dict[str, Any], world_size: int) -> None:
+    """Raise StateError if a loader's state holds for this rank alone."""
+    if world_size > 1 and state["delivery"]["ahead"]:
+        raise StateError(
+            "The state must be the same on all ranks: got batches that were delivered out of turn, after an exception "
+            "in a worker. Save at the end of the epoch."
+        )
