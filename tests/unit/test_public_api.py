@@ -7,6 +7,7 @@ Write the file anew after a change that is meant::
 
 import dis
 import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
@@ -132,7 +133,16 @@ def test_the_top_level_holds_its_public_names_and_modules_alone() -> None:
     assert {name for name, value in found.items() if not isinstance(value, ModuleType)} == set(emprune.__all__)
 
 
+def write() -> None:
+    """Write the snapshot anew; an integration whose package is not installed keeps its lines."""
+    sections = recorded() if SNAPSHOT.exists() else {}
+    for name in (*MODULES, *NEEDED):
+        if name in MODULES or importlib.util.find_spec(NEEDED[name]):
+            sections[name] = describe_module(name)
+    text = "\n\n".join("\n".join([f"[{name}]", *lines]) for name, lines in sections.items())
+    SNAPSHOT.write_text(text + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sections = ["\n".join([f"[{name}]", *describe_module(name)]) for name in (*MODULES, *NEEDED)]
-    SNAPSHOT.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    write()
     sys.stdout.write(f"{SNAPSHOT}\n")
