@@ -48,6 +48,7 @@ class DataPruner(PrunerReadings):
         warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
         tail_epochs: Full-data epochs at the end, paid for by the pruned ones; None for the method's default, which is
             0 for all but InfoBatch.
+        num_steps: Optimizer steps that the epochs divide among them; `PrunedLoader(num_steps=...)` gives both.
         seed: Seed of all the pruner's draws. The global generators are not touched.
         nonfinite: What happens to a sample with a NaN or infinite loss or memory term, at the next fold. "error"
             raises. "skip" keeps what was remembered before. "revisit" forgets the sample, so that it comes first. A
@@ -76,6 +77,7 @@ class DataPruner(PrunerReadings):
         keep: float | None = None,
         warmup_epochs: int = 0,
         tail_epochs: int | None = None,
+        num_steps: int | None = None,
         seed: int = 0,
         nonfinite: NonfinitePolicy = "error",
         process_group: "ProcessGroup | None" = None,
@@ -93,6 +95,7 @@ class DataPruner(PrunerReadings):
             keep=keep,
             warmup_epochs=warmup_epochs,
             tail_epochs=tail_epochs,
+            num_steps=num_steps,
         )
         self.stats = SampleStats(self.num_samples, self.method.columns)
         self._ranks = Ranks(process_group)
@@ -222,7 +225,9 @@ class DataPruner(PrunerReadings):
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on exactly: plain values and CPU tensors, loadable with `weights_only=True`.
 
-        Its keys, shapes and dtypes are the same at every moment of a run. Pending observations are folded first.
+        Its keys, shapes and dtypes are the same at every moment of a run. Pending observations are folded first. A
+        sample that is observed again in the same epoch is overwritten as ever, but for what a method makes of old
+        values, such as a running mean.
 
         Raises:
             EmpruneError: On several ranks with observations that were not folded; call `sync()` on all ranks first.
@@ -289,6 +294,7 @@ class DataPruner(PrunerReadings):
             "method": {"name": self.method.name, **options},
             "num_samples": schedule.num_samples,
             "num_epochs": schedule.num_epochs,
+            "num_steps": schedule.num_steps,
             "keep": schedule.keep,
             "warmup_epochs": schedule.warmup_epochs,
             "tail_epochs": schedule.tail_epochs,
@@ -406,17 +412,26 @@ def as_method(method: Method | str) -> Method:
     return method
 
 
-def _schedule(
-    method: Method, *, keep: float | None, warmup_epochs: int, tail_epochs: int | None, **run: int
-) -> Schedule:
-    """The run's schedule, with what the method says where nothing was given."""
+def keep_of(method: Method, keep: float | None) -> float:
+    """Return a run's `keep`, the method's own where none was given.
+
+    Raises:
+        ConfigError: If the method has none of its own either.
+    """
     keep = method.default_keep if keep is None else keep
     if keep is None:
         raise ConfigError(
             "`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch: got keep=None. "
             "Give it, such as keep=0.3; only Full needs none."
         )
-    plain = Schedule(**run, keep=keep)
+    return keep
+
+
+def _schedule(
+    method: Method, *, keep: float | None, warmup_epochs: int, tail_epochs: int | None, **run: int | None
+) -> Schedule:
+    """The run's schedule, with what the method says where nothing was given."""
+    plain = Schedule(**run, keep=keep_of(method, keep))  # type: ignore[arg-type]
     method.check(num_samples=plain.num_samples, keep=plain.keep)
     if tail_epochs is None:
         tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)

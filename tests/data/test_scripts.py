@@ -39,7 +39,7 @@ def train(loader: emprune.PrunedLoader) -> int:
 @pytest.mark.parametrize("batched", [False, True], ids=["sampler", "BatchSampler"])
 def test_the_line_of_every_script_for_several_gpus_plans_the_epoch(batched: bool) -> None:
     dataset = Positions(24)
-    sampler = DistributedSampler(dataset, num_replicas=1, rank=0)
+    sampler: DistributedSampler[Tensor] = DistributedSampler(dataset, num_replicas=1, rank=0)
     options: dict[str, Any] = {"batch_sampler": BatchSampler(sampler, 4, False)} if batched else {"sampler": sampler}
     loader = emprune.PrunedLoader(
         DataLoader(dataset, **(options if batched else {"batch_size": 4, **options})), "greedy", num_epochs=3, keep=0.5
@@ -353,3 +353,56 @@ def test_a_batch_sampler_over_a_random_sampler_is_a_batch_size() -> None:
     loader = emprune.PrunedLoader(dataloader, "random", num_epochs=2, keep=0.5)
     assert (loader.batch_size, loader.drop_last) == (6, True)
     assert [len(list(loader)) for _ in loader.epochs()] == [2, 2]
+
+
+# A budget in steps.
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("method", ["greedy", "infobatch", "full"])
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 30])
+def test_a_budget_in_steps_is_met_exactly(num_steps: int, method: str, accumulation: int) -> None:
+    keep = None if method == "full" else 0.5
+    loader = make_loader(
+        method=method, keep=keep, num_epochs=None, num_steps=num_steps, accumulation=accumulation, batch_size=5
+    )
+    assert loader.total_steps == loader.steps_left == num_steps
+    steps = batches = 0
+    for index, _ in loader.batches():
+        loader.reduce(index, loss_of(index))
+        batches += 1
+        steps += batches % accumulation == 0 or loader.num_delivered == len(loader.pruner.plan)
+        if loader.num_delivered == len(loader.pruner.plan):
+            batches = 0
+        assert loader.steps_left == num_steps - steps
+    assert steps == num_steps
+
+
+def test_a_run_of_so_many_steps_resumes_exactly() -> None:
+    def steps(loader: emprune.PrunedLoader, stop: int | None = None) -> list[int]:
+        seen: list[int] = []
+        for count, (index, _) in enumerate(loader.batches(), start=1):
+            loader.reduce(index, loss_of(index))
+            seen += index.tolist()
+            if count == stop:
+                break
+        return seen
+
+    def fresh() -> Any:
+        return make_loader(num_epochs=None, num_steps=13)
+
+    whole = steps(fresh())
+    for stop in range(1, 13):
+        stopped, resumed = fresh(), fresh()
+        first = steps(stopped, stop)
+        resumed.load_state_dict(stopped.state_dict())
+        assert resumed.steps_left == 13 - stop
+        assert first + steps(resumed) == whole
+    other = make_loader(num_epochs=resumed.pruner.num_epochs)
+    with pytest.raises(emprune.errors.StateError, match="`num_steps`"):
+        other.load_state_dict(resumed.state_dict())
+
+
+def test_epochs_and_steps_at_once_are_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="num_steps", value=30):
+        make_loader(num_steps=30)

@@ -52,7 +52,10 @@ def test_the_same_seed_gives_the_same_plans(run: Run, name: str) -> None:
 
 @given(runs(), methods, st.randoms(use_true_random=False))
 def test_how_an_epoch_is_observed_does_not_matter(run: Run, name: str, chance: random.Random) -> None:
-    """Any order, any batches, repeats before the last word, copies in between: the state is the same."""
+    """Any order, any batches, repeats before the last word, copies in between: the state is the same.
+
+    A copy folds. What a method makes of old values, such as a running mean, then keeps what the epoch gave it first.
+    """
     task = SyntheticTask(num_samples=run.num_samples)
     plain, wild = pruner_for(run, name), pruner_for(run, name)
     for epoch in range(run.num_epochs):
@@ -62,12 +65,13 @@ def test_how_an_epoch_is_observed_does_not_matter(run: Run, name: str, chance: r
         order = plan.index.tolist()
         early = torch.tensor(chance.choices(order, k=len(order)))
         wild.observe(early, *task.batch(early, epoch=epoch + 100))
+        may_copy = type(wild.method).fold is emprune.Method.fold
         chance.shuffle(order)
         while order:
             size = chance.randint(1, len(order))
             index, order = torch.tensor(order[:size]), order[size:]
             wild.observe(index, *task.batch(index, epoch=epoch))
-            if chance.random() < 0.2:
+            if (may_copy or not order) and chance.random() < 0.2:
                 saved = wild.state_dict()
                 wild = pruner_for(run, name)
                 wild.load_state_dict(saved)

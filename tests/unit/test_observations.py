@@ -17,7 +17,7 @@ LOSSES = torch.tensor([0.1, 2.0, 0.7, 1.5, 0.05, 3.0, 1.0, 0.4, 2.5, 0.9])
 
 
 def begun(method: emprune.Method | None = None, **settings: int) -> tuple[emprune.DataPruner, Tensor]:
-    pruner = make_pruner(method, **settings)  # type: ignore[arg-type]
+    pruner = make_pruner(method, **settings)
     return pruner, pruner.begin_epoch(0).index
 
 

@@ -38,7 +38,8 @@ class ArrayLoader(PlannedLoader):
             the arrays' device and seeded by the seed, the epoch and the batch's first sample, so a resumed run draws
             what the whole run would have.
         drop_last: No batch is ever short: full epochs, too, are multiples of the quantum.
-        num_epochs: Epochs in the run.
+        num_epochs: Epochs in the run; or give `num_steps`.
+        num_steps: Optimizer steps in the run, exactly; about `num_steps` · quantum / (`keep` · N) epochs.
         keep: Mean fraction of the dataset visited per epoch, in (0, 1].
         warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
         tail_epochs: Full-data epochs at the end, paid for by the pruned ones; None for the method's default.
@@ -67,6 +68,7 @@ class ArrayLoader(PlannedLoader):
         transform: BatchTransform | None = None,
         drop_last: bool = False,
         num_epochs: int | None = None,
+        num_steps: int | None = None,
         keep: float | None = None,
         warmup_epochs: int = 0,
         tail_epochs: int | None = None,
@@ -90,7 +92,11 @@ class ArrayLoader(PlannedLoader):
         pruner = as_pruner(
             method,
             num_samples=len(arrays[0]),
+            samples_per_batch=batch_size,
+            accumulation=accumulation,
+            drop_last=drop_last,
             num_epochs=num_epochs,
+            num_steps=num_steps,
             keep=keep,
             warmup_epochs=warmup_epochs,
             tail_epochs=tail_epochs,

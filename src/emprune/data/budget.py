@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from emprune.distributed import ProcessGroup
+from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError
 from emprune.methods.base import Method
-from emprune.pruner import DataPruner, NonfinitePolicy, as_method
+from emprune.pruner import DataPruner, NonfinitePolicy, as_method, keep_of
+from emprune.schedule import Schedule
 
 __all__ = ["as_pruner"]
 
@@ -14,7 +15,11 @@ def as_pruner(
     method: Method | str | DataPruner,
     *,
     num_samples: int,
+    samples_per_batch: int,
+    accumulation: int,
+    drop_last: bool,
     num_epochs: int | None,
+    num_steps: int | None,
     keep: float | None,
     warmup_epochs: int,
     tail_epochs: int | None,
@@ -25,7 +30,8 @@ def as_pruner(
     """Return the pruner that is given, or make one of a method and a budget.
 
     Raises:
-        ConfigError: If a pruner is given and a budget too, or the budget cannot be met.
+        ConfigError: If a pruner is given and a budget too, neither or both of `num_epochs` and `num_steps` are, or the
+            budget cannot be met.
     """
     budget: dict[str, Any] = {
         "keep": keep,
@@ -36,12 +42,31 @@ def as_pruner(
         "process_group": process_group,
     }
     if isinstance(method, DataPruner):
-        _check_pruner(method, num_samples, {"num_epochs": num_epochs, **budget})
+        _check_pruner(method, num_samples, {"num_epochs": num_epochs, "num_steps": num_steps, **budget})
         return method
     method = as_method(method)
+    if (num_epochs is None) == (num_steps is None):
+        raise ConfigError(
+            f"Either `num_epochs` or `num_steps` must be given, the run's length: got {num_epochs=}, {num_steps=}. "
+            "Write num_epochs=200, or num_steps=10_000 for a loop that counts optimizer steps."
+        )
     if num_epochs is None:
-        raise ConfigError("`num_epochs` must be given, the length of the run: got None. Write num_epochs=200.")
-    return DataPruner(method, num_samples=num_samples, num_epochs=num_epochs, **budget)
+        world_size = Ranks(process_group).size
+        options: dict[str, Any] = {
+            "num_steps": num_steps,
+            "samples_per_step": world_size * samples_per_batch * accumulation,
+            "num_samples": num_samples,
+            "keep": keep_of(method, keep),
+            "warmup_epochs": warmup_epochs,
+            "world_size": world_size,
+            "drop_last": drop_last,
+        }
+        if tail_epochs is None:
+            plain = Schedule.for_steps(**options)
+            tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)
+            budget["tail_epochs"] = tail_epochs
+        num_epochs = Schedule.for_steps(**options, tail_epochs=tail_epochs).num_epochs
+    return DataPruner(method, num_samples=num_samples, num_epochs=num_epochs, num_steps=num_steps, **budget)
 
 
 _DEFAULTS = {"warmup_epochs": 0, "seed": 0, "nonfinite": "error"}

@@ -117,8 +117,8 @@ class KeptSamples:
         >>> def collate(samples):
         ...     kept = [i for i, sample in enumerate(samples) if sample is not None]
         ...     return KeptSamples(torch.tensor([samples[i] for i in kept]), kept)
-        >>> asked, index, batch = unpacked(IndexedCollate(collate)(IndexedSamples([7, 2, 5], [0.5, None, 1.5])))
-        >>> index, batch
+        >>> delivered = unpacked(IndexedCollate(collate)(IndexedSamples([7, 2, 5], [0.5, None, 1.5])))
+        >>> delivered.index, delivered.batch
         (tensor([7, 5]), tensor([0.5000, 1.5000]))
     """
 

@@ -55,7 +55,8 @@ class PrunedLoader(PlannedLoader):
         dataloader: A DataLoader (or subclass, such as torchdata's StatefulDataLoader) over a map-style dataset, with a
             random, sequential or distributed sampler. On several ranks its batch size is that of one rank.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made before.
-        num_epochs: Epochs in the run.
+        num_epochs: Epochs in the run; or give `num_steps`.
+        num_steps: Optimizer steps in the run, exactly; about `num_steps` · quantum / (`keep` · N) epochs.
         keep: Mean fraction of the dataset visited per epoch, in (0, 1]. The papers' pruning rate is 1 - keep. Only
             `Full()` needs none.
         warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
@@ -94,6 +95,7 @@ class PrunedLoader(PlannedLoader):
         method: Method | str | DataPruner,
         *,
         num_epochs: int | None = None,
+        num_steps: int | None = None,
         keep: float | None = None,
         warmup_epochs: int = 0,
         tail_epochs: int | None = None,
@@ -107,7 +109,11 @@ class PrunedLoader(PlannedLoader):
         pruner = as_pruner(
             method,
             num_samples=len(dataloader.dataset),  # type: ignore[arg-type]
+            samples_per_batch=batching.batch_size,
+            accumulation=accumulation,
+            drop_last=batching.drop_last,
             num_epochs=num_epochs,
+            num_steps=num_steps,
             keep=keep,
             warmup_epochs=warmup_epochs,
             tail_epochs=tail_epochs,
