@@ -190,7 +190,7 @@ def test_a_state_of_another_temperature_is_refused() -> None:
     of(0.1).load_state_dict(state)
     with pytest.raises(emprune.errors.StateError, match=r"instance_entropy\(temperature=0\.1\).*temperature=0\.2"):
         of(0.2).load_state_dict(state)
-    with pytest.raises(emprune.errors.StateError, match=r"`options`"):
+    with pytest.raises(emprune.errors.StateError, match=r"`method`.*temperature=0.1"):
         make_pruner(emprune.EMP(memory="instance_entropy")).load_state_dict(state)
 
 
