@@ -33,6 +33,7 @@ from transformers import (
     default_data_collator,
 )
 
+from emprune.data.indexed import KeptSamples
 from emprune.integrations.trainer_setup import predicts_next
 from emprune.integrations.transformers import INDEX_KEY, PrunedTrainer
 from emprune.losses import next_labels
@@ -199,7 +200,6 @@ def test_weights_multiply_each_samples_part_of_the_loss(tmp_path: Path, task: st
     trainer.get_train_dataloader()
     plan = trainer.pruner.begin_epoch(0)
     weights = torch.rand(len(plan)) * 3
-    trainer.pruner._weights = torch.ones(NUM_SAMPLES).index_copy_(0, plan.index, weights)
     object.__setattr__(plan, "weight", weights)
     batch = default_data_collator([Sentences(task)[int(i)] for i in plan.index[:4]])
     for num_items in (None, torch.tensor(17)):
@@ -285,6 +285,58 @@ def test_the_first_batches_may_be_looked_at_before_training(tmp_path: Path) -> N
     assert seen == trainer.planned[0][:4]
     assert len(loader) == -(-len(trainer.planned[0]) // 4)
     assert trainer.delivered == trainer.planned
+
+
+class ByEpoch(Sentences):
+    """Wants to be told the epoch, and offers callbacks something to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[int] = []
+        self.strength = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+class Harder(TrainerCallback):
+    """Reaches the user's dataset as callbacks do."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        assert train_dataloader.dataset.strength == int(state.epoch)
+        train_dataloader.dataset.strength += 1
+
+
+def test_callbacks_reach_the_users_dataset_and_it_is_told_each_epoch(tmp_path: Path) -> None:
+    pruner, dataset = make_pruner(), ByEpoch()
+    arguments = make_arguments(tmp_path, save_strategy="steps", save_steps=3)
+    PrunedTrainer(make_model(), arguments, train_dataset=dataset, pruner=pruner, callbacks=[Harder()]).train()
+    assert sorted(set(dataset.epochs)) == list(range(5))
+    assert dataset.strength == 5
+    resumed, again = make_pruner(), ByEpoch()
+    trainer = PrunedTrainer(make_model(), arguments, train_dataset=again, pruner=resumed)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))  # in epoch 1, with batches to skip
+    assert sorted(set(again.epochs)) == list(range(5))
+    assert again.epochs[-4:] == [1, 2, 3, 4]
+
+
+def test_a_collator_may_leave_samples_out_if_it_says_which(tmp_path: Path) -> None:
+    """Those are not observed, and no loss is another sample's."""
+
+    def whole(samples: list[dict[str, Any]]) -> KeptSamples:
+        kept = [i for i, sample in enumerate(samples) if int(sample["input_ids"][0]) % 10 != 7]
+        return KeptSamples(default_data_collator([{**samples[i], "note": None} for i in kept]), kept)
+
+    arguments = make_arguments(tmp_path, learning_rate=0.0)
+    trainer = PrunedTrainer(
+        make_model(), arguments, train_dataset=Sentences(), data_collator=whole, pruner=make_pruner()
+    )
+    trainer.train()
+    trainer.pruner.sync()
+    stats = trainer.pruner.stats
+    damaged = torch.arange(NUM_SAMPLES) % 10 == 7
+    assert not bool((stats.seen & damaged).any())
+    torch.testing.assert_close(stats["loss"][stats.seen], what_each_costs(trainer)[0][stats.seen])
 
 
 class Looking(TrainerCallback):

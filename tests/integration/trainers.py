@@ -82,6 +82,7 @@ def make_arguments(folder: Path, **options: Any) -> TrainingArguments:
         "per_device_train_batch_size": 4,
         "per_device_eval_batch_size": 16,
         "learning_rate": 1e-2,
+        "num_train_epochs": 5,
         "logging_steps": 1,
         "save_strategy": "no",
         "use_cpu": True,
@@ -175,6 +176,7 @@ def make_trainer(
 ) -> Any:
     extra = {name: options.pop(name) for name in ("callbacks", "compute_loss_func", "extra") if name in options}
     model = make_model(task, dropout=options.pop("dropout", 0.0))
+    options.setdefault("num_train_epochs", pruner.num_epochs)
     data = {"train_dataset": Sentences(task), "eval_dataset": Sentences(task)}
     return cls(model, make_arguments(folder, **options), pruner=pruner, **data, **extra)
 

@@ -1,22 +1,31 @@
 """What the Trainer integration asks of the training arguments, and of the DataLoader that the Trainer makes."""
 
 import copy
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+import warnings
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from accelerate import Accelerator
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from transformers import TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.trainer_utils import RemoveColumnsCollator
 
 from emprune.data.indexed import InOrder, Packed, unpacked
-from emprune.errors import ConfigError
+from emprune.errors import ConfigError, EmpruneWarning
 from emprune.pruner import DataPruner
 
-__all__ = ["INDEX_KEY", "IndexInBatch", "conflicts", "predicts_next", "unprepared"]
+__all__ = [
+    "INDEX_KEY",
+    "IndexInBatch",
+    "check_arguments",
+    "predicts_next",
+    "problem_type",
+    "unprepared",
+    "warn_of_epochs",
+]
 
 INDEX_KEY = "emprune_index"
 """The key of a training batch under which its (B,) index travels, from the collator to `compute_loss`."""
@@ -32,17 +41,32 @@ _WRAPPED = {"OptimizedModule": "_orig_mod"} | dict.fromkeys(
     ("FullyShardedDataParallel", "DistributedDataParallel", "DataParallel"), "module"
 )
 """Where torch's wrappers keep the model; accelerate's function for it has failed on partly compiled ones."""
-_FIXED: Sequence[tuple[str, Any, str]] = (
-    ("max_steps", -1, "the pruner's `keep` and `num_epochs` fix the steps of the run"),
-    ("train_sampling_strategy", "random", "the plan says which samples, and in which order"),
-    ("data_seed", None, "the order is the plan's; give the pruner a `seed`"),
-    ("ignore_data_skip", False, "a resumed epoch goes on where it stopped"),
-    ("dataloader_in_order", True, "a resumed epoch goes on where it stopped"),
-    ("auto_find_batch_size", False, "the epochs are planned for one batch size"),
-    ("accelerator_config.split_batches", False, "the plan divides the data among the ranks"),
-    ("accelerator_config.dispatch_batches", None, "the plan divides the data among the ranks"),
+_FIXED: Sequence[tuple[str, Any, str, str]] = (
+    (
+        "max_steps",
+        -1,
+        "the pruner fixes the steps of the run",
+        "A shorter run has fewer `num_epochs` or less `keep`.",
+    ),
+    (
+        "train_sampling_strategy",
+        "random",
+        "the plan says which samples come, and in which order",
+        "Leave it out. To pad less, let the `data_collator` pad to the longest sample of each batch.",
+    ),
+    ("data_seed", None, "the order is the plan's", "Give the pruner a `seed`."),
+    ("ignore_data_skip", False, "a resumed epoch goes on where it stopped", "Leave it out."),
+    ("dataloader_in_order", True, "a resumed epoch goes on where it stopped", "Leave it out."),
+    (
+        "auto_find_batch_size",
+        False,
+        "the epochs are planned for one batch size",
+        "Try batch sizes with the plain Trainer, then give `per_device_train_batch_size`.",
+    ),
+    ("accelerator_config.split_batches", False, "the plan divides the data among the ranks", "Leave it out."),
+    ("accelerator_config.dispatch_batches", None, "the plan divides the data among the ranks", "Leave it out."),
 )
-"""Training arguments that must keep their default, and why."""
+"""Training arguments that must keep their default, why, and what to do instead."""
 _LOADER_OPTIONS = (
     *("collate_fn", "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context"),
     *("prefetch_factor", "persistent_workers", "in_order"),
@@ -65,21 +89,36 @@ class IndexInBatch:
         index, batch = delivered.index, delivered.batch
         if not isinstance(batch, MutableMapping):
             raise ConfigError(
-                f"`data_collator` must return a dict of the batch's inputs: got a {type(batch).__name__}."
+                f"`data_collator` must return a dict of the batch's inputs: got a {type(batch).__name__}. Return one, "
+                "as transformers.default_data_collator does."
             )
         batch[INDEX_KEY] = index
         return batch
 
 
 def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """Return a DataLoader as the Trainer made it, before accelerate divided its batches among the ranks."""
+    """Return a DataLoader as the Trainer made it, before accelerate divided its batches among the ranks.
+
+    Raises:
+        ConfigError: If the Trainer's class makes batches, or chooses samples, itself.
+    """
     options = {name: getattr(loader, name) for name in _LOADER_OPTIONS} | {"collate_fn": _watched(loader.collate_fn)}
     batches: Any = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
     if type(batches) is not BatchSampler:
-        return DataLoader(loader.dataset, batch_sampler=batches, **options)
+        raise ConfigError(
+            "The Trainer's batches must be of `per_device_train_batch_size` samples that the plan names: got a "
+            f"{type(batches).__name__}, which makes batches itself, as sentence-transformers' trainers do. Override "
+            "`get_train_dataloader` in the class after the mixin to return DataLoader(self.train_dataset, "
+            "self.args.train_batch_size, shuffle=True, collate_fn=self.data_collator); see docs/transformers.md."
+        )
     sampler = batches.sampler
     if type(sampler).__module__ == "accelerate.data_loader":  # its twin of the random sampler
         sampler = RandomSampler(loader.dataset)  # type: ignore[arg-type]
+    if type(sampler) not in (RandomSampler, SequentialSampler):
+        raise ConfigError(
+            f"The Trainer's sampler must be its own: got a {type(sampler).__name__}, which chooses samples itself, as "
+            "the pruner does. Leave `_get_train_sampler` as it is, and express the choice as an emprune.Method."
+        )
     return DataLoader(
         loader.dataset, batch_size=batches.batch_size, sampler=sampler, drop_last=batches.drop_last, **options
     )
@@ -97,13 +136,10 @@ def predicts_next(model: Any, *, smoothed: bool = False) -> bool:
     """Return whether the loss shifts the labels, so that logits t predict label t + 1: a causal model's, mostly.
 
     Args:
-        model: The model, or what is around it: PEFT, torch.compile, and FSDP's first version, whose wrapper is the
-            Trainer's model while it trains.
+        model: The model, or what is around it.
         smoothed: Whether the loss is the Trainer's, with label smoothing, and not the model's own.
     """
-    while type(model).__name__ in _WRAPPED:
-        model = getattr(model, _WRAPPED[type(model).__name__])
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
+    model = _unwrapped(model)
     names = {cls.__name__ for cls in type(model).__mro__}
     if not smoothed and not _UNSHIFTED.isdisjoint(names):
         return False
@@ -112,38 +148,88 @@ def predicts_next(model: Any, *, smoothed: bool = False) -> bool:
     return causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
 
 
-def conflicts(args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner, dataset: Any) -> Iterator[str]:
-    """Say what contradicts the plan, and what to do about it.
+def problem_type(model: Any) -> str | None:
+    """Return what a classifier's loss is, as its config says; a model of transformers sets it in its first batch."""
+    found = getattr(getattr(_unwrapped(model), "config", None), "problem_type", None)
+    return found if isinstance(found, str) else None
+
+
+def _unwrapped(model: Any) -> Any:
+    """Return the model inside PEFT, torch.compile, and FSDP's first version, the Trainer's model while it trains."""
+    while type(model).__name__ in _WRAPPED:
+        model = getattr(model, _WRAPPED[type(model).__name__])
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def check_arguments(
+    args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner, dataset: Any, *, observed: bool
+) -> None:
+    """Raise ConfigError if an argument of the training contradicts the plan.
 
     Args:
         args: The training arguments.
         accelerator: The Trainer's.
         pruner: The pruner.
         dataset: The training data.
+        observed: Whether each sample must have a loss of its own.
     """
     if isinstance(dataset, IterableDataset):
-        yield "An IterableDataset cannot be pruned: its samples have no positions to choose from. Use a map-style one."
+        raise ConfigError(
+            "`train_dataset` must be map-style, with positions to choose from: got an IterableDataset. Give it "
+            "`__len__` and `__getitem__`."
+        )
     epochs = args.num_train_epochs
-    if epochs not in (TrainingArguments.num_train_epochs, pruner.num_epochs):
-        yield (
-            f"`num_train_epochs` must be the pruner's, {pruner.num_epochs}: got num_train_epochs={epochs:g}. Leave it "
-            "out, or make the pruner with this num_epochs."
+    if epochs not in (type(args).num_train_epochs, pruner.num_epochs):
+        raise ConfigError(
+            f"`num_train_epochs` must be the pruner's, {pruner.num_epochs}: got num_train_epochs={epochs:g}. Say "
+            f"num_train_epochs={pruner.num_epochs}, or make the pruner with this num_epochs."
         )
-    if args.world_size != pruner.world_size:
-        yield (
-            f"The training has {args.world_size} ranks, the pruner was made for {pruner.world_size}. Make the pruner "
-            "after the TrainingArguments, which start torch.distributed."
-        )
-    if args.n_gpu > 1:
-        yield f"One process drives {args.n_gpu} GPUs: start one for each, torchrun --nproc-per-node {args.n_gpu} ..."
-    if getattr(accelerator, "parallelism_config", None) is not None:
-        yield (
-            "`parallelism_config` cannot be honoured: ranks that share a model must get the same batch, and the plan "
-            "is divided among all of them. Leave it out of the arguments and of `accelerate launch`, and load the "
-            "model without a `tp_plan`."
-        )
-    for name, allowed, why in _FIXED:
+    _check_ranks(args, accelerator, pruner)
+    for name, allowed, why, advice in _FIXED:
         holder, _, option = name.rpartition(".")
         value = getattr(getattr(args, holder) if holder else args, option, allowed)  # an older release has not all
         if value != allowed:
-            yield f"`{name}` must stay {allowed!r}, because {why}: got {value!r}."
+            raise ConfigError(f"`{name}` must stay {allowed!r}, because {why}: got {value!r}. {advice}")
+    if observed:
+        _check_unpacked(args)
+
+
+def _check_ranks(args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner) -> None:
+    if args.world_size != pruner.world_size:
+        raise ConfigError(
+            f"The pruner must be made for the training's {args.world_size} rank(s): got {pruner.world_size}. Make it "
+            "after the TrainingArguments, which start torch.distributed."
+        )
+    if args.n_gpu > 1:
+        raise ConfigError(
+            f"One process must drive one GPU: got {args.n_gpu}. Start a process for each: torchrun --nproc-per-node "
+            f"{args.n_gpu} ..."
+        )
+    if getattr(accelerator, "parallelism_config", None) is not None:
+        raise ConfigError(
+            "`parallelism_config` must be None, because ranks that share a model need the same batch, and the plan is "
+            "divided among all of them: got one. Leave it out of the arguments and of `accelerate launch`, and load "
+            "the model without a `tp_plan`."
+        )
+
+
+def _check_unpacked(args: TrainingArguments) -> None:
+    """Refuse what TRL calls packing and padding-free, where one row of a batch holds several samples."""
+    packing = getattr(args, "packing", False) and getattr(args, "packing_strategy", "") != "wrapped"
+    for name, value in (("packing", packing), ("padding_free", getattr(args, "padding_free", False))):
+        if value:
+            raise ConfigError(
+                f"`{name}` must be False, so that each sample has a loss of its own: got {name}=True, which joins "
+                "samples into one row. Leave it out, or use a method without losses, such as RandomPermutation."
+            )
+
+
+def warn_of_epochs(args: TrainingArguments, pruner: DataPruner) -> None:
+    """Warn where the Trainer's default number of epochs, which may be meant, is not the pruner's."""
+    if args.num_train_epochs != pruner.num_epochs:
+        warnings.warn(
+            f"`num_train_epochs` is {args.num_train_epochs:g}, the Trainer's default, and the pruner has num_epochs="
+            f"{pruner.num_epochs}: {pruner.num_epochs} epochs are trained. Say num_train_epochs={pruner.num_epochs}.",
+            EmpruneWarning,
+            stacklevel=2,
+        )

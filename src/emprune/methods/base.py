@@ -90,6 +90,8 @@ class Method(ABC):
     """Whether the method ranks samples by observations; if so unseen samples are visited first."""
     needs_outputs: ClassVar[bool] = False
     """Whether `measure` needs the model's outputs."""
+    needs_losses: ClassVar[bool] = True
+    """Whether anything depends on the losses. Where not, an integration may observe zeros, to count visits alone."""
     default_keep: ClassVar[float | None] = None
     """The only `keep` that makes sense, where there is one: it need not be given then."""
 

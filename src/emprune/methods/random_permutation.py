@@ -25,6 +25,7 @@ class RandomPermutation(Method):
     """
 
     name: ClassVar[str] = "random-permutation"
+    needs_losses: ClassVar[bool] = False
 
     def score(self, stats: SampleStats) -> Tensor:
         """Return minus the number of visits."""

@@ -33,6 +33,8 @@ WARM_UP_FRACTION = 0.1
 class CountingTrainer(PrunedTrainer):
     """A PrunedTrainer that adds up what it trains on; the sums stay on the device until they are asked for."""
 
+    always_observe = True  # so that every method's losses are reported
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.visits = self.padded_tokens = 0
@@ -125,6 +127,7 @@ def _arguments(config: RunConfig, compute: Compute, folder: Path, *, warmup_step
     """Return what the Trainer is told: all that our settings say, and to print, report and save nothing by itself."""
     return TrainingArguments(
         str(folder),
+        num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=EVALUATION_BATCH,
         learning_rate=config.max_lr,
