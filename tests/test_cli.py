@@ -115,7 +115,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("run digits --keep 0.1 --epochs 40 --tail-fraction 0.25 --out {out}", 2, "write tail_epochs=1."),
         ("compare digits --epochs 40 --warmup-fraction 0.25 --out {out}", 2, "write warmup_epochs=3."),
         ("estimate digits --tail-fraction 0", 2, "write tail_epochs=0."),
-        ("run digits --keep 0.1 --epochs 4 --tail-epochs 1 --out {out}", 2, "`tail_epochs`"),
+        ("run digits --keep 0.1 --epochs 4 --tail-epochs 1 --out {out}", 2, "Use tail_epochs=0."),
         ("run digits --warmup-epochs 6 --tail-epochs 6 --epochs 9 --out {out}", 2, "epochs"),
         ("run digits --epochs 0 --out {out}", 2, "`epochs` must be an integer of at least 1: got epochs=0."),
         ("run digits --train-size 5000 --out {out}", 2, "`train_size` must be between 1 and 1347"),

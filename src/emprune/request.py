@@ -147,8 +147,9 @@ class Request:
             return Problem(f"{rule}{self.warmup_epochs} of warm-up, {self.tail_epochs} of tail.", "keep", self.keep)
         if self.pruned_budget < self.num_pruned * self.grain:
             size = "a sample" if self.grain == 1 else f"{self.grain} samples"
-            full = f" beside {self.num_full} full ones" if self.num_full else ""
-            rule = f"`keep` must give each of {self.num_pruned} pruned epochs {size}{full}; got keep={self.keep}, "
+            each = "the pruned epoch" if self.num_pruned == 1 else f"each of {self.num_pruned} pruned epochs"
+            full = f" beside {self.num_full} full one{'s' * (self.num_full > 1)}" if self.num_full else ""
+            rule = f"`keep` must give {each} {size}{full}; got keep={self.keep}, "
             return Problem(
                 f"{rule}{self.budget} visits in {self.epochs} epochs of {self.num_samples} samples.", "keep", self.keep
             )
