@@ -313,7 +313,10 @@ class DataPruner(PrunerReadings):
             return
         rule = f"Epochs count from 0 to {self.num_epochs - 1} and come in order, each planned once: got epoch={epoch}"
         if following == self.num_epochs:
-            raise EpochError(f"{rule}; the run is over. A new run takes a new pruner.")
+            raise EpochError(
+                f"{rule}; the run is over. A new run takes a new pruner. A loop that counts steps takes "
+                "PrunedLoader(num_steps=...) and `for index, batch in loader.batches()`."
+            )
         if self._current is None and epoch == 1:
             raise EpochError(f"{rule} before epoch 0. Count from 0: write set_epoch(epoch - 1).")
         again = "" if self._current is None else f", or epoch {self.epoch} again"
