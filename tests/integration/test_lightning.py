@@ -1,5 +1,6 @@
 """emprune under Lightning: epochs that shrink are validated, scheduled, checkpointed and shared like others."""
 
+import copy
 import csv
 import json
 from inspect import signature
@@ -349,6 +350,12 @@ def test_preparing_leaves_the_callbacks_of_the_trainer_alone() -> None:
     before = list(trainer.callbacks)
     prepare(trainer, runs.make_dataloader(), runs.make_pruner())
     assert list(map(id, trainer.callbacks)) == list(map(id, before))
+
+
+def test_copying_a_module_copies_neither_the_data_nor_the_trainer() -> None:
+    module = Bare()
+    module.loader = prepare(make_trainer(), runs.make_dataloader(), runs.make_pruner())
+    assert copy.deepcopy(module).loader is module.loader
 
 
 def test_training_on_another_loader_is_refused() -> None:

@@ -97,6 +97,10 @@ class FitLoader(PrunedLoader):
         super().__init__(dataloader, method, accumulation=settings.accumulate_grad_batches, **length, **choice)
         self._trainer = trainer
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FitLoader":
+        """Return itself: who copies a module, to average its weights, must not copy its data and its trainer."""
+        return self
+
     @property
     def batches_per_epoch(self) -> list[int]:
         """Batches of each epoch of the run on this rank."""
