@@ -141,6 +141,8 @@ def test_a_method_and_its_budget_are_taken_as_a_plain_loader_takes_them() -> Non
     plain = emprune.PrunedLoader(runs.make_dataloader(), "greedy", accumulation=2, **budget)
     assert repr(loader.pruner) == repr(plain.pruner)
     assert loader.total_steps == plain.total_steps
+    steps = prepare(make_accelerator(), runs.make_dataloader(), emprune.Random(), num_steps=30, keep=0.5)
+    assert steps.total_steps == 30
 
 
 def test_preparing_again_with_another_batch_size_replaces_what_is_saved(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def prepare(
         accelerator: The accelerator. Its accumulation steps are part of the quantum.
         dataloader: A DataLoader that PrunedLoader accepts; `batch_size` is per process.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made after the accelerator.
-        **budget: As `PrunedLoader` takes it: `num_epochs`, `keep`, `warmup_epochs`, `tail_epochs`, `seed`,
-            `nonfinite`.
+        **budget: As `PrunedLoader` takes it: `num_epochs` or `num_steps`, `keep`, `warmup_epochs`, `tail_epochs`,
+            `seed`, `nonfinite`.
 
     Raises:
         ConfigError: If the DataLoader cannot be pruned, the budget cannot be met, or the accelerator divides batches

@@ -23,6 +23,7 @@ class Budget(Choice, total=False):
     """What `PrunedLoader` takes beside the method."""
 
     num_epochs: int | None
+    num_steps: int | None
 
 
 def check_in_order(loader: PrunedLoader) -> None:
