@@ -238,6 +238,9 @@ class RunConfig:
             _check(name, value, int, lambda value: value >= 1, "an integer of at least 1")
             if value > most:
                 raise ConfigError(f"`{name}` must be at most {most:,}: got {name}={value!r}.")
+        for name in ("warmup_epochs", "tail_epochs"):  # that all of them fit together, the schedule says
+            value = getattr(self, name) or 0
+            _check(name, value, int, lambda value: 0 <= value <= self.epochs, f"from 0 to epochs={self.epochs}")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ConfigError(
                 "`keep` must be in (0, 1], the mean fraction of the training data visited per epoch: "
