@@ -20,6 +20,7 @@ from emprune.lab.report.figures import against_cost, against_time, by_epoch
 from emprune.lab.report.records import Run, find_runs
 from emprune.lab.report.samples import Training, galleries, load_training
 from emprune.lab.report.sections import Group, divide_runs
+from emprune.lab.results import NEEDED_SETTINGS
 from emprune.lab.statistics import mean_band, mean_interval
 from emprune.lab.tasks.image_folder import image_folder
 from tests.lab.reports import METHODS, call, drawn, page_of, result_of, write_comparison, write_run
@@ -270,6 +271,14 @@ def test_an_odd_result_is_refused_by_name(damage: dict[str, Any], tmp_path: Path
     assert code == 2
     assert f"{folder / 'result.json'} holds something else than results of emprune: " in stderr
     assert f"`{next(iter(damage))}` must be" in stderr
+
+
+def test_settings_that_were_left_out_are_at_their_defaults(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", small_config())
+    result = json.loads((folder / "result.json").read_text())
+    needed = {name: result["config"][name] for name in NEEDED_SETTINGS}
+    (folder / "result.json").write_text(json.dumps({**result, "config": needed}))
+    assert call("report", folder)[0] == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe\x00", b'"text"', b"1" * 5000, b'{"runs": {}}'])

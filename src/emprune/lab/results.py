@@ -105,8 +105,8 @@ def read_results(path: Path) -> Results:
 
 
 def as_named_now(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result with its settings as this version has them."""
-    return {**result, "config": settings_now(result["config"])}
+    """Return a result with its settings as this version has them; one without a seed has the default one."""
+    return {**result, "config": {"seed": RunConfig.seed, **settings_now(result["config"])}}
 
 
 def problem_of(result: object) -> str | None:
