@@ -113,6 +113,8 @@ class Raises:
     def message(self, text: str, *, parameter: str | None = None, value: Any = ANY, kind: str = "text") -> None:
         """Check a message that was caught elsewhere: on another rank, as a warning, in what a command printed."""
         __tracebackhide__ = True
+        if " in DataLoader worker process " in text:  # torch puts the worker's traceback before the message
+            text = text.rpartition(f"{kind}: ")[2].rstrip()
         for path, name in self._hidden.items():
             text = text.replace(path, name)
         if parameter is not None and f"`{parameter}`" not in text:

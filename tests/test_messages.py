@@ -161,7 +161,7 @@ STATES: dict[str, tuple[Callable[[], Any], str | None, Any]] = {
     "another version": (lambda: {**pruner_of().state_dict(), "format_version": 99}, None, 99),
     "another thing": (
         lambda: torch.nn.Linear(2, 2).state_dict(),
-        "format_version", ["bias", "weight"],
+        "format_version", "['bias', 'weight']",
     ),
 }  # fmt: skip
 
@@ -202,10 +202,10 @@ def test_loaders(make: Callable[[], DataLoader[Any]], parameter: str | None, val
     assert_same_state(pruner.state_dict(), pruner_of().state_dict())
 
 
-def test_iterating_before_set_epoch() -> None:
+def test_iterating_before_set_epoch(raises: Raises) -> None:
     pruner = pruner_of()
     loader = emprune.PrunedLoader(DataLoader(DATASET, batch_size=2), pruner)
-    with pytest.raises(emprune.errors.EpochError, match=r"got no epoch here .* call loader\.set_epoch"):
+    with raises(emprune.errors.EpochError, value="no epoch"):
         next(iter(loader))
     assert pruner.epoch == -1
 

@@ -23,10 +23,10 @@ _CHUNK_ELEMENTS = 1 << 24
 
 
 class Ranks:
-    """This process's place among the ranks that share a run; one rank where torch.distributed is not initialised.
+    """This process's rank among those that share a run; one rank if torch.distributed is not initialised.
 
     Args:
-        process_group: The group the data is sharded over; None for the default group.
+        process_group: The group that the data is divided among; None for the default group.
 
     Raises:
         ConfigError: If this process is not in the group.
@@ -38,27 +38,28 @@ class Ranks:
         self.size = self._current_size()
         if self.rank < 0:
             raise ConfigError(
-                "`process_group` must be one that this process is in: got another's. Give every process the group of "
-                "those among which its data is divided, such as device_mesh['data'].get_group()."
+                "`process_group` must contain this process; got a group without it. Give every process the group among "
+                "which its data is divided, such as device_mesh['data'].get_group()."
             )
 
     def check_size(self) -> None:
-        """Raise RankError unless there are as many ranks as this was made for."""
+        """Raise RankError unless the number of ranks is still the same."""
         if self._current_size() != self.size:
             raise RankError(
-                f"The pruner was made for {self.size} rank(s), and there are {self._current_size()} now. Make it after "
-                "torch.distributed is initialised; to go on with other ranks, load its state into a new one."
+                f"The number of ranks must stay the same; the pruner was made for {self.size}, got "
+                f"{self._current_size()} now. Make the pruner after torch.distributed is initialised. To go on with "
+                "another number of ranks, load the state into a new pruner."
             )
 
     def exchange(self, said: _Said, *, doing: str) -> list[_Said]:
-        """Return what every rank says, by rank. Collective; a small picklable value.
+        """Return every rank's value, by rank. Collective.
 
         Args:
-            said: What this rank says.
+            said: This rank's value, small and picklable.
             doing: What the ranks do together, for the message.
 
         Raises:
-            RankError: If a rank does not take part within the group's timeout, or their number is not what it was.
+            RankError: If a rank does not take part within the group's timeout, or the number of ranks has changed.
         """
         self.check_size()
         if self.size == 1:
@@ -69,7 +70,7 @@ class Ranks:
         return everything
 
     def broadcast(self, said: _Said, *, doing: str) -> _Said:
-        """Return what the first rank says; collective. A picklable value, which the others give as None.
+        """Return the first rank's value, which must be picklable. Collective; the other ranks pass None.
 
         Raises:
             RankError: If a rank does not take part within the group's timeout.
@@ -82,7 +83,7 @@ class Ranks:
         return box[0]
 
     def total(self, values: Tensor, *, doing: str) -> Tensor:
-        """Return the sum of all ranks' values (K,), on the CPU; collective.
+        """Return the sum of all ranks' values (K,), on the CPU. Collective.
 
         Raises:
             RankError: If a rank does not take part within the group's timeout.
@@ -102,22 +103,22 @@ class Ranks:
         names: Sequence[str],
         doing: str,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gather what all ranks observed; collective, and bit for bit the same on all of them.
+        """Gather the observations of all ranks. Collective; the result is the same on all ranks, bit for bit.
 
-        Several ranks may have observed a position. A valid observation then goes before one that is not, and the
-        highest rank's before the others'. No arithmetic is done on the values.
+        Several ranks may have observed a position. The highest rank's valid observation then counts. No arithmetic is
+        done on the values.
 
         Args:
             num_positions: K, the length of the plan.
-            position: (M,) int64, what this rank observed, as positions in the plan, each once; M may be 0.
-            measured: (M,) float32 each.
-            valid: (M,) bool, or None where all are.
-            names: The quantities, the same on all ranks; this rank need not have measured any if M is 0.
+            position: (M,) int64, positions in the plan that this rank observed, each once; M may be 0.
+            measured: The quantities that were measured, (M,) float32 each.
+            valid: (M,) bool, or None if all are.
+            names: The names of the quantities, the same on all ranks. If M is 0, `measured` may lack them.
             doing: What the ranks do together, for the message.
 
         Returns:
-            (K,) integers, `NOT_OBSERVED`, `NOT_VALID` or above; and (K,) float32 of each quantity, meaningful where
-            they are above.
+            (K,) integers, `NOT_OBSERVED`, `NOT_VALID` or above; and (K,) float32 of each quantity. Its values have a
+            meaning only where the integer is above.
 
         Raises:
             RankError: If a rank does not take part within the group's timeout.
@@ -141,13 +142,13 @@ class Ranks:
         return winner, gathered
 
     def gather(self, values: Tensor) -> Tensor:
-        """Concatenate all ranks' values, by rank, with a gradient; collective, and so is the backward pass.
+        """Concatenate all ranks' values, by rank, with a gradient. Collective, and so is the backward pass.
 
         Args:
             values: (M, ...) float, of one shape on all ranks.
 
         Returns:
-            (W · M, ...). The gradient of a rank's part is the sum of what the losses of all ranks want of it.
+            (W · M, ...). The gradient of a rank's part is the sum of the gradients of all ranks' losses.
         """
         if self.size == 1:
             return values
@@ -158,7 +159,7 @@ class Ranks:
         return dist.get_world_size(self._group) if _is_initialised() else 1
 
     def _all_reduce(self, values: Tensor, operation: "dist.ReduceOp.RedOpType", doing: str) -> None:
-        """Reduce (K,) values on the CPU in place, on a device that the group communicates from."""
+        """Reduce (K,) values on the CPU in place, through a device that the group communicates from."""
         device = self._device()
         for part in values.split(_CHUNK_ELEMENTS):
             sent = part.to(device)
@@ -168,20 +169,20 @@ class Ranks:
                 part.copy_(sent)
 
     def _device(self) -> torch.device:
-        """The CPU where the group can communicate from it; NCCL cannot, and takes the process's current GPU."""
+        """The CPU if the group can communicate from it. NCCL cannot, and takes the process's current GPU."""
         kinds = [pair.split(":")[0] for pair in dist.get_backend_config(self._group).split(",")]
         return torch.device("cpu" if "cpu" in kinds else kinds[0])
 
     @contextmanager
     def _together(self, doing: str) -> Iterator[None]:
-        """Say what it means where a collective fails."""
+        """Raise RankError if a collective fails."""
         try:
             yield
         except RuntimeError as error:
             raise RankError(
-                f"A rank did not take part in {doing}: it died, or did not come within the process group's timeout. "
-                f"Every rank must call begin_epoch and sync as often as the others. This is rank {self.rank} of "
-                f"{self.size}; the other's own error, if it left one, is in its log."
+                f"All ranks must take part in {doing}; one did not. It died, or did not come within the process "
+                f"group's timeout. This is rank {self.rank} of {self.size}. Look for an error in the logs of the other "
+                "ranks, and call begin_epoch and sync equally often on all."
             ) from error
 
 
@@ -192,9 +193,9 @@ def launched_rank() -> int | None:
 
 @contextmanager
 def launched_ranks() -> Iterator[Ranks]:
-    """Join the ranks that torchrun started, each with a GPU of its own where there are any, and leave them at the end.
+    """Join the ranks that torchrun started, and leave them at the end. If there are GPUs, each rank has its own.
 
-    Without torchrun it is one rank.
+    Without torchrun there is one rank.
     """
     if launched_rank() is None:
         yield Ranks()
@@ -202,7 +203,7 @@ def launched_ranks() -> Iterator[Ranks]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    os.environ.setdefault("TORCH_DIST_INIT_BARRIER", "1")  # or a rank may be refused, and gone, as others still connect
+    os.environ.setdefault("TORCH_DIST_INIT_BARRIER", "1")  # or a rank may fail and exit while others still connect
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         yield Ranks()
@@ -215,7 +216,7 @@ def _is_initialised() -> bool:
 
 
 class _Gather(torch.autograd.Function):
-    """All-gather with a gradient: torch.distributed.nn's is deprecated from torch 2.13 on, its successor private."""
+    """All-gather with a gradient. That of torch.distributed.nn is deprecated from torch 2.13, its successor private."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: "ProcessGroup | None") -> Tensor:
@@ -226,6 +227,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)  # summed in place, and not ours to change
+        total = gradients[0].clone(
+            memory_format=torch.contiguous_format
+        )  # the sum is in place, and the argument is autograd's
         dist.all_reduce(total, group=ctx.group)
         return total.chunk(dist.get_world_size(ctx.group))[dist.get_rank(ctx.group)], None

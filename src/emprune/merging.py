@@ -149,9 +149,10 @@ def check_same_plan(ranks: Ranks, plan: EpochPlan) -> None:
     other = _first_other(found)
     if other is not None:
         raise RankError(
-            f"The ranks planned epoch {plan.epoch} differently: rank 0 and rank {other}, from the same columns. Run "
-            "all of them with the same versions of emprune, torch and NumPy, on like processors and with equally many "
-            "threads (OMP_NUM_THREADS); a method of your own must draw from `context.generator` alone."
+            f"All ranks must make the same plan of epoch {plan.epoch}; got different ones on ranks 0 and {other}, from "
+            "the same columns. Use the same versions of emprune, torch and NumPy on all ranks, the same kind of "
+            "processor, and equally many threads (OMP_NUM_THREADS). Your own method must draw from "
+            "`context.generator` alone."
         )
 
 

@@ -90,8 +90,8 @@ def check_plain(values: object, name: str) -> None:
     """Raise ObservationError for a tensor that does not hold all of its numbers, one after another."""
     if hasattr(values, "full_tensor"):  # DTensor, known by its method: the class alone takes long to import
         raise ObservationError(
-            f"`{name}` must be a plain tensor, of which this rank has all: got a {type(values).__name__}, as tensor "
-            f"parallelism makes it. Pass {name}.full_tensor()."
+            f"`{name}` must be a plain tensor, complete on this rank; got a {type(values).__name__}, as from tensor "
+            f"parallelism. Pass {name}.full_tensor()."
         )
     if isinstance(values, Tensor) and (values.layout != torch.strided or values.is_meta):
         kind = "a meta tensor, without numbers" if values.is_meta else f"a sparse tensor, {values.layout}"

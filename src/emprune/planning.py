@@ -37,8 +37,9 @@ def pruned_plan(
 ) -> tuple[EpochPlan, bool]:
     """Plan a pruned epoch.
 
-    For a method that scores, unseen samples come first: U = min(size, unseen) of them at weight 1, drawn at random;
-    the method chooses the rest from the seen. What was tried twice and has no finite loss no longer comes first.
+    For a method that scores, unseen samples come first: U = min(size, unseen) of them, drawn at random, with weight 1.
+    The method chooses the rest from the seen samples. A sample without a finite loss after two visits no longer comes
+    first.
 
     Args:
         method: The method.

@@ -390,7 +390,7 @@ class DataPruner(PrunerReadings):
             raise ObservationError(
                 f"Losses and memory terms must be finite: got NaN or infinity for {len(failed)} samples of epoch "
                 f"{self.epoch} (dataset positions {shown}{', ...' if len(failed) > 5 else ''}). Lower the learning "
-                "rate or mend the data; or go on without them: nonfinite='skip' or nonfinite='revisit'."
+                "rate, or correct the data. To go on without them, use nonfinite='skip' or nonfinite='revisit'."
             )
 
     def _adopt(self, current: CurrentEpoch) -> None:

@@ -1,4 +1,4 @@
-"""The library's own randomness: every draw is a function of (seed, purpose, epoch) and of nothing else."""
+"""The library's own randomness: every draw is a function of (seed, purpose, epoch), and of nothing else."""
 
 import hashlib
 import random
@@ -25,13 +25,13 @@ def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
 
 
 def derive_generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
-    """Return a fresh CPU generator seeded by `derive_seed`; the global generators are neither read nor seeded."""
+    """Return a new CPU generator seeded by `derive_seed`. The global generators are neither read nor seeded."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose, *numbers))
 
 
 @contextmanager
 def untouched() -> Iterator[None]:
-    """Let a block draw from the global CPU generators of Python, NumPy and torch, and put their states back."""
+    """Restore the states of the global CPU generators of Python, NumPy and torch after a block."""
     of_python, of_numpy = random.getstate(), numpy_random.get_state()  # noqa: NPY002 - the user's transforms draw from it
     try:
         with torch.random.fork_rng(devices=[]):

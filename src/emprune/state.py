@@ -164,7 +164,7 @@ def _check_parts(state: Mapping[str, Any]) -> None:
         of = "emprune 0.1 wrote it. " if _equals(version, 1) else ""
         raise StateError(
             f"The state's `format_version` must be {FORMAT_VERSION}: got {version!r}. {of}Finish the run with the "
-            "emprune that wrote it, or start anew."
+            "emprune that wrote it, or start a new run."
         )
     if set(state) != _PARTS:
         missing = sorted(_PARTS - set(state)) or sorted(map(str, set(state) - _PARTS))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import emprune
 from tests.data.helpers import assert_every_loss_is_its_own, loss_of, make_pruner, train
+from tests.messages import ANY, Raises
 
 ARRAYS = (torch.arange(22), torch.arange(22.0)[:, None].expand(22, 3), torch.arange(22) % 5 == 0)
 
@@ -124,31 +125,32 @@ def test_no_python_per_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"),
+    ("arrays", "parameter", "value"),
     [
-        ((), r"`arrays` must be a non-empty tuple of tensors"),
-        (torch.arange(22), r"`arrays` must be a non-empty tuple of tensors"),
-        ((np.arange(22),), r"Use torch\.from_numpy for NumPy's"),
-        ((torch.arange(22), torch.tensor(3)), r"`arrays` must be a non-empty tuple of tensors, \(N, \.\.\.\) each"),
-        ((torch.arange(22), torch.arange(21)), r"one length and one device: got 22 on cpu, 21 on cpu\."),
-        ((torch.arange(22), torch.empty(22, device="meta")), r"one length and one device: got 22 on cpu, 22 on meta\."),
-        ((torch.arange(21),), r"`num_samples` must be the length of the dataset, 21: got 22"),
+        ((), "arrays", ANY),
+        (torch.arange(22), "arrays", ANY),
+        ((np.arange(22),), "arrays", ANY),
+        ((torch.arange(22), torch.tensor(3)), "arrays", ANY),
+        ((torch.arange(22), torch.arange(21)), "arrays", "21 on cpu"),
+        ((torch.arange(22), torch.empty(22, device="meta")), "arrays", "22 on meta"),
+        ((torch.arange(21),), "num_samples", 22),
     ],
+    ids=["none", "no tuple", "NumPy", "a scalar", "another length", "another device", "another dataset"],
 )
-def test_arrays_that_are_refused(arrays: Any, message: str) -> None:
-    with pytest.raises(emprune.ConfigError, match=message):
+def test_arrays_that_are_refused(arrays: Any, parameter: str, value: Any, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter=parameter, value=value):
         emprune.ArrayLoader(arrays, make_pruner(), batch_size=4)
 
 
 @pytest.mark.parametrize("batch_size", [0, -4, 2.0, True])
-def test_batch_size_is_a_positive_integer(batch_size: Any) -> None:
-    with pytest.raises(emprune.ConfigError, match=r"`batch_size` must be an integer of at least 1: got batch_size="):
+def test_batch_size_is_a_positive_integer(batch_size: Any, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="batch_size", value=batch_size):
         emprune.ArrayLoader(ARRAYS, make_pruner(), batch_size=batch_size)
 
 
-def test_a_transform_must_return_a_tuple() -> None:
+def test_a_transform_must_return_a_tuple(raises: Raises) -> None:
     pruner = make_pruner()
     loader = emprune.ArrayLoader((torch.arange(22),), pruner, batch_size=4, transform=lambda generator, x: x)
     loader.set_epoch(0)
-    with pytest.raises(emprune.ConfigError, match=r"`transform` must return a tuple of arrays, .* got Tensor"):
+    with raises(emprune.ConfigError, parameter="transform", value="Tensor"):
         next(iter(loader))

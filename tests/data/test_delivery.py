@@ -16,6 +16,7 @@ import emprune
 from emprune.testing import assert_same_state
 from tests.data.datasets import Overtaken, Positions
 from tests.data.helpers import assert_every_loss_is_its_own, loss_of, make_loader, make_pruner, train
+from tests.messages import Raises
 
 IN_PROCESS = [{}, {"drop_last": True}, {"shuffle": True}, {"generator": torch.Generator()}]
 WORKERS = [
@@ -139,7 +140,7 @@ def test_breaking_off_and_starting_over(options: dict[str, Any]) -> None:
     assert_every_loss_is_its_own(pruner)
 
 
-def test_persistent_workers_serve_one_iteration_at_a_time() -> None:
+def test_persistent_workers_serve_one_iteration_at_a_time(raises: Raises) -> None:
     pruner = make_pruner()
     loader = make_loader(pruner, num_workers=2, persistent_workers=True)
     loader.set_epoch(0)
@@ -147,7 +148,7 @@ def test_persistent_workers_serve_one_iteration_at_a_time() -> None:
     next(running)
     next(running)
     next(iter(loader))
-    with pytest.raises(emprune.errors.EpochError, match=r"iterated twice at the same time"):
+    with raises(emprune.errors.EpochError):
         list(running)
 
 
@@ -207,14 +208,14 @@ def test_an_iterator_that_is_never_used_starts_nothing() -> None:
     assert loader.loader.num_started == 1
 
 
-def test_an_iterator_left_behind_before_its_first_batch() -> None:
+def test_an_iterator_left_behind_before_its_first_batch(raises: Raises) -> None:
     pruner = make_pruner()
     loader = make_loader(pruner)
     loader.set_epoch(0)
     held = iter(loader)
     train(pruner, loader)
     loader.set_epoch(1)
-    with pytest.raises(emprune.errors.EpochError, match="This iteration is of epoch 0"):
+    with raises(emprune.errors.EpochError, value=0):
         next(held)
     assert train(pruner, loader) == pruner.plan.index.tolist()
 

@@ -23,6 +23,7 @@ from emprune.data.planned import PlannedLoader
 from emprune.testing import assert_same_state, through_disk
 from tests.data.datasets import Positions
 from tests.data.helpers import loss_of, make_loader, make_pruner, train
+from tests.messages import Raises
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:'set_vital' is deprecated:UserWarning",
@@ -294,7 +295,7 @@ def test_batches_go_on_over_epochs_after_a_load() -> None:
         assert first + run(resumed) == whole
 
 
-def test_a_state_of_the_start_is_a_new_run() -> None:
+def test_a_state_of_the_start_is_a_new_run(raises: Raises) -> None:
     loader = Run("greedy").loader
     fresh = loader.state_dict()
     loader.set_epoch(0)
@@ -302,7 +303,7 @@ def test_a_state_of_the_start_is_a_new_run() -> None:
     loader.load_state_dict(fresh)
     assert_same_state(loader.state_dict(), fresh)
     assert loader.start_epoch == 0
-    with pytest.raises(emprune.errors.EpochError, match="got no epoch here"):
+    with raises(emprune.errors.EpochError, value="no epoch"):
         iter(loader)
 
 
@@ -328,49 +329,53 @@ def _state_and_loader() -> tuple[dict[str, Any], emprune.PrunedLoader]:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "parameter", "value"),
     [
-        ({"plan": "0"}, "another plan's"),
-        ({"plan": None}, "another plan's"),
-        ({"num_delivered": -4}, "`num_delivered` must be .* got -4"),
-        ({"num_delivered": 999}, "`num_delivered` must be .* got 999"),
-        ({"num_delivered": "4"}, "`num_delivered` must be .* got '4'"),
-        ({"ended": 1}, "`ended` .* and 1"),
-        ({"ahead": [999], "world_size": 2}, r"2 rank\(s\) with batches delivered out of turn: got 1 rank"),
-        ({"ahead": [999]}, "`ahead` must be .* got 999"),
-        ({"ahead": None}, "`ahead` must be .* got None"),
-        ({"more": 1}, "must have the keys .* got the keys .*'more'"),
+        ({"plan": "0"}, None, "another plan's"),
+        ({"plan": None}, None, "another plan's"),
+        ({"num_delivered": -4}, "num_delivered", -4),
+        ({"num_delivered": 999}, "num_delivered", 999),
+        ({"num_delivered": "4"}, "num_delivered", "'4'"),
+        ({"ended": 1}, "ended", 1),
+        ({"ahead": [999], "world_size": 2}, None, 1),
+        ({"ahead": [999]}, "ahead", 999),
+        ({"ahead": None}, "ahead", None),
+        ({"more": 1}, None, "'more'"),
     ],
+    ids=str,
 )
-def test_a_damaged_delivery_is_refused_and_nothing_is_loaded(change: dict[str, Any], message: str) -> None:
+def test_a_damaged_delivery_is_refused_and_nothing_is_loaded(
+    change: dict[str, Any], parameter: str | None, value: Any, raises: Raises
+) -> None:
     state, loader = _state_and_loader()
     damaged = copy.deepcopy(state)
     damaged["delivery"] |= change
-    with pytest.raises(emprune.errors.StateError, match=message):
+    with raises(emprune.errors.StateError, parameter=parameter, value=value):
         loader.load_state_dict(damaged)
     assert_same_state(loader.state_dict(), state)
     assert train(loader.pruner, loader) == loader.pruner.plan.index.tolist()
 
 
 @pytest.mark.parametrize(
-    ("state", "message"),
+    ("state", "value"),
     [
-        (None, "must have the keys .* got a NoneType"),
-        ({"epoch": 0, "plan": "0", "num_delivered": 4, "ahead": [], "world_size": 1}, "emprune 0.1 wrote"),
-        ({"format_version": 9, "pruner": {}, "delivery": {}}, "`format_version` must be 2: got 9"),
+        (None, "NoneType"),
+        ({"epoch": 0, "plan": "0", "num_delivered": 4, "ahead": [], "world_size": 1}, "emprune 0.1"),
+        ({"format_version": 9, "pruner": {}, "delivery": {}}, 9),
     ],
+    ids=["nothing", "of 0.1", "another version"],
 )
-def test_what_is_no_loaders_state_is_refused(state: Any, message: str) -> None:
+def test_what_is_no_loaders_state_is_refused(state: Any, value: Any, raises: Raises) -> None:
     before, loader = _state_and_loader()
-    with pytest.raises(emprune.errors.StateError, match=message):
+    with raises(emprune.errors.StateError, value=value):
         loader.load_state_dict(state)
     assert_same_state(loader.state_dict(), before)
 
 
-def test_a_damaged_pruner_leaves_the_loader_as_it_was() -> None:
+def test_a_damaged_pruner_leaves_the_loader_as_it_was(raises: Raises) -> None:
     state, loader = _state_and_loader()
     damaged = copy.deepcopy(state)
     damaged["pruner"]["epoch"] = 99
-    with pytest.raises(emprune.errors.StateError, match="`epoch`.*got 99"):
+    with raises(emprune.errors.StateError, parameter="epoch", value=99):
         loader.load_state_dict(damaged)
     assert_same_state(loader.state_dict(), state)

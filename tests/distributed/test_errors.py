@@ -13,9 +13,12 @@ import emprune
 from emprune.testing import assert_same_state, through_disk
 from tests.distributed.pool import RankPool, die
 from tests.distributed.runs import NUM_SAMPLES, QUANTUM, make_loader, make_pruner, observe
+from tests.messages import Raises
 
 pytestmark = pytest.mark.distributed
 TIMEOUT = 3.0
+STRAY = object()
+"""The position of the first sample of rank 1."""
 
 
 class Moody(emprune.Greedy):
@@ -123,82 +126,20 @@ def other_quantities() -> None:
     pruner.sync()
 
 
-WRONG: dict[str, tuple[Callable[[], None], type[emprune.EmpruneError], str]] = {
-    "another seed": (
-        another_seed,
-        emprune.errors.RankError,
-        "All ranks must make the same pruner: got seed=0 on rank 0 and seed=1 on rank 1.",
-    ),
-    "another policy": (
-        another_policy,
-        emprune.errors.RankError,
-        "All ranks must make the same pruner: got nonfinite='skip' on rank 0 and nonfinite='error' on rank 1.",
-    ),
-    "another batch size": (
-        another_batch_size,
-        emprune.errors.RankError,
-        "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 40 samples in multiples of 8 on rank 0 "
-        "and begin_epoch(0) of 36 samples in multiples of 12 on rank 1. Do they have the same batch size and "
-        "accumulation, and load the same state?",
-    ),
-    "another batch size in a full epoch": (
-        another_batch_size_in_a_full_epoch,
-        emprune.errors.RankError,
-        "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 96 samples in multiples of 8 on rank 0 "
-        "and begin_epoch(0) of 96 samples in multiples of 12 on rank 1. Do they have the same batch size and "
-        "accumulation, and load the same state?",
-    ),
-    "batches dropped on one alone": (
-        dropped_on_one_alone,
-        emprune.errors.RankError,
-        "All ranks must call begin_epoch and sync alike: got begin_epoch(0) of 48 samples in multiples of 8 on rank 0 "
-        "and begin_epoch(0) of 48 samples in multiples of 8, none short on rank 1. Do they have the same batch size "
-        "and accumulation, and load the same state?",
-    ),
-    "another call": (
-        another_call,
-        emprune.errors.RankError,
-        "All ranks must call begin_epoch and sync alike: got begin_epoch(1) of 48 samples in multiples of 24 on rank 0 "
-        "and sync() in epoch 0 on rank 1. Do they have the same batch size and accumulation, and load the same state?",
-    ),
-    "another state": (
-        another_state,
-        emprune.errors.RankError,
-        "Rank 0 and rank 1 are in different plans of one epoch: load the same saved state on every rank.",
-    ),
-    "another choice": (
-        another_choice,
-        emprune.errors.RankError,
-        "The ranks planned epoch 2 differently: rank 0 and rank 1, from the same columns. Run all of them with the "
-        "same versions of emprune, torch and NumPy, on like processors and with equally many threads "
-        "(OMP_NUM_THREADS); a method of your own must draw from `context.generator` alone.",
-    ),
-    "nobody observed": (
-        nobody_observed,
-        emprune.errors.EpochError,
-        "Greedy saw no observation in the whole of epoch 0: did you call reduce(index, losses, logits) in the "
-        "training loop?",
-    ),
-    "not finite on one": (
-        not_finite_on_one,
-        emprune.errors.ObservationError,
-        "Losses and memory terms must be finite: got NaN or infinity for 1 samples of epoch 0 (dataset positions "
-        "{stray}). Lower the learning rate or mend the data; or go on without them: nonfinite='skip' or "
-        "nonfinite='revisit'.",
-    ),
-    "out of the plan on one": (
-        out_of_plan_on_one,
-        emprune.errors.ObservationError,
-        "On rank 1: `index` must be in [0, 96), a position in the dataset: got 96. Pass the index the loader "
-        "delivers with each batch.",
-    ),
-    "other quantities": (
-        other_quantities,
-        emprune.errors.ObservationError,
-        "Every rank must measure the same quantities: got ['loss', 'rank0'] and ['loss', 'rank1']. The method's "
-        "`measure` returns them.",
-    ),
-}  # fmt: skip
+WRONG: dict[str, tuple[Callable[[], None], type[emprune.EmpruneError], Any]] = {
+    "another seed": (another_seed, emprune.errors.RankError, "seed=1"),
+    "another policy": (another_policy, emprune.errors.RankError, "nonfinite='error'"),
+    "another batch size": (another_batch_size, emprune.errors.RankError, 12),
+    "another batch size in a full epoch": (another_batch_size_in_a_full_epoch, emprune.errors.RankError, 12),
+    "batches dropped on one alone": (dropped_on_one_alone, emprune.errors.RankError, "none short on rank 1"),
+    "another call": (another_call, emprune.errors.RankError, "sync() in epoch 0 on rank 1"),
+    "another state": (another_state, emprune.errors.RankError, "rank 1"),
+    "another choice": (another_choice, emprune.errors.RankError, 2),
+    "nobody observed": (nobody_observed, emprune.errors.EpochError, "epoch 0"),
+    "not finite on one": (not_finite_on_one, emprune.errors.ObservationError, STRAY),
+    "out of the plan on one": (out_of_plan_on_one, emprune.errors.ObservationError, NUM_SAMPLES),
+    "other quantities": (other_quantities, emprune.errors.ObservationError, "rank1"),
+}
 
 
 def caught(work: Callable[[], None]) -> tuple[type[BaseException], str]:
@@ -209,13 +150,16 @@ def caught(work: Callable[[], None]) -> tuple[type[BaseException], str]:
     raise AssertionError("nothing was raised")
 
 
-@pytest.mark.parametrize(("work", "error", "message"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("work", "error", "value"), WRONG.values(), ids=WRONG)
 def test_all_ranks_tell_the_same(
-    ranks: RankPool, work: Callable[[], None], error: type[emprune.EmpruneError], message: str
+    ranks: RankPool, work: Callable[[], None], error: type[emprune.EmpruneError], value: Any, raises: Raises
 ) -> None:
-    alone = emprune.DataPruner(emprune.Greedy(), num_samples=NUM_SAMPLES, num_epochs=5, keep=0.5)
-    stray = int(alone.begin_epoch(0, multiple_of=QUANTUM).index[1])
-    assert ranks.run(caught, work) == [(error, message.format(stray=stray))] * 2
+    if value is STRAY:
+        alone = emprune.DataPruner(emprune.Greedy(), num_samples=NUM_SAMPLES, num_epochs=5, keep=0.5)
+        value = int(alone.begin_epoch(0, multiple_of=QUANTUM).index[1])
+    for kind, message in ranks.run(caught, work):
+        assert kind is error
+        raises.message(message, value=value, kind=kind.__name__)
 
 
 def outside() -> str | None:
@@ -228,29 +172,25 @@ def outside() -> str | None:
     return str(error.value)
 
 
-def test_a_group_of_others_is_refused(ranks: RankPool) -> None:
-    assert ranks.run(outside, world_size=3) == [
-        None,
-        None,
-        "`process_group` must be one that this process is in: got another's. Give every process the group of those "
-        "among which its data is divided, such as device_mesh['data'].get_group().",
-    ]
+def test_a_group_of_others_is_refused(ranks: RankPool, raises: Raises) -> None:
+    *inside, message = ranks.run(outside, world_size=3)
+    assert inside == [None, None]
+    raises.message(message, parameter="process_group", kind="ConfigError")
 
 
-def save_unsynced() -> None:
+def save_unsynced() -> str:
     pruner = begun()
     observe(pruner, share(pruner)[:3])
     with pytest.raises(emprune.EmpruneError) as error:
         pruner.state_dict()
-    assert str(error.value) == (
-        "3 observations of this rank are not merged with the others': call sync() on every rank before state_dict()."
-    )
     pruner.sync()
     assert int(pruner.state_dict()["columns"]["visits"].sum()) == 6
+    return str(error.value)
 
 
-def test_a_state_is_not_saved_without_the_others_observations(ranks: RankPool) -> None:
-    ranks.run(save_unsynced)
+def test_a_state_is_not_saved_without_the_others_observations(ranks: RankPool, raises: Raises) -> None:
+    for message in ranks.run(save_unsynced):
+        raises.message(message, value=3, kind="EmpruneError")
 
 
 def gone(how: str) -> tuple[str, bool, float] | None:
@@ -272,14 +212,10 @@ def gone(how: str) -> tuple[str, bool, float] | None:
 
 
 @pytest.mark.parametrize(("how", "world_size"), [("dies", 2), ("dies", 3), ("hangs", 3)])
-def test_a_rank_that_is_gone(ranks: RankPool, how: str, world_size: int) -> None:
+def test_a_rank_that_is_gone(ranks: RankPool, how: str, world_size: int, raises: Raises) -> None:
     last = world_size - 1
     results = ranks.run(gone, how, world_size=world_size, timeout=TIMEOUT, dying=[last] if how == "dies" else [])
     for rank, (message, chained, seconds) in enumerate(results[:last]):
-        assert message == (
-            "A rank did not take part in the merge of begin_epoch(1) of 24 samples in multiples of 24: it died, or did "
-            "not come within the process group's timeout. Every rank must call begin_epoch and sync as often as the "
-            f"others. This is rank {rank} of {world_size}; the other's own error, if it left one, is in its log."
-        )
+        raises.message(message, value=f"rank {rank} of {world_size}", kind="RankError")
         assert chained
         assert seconds < TIMEOUT + 2

@@ -43,10 +43,7 @@ def train_on_a_mesh() -> None:
             labels = distribute_tensor(y[index], mesh["model"], [Replicate()])
             with loss_parallel():
                 losses: Any = F.cross_entropy(logits, labels, reduction="none")
-                assert refused(pruner, index, losses, logits) == (
-                    "`losses` must be a plain tensor, of which this rank has all: got a DTensor, as tensor parallelism "
-                    "makes it. Pass losses.full_tensor()."
-                )
+                assert "got a DTensor" in refused(pruner, index, losses, logits)
                 plain = losses.full_tensor()
                 assert "`score_losses` must be a plain" in refused(pruner, index, plain, logits, score_losses=losses)
                 assert "Pass outputs.full_tensor()." in refused(pruner, index, plain, logits)

@@ -35,8 +35,8 @@ class ArrayLoader(PlannedLoader):
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made before.
         batch_size: Samples per batch and rank.
         transform: ``transform(generator, *arrays) -> arrays`` on a batch, such as an augmentation. The generator is on
-            the arrays' device and seeded by the seed, the epoch and the batch's first sample, so a resumed run draws
-            what the whole run would have.
+            the arrays' device. Its seed comes from the run's seed, the epoch and the batch's first sample. So a resumed
+            run draws the same as the uninterrupted one.
         drop_last: No batch is ever short: full epochs, too, are multiples of the quantum.
         num_epochs: Epochs in the run; or give `num_steps`.
         num_steps: Optimizer steps in the run, exactly; about `num_steps` · quantum / (`keep` · N) epochs.
@@ -140,7 +140,7 @@ class ArrayLoader(PlannedLoader):
 
 
 def _rows(array: Tensor, index: Tensor) -> Tensor:
-    """Return an array's rows; torch selects none of wide unsigned integers, whose bits are read as signed ones."""
+    """Return an array's rows. Torch cannot select wide unsigned integers, so their bits are read as signed ones."""
     if array.dtype in _SIGNED:
         return array.view(_SIGNED[array.dtype]).index_select(0, index).view(array.dtype)
     return array.index_select(0, index)

@@ -1,4 +1,4 @@
-"""A dataset and a collate function whose batches carry their indices, from the worker to the loss."""
+"""A dataset and a collate function that add to each batch its index, from the worker to the loss."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -56,9 +56,10 @@ class IndexedSamples:
 class IndexedDataset(Dataset[Any]):
     """The user's dataset, fetched a batch at a time together with the indices.
 
-    A dataset that has `__getitems__` is asked through it, so it stays vectorised. It must return the samples in the
-    order of the indices, which says whose loss is whose; a DataLoader alone does not need that. One that sorts the list
-    it is given is refused; one that sorts a copy, as for HDF5, and does not put the samples back in order, is not seen.
+    If a dataset has `__getitems__`, it is used, so the dataset stays vectorised. It must return the samples in the
+    order of the indices, because the order assigns the losses to the samples. A DataLoader alone does not need that.
+    A dataset that sorts the list of indices is refused. One that sorts a copy, as for HDF5, and does not restore the
+    order, cannot be detected.
 
     Args:
         dataset: A map-style dataset.
@@ -93,12 +94,13 @@ class IndexedDataset(Dataset[Any]):
         samples = many(asked) if many else [self.dataset[i] for i in index]
         if asked != index:
             raise ConfigError(
-                "`dataset.__getitems__` must return the samples in the order of the indices, which says whose loss is "
-                "whose: it changed the list it was given. Sort a copy, and put what was read back in order."
+                "`dataset.__getitems__` must return the samples in the order of the indices; it changed the list of "
+                "indices. The order assigns the losses to the samples. Sort a copy of the list, and restore the order "
+                "of the samples."
             )
         if isinstance(samples, list) and len(samples) != len(index):
             raise ConfigError(
-                f"`dataset.__getitems__` must return one sample per index: got {len(samples)} for {len(index)} indices."
+                f"`dataset.__getitems__` must return one sample per index; got {len(samples)} for {len(index)} indices."
             )
         return IndexedSamples(index, samples)
 
@@ -130,9 +132,9 @@ class KeptSamples:
 class IndexedCollate:
     """The user's collate function, given the samples alone; the index goes beside its batch.
 
-    It must keep the samples' order, which is what says whose loss is whose. One that sorts the list it is given is
-    refused here; one that makes another list of it is not seen. One that drops samples returns `KeptSamples`, or is
-    refused when their losses are observed, which must be as many as the indices.
+    It must keep the order of the samples, because the order assigns the losses to the samples. A function that sorts
+    its list is refused here. One that makes another list cannot be detected. One that drops samples returns
+    `KeptSamples`; otherwise it is refused at the observation, which needs as many losses as indices.
 
     Args:
         collate_fn: The user's function.
@@ -175,8 +177,8 @@ class InOrder:
         collated = self.collate_fn(samples)
         if before is not None and not _is_same(before, samples):
             raise ConfigError(
-                "The `collate_fn` must keep the samples and their order, which say whose loss is whose: it changed "
-                "the list it was given. Sort in the model instead, as pack_padded_sequence(..., enforce_sorted=False) "
+                "The `collate_fn` must keep the samples and their order; it changed its list. The order assigns the "
+                "losses to the samples. Sort in the model instead, as pack_padded_sequence(..., enforce_sorted=False) "
                 "does. To leave samples out, return emprune.data.KeptSamples(batch, kept)."
             )
         return collated

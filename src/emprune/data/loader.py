@@ -48,7 +48,7 @@ class PrunedLoader(PlannedLoader):
     and `batch` is what the given DataLoader would give. Hand the index back with the losses: `reduce`.
 
     The given DataLoader is not changed and not iterated. One of the same class is built around its dataset, collate
-    function, workers and every other argument. The plan takes the place of its sampler and is in random order. The
+    function, workers and every other argument. The plan replaces its sampler, and is in random order. The
     collate function must keep the order of its samples; one that drops samples returns `KeptSamples`.
 
     Args:

@@ -113,7 +113,7 @@ class PlannedLoader(ABC):
         """Plan an epoch: the next one, or the current one again. `epochs()` does it by itself.
 
         Raises:
-            EpochError: If it is neither, if it was over when the state was saved, or if a method that scores saw no
+            EpochError: If it is neither, or it was over when the state was saved. Or if a method that scores saw no
                 observation in the last epoch.
             ConfigError: If the dataset's length changed.
             StateError: If the current epoch was planned for another number of ranks, and these cannot have equally
@@ -170,9 +170,9 @@ class PlannedLoader(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return the whole run's state: the pruner's, and how far this rank is in the epoch.
 
-        A batch counts as delivered once it was handed out. On several ranks call `sync()` on each of them first. The
-        state is the same on all ranks that were handed as many batches, and may be loaded on another number of ranks,
-        unless batches came out of turn (`in_order=False`, or an exception in a worker).
+        A batch counts as delivered once it was handed out. On several ranks call `sync()` on each of them first. All
+        ranks that have delivered equally many batches have the same state. It may be loaded on another number of ranks,
+        unless batches came out of order (`in_order=False`, or an exception in a worker).
         """
         nothing = saved_nothing(self.pruner.world_size)
         return {
@@ -187,8 +187,8 @@ class PlannedLoader(ABC):
         Let nothing else skip batches.
 
         Raises:
-            StateError: If it is no state of such a run, does not hold together, or what is left of the epoch cannot
-                be divided among these ranks; nothing is loaded then.
+            StateError: If it is no state of such a run or is inconsistent, or these ranks cannot divide the rest of
+                the epoch. Nothing is loaded then.
         """
         _check_state(state)
         saved = self.pruner.read_state(state["pruner"])
@@ -280,8 +280,9 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
     def _check_current(self) -> None:
         if self._loader.pruner.plan is not self._delivery.plan:
             raise EpochError(
-                f"This iteration is of epoch {self._delivery.plan.epoch}, and the pruner has planned anew since. Start "
-                "another one after loader.set_epoch(epoch)."
+                f"An iteration must end before the next epoch is planned; this one is of epoch "
+                f"{self._delivery.plan.epoch}, and the pruner has another plan now. Start a new iteration after "
+                "loader.set_epoch(epoch)."
             )
 
     def _check_not_trained_again(self) -> None:
@@ -296,9 +297,9 @@ class _Pass(Iterator[tuple[Tensor, Any]]):
     def _check_turn(self, index: Tensor) -> None:
         if not (self._cursor.is_next(index) or self._failed or not self._loader._in_order):
             raise EpochError(
-                "The batches must follow the plan: got another one. Is the loader iterated twice at the same time "
-                "(persistent workers serve one iteration at a time), or do both emprune and a framework skip batches "
-                "on resuming?"
+                "The batches must follow the plan; got another batch. Is the loader iterated twice at the same time? "
+                "Persistent workers serve one iteration at a time. Or do both emprune and a framework skip batches on "
+                "resuming? Only one may."
             )
 
     def _end(self) -> None:
@@ -318,7 +319,7 @@ def _check_state(state: Mapping[str, Any]) -> None:
     if isinstance(state, Mapping) and set(state) >= _STATE_OF_0_1:
         raise StateError(
             f"A loader's state must be of emprune 0.2: got {found}, which emprune 0.1 wrote. Finish the run with that "
-            "version, or start anew."
+            "version, or start a new run."
         )
     if not isinstance(state, Mapping) or set(state) != _STATE:
         raise StateError(

@@ -12,18 +12,18 @@ __all__ = ["Shard", "batch_slices"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shard:
-    """What one rank delivers: equally many batches as every other, and no sample that another delivers.
+    """What one rank delivers: as many batches as every other rank, and no sample of another rank.
 
-    It is every `world_size`-th of the samples left. Planned for this number of ranks they can be divided equally. After
-    a change of that number they need not: the last batches of some ranks are then a sample shorter than those of
-    others, and where fewer samples than ranks are left for them, the batches before give one sample each.
+    It is every `world_size`-th of the remaining samples. A plan for this number of ranks is divided equally. After the
+    number of ranks has changed, the last batches of some ranks may be one sample shorter. If fewer samples than ranks
+    remain for the last batches, the batches before them give one sample each.
 
     Attributes:
         index: (K,) int64, the samples in order.
-        last: How many of them are in the last batch; the others are in batches of the loader's size, the last of
-            which may be shorter.
+        last: How many of them are in the last batch. The others are in batches of the loader's size, where the final
+            one may be shorter.
         num_before: Samples of the plan that were delivered before, on all ranks together.
-        num_left: Samples in the shares of all ranks.
+        num_left: Samples in the shards of all ranks.
         world_size: The number of ranks.
     """
 
@@ -35,7 +35,7 @@ class Shard:
 
     @classmethod
     def dealt(cls, index: Tensor, *, rank: int, world_size: int, batch_size: int, num_before: int = 0) -> "Shard":
-        """Return a rank's share.
+        """Return a rank's shard.
 
         Args:
             index: (K,) int64, a whole plan.
@@ -52,9 +52,9 @@ class Shard:
         if 0 < num_tail < world_size:
             if batch_size == 1 or num_tail == len(left):
                 raise StateError(
-                    f"The {len(left)} samples left of the epoch cannot be divided into equally many batches of up to "
-                    f"{batch_size} for {world_size} ranks, each sample once. Finish the epoch on as many ranks as it "
-                    "was planned for, or go on with the next one: pruner.load_state_dict(state['pruner']), then "
+                    f"All ranks must have equally many batches of the rest of the epoch; got {len(left)} samples in "
+                    f"batches of up to {batch_size} for {world_size} ranks. Finish the epoch on as many ranks as it "
+                    "was planned for. Or go on with the next epoch: pruner.load_state_dict(state['pruner']), then "
                     "set_epoch(epoch + 1)."
                 )
             num_tail += world_size

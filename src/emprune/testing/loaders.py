@@ -18,7 +18,7 @@ __all__ = ["Loader", "LoaderContract"]
 
 
 class Loader(Protocol):
-    """What training loops use of a loader, and what `LoaderContract` tests."""
+    """The part of a loader that training loops use and `LoaderContract` tests."""
 
     @property
     def total_steps(self) -> int:
@@ -34,10 +34,10 @@ class Loader(Protocol):
         """Deliver the current epoch: (index, batch)."""
 
     def peek(self) -> tuple[Tensor, Any]:
-        """Return the batch that a new pass begins with."""
+        """Return the first batch of a new pass."""
 
     def epochs(self) -> Iterator[int]:
-        """Plan each epoch that is left."""
+        """Plan each remaining epoch."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the run, the pruner's included."""
@@ -47,14 +47,14 @@ class Loader(Protocol):
 
 
 class LoaderContract:
-    """What every loader must keep to. Subclass it, say how the loader is made, and let pytest collect it.
+    """The requirements for every loader. Subclass it, make your loader in it, and let pytest collect it.
 
-    The loader is made over a dataset of `num_samples` samples each of which tells its own position.
+    The loader is made over a dataset of `num_samples` samples. Each sample must contain its own position.
 
     Attributes:
-        num_samples: The size of the dataset, N; not divisible by the batch size, so that full epochs end short.
+        num_samples: The size of the dataset, N. The batch size does not divide it, so full epochs end with a short one.
         batch_size: Samples per batch, B.
-        num_epochs: The length of the runs, the last epoch of which is full.
+        num_epochs: The length of the runs. Their last epoch is full.
 
     Example:
         >>> import emprune
@@ -74,15 +74,15 @@ class LoaderContract:
     num_epochs: int = 5
 
     def make_loader(self, pruner: DataPruner, *, accumulation: int = 1) -> Loader:
-        """Return a fresh loader around `pruner`, with `self.batch_size`."""
+        """Return a new loader around `pruner`, with `self.batch_size`."""
         raise NotImplementedError("Subclass LoaderContract and return your loader here.")
 
     def positions(self, batch: Any) -> Tensor:
-        """Return the (B,) positions that the samples of a delivered batch say they have."""
+        """Return the (B,) positions that the samples of a delivered batch contain."""
         raise NotImplementedError("Subclass LoaderContract and read the positions from your batch here.")
 
     def make_pruner(self, *, seed: int = 0) -> DataPruner:
-        """Return a fresh pruner: half of the data in each epoch, all of it in the last."""
+        """Return a new pruner: the runs visit half of the data per epoch, and all of it in the last."""
         return DataPruner(
             Greedy(),
             num_samples=self.num_samples,
@@ -93,7 +93,7 @@ class LoaderContract:
         )
 
     def train(self, pruner: DataPruner, loader: Loader) -> list[int]:
-        """Observe what is left of the epoch; return the indices of each sample in the order of delivery."""
+        """Observe the rest of the epoch; return the position of each sample in the order of delivery."""
         delivered: list[int] = []
         for index, batch in loader:
             pruner.reduce(index, _loss_of(self.positions(batch), pruner.epoch))
@@ -292,7 +292,7 @@ class LoaderContract:
     def _epochs(
         self, pruner: DataPruner | None = None, loader: Loader | None = None, *, accumulation: int = 1
     ) -> Iterator[tuple[DataPruner, Loader]]:
-        """Set every epoch that is left of a run, the current one included."""
+        """Set every remaining epoch of a run, the current one included."""
         pruner = pruner or self.make_pruner()
         loader = loader or self.make_loader(pruner, accumulation=accumulation)
         for epoch in range(max(0, pruner.epoch), self.num_epochs):

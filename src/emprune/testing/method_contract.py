@@ -19,12 +19,12 @@ __all__ = ["MethodContract"]
 
 
 class MethodContract:
-    """What every method must keep to. Subclass it, say how the method is made, and let pytest collect it.
+    """The requirements for every method. Subclass it, make your method in it, and let pytest collect it.
 
     Attributes:
-        keep: The cost the method is tried at.
-        num_epochs: The length of the runs; at `keep=0.3` all samples have been seen after four epochs.
-        num_samples: The size of the made-up dataset.
+        keep: The cost of the runs.
+        num_epochs: The length of the runs. At `keep=0.3` all samples have been seen after four epochs.
+        num_samples: The size of the synthetic dataset.
 
     Example:
         >>> import emprune
@@ -42,14 +42,14 @@ class MethodContract:
         raise NotImplementedError("Subclass MethodContract and return your method here.")
 
     def make_pruner(self, *, seed: int = 0, num_samples: int | None = None, keep: float | None = None) -> DataPruner:
-        """Return a fresh pruner around the method under test, at the class's size and cost unless they are given."""
+        """Return a new pruner for the method under test, with the class's size and cost by default."""
         size = num_samples or self.num_samples
         return DataPruner(
             self.make_method(size), num_samples=size, num_epochs=self.num_epochs, keep=keep or self.keep, seed=seed
         )
 
     def make_task(self, *, num_samples: int | None = None, constant: bool = False) -> SyntheticTask:
-        """Return the made-up training run that the method is observed on."""
+        """Return the synthetic training run that the method observes."""
         return SyntheticTask(num_samples=num_samples or self.num_samples, constant=constant)
 
     def make_run(self, *, seed: int = 0) -> list[EpochPlan]:
