@@ -294,6 +294,11 @@ def test_gathering_metrics_drops_nothing() -> None:
     assert gathered.sort().values.equal(torch.arange(runs.NUM_SAMPLES))
 
 
+def test_accelerate_leaves_a_plain_pruned_loader_as_it_is() -> None:
+    loader = emprune.PrunedLoader(runs.make_dataloader(), runs.make_pruner())
+    assert make_accelerator().prepare(loader) is loader
+
+
 def test_preparing_it_once_more_changes_nothing() -> None:
     accelerator = make_accelerator()
     loader = prepare(accelerator, runs.make_dataloader(), runs.make_pruner())

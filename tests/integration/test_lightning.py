@@ -506,6 +506,18 @@ def test_a_checkpoint_without_the_pruner_is_refused(tmp_path: Path) -> None:
         make_trainer().fit(Module(), ckpt_path=str(tmp_path / "saved.ckpt"))
 
 
+def test_resuming_at_an_epochs_end_with_max_steps_names_the_cause(tmp_path: Path) -> None:
+    saving = callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}", save_on_train_epoch_end=True)
+    make_trainer(callbacks=[saving], max_steps=12).fit(Module(emprune.Greedy()))
+    path = str(tmp_path / "epoch=0.ckpt")
+    with pytest.raises(
+        emprune.errors.EpochError, match=r"got epoch 0 there and epoch 1 here\. With `max_steps` Lightning"
+    ):
+        make_trainer(max_steps=18).fit(Module(emprune.Greedy()), ckpt_path=path)
+    make_trainer().fit(resumed := Module(emprune.Greedy()), ckpt_path=path)
+    assert len(resumed.result.plans) == runs.NUM_EPOCHS - 1
+
+
 def test_another_trainer_on_the_same_loader_is_refused() -> None:
     trainer, module = make_trainer(), Bare()
     _prepared_before(trainer, module)

@@ -250,6 +250,12 @@ def _callback_of(trainer: Any) -> PruningCallback:
 
 def _why_another_epoch(trainer: Any, epoch: int) -> str:
     where = f"got epoch {trainer.current_epoch} there and epoch {epoch} here"
+    if trainer.ckpt_path is not None and trainer.max_steps != -1 and epoch == trainer.current_epoch + 1:
+        return (
+            f"Lightning and the pruner must be in the same epoch: {where}. With `max_steps` Lightning takes the "
+            "checkpoint of an epoch's end for one of its middle. Resume without `max_steps`, or from one of "
+            "ModelCheckpoint(every_n_train_steps=...)."
+        )
     if trainer.ckpt_path is not None:
         return (
             f"Lightning and the pruner must be in the same epoch: {where}. The checkpoint was saved without a "
