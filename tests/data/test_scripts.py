@@ -39,7 +39,7 @@ def train(loader: emprune.PrunedLoader) -> int:
 @pytest.mark.parametrize("batched", [False, True], ids=["sampler", "BatchSampler"])
 def test_the_line_of_every_script_for_several_gpus_plans_the_epoch(batched: bool) -> None:
     dataset = Positions(24)
-    sampler: DistributedSampler[Tensor] = DistributedSampler(dataset, num_replicas=1, rank=0)
+    sampler: Any = DistributedSampler(dataset, num_replicas=1, rank=0)
     options: dict[str, Any] = {"batch_sampler": BatchSampler(sampler, 4, False)} if batched else {"sampler": sampler}
     loader = emprune.PrunedLoader(
         DataLoader(dataset, **(options if batched else {"batch_size": 4, **options})), "greedy", num_epochs=3, keep=0.5
