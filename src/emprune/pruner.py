@@ -2,25 +2,24 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from emprune.budget import schedule_of
 from emprune.checks import as_whole, whole_number
 from emprune.current import CurrentEpoch
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, StateError
 from emprune.merging import Merged, check_same_plan, merge_local, merge_ranks
-from emprune.methods.base import Method, check_declared
-from emprune.methods.registry import make_method
+from emprune.methods.base import Method
+from emprune.methods.registry import as_method
 from emprune.observations import PendingObservations, check_observation, check_plain
 from emprune.plan import EpochPlan
 from emprune.planning import full_plan, pruned_plan
 from emprune.readings import PrunerReadings, on_cpu
-from emprune.schedule import Schedule
 from emprune.state import History, SavedRun, plain, read_state, write_state
 from emprune.stats import SampleStats
 
@@ -88,7 +87,7 @@ class DataPruner(PrunerReadings):
                 f"`nonfinite` must be one of {', '.join(get_args(NonfinitePolicy))}: got {nonfinite!r}. Choose one."
             )
         self.seed, self.nonfinite = whole_number("seed", seed), nonfinite
-        self.schedule = _schedule(
+        self.schedule = schedule_of(
             self.method,
             num_samples=num_samples,
             num_epochs=num_epochs,
@@ -397,45 +396,3 @@ class DataPruner(PrunerReadings):
         """Make an epoch the current one."""
         self._current = current
         self._pending.expect(current.plan.index[self.rank :: self.world_size], current.planned)
-
-
-def as_method(method: Method | str) -> Method:
-    """Return a method that is given by its name, such as "emp:beta=5"; check one that is not.
-
-    Raises:
-        ConfigError: If it is neither.
-    """
-    if isinstance(method, str):
-        return make_method(method)
-    if not isinstance(method, Method):
-        raise ConfigError(
-            f"`method` must be a Method such as emprune.EMP(), or its name: got {method!r}. Did you forget the ()?"
-        )
-    check_declared(type(method))
-    return method
-
-
-def keep_of(method: Method, keep: float | None) -> float:
-    """Return a run's `keep`, the method's own where none was given.
-
-    Raises:
-        ConfigError: If the method has none of its own either.
-    """
-    keep = method.default_keep if keep is None else keep
-    if keep is None:
-        raise ConfigError(
-            "`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch: got keep=None. "
-            "Give it, such as keep=0.3; only Full needs none."
-        )
-    return keep
-
-
-def _schedule(
-    method: Method, *, keep: float | None, warmup_epochs: int, tail_epochs: int | None, **run: int | None
-) -> Schedule:
-    """The run's schedule, with what the method says where nothing was given."""
-    plain = Schedule(**run, keep=keep_of(method, keep))  # type: ignore[arg-type]
-    method.check(num_samples=plain.num_samples, keep=plain.keep)
-    if tail_epochs is None:
-        tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)
-    return replace(plain, warmup_epochs=warmup_epochs, tail_epochs=tail_epochs)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from emprune.checks import whole_number
-from emprune.data.budget import as_pruner
 from emprune.data.cursor import Cursor
 from emprune.data.indexed import Delivered
+from emprune.data.own_pruner import as_pruner
 from emprune.data.planned import PlannedLoader
 from emprune.data.shard import batch_slices
 from emprune.distributed import ProcessGroup

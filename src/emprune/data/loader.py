@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from emprune.checks import whole_number
-from emprune.data.budget import as_pruner
 from emprune.data.cursor import Cursor
 from emprune.data.indexed import Delivered, unpacked
+from emprune.data.own_pruner import as_pruner
 from emprune.data.planned import PlannedLoader
 from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating, rebuilt
 from emprune.data.sampler import EpochSampler, PlanBatchSampler

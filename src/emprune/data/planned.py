@@ -10,6 +10,7 @@ from torch import Tensor
 from emprune.data.cursor import Cursor
 from emprune.data.delivery import Deal, Delivery, saved_nothing
 from emprune.data.indexed import Delivered
+from emprune.data.passes import Pass
 from emprune.data.shard import Shard
 from emprune.errors import ConfigError, EpochError, StateError
 from emprune.pruner import DataPruner
@@ -165,7 +166,7 @@ class PlannedLoader(ABC):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         delivery = self._begun
-        return _Pass(self, delivery, delivery.new_pass())
+        return Pass(self, delivery, delivery.new_pass())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole run's state: the pruner's, and how far this rank is in the epoch.
@@ -243,75 +244,6 @@ class PlannedLoader(ABC):
     @abstractmethod
     def _fetch(self, index: Tensor) -> Delivered:
         """Return a batch of these samples, outside of any pass."""
-
-
-class _Pass(Iterator[tuple[Tensor, Any]]):
-    """One pass over the epoch: hands out the batches, and sees that they follow the plan.
-
-    Like a DataLoader's iterator it can go on after an exception; the batch that was lost stays undelivered. Delivery
-    begins with the first batch: frameworks make iterators that they never use, and workers cost time.
-    """
-
-    def __init__(self, loader: PlannedLoader, delivery: Delivery, cursor: Cursor) -> None:
-        self._loader, self._delivery, self._cursor = loader, delivery, cursor
-        self._is_again, self._num_observed = delivery.ended, 0
-        self._failed = False
-        self._batches: Iterator[Delivered] | None = None
-
-    def __next__(self) -> tuple[Tensor, Any]:
-        if self._batches is None:
-            self._check_current()
-            self._num_observed = self._loader.pruner.num_observed
-            self._batches = self._loader._deliver(self._cursor)
-        self._check_not_trained_again()
-        try:
-            delivered = next(self._batches)
-        except StopIteration:
-            self._end()
-            raise
-        except BaseException:
-            self._failed = True
-            raise
-        self._check_current()
-        self._check_turn(delivered.asked)
-        self._delivery.count(self._cursor, delivered.asked)
-        return delivered.index, delivered.batch
-
-    def _check_current(self) -> None:
-        if self._loader.pruner.plan is not self._delivery.plan:
-            raise EpochError(
-                f"An iteration must end before the next epoch is planned; this one is of epoch "
-                f"{self._delivery.plan.epoch}, and the pruner has another plan now. Start a new iteration after "
-                "loader.set_epoch(epoch)."
-            )
-
-    def _check_not_trained_again(self) -> None:
-        epoch = self._delivery.plan.epoch
-        if self._is_again and self._loader.pruner.num_observed > self._num_observed:
-            raise EpochError(
-                f"Epoch {epoch} is over, and was trained on a second time: got an observation in another pass over it. "
-                f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`. For an engine "
-                "that takes one length for all epochs see docs/loops.md. To evaluate, do not call reduce or observe."
-            )
-
-    def _check_turn(self, index: Tensor) -> None:
-        if not (self._cursor.is_next(index) or self._failed or not self._loader._in_order):
-            raise EpochError(
-                "The batches must follow the plan; got another batch. Is the loader iterated twice at the same time? "
-                "Persistent workers serve one iteration at a time. Or do both emprune and a framework skip batches on "
-                "resuming? Only one may."
-            )
-
-    def _end(self) -> None:
-        missing = len(self._cursor.remaining)
-        if missing and self._failed:
-            return  # a batch was lost to an exception: what is left of the epoch is still to be delivered
-        if missing:
-            raise EpochError(
-                f"All batches of the plan must be delivered: got an end {missing} samples before it. Is the loader "
-                "iterated twice at the same time (persistent workers serve one iteration at a time)?"
-            ) from None
-        self._delivery.end(self._cursor)
 
 
 def _check_state(state: Mapping[str, Any]) -> None:

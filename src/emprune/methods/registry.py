@@ -19,7 +19,7 @@ from emprune.methods.static_subset import StaticSubset
 from emprune.methods.ucb import UCB
 from emprune.names import unknown_name
 
-__all__ = ["make_method", "method_class", "method_names", "register_method"]
+__all__ = ["as_method", "make_method", "method_class", "method_names", "register_method"]
 
 _METHODS: dict[str, type[Method]] = {
     cls.name: cls
@@ -86,6 +86,22 @@ def method_class(name: str) -> type[Method]:
         elif name not in _METHODS:
             raise unknown_name("method", name, {*_METHODS, *plugins.offered()})
     return _METHODS[name]
+
+
+def as_method(method: Method | str) -> Method:
+    """Return a method that is given by its name, such as "emp:beta=5"; check one that is not.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if isinstance(method, str):
+        return make_method(method)
+    if not isinstance(method, Method):
+        raise ConfigError(
+            f"`method` must be a Method such as emprune.EMP(), or its name: got {method!r}. Did you forget the ()?"
+        )
+    check_declared(type(method))
+    return method
 
 
 def make_method(spec: str, /, **options: Any) -> Method:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from emprune.budget import keep_of
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError
 from emprune.methods.base import Method
-from emprune.pruner import DataPruner, NonfinitePolicy, as_method, keep_of
+from emprune.methods.registry import as_method
+from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.schedule import Schedule
 
 __all__ = ["as_pruner"]
