@@ -35,7 +35,9 @@ def whole_number(name: str, value: Any, *, least: int | None = None, meaning: st
     number = as_whole(value)
     if number is None or (least is not None and number < least):
         rule = "an integer" if least is None else f"an integer of at least {least}"
-        raise ConfigError(f"`{name}` must be {rule}{meaning and f', {meaning}'}: got {name}={value!r}.")
+        raise ConfigError(
+            f"`{name}` must be {rule}{meaning and f', {meaning}'}: got {name}={value!r}.", parameter=name, value=value
+        )
     return number
 
 
@@ -72,7 +74,9 @@ def real_number(
         return number
     low = f"[{least:g}" if least is not None else "(-inf" if above is None else f"({above:g}"
     rule = f"a number in {low}, {'inf)' if math.isinf(most) else f'{most:.3g}]'}"
-    raise ConfigError(f"`{name}` must be {rule}{meaning and f', {meaning}'}; got {name}={value!r}.")
+    raise ConfigError(
+        f"`{name}` must be {rule}{meaning and f', {meaning}'}; got {name}={value!r}.", parameter=name, value=value
+    )
 
 
 def flag(name: str, value: Any, *, meaning: str = "") -> bool:
@@ -86,7 +90,11 @@ def flag(name: str, value: Any, *, meaning: str = "") -> bool:
         True
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise ConfigError(f"`{name}` must be True or False{meaning and f', {meaning}'}; got {name}={value!r}.")
+        raise ConfigError(
+            f"`{name}` must be True or False{meaning and f', {meaning}'}; got {name}={value!r}.",
+            parameter=name,
+            value=value,
+        )
     return bool(value)
 
 
