@@ -68,6 +68,7 @@ def train(options: argparse.Namespace) -> dict[str, float]:
     )
     arguments = TrainingArguments(
         options.out,
+        num_train_epochs=options.epochs,
         per_device_train_batch_size=32,
         per_device_eval_batch_size=128,
         learning_rate=1e-4,

@@ -27,7 +27,7 @@ from tests.integration.trainers import NUM_SAMPLES, Sentences, make_arguments, m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_steps": 7}, "`max_steps` must stay -1, .*got 7. A shorter run"),
+        ({"max_steps": 7}, "`max_steps` must stay -1, .*got 7. Make the pruner with this `num_steps`"),
         ({"num_train_epochs": 4}, "`num_train_epochs` must be the pruner's, 5: got num_train_epochs=4"),
         ({"train_sampling_strategy": "group_by_length"}, "`train_sampling_strategy`.*'group_by_length'.*data_collator"),
         ({"train_sampling_strategy": "sequential"}, "`train_sampling_strategy` must stay 'random'"),
@@ -56,6 +56,13 @@ def test_the_pruners_number_of_epochs_may_be_said_again(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, make_pruner(), num_train_epochs=5)
     trainer.train()
     assert trainer.state.num_train_epochs == 5
+
+
+def test_the_pruners_number_of_steps_may_be_said_again(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, make_pruner(num_steps=31), max_steps=31)
+    trainer.train()
+    assert trainer.state.global_step == trainer.state.max_steps == 31
+    assert trainer.delivered == trainer.planned
 
 
 def test_a_short_last_batch_is_not_delivered_where_it_is_dropped(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ _FIXED: Sequence[tuple[str, Any, str, str]] = (
         "max_steps",
         -1,
         "the pruner fixes the steps of the run",
-        "A shorter run has fewer `num_epochs` or less `keep`.",
+        "Make the pruner with this `num_steps`, or with fewer `num_epochs` or less `keep`.",
     ),
     (
         "train_sampling_strategy",
@@ -188,7 +188,7 @@ def check_arguments(
     for name, allowed, why, advice in _FIXED:
         holder, _, option = name.rpartition(".")
         value = getattr(getattr(args, holder) if holder else args, option, allowed)  # an older release has not all
-        if value != allowed:
+        if value not in (allowed, pruner.schedule.num_steps if name == "max_steps" else allowed):
             raise ConfigError(f"`{name}` must stay {allowed!r}, because {why}: got {value!r}. {advice}")
     if observed:
         _check_unpacked(args)
