@@ -113,7 +113,7 @@ def _check_losses(losses: Tensor, name: str) -> None:
     if losses.ndim != 1:
         raise ObservationError(
             f"`{name}` must have one loss per sample, shape (B,): got {tuple(losses.shape)}. "
-            "Average over the other dimensions first."
+            f"Average over the other dimensions, {name}.flatten(1).mean(1), or use emprune.losses.dense_cross_entropy."
         )
 
 
