@@ -224,9 +224,9 @@ class DataPruner(PrunerReadings):
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on exactly: plain values and CPU tensors, loadable with `weights_only=True`.
 
-        Its keys, shapes and dtypes are the same at every moment of a run. Pending observations are folded first. A
-        sample that is observed again in the same epoch is overwritten as ever, but for what a method makes of old
-        values, such as a running mean.
+        Its keys, shapes and dtypes are the same at every moment of a run. Pending observations are folded first. If a
+        sample is observed again in the same epoch, its values are overwritten as always. The exception are values that
+        a method makes of older ones, such as a running mean.
 
         Raises:
             EmpruneError: On several ranks with observations that were not folded; call `sync()` on all ranks first.

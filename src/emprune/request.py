@@ -179,7 +179,7 @@ class Request:
         return self.num_full * self.full_steps + self.num_pruned
 
     def _named_grain(self) -> tuple[str, int]:
-        """What epochs must be multiples of, and the argument that says so."""
+        """The number that epochs must be multiples of, and the argument that it comes from."""
         if self.world_size > self.num_samples or not self.drop_last:
             return "world_size", self.world_size
         if self.accumulation is None:

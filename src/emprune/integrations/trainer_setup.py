@@ -125,7 +125,7 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 
 def _watched(collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a collator that is refused where it changes its list, of which the Trainer's own wrapper makes another."""
+    """Return a collator that is refused if it changes its list. The Trainer's own wrapper makes another list first."""
     if isinstance(collate_fn, RemoveColumnsCollator):
         collate_fn = copy.copy(collate_fn)
         collate_fn.data_collator = InOrder(collate_fn.data_collator)
