@@ -100,12 +100,12 @@ def test_what_is_no_run_is_refused_under_torchrun(
         (
             "run digit --out {out}",
             2,
-            "Unknown task: got 'digit'. Did you mean 'digits'? There are: 20ng, cifar10, cifar100, clinc150, digits, "
+            "Unknown task; got 'digit'. Did you mean 'digits'? There are: 20ng, cifar10, cifar100, clinc150, digits, "
             "fashion-mnist, glue:TASK, image-folder:PATH, imdb, mnist, movie-reviews, r52, simclr-cifar10, "
             "simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
-        ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`: got 'bta'. Did you mean 'beta'?"),
+        ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`; got 'bta'. Did you mean 'beta'?"),
         ("run digits --method emp:beta=nan --out {out}", 2, "`beta` must be a number"),
         ("run digits --method static-subset --out {out}", 2, "cannot be used from the command line"),
         ("run digits --keep 0 --out {out}", 2, "`keep` must be in (0, 1]"),
@@ -117,11 +117,11 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("estimate digits --tail-fraction 0", 2, "write tail_epochs=0."),
         ("run digits --keep 0.1 --epochs 4 --tail-epochs 1 --out {out}", 2, "Use tail_epochs=0."),
         ("run digits --warmup-epochs 6 --tail-epochs 6 --epochs 9 --out {out}", 2, "epochs"),
-        ("run digits --epochs 0 --out {out}", 2, "`epochs` must be an integer of at least 1: got epochs=0."),
+        ("run digits --epochs 0 --out {out}", 2, "`epochs` must be an integer of at least 1; got epochs=0."),
         ("run digits --train-size 5000 --out {out}", 2, "`train_size` must be between 1 and 1347"),
         ("run digits --validation 0.0001 --out {out}", 2, "`validation` leaves one part empty"),
-        ("run digits --model resnet --out {out}", 2, "Unknown model: got 'resnet'."),
-        ("run digits --device tpu --out {out}", 2, "`device` must be one of auto, cpu, cuda: got device='tpu'."),
+        ("run digits --model resnet --out {out}", 2, "Unknown model; got 'resnet'."),
+        ("run digits --device tpu --out {out}", 2, "`device` must be one of auto, cpu, cuda; got device='tpu'."),
         ("run digits --seed -1 --out {out}", 2, "`seed` must be an integer in"),
         ("run digits --out {file}/x", 1, "Not a directory"),
         ("run digits --out {file}", 1, "Cannot read or write"),
@@ -143,12 +143,12 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("run digits --method emp:memory=view-alignment --out {out}", 2, "`memory` must be a term for classification"),
         ("run digits --schedule linear --out {out}", 2, "`schedule` must be one of one-cycle, cosine"),
         ("run digits --optimizer adam --out {out}", 2, "`optimizer` must be one of sgd, lars"),
-        ("run digits --recipe published --out {out}", 2, "Unknown recipe of digits: got 'published'"),
+        ("run digits --recipe published --out {out}", 2, "Unknown recipe of digits; got 'published'"),
         ("run digits --model timm:resnet18 --out {out}", 2, "needs timm, which is not installed"),
         ("run image-folder:{out} --out {out}", 2, "needs a folder of images"),
-        ("compare digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1: got 0."),
-        ("compare digits --jobs -3 --dry-run --out {out}", 2, "`jobs` must be at least 1: got -3."),
-        ("analyze visits digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1: got 0."),
+        ("compare digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1; got 0."),
+        ("compare digits --jobs -3 --dry-run --out {out}", 2, "`jobs` must be at least 1; got -3."),
+        ("analyze visits digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1; got 0."),
         (
             "run digits --resume --overwrite --out {out}",
             2,
@@ -181,7 +181,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("compare digits --methods= --dry-run --out {out}", 2, "needs a seed and a method"),
         ("compare digits --baseline= --dry-run --out {out}", 2, "Unknown method"),
         ("run digits --method= --out {out}", 2, "Unknown method"),
-        ("run digits --model= --out {out}", 2, "Unknown model: got ''."),
+        ("run digits --model= --out {out}", 2, "Unknown model; got ''."),
         ("run image-folder: --out {out}", 2, "A path must not be empty"),
         ("run image-folder:{file}:size=999999999 --out {out}", 2, "`size` of an image folder must be"),
     ],
@@ -216,7 +216,7 @@ def test_an_empty_path_is_wrong_usage(arguments: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = call(*arguments.format(out=tmp_path / "out").split())
     assert (code, stdout) == (2, "")
-    assert "A path must not be empty: got ''" in stderr
+    assert "A path must not be empty; got ''" in stderr
     assert not list(tmp_path.iterdir())
 
 

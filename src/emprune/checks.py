@@ -36,7 +36,7 @@ def whole_number(name: str, value: Any, *, least: int | None = None, meaning: st
     if number is None or (least is not None and number < least):
         rule = "an integer" if least is None else f"an integer of at least {least}"
         raise ConfigError(
-            f"`{name}` must be {rule}{meaning and f', {meaning}'}: got {name}={value!r}.", parameter=name, value=value
+            f"`{name}` must be {rule}{meaning and f', {meaning}'}; got {name}={value!r}.", parameter=name, value=value
         )
     return number
 

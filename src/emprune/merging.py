@@ -197,13 +197,13 @@ def _agreed(reports: Sequence[_Report], problem: ObservationError | None) -> tup
         other = _first_other([report.run.get(name) for report in reports])
         if other is not None:
             raise RankError(
-                f"All ranks must make the same pruner: got {name}={first.run[name]!r} on rank 0 and "
+                f"All ranks must make the same pruner; got {name}={first.run[name]!r} on rank 0 and "
                 f"{name}={reports[other].run.get(name)!r} on rank {other}."
             )
     other = _first_other([report.call for report in reports])
     if other is not None:
         raise RankError(
-            f"All ranks must call begin_epoch and sync alike: got {first.call} on rank 0 and {reports[other].call} on "
+            f"All ranks must call begin_epoch and sync alike; got {first.call} on rank 0 and {reports[other].call} on "
             f"rank {other}. Do they have the same batch size and accumulation, and load the same state?"
         )
     other = _first_other([report.plan for report in reports])
@@ -218,7 +218,7 @@ def _agreed(reports: Sequence[_Report], problem: ObservationError | None) -> tup
     other = _first_other(quantities)
     if other is not None:
         raise ObservationError(
-            f"Every rank must measure the same quantities: got {list(quantities[0])} and {list(quantities[other])}. "
+            f"Every rank must measure the same quantities; got {list(quantities[0])} and {list(quantities[other])}. "
             "The method's `measure` returns them."
         )
     return quantities[0] if quantities else ()

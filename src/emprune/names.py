@@ -13,9 +13,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
     Example:
         >>> print(unknown_name("task", "digit", ["digits", "fashion-mnist"]))
-        Unknown task: got 'digit'. Did you mean 'digits'? There are: digits, fashion-mnist.
+        Unknown task; got 'digit'. Did you mean 'digits'? There are: digits, fashion-mnist.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"Unknown {kind}: got {name!r}.{hint} There are: {', '.join(names) or 'none'}.")
+    return ConfigError(f"Unknown {kind}; got {name!r}.{hint} There are: {', '.join(names) or 'none'}.")

@@ -52,17 +52,17 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
     if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
         found = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
         raise ObservationError(
-            f"`index` must be a (B,) int64 tensor of positions in the dataset: got {found}. "
+            f"`index` must be a (B,) int64 tensor of positions in the dataset; got {found}. "
             "Pass the index the loader delivers with each batch."
         )
     check_plain(index, "index")
     if index.shape != losses.shape:
         raise ObservationError(
-            f"`index` and `{name}` must be equally long: got {len(index)} indices and {len(losses)} losses. Is the "
+            f"`index` and `{name}` must be equally long; got {len(index)} indices and {len(losses)} losses. Is the "
             "index that of another batch? A collate function that drops samples must return emprune.data.KeptSamples."
         )
     if index.shape[0] == 0:
-        raise ObservationError("`index` must hold at least one sample: got an empty batch. Skip empty batches.")
+        raise ObservationError("`index` must hold at least one sample; got an empty batch. Skip empty batches.")
 
 
 def check_planned(index: Tensor, planned: Tensor) -> None:
@@ -74,14 +74,14 @@ def check_planned(index: Tensor, planned: Tensor) -> None:
     if lowest < 0 or highest >= mask.size:
         found = lowest if lowest < 0 else highest
         raise ObservationError(
-            f"`index` must be in [0, {mask.size}), a position in the dataset: got {found}. Pass the index the loader "
+            f"`index` must be in [0, {mask.size}), a position in the dataset; got {found}. Pass the index the loader "
             "delivers with each batch."
         )
     inside = mask.take(positions)
     if not inside.all():
         stray = positions[~inside]
         raise ObservationError(
-            f"`index` must be in this epoch's plan: got {stray[0]} and {len(stray) - 1} more that are not. "
+            f"`index` must be in this epoch's plan; got {stray[0]} and {len(stray) - 1} more that are not. "
             "Observe only batches of the loader; evaluation is never observed."
         )
 
@@ -95,24 +95,24 @@ def check_plain(values: object, name: str) -> None:
         )
     if isinstance(values, Tensor) and (values.layout != torch.strided or values.is_meta):
         kind = "a meta tensor, without numbers" if values.is_meta else f"a sparse tensor, {values.layout}"
-        raise ObservationError(f"`{name}` must be a dense tensor: got {kind}. Pass {name}.to_dense() of real data.")
+        raise ObservationError(f"`{name}` must be a dense tensor; got {kind}. Pass {name}.to_dense() of real data.")
 
 
 def _check_losses(losses: Tensor, name: str) -> None:
     if not isinstance(losses, Tensor) or not losses.is_floating_point():
         found = str(losses.dtype) if isinstance(losses, Tensor) else type(losses).__name__
         raise ObservationError(
-            f"`{name}` must be a float tensor of shape (B,): got {found}. Pass the losses of the samples, as "
+            f"`{name}` must be a float tensor of shape (B,); got {found}. Pass the losses of the samples, as "
             "F.cross_entropy(logits, labels, reduction='none') gives them."
         )
     check_plain(losses, name)
     if losses.ndim == 0:
         raise ObservationError(
-            f"`{name}` must have one loss per sample, shape (B,): got a scalar. Did you forget reduction='none'?"
+            f"`{name}` must have one loss per sample, shape (B,); got a scalar. Did you forget reduction='none'?"
         )
     if losses.ndim != 1:
         raise ObservationError(
-            f"`{name}` must have one loss per sample, shape (B,): got {tuple(losses.shape)}. "
+            f"`{name}` must have one loss per sample, shape (B,); got {tuple(losses.shape)}. "
             f"Average over the other dimensions, {name}.flatten(1).mean(1), or use emprune.losses.dense_cross_entropy."
         )
 
@@ -173,11 +173,11 @@ class PendingObservations:
             measured = self._measure(losses, outputs)
         for name, values in measured.items():
             if not isinstance(values, Tensor):
-                raise ObservationError(f"The measured {name!r} must be a (B,) tensor: got {values!r}.")
+                raise ObservationError(f"The measured {name!r} must be a (B,) tensor; got {values!r}.")
             check_plain(values, "outputs")
             if values.shape != losses.shape:
                 raise ObservationError(
-                    f"The measured {name!r} must be (B,) = {tuple(losses.shape)}: got {tuple(values.shape)}. "
+                    f"The measured {name!r} must be (B,) = {tuple(losses.shape)}; got {tuple(values.shape)}. "
                     "Are `outputs` those of this batch?"
                 )
         return measured
@@ -248,7 +248,7 @@ class PendingObservations:
     def _check_quantities(self, batch: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
         if known and batch.keys() != known.keys():
             raise ObservationError(
-                f"Every batch must be measured in the same quantities, {sorted(known)}: got {sorted(batch)}. "
+                f"Every batch must be measured in the same quantities, {sorted(known)}; got {sorted(batch)}. "
                 "The method's `measure` returns them."
             )
 

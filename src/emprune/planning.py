@@ -113,7 +113,7 @@ def _checked_scores(method: Method, stats: SampleStats, seen: Tensor, num_seen: 
             f"got {tuple(scores.shape)} {scores.dtype}."
         )
     if not all_finite(scores if num_seen == len(scores) else scores.where(seen, 0)):
-        raise MethodError(f"{type(method).__name__}.score must be finite for every seen sample: got NaN or infinity.")
+        raise MethodError(f"{type(method).__name__}.score must be finite for every seen sample; got NaN or infinity.")
     return scores
 
 
@@ -121,17 +121,17 @@ def _checked_selection(method: Method, selection: Selection, context: SelectionC
     index, weight = selection.index, selection.weight
     name = f"{type(method).__name__}.select"
     if index.dtype != torch.int64 or index.ndim != 1:
-        raise MethodError(f"{name} must return a (K,) int64 index: got {tuple(index.shape)} {index.dtype}.")
+        raise MethodError(f"{name} must return a (K,) int64 index; got {tuple(index.shape)} {index.dtype}.")
     if len(index) != context.num_kept:
-        raise MethodError(f"{name} must choose exactly {context.num_kept} samples: got {len(index)}.")
+        raise MethodError(f"{name} must choose exactly {context.num_kept} samples; got {len(index)}.")
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
         raise MethodError(
-            f"{name} must choose positions in [0, {context.num_samples}): got {index.min()} to {index.max()}."
+            f"{name} must choose positions in [0, {context.num_samples}); got {index.min()} to {index.max()}."
         )
     chosen = torch.zeros_like(context.seen).index_fill_(0, index, True)
     all_seen = context.num_seen == context.num_samples or not bool((chosen & ~context.seen).any())
     if int(chosen.count_nonzero()) != len(index) or not all_seen:
         raise MethodError(f"{name} must choose each sample at most once, and only among `context.seen`.")
     if weight is not None and (weight.shape != index.shape or not bool(weight.isfinite().all())):
-        raise MethodError(f"{name} must give one finite weight per chosen sample: got {tuple(weight.shape)}.")
+        raise MethodError(f"{name} must give one finite weight per chosen sample; got {tuple(weight.shape)}.")
     return selection if weight is None else Selection(index, weight.float())

@@ -84,7 +84,7 @@ class DataPruner(PrunerReadings):
         self.method = as_method(method)
         if nonfinite not in get_args(NonfinitePolicy):
             raise ConfigError(
-                f"`nonfinite` must be one of {', '.join(get_args(NonfinitePolicy))}: got {nonfinite!r}. Choose one."
+                f"`nonfinite` must be one of {', '.join(get_args(NonfinitePolicy))}; got {nonfinite!r}. Choose one."
             )
         self.seed, self.nonfinite = whole_number("seed", seed), nonfinite
         self.schedule = schedule_of(
@@ -178,7 +178,7 @@ class DataPruner(PrunerReadings):
         index = self._pending.checked(index)
         if outputs is None and self.method.needs_outputs:
             raise ObservationError(
-                f"`outputs` must be the model's outputs, which {type(self.method).__name__} needs: got None. "
+                f"`outputs` must be the model's outputs, which {type(self.method).__name__} needs; got None. "
                 "Call reduce(index, losses, logits)."
             )
         if not self._checked_batch:
@@ -269,7 +269,7 @@ class DataPruner(PrunerReadings):
         stats = self.stats.holding(saved.columns)
         if self.method.scores and not bool((self.method.score(stats).isfinite() | ~stats.seen).all()):
             raise StateError(
-                "The saved columns must give every seen sample a finite score: got NaN or infinity. Resume from "
+                "The saved columns must give every seen sample a finite score; got NaN or infinity. Resume from "
                 "another checkpoint."
             )
         return saved
@@ -303,14 +303,14 @@ class DataPruner(PrunerReadings):
     def _checked_epoch(self, epoch: Any) -> int:
         number = as_whole(epoch)
         if number is None:
-            raise EpochError(f"`epoch` must be an integer, counted from 0: got {epoch!r}. Pass an int.")
+            raise EpochError(f"`epoch` must be an integer, counted from 0; got {epoch!r}. Pass an int.")
         return number
 
     def _check_next(self, epoch: int) -> None:
         following = self.epoch + 1
         if epoch == following < self.num_epochs:
             return
-        rule = f"Epochs count from 0 to {self.num_epochs - 1} and come in order, each planned once: got epoch={epoch}"
+        rule = f"Epochs count from 0 to {self.num_epochs - 1} and come in order, each planned once; got epoch={epoch}"
         if following == self.num_epochs:
             raise EpochError(
                 f"{rule}; the run is over. A new run takes a new pruner. A loop that counts steps takes "
@@ -387,7 +387,7 @@ class DataPruner(PrunerReadings):
         if self.nonfinite == "error" and len(failed):
             shown = ", ".join(str(int(i)) for i in failed[:5])
             raise ObservationError(
-                f"Losses and memory terms must be finite: got NaN or infinity for {len(failed)} samples of epoch "
+                f"Losses and memory terms must be finite; got NaN or infinity for {len(failed)} samples of epoch "
                 f"{self.epoch} (dataset positions {shown}{', ...' if len(failed) > 5 else ''}). Lower the learning "
                 "rate, or correct the data. To go on without them, use nonfinite='skip' or nonfinite='revisit'."
             )

@@ -129,19 +129,19 @@ def read_state(state: Mapping[str, Any], *, settings: Mapping[str, Any], stats: 
     _check_settings(state["settings"], settings)
     num_samples, num_epochs, epoch = stats.num_samples, settings["num_epochs"], state["epoch"]
     if not _is_int(epoch) or not -1 <= epoch < num_epochs:
-        raise StateError(f"The saved `epoch` must be in [-1, {num_epochs}): got {epoch!r}.")
+        raise StateError(f"The saved `epoch` must be in [-1, {num_epochs}); got {epoch!r}.")
     for name in ("by_method", "observed"):
         if not isinstance(state[name], bool):
-            raise StateError(f"The saved `{name}` must be True or False: got {state[name]!r}.")
+            raise StateError(f"The saved `{name}` must be True or False; got {state[name]!r}.")
     history = _read_history(state["history"], num_epochs=epoch + 1, num_samples=num_samples)
     plan = _read_plan(state["plan"], epoch=epoch, num_samples=num_samples)
     if plan is not None and len(plan) != history.num_kept[-1]:
         raise StateError(
-            f"The saved plan must have the {history.num_kept[-1]} samples that the history says: got {len(plan)}."
+            f"The saved plan must have the {history.num_kept[-1]} samples that the history says; got {len(plan)}."
         )
     failed = state["failed"]
     if not _is_list(failed) or not all(_is_int(i) and 0 <= i < num_samples for i in failed):
-        raise StateError(f"The saved `failed` must be positions in [0, {num_samples}): got {failed!r}.")
+        raise StateError(f"The saved `failed` must be positions in [0, {num_samples}); got {failed!r}.")
     stats.check_state(state["columns"], epoch=epoch)
     return SavedRun(
         plan=plan,
@@ -158,25 +158,25 @@ def _check_parts(state: Mapping[str, Any]) -> None:
     if version is None:
         found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
         raise StateError(
-            f"A pruner's state must have `format_version`: got {found}. Pass what pruner.state_dict() returned."
+            f"A pruner's state must have `format_version`; got {found}. Pass what pruner.state_dict() returned."
         )
     if not _equals(version, FORMAT_VERSION):
         of = "emprune 0.1 wrote it. " if _equals(version, 1) else ""
         raise StateError(
-            f"The state's `format_version` must be {FORMAT_VERSION}: got {version!r}. {of}Finish the run with the "
+            f"The state's `format_version` must be {FORMAT_VERSION}; got {version!r}. {of}Finish the run with the "
             "emprune that wrote it, or start a new run."
         )
     if set(state) != _PARTS:
         missing = sorted(_PARTS - set(state)) or sorted(map(str, set(state) - _PARTS))
         raise StateError(
-            f"A pruner's state must have the keys {sorted(_PARTS)}: got {sorted(map(str, state))}, which differ in "
+            f"A pruner's state must have the keys {sorted(_PARTS)}; got {sorted(map(str, state))}, which differ in "
             f"{missing[0]!r}. Pass what pruner.state_dict() returned."
         )
 
 
 def _check_settings(saved: object, settings: Mapping[str, Any]) -> None:
     if not isinstance(saved, Mapping):
-        raise StateError(f"The saved `settings` must be a dictionary: got a {type(saved).__name__}.")
+        raise StateError(f"The saved `settings` must be a dictionary; got a {type(saved).__name__}.")
     for name, mine in settings.items():
         if not _equals(saved.get(name), mine):
             raise StateError(f"The state's `{name}` is {saved.get(name)!r}, this run's is {mine!r}. {_ADVICE[name]}")
@@ -185,11 +185,11 @@ def _check_settings(saved: object, settings: Mapping[str, Any]) -> None:
 def _read_history(saved: object, *, num_epochs: int, num_samples: int) -> History:
     names = list(vars(History()))
     if not isinstance(saved, Mapping) or set(saved) != set(names):
-        raise StateError(f"The saved `history` must have the keys {names}: got {saved!r}.")
+        raise StateError(f"The saved `history` must have the keys {names}; got {saved!r}.")
     for name, values in saved.items():
         if not _is_list(values) or len(values) != num_epochs:
             raise StateError(
-                f"The saved history's `{name}` must have {num_epochs} values, one an epoch: got {values!r}."
+                f"The saved history's `{name}` must have {num_epochs} values, one an epoch; got {values!r}."
             )
     limits: dict[str, tuple[float, float]] = {
         "num_kept": (1, num_samples),
@@ -200,33 +200,33 @@ def _read_history(saved: object, *, num_epochs: int, num_samples: int) -> Histor
         for value in saved[name]:
             right = _is_int(value) if name == "num_kept" else isinstance(value, (int, float))
             if not (right and lowest <= value <= highest) and not (value is None and name == "churn"):
-                raise StateError(f"The saved history's `{name}` must be in [{lowest}, {highest}]: got {value!r}.")
+                raise StateError(f"The saved history's `{name}` must be in [{lowest}, {highest}]; got {value!r}.")
     return History(**{name: list(values) for name, values in saved.items()})
 
 
 def _read_plan(saved: object, *, epoch: int, num_samples: int) -> EpochPlan | None:
     if not isinstance(saved, Mapping) or set(saved) != {"order", "weight", "weighted"}:
-        raise StateError(f"The saved `plan` must have the keys order, weight and weighted: got {saved!r}.")
+        raise StateError(f"The saved `plan` must have the keys order, weight and weighted; got {saved!r}.")
     for name, dtype in (("order", _order_dtype(num_samples)), ("weight", torch.float32)):
         value = saved[name]
         if not is_plain(value) or value.shape != (num_samples,) or value.dtype != dtype:
             found = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-            raise StateError(f"The saved plan's `{name}` must be ({num_samples},) {dtype}: got {found}.")
+            raise StateError(f"The saved plan's `{name}` must be ({num_samples},) {dtype}; got {found}.")
     order, weight = saved["order"].cpu(), saved["weight"].cpu()  # torch.load may have put them elsewhere
     planned = (order >= 0).nonzero().squeeze(1)
     if epoch < 0:
         if len(planned):
-            raise StateError(f"The saved plan must be empty before the first epoch: got {len(planned)} samples.")
+            raise StateError(f"The saved plan must be empty before the first epoch; got {len(planned)} samples.")
         return None
     position = order[planned].long()
     index = torch.full((len(planned),), -1, dtype=torch.int64)
     if int(order.min()) < -1 or int(order.max()) >= len(planned):
-        raise StateError("The saved plan's `order` must number its samples from 0 on: got numbers beyond their count.")
+        raise StateError("The saved plan's `order` must number its samples from 0 on; got numbers beyond their count.")
     index[position] = planned
     if len(index) == 0 or int(index.min()) < 0:
-        raise StateError("The saved plan's `order` must number its samples from 0 on, each once: got gaps.")
+        raise StateError("The saved plan's `order` must number its samples from 0 on, each once; got gaps.")
     if not isinstance(saved["weighted"], bool) or not bool(weight.isfinite().all()):
-        raise StateError("The saved plan's `weight` must be finite, and `weighted` True or False: got something else.")
+        raise StateError("The saved plan's `weight` must be finite, and `weighted` True or False; got something else.")
     return EpochPlan(epoch, index, weight[index] if saved["weighted"] else None, num_samples)
 
 

@@ -69,7 +69,7 @@ class SampleStats:
         self.columns = (*BASE_COLUMNS, *columns)
         names = [column.name for column in self.columns]
         if len(set(names)) < len(names):
-            raise ConfigError(f"Column names must be unique and differ from the built-in ones: got {names}.")
+            raise ConfigError(f"Column names must be unique and differ from the built-in ones; got {names}.")
         self.num_samples = num_samples
         self._values = {c.name: torch.full((num_samples,), c.initial, dtype=c.dtype) for c in self.columns}
 
@@ -139,7 +139,7 @@ class SampleStats:
         missing = [name for name in own if name not in entered]
         if missing:
             raise MethodError(
-                f"The method's `measure`, or its `fold` where it has one, must return every column of its own: got "
+                f"The method's `measure`, or its `fold` where it has one, must return every column of its own; got "
                 f"{sorted(entered)}, without {missing[0]!r}."
             )
         for name in own:
@@ -183,23 +183,23 @@ class SampleStats:
         """
         if not isinstance(state, Mapping) or set(state) != set(self._values):
             found = str(sorted(map(str, state))) if isinstance(state, Mapping) else type(state).__name__
-            raise StateError(f"The saved columns must be {sorted(self._values)}: got {found}. Resume with this method.")
+            raise StateError(f"The saved columns must be {sorted(self._values)}; got {found}. Resume with this method.")
         for name, mine in self._values.items():
             saved = state[name]
             if not is_plain(saved) or saved.shape != mine.shape or saved.dtype != mine.dtype:
                 found = f"{tuple(saved.shape)} {saved.dtype}" if isinstance(saved, Tensor) else type(saved).__name__
-                raise StateError(f"The saved column {name!r} must be {tuple(mine.shape)} {mine.dtype}: got {found}.")
+                raise StateError(f"The saved column {name!r} must be {tuple(mine.shape)} {mine.dtype}; got {found}.")
         limits = {"visits": (0, epoch + 1), "last_visit": (NEVER, epoch), "failures": (0, _MOST_FAILURES)}
         for name, (lowest, highest) in limits.items():
             least, most = (int(end) for end in torch.aminmax(state[name]))
             if not lowest <= least <= most <= highest:
                 raise StateError(
-                    f"The saved column {name!r} must be in [{lowest}, {highest}] in epoch {epoch}: got {least} to "
+                    f"The saved column {name!r} must be in [{lowest}, {highest}] in epoch {epoch}; got {least} to "
                     f"{most}."
                 )
         seen = state["last_visit"] >= 0
         if not bool(state["loss"].isfinite().logical_or_(~seen).all()):
-            raise StateError("The saved column 'loss' must be finite for every seen sample: got NaN or infinity.")
+            raise StateError("The saved column 'loss' must be finite for every seen sample; got NaN or infinity.")
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over columns that `check_state` accepts."""

@@ -332,7 +332,7 @@ REFUSED = {
             runs.make_dataloader(shuffle=False, sampler=DistributedSampler(runs.DATASET, num_replicas=2, rank=0)),
             runs.make_pruner(),
         ),
-        r"DistributedSampler must be for the pruner's 1 rank\(s\): got 2",
+        r"DistributedSampler must be for the pruner's 1 rank\(s\); got 2",
     ),
     "split batches": (
         lambda: _prepared(dataloader_config=accelerate.DataLoaderConfiguration(split_batches=True)),
@@ -365,7 +365,7 @@ def test_processes_that_share_a_model_are_refused(monkeypatch: pytest.MonkeyPatc
 def test_a_pruner_for_fewer_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = make_accelerator()
     monkeypatch.setattr(accelerator.state, "num_processes", 2)
-    with pytest.raises(emprune.ConfigError, match=r"among all 2 process\(es\): got a pruner for 1\. Make"):
+    with pytest.raises(emprune.ConfigError, match=r"among all 2 process\(es\); got a pruner for 1\. Make"):
         prepare(accelerator, runs.make_dataloader(), runs.make_pruner())
 
 

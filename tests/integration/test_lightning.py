@@ -302,11 +302,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "validation that some epochs are too short for": (
         {"val_check_interval": 6},
-        r"`val_check_interval` must be at most the batches of the smallest epoch, 4: got 6\. Lower it",
+        r"`val_check_interval` must be at most the batches of the smallest epoch, 4; got 6\. Lower it",
     ),
     "several devices before the ranks are there": (
         {"devices": 2, "strategy": "ddp"},
-        r"among all 2 device\(s\): got a pruner for 1\. Call `prepare` in the `setup`",
+        r"among all 2 device\(s\); got a pruner for 1\. Call `prepare` in the `setup`",
     ),
     "no callback": ({"pruning": False}, r"`callbacks` must have a PruningCallback, .* got .*\. Write Trainer"),
 }  # fmt: skip
@@ -376,7 +376,7 @@ class Unprepared(Module):
 
 def test_preparing_too_late_is_refused() -> None:
     with pytest.raises(
-        emprune.ConfigError, match=r"must have a pruned loader before its fit begins: got none\. In the"
+        emprune.ConfigError, match=r"must have a pruned loader before its fit begins; got none\. In the"
     ):
         make_trainer().fit(Unprepared())
 
@@ -445,13 +445,13 @@ def test_several_loaders_of_which_one_is_pruned(tmp_path: Path, mode: str | None
 @pytest.mark.parametrize(
     ("mode", "size", "message"),
     [
-        (None, 5, r"must be the longest in every epoch .*repeated: got 4 batches and another loader of 5"),
+        (None, 5, r"must be the longest in every epoch .*repeated; got 4 batches and another loader of 5"),
         (
             "max_size_cycle",
             99,
             r"must be the longest in every epoch .* of 99\. Use CombinedLoader with mode='min_size'",
         ),
-        ("min_size", 12, r"must be the shortest in every epoch .*left out: got 13 batches .* of 12\. Use"),
+        ("min_size", 12, r"must be the shortest in every epoch .*left out; got 13 batches .* of 12\. Use"),
     ],
 )
 def test_another_loader_that_would_repeat_or_cut_the_plan_is_refused(mode: str | None, size: int, message: str) -> None:

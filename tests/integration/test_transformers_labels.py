@@ -174,7 +174,7 @@ def test_a_loss_function_of_ones_own_is_given_a_tuple(tmp_path: Path) -> None:
 def test_labels_have_the_name_that_the_trainer_is_told(tmp_path: Path) -> None:
     trainer = train(tmp_path, Targeted(), {"target": CLASSES}, label_names=["target"])
     assert_observed(trainer, F.cross_entropy(logits_of(trainer.model), CLASSES, reduction="none"))
-    with pytest.raises(ObservationError, match=r"`label_names`=\['labels'\]: got the keys .*'target'"):
+    with pytest.raises(ObservationError, match=r"`label_names`=\['labels'\]; got the keys .*'target'"):
         train(tmp_path, Targeted(), {"target": CLASSES})
 
 
@@ -219,7 +219,7 @@ class NoLogits(Own):
     [
         (AsList(), {"data_collator": listed}, "`labels` must be one tensor.*got a list of 2"),
         (Targeted(), {"data_collator": two_kinds, "label_names": ["labels", "target"]}, r"got \['labels', 'target'\]"),
-        (Reward(), {}, r"two classes or more: got logits \(4, 1\).*regression"),
+        (Reward(), {}, r"two classes or more; got logits \(4, 1\).*regression"),
         (NoLogits(), {}, r"`logits`.*got the keys \['loss', 'scores'\]"),
     ],
     ids=["list", "two kinds", "one class", "no logits"],
@@ -242,7 +242,7 @@ class Flat(Own):
 
 
 def test_labels_that_are_no_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ObservationError, match=r"classes, int64: got \(4, 3\) torch.float32"):
+    with pytest.raises(ObservationError, match=r"classes, int64; got \(4, 3\) torch.float32"):
         train(tmp_path, Own(), {"labels": MANY})
     with pytest.raises(ObservationError, match=r"got labels \(4, 6\) torch.int64 for logits \(4, 3\)"):
         train(tmp_path, Flat(), {"labels": TOKENS % 3})

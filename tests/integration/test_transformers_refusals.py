@@ -28,7 +28,7 @@ from tests.integration.trainers import NUM_SAMPLES, Sentences, make_arguments, m
     ("options", "message"),
     [
         ({"max_steps": 7}, "`max_steps` must stay -1, .*got 7. Make the pruner with this `num_steps`"),
-        ({"num_train_epochs": 4}, "`num_train_epochs` must be the pruner's, 5: got num_train_epochs=4"),
+        ({"num_train_epochs": 4}, "`num_train_epochs` must be the pruner's, 5; got num_train_epochs=4"),
         ({"train_sampling_strategy": "group_by_length"}, "`train_sampling_strategy`.*'group_by_length'.*data_collator"),
         ({"train_sampling_strategy": "sequential"}, "`train_sampling_strategy` must stay 'random'"),
         ({"data_seed": 3}, "`data_seed` must stay None, .*got 3. Give the pruner a `seed`"),
@@ -82,7 +82,7 @@ def test_a_dataset_without_positions_or_of_another_length_is_refused(tmp_path: P
     with pytest.raises(emprune.ConfigError, match="`train_dataset` must be map-style.*got an IterableDataset"):
         PrunedTrainer(make_model(), arguments, train_dataset=Stream(), pruner=make_pruner())
     trainer = PrunedTrainer(make_model(), arguments, train_dataset=Sentences(size=44), pruner=make_pruner())
-    with pytest.raises(emprune.ConfigError, match=r"`num_samples` must be len\(trainer.train_dataset\), 44: got 45"):
+    with pytest.raises(emprune.ConfigError, match=r"`num_samples` must be len\(trainer.train_dataset\), 44; got 45"):
         trainer.train()
 
 
@@ -91,7 +91,7 @@ def test_a_sampler_of_ones_own_is_refused(tmp_path: Path) -> None:
         def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
             return WeightedRandomSampler([1.0] * NUM_SAMPLES, NUM_SAMPLES)
 
-    with pytest.raises(emprune.ConfigError, match="sampler must be its own: got a WeightedRandomSampler"):
+    with pytest.raises(emprune.ConfigError, match="sampler must be its own; got a WeightedRandomSampler"):
         make_trainer(tmp_path, make_pruner(), cls=Weighted).train()
 
 
@@ -168,7 +168,7 @@ def test_a_plan_that_was_made_for_another_batch_size_is_refused(tmp_path: Path) 
         make_trainer(tmp_path, pruner, cls=OutOfMemory, per_device_train_batch_size=8).train()
     smaller = make_trainer(tmp_path, pruner, per_device_train_batch_size=3)
     with pytest.raises(
-        emprune.errors.EpochError, match=r"must have 18 samples: got a plan of 16, .* takes a new pruner"
+        emprune.errors.EpochError, match=r"must have 18 samples; got a plan of 16, .* takes a new pruner"
     ):
         smaller.train()
 
@@ -176,7 +176,7 @@ def test_a_plan_that_was_made_for_another_batch_size_is_refused(tmp_path: Path) 
 def test_arguments_that_were_changed_later_are_refused_when_training_begins(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, make_pruner())
     trainer.args.num_train_epochs = 2
-    with pytest.raises(emprune.ConfigError, match="`num_train_epochs`.*5: got num_train_epochs=2"):
+    with pytest.raises(emprune.ConfigError, match="`num_train_epochs`.*5; got num_train_epochs=2"):
         trainer.train()
 
 

@@ -117,11 +117,11 @@ def test_results_of_several_machines_merge(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda runs: runs[1].pop("accuracy"), "of run 2, there is no `accuracy`"),
-        (lambda runs: runs[0].update(accuracy="high"), "of run 1, `accuracy` must be a number: got 'high'"),
+        (lambda runs: runs[0].update(accuracy="high"), "of run 1, `accuracy` must be a number; got 'high'"),
         (lambda runs: runs[0].update(machine={}), "there is no `device_name`"),
-        (lambda runs: runs[0]["config"].update(method=5), "`method` must be text: got 5"),
+        (lambda runs: runs[0]["config"].update(method=5), "`method` must be text; got 5"),
         (lambda runs: runs[0].pop("config"), "there is no `config`"),
-        (lambda runs: runs.append(5), "of run 10, a result must be a table: got 5"),
+        (lambda runs: runs.append(5), "of run 10, a result must be a table; got 5"),
     ],
 )
 def test_what_is_no_result_is_not_taken_over(
@@ -137,7 +137,7 @@ def test_what_is_no_result_is_not_taken_over(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"runs": 5}', "`runs` must be a list: got 5"), ('{"score": 1}', "there is no `accuracy`"),
+    [('{"runs": 5}', "`runs` must be a list; got 5"), ('{"score": 1}', "there is no `accuracy`"),
      ("none", "is neither a folder of runs nor a readable results.json")],
 )  # fmt: skip
 def test_a_file_of_something_else_is_not_taken_over(content: str, message: str, tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_a_dry_run_counts_what_it_would_take_over_and_writes_nothing(comparison:
     [
         (dict.clear, "there is no `accuracy`"),
         (lambda result: result.pop("machine"), "there is no `machine`"),
-        (lambda result: result.update(accuracy=None), "`accuracy` must be a number: got None"),
-        (lambda result: result.update(accuracy="96.4"), "`accuracy` must be a number: got '96.4'"),
+        (lambda result: result.update(accuracy=None), "`accuracy` must be a number; got None"),
+        (lambda result: result.update(accuracy="96.4"), "`accuracy` must be a number; got '96.4'"),
     ],
 )
 def test_a_damaged_result_is_named_before_anything_is_trained(

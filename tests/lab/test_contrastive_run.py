@@ -147,7 +147,7 @@ def test_the_memory_term_is_a_contrastive_one_and_named(text: str, method: str) 
     ("task", "method", "message"),
     [
         ("simclr-digits", "emp:memory=prediction-entropy", "must be a term for contrastive, instance-entropy or view-"),
-        ("digits", "emp:memory=instance-entropy", "must be a term for classification, prediction-entropy: got"),
+        ("digits", "emp:memory=instance-entropy", "must be a term for classification, prediction-entropy; got"),
         ("digits", "emp:memory=view_alignment:pool=2", "got 'emp:memory=view_alignment:pool=2'. Leave it out for"),
         ("simclr-digits", "emp:memory=nonsense", "`emp:memory` must be .*got 'nonsense'"),
     ],

@@ -205,10 +205,10 @@ def test_folders_that_are_no_data_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "one", {"cat": 3})
     for name, message in [
         (f"image-folder:{tmp_path / 'none'}", "is none"),
-        (f"image-folder:{tmp_path / 'one'}", "at least two classes: got 1"),
+        (f"image-folder:{tmp_path / 'one'}", "at least two classes; got 1"),
         (
             f"image-folder:{tmp_path / 'one'}:size=4",
-            "must be an integer from 8 to 1024, pixels: got '4'",
+            "must be an integer from 8 to 1024, pixels; got '4'",
         ),
     ]:
         with pytest.raises(ConfigError, match=message):
@@ -271,9 +271,9 @@ def test_parts_are_known_by_their_names(train: str, test: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("train_set", "test_set"), "a folder for each class: got test_set/, train_set/, named like a part"),
+        (("train_set", "test_set"), "a folder for each class; got test_set/, train_set/, named like a part"),
         (("Dev", "eval-data"), "got Dev/, eval-data/, named like a part"),
-        (("train", "dev"), "must name its parts .*: got train/ and dev/. Rename the test part"),
+        (("train", "dev"), "must name its parts .*; got train/ and dev/. Rename the test part"),
         (("train", "test images"), "got train/ and test images/"),
         (("testing", "test1"), "holds testing/ and no train/"),
     ],
@@ -289,7 +289,7 @@ def test_a_part_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     if (tmp_path / "pets" / "test").exists():
         pytest.skip("the file system takes capital for small letters")
     write_folder(tmp_path / "pets" / "test", {"cat": 1})
-    with pytest.raises(ConfigError, match="must hold one folder of a part: got Test/ and test/"):
+    with pytest.raises(ConfigError, match="must hold one folder of a part; got Test/ and test/"):
         image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
 
 
@@ -337,7 +337,7 @@ def test_a_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
         Path(os.fsdecode(os.fsencode(tmp_path / "pets" / "cat") + b"/caf\xe9.png")).write_bytes(b"")
     except OSError:
         pytest.skip("the file system has UTF-8 names alone")
-    with pytest.raises(DataError, match=r"must be UTF-8: got b'caf\\xe9.png' in .*cat'. Rename it"):
+    with pytest.raises(DataError, match=r"must be UTF-8; got b'caf\\xe9.png' in .*cat'. Rename it"):
         image_folder(f"image-folder:{tmp_path / 'pets'}").load(tmp_path / "cache")
 
 
@@ -420,7 +420,7 @@ def test_settings_tell_an_image_folder_from_one_that_has_changed(tmp_path: Path)
 
 def test_label_noise_that_is_none_is_refused() -> None:
     split = get_task("digits").load(None).train
-    with pytest.raises(ConfigError, match=r"`label_noise` must make at least one label wrong: got label_noise=0\.01"):
+    with pytest.raises(ConfigError, match=r"`label_noise` must make at least one label wrong; got label_noise=0\.01"):
         divide(Splits(split, split), train_size=40, label_noise=0.01)
 
 

@@ -46,12 +46,12 @@ def test_libraries_give_their_models_by_name_where_they_are_installed(monkeypatc
         ("vit", {"pretrained": False, "in_chans": 1, "num_classes": 5}),
     ]
     for name, message in [
-        ("torchvision:resnet3", "Unknown torchvision model: got 'resnet3'. Did you mean 'resnet34'"),
+        ("torchvision:resnet3", "Unknown torchvision model; got 'resnet3'. Did you mean 'resnet34'"),
         ("timm:vi", "Unknown timm model"),
     ]:
         with pytest.raises(ConfigError, match=message):
             make_model(name, in_channels=3, num_classes=5)
-    with pytest.raises(ConfigError, match="take images of 3 channels: got 1"):
+    with pytest.raises(ConfigError, match="take images of 3 channels; got 1"):
         make_model("torchvision:resnet34", in_channels=1, num_classes=5)
 
 

@@ -105,4 +105,4 @@ def test_the_judgement_has_a_panel_per_task_a_row_per_rival_and_a_colour_per_kee
     assert {"keep 0.3", "keep 0.1"} <= set(texts)
     refused = call_script(FOREST, path, "--finalist", "emp:pool=3", "--out", tmp_path / "other")
     assert refused.exit_code == 2
-    assert "must name one method of digits: got none" in refused.output
+    assert "must name one method of digits; got none" in refused.output

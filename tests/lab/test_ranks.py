@@ -121,7 +121,7 @@ def refuse(config: RunConfig) -> str:
 def test_a_batch_that_ranks_cannot_share_is_refused(ranks: RankPool) -> None:
     for message in ranks.run(refuse, small_config(), world_size=3):
         assert message == (
-            "`batch_size` is that of all ranks together, and must be a multiple of their number, 3: got batch_size=16."
+            "`batch_size` is that of all ranks together, and must be a multiple of their number, 3; got batch_size=16."
         )
 
 

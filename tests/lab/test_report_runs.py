@@ -81,7 +81,7 @@ def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path,
         "full": True, "random-permutation": False, "emp:pool=2": False,
     }  # fmt: skip
     assert section.groups[0].margin == 0.5
-    with pytest.raises(ConfigError, match="`baseline` must be one of the methods that were run, .*: got 'greedy'"):
+    with pytest.raises(ConfigError, match="`baseline` must be one of the methods that were run, .*; got 'greedy'"):
         divide_runs(found.runs, baseline="greedy")
 
 
@@ -90,8 +90,8 @@ def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path,
     [(None, "holds no finished run"), ("{", "is neither a folder of runs nor a readable results.json"),
      ("[]", "holds something else than results of emprune"), ('{"accuracy": 1}', "holds something else"),
      ('{"runs": [{"config": 3}]}', "holds something else"), ('{"runs": []}', "holds no finished run"),
-     ('{"runs": [], "experiment": 5}', "`experiment` must be a table: got 5"),
-     ('{"runs": [], "experiment": {"settings": null}}', "`settings` must be a table: got None")],
+     ('{"runs": [], "experiment": 5}', "`experiment` must be a table; got 5"),
+     ('{"runs": [], "experiment": {"settings": null}}', "`settings` must be a table; got None")],
 )  # fmt: skip
 def test_bad_input_is_a_message_and_exit_code_2(content: str | None, message: str, tmp_path: Path) -> None:
     if content is not None:
@@ -104,8 +104,8 @@ def test_bad_input_is_a_message_and_exit_code_2(content: str | None, message: st
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [({"accuracy": None}, "`accuracy` must be a number: got None"), ({"accuracy": "x"}, "must be a number: got 'x'"),
-     ({"machine": "x"}, "`machine` must be a table: got 'x'"), ({"versions": []}, "`versions` must be a table")],
+    [({"accuracy": None}, "`accuracy` must be a number; got None"), ({"accuracy": "x"}, "must be a number; got 'x'"),
+     ({"machine": "x"}, "`machine` must be a table; got 'x'"), ({"versions": []}, "`versions` must be a table")],
 )  # fmt: skip
 def test_a_damaged_result_is_refused_by_name(damage: dict[str, Any], message: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", small_config(), **damage)

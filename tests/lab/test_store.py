@@ -114,7 +114,7 @@ def test_another_programs_settings_are_none_of_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"method": 5}, "`method` must be a name: got method=5"), ({"task": None}, "`task` must be a name: got task=None"),
+    [({"method": 5}, "`method` must be a name; got method=5"), ({"task": None}, "`task` must be a name; got task=None"),
      ({"colour": "red"}, "of another version of emprune: colour differ")],
 )  # fmt: skip
 def test_settings_that_are_none_here_name_their_folder(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_the_finalist_of_two_classes_has_a_name_of_its_own(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("finalists", "said_of"),
     [
-        (["emp:pool=2"], "one method of glue:cola: got none"),
+        (["emp:pool=2"], "one method of glue:cola; got none"),
         (["emp:pool=2", "random-permutation", "emp:beta=5:pool=2"], "got emp:pool=2 and random-permutation"),
     ],
 )

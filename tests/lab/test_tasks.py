@@ -81,5 +81,5 @@ def test_unknown_models_and_tasks_are_refused_with_what_there_is() -> None:
         match=r"Did you mean 'digits'\? There are: 20ng, cifar10, cifar100, clinc150, digits, fashion-mnist",
     ):
         get_task("digit")
-    with pytest.raises(ConfigError, match=r"Unknown model: got 'resnet5'.*small-resnet"):
+    with pytest.raises(ConfigError, match=r"Unknown model; got 'resnet5'.*small-resnet"):
         make_model("resnet5", in_channels=1, num_classes=2)

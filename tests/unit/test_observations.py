@@ -197,7 +197,7 @@ def test_a_tensor_without_all_its_numbers_is_refused_at_once(name: str, kind: st
     batch: dict[str, Tensor] = {"index": index, "losses": torch.rand(5), "outputs": torch.rand(5, 3)}
     batch = {"score_losses": torch.rand(5), **batch}
     batch[name] = batch[name].to_sparse() if kind == "sparse" else batch[name].to("meta")
-    with pytest.raises(emprune.errors.ObservationError, match=f"`{name}` must be a dense tensor: got a {kind} tensor"):
+    with pytest.raises(emprune.errors.ObservationError, match=f"`{name}` must be a dense tensor; got a {kind} tensor"):
         pruner.observe(**batch)
     assert pruner.num_observed == 0
     pruner.sync()
@@ -292,7 +292,7 @@ def constant(outputs: Tensor, *, memory: Any) -> Any:
 @pytest.mark.parametrize("memory", [0.5, None])
 def test_a_memory_term_must_be_a_tensor(memory: Any) -> None:
     pruner, index = begun(emprune.EMP(memory=partial(constant, memory=memory)))
-    with pytest.raises(emprune.errors.ObservationError, match=rf"'memory' must be a \(B,\) tensor: got {memory}"):
+    with pytest.raises(emprune.errors.ObservationError, match=rf"'memory' must be a \(B,\) tensor; got {memory}"):
         pruner.observe(index[:2], LOSSES[:2], LOSSES[:2])
 
 

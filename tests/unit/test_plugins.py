@@ -148,10 +148,10 @@ def test_a_method_that_does_not_load_names_its_distribution(site: Path) -> None:
     said = json.loads(finished.stdout)
     assert "'broken' of the distribution 'broken' does not load. ModuleNotFoundError: No module named" in said["broken"]
     assert "the distribution 'failing' does not load. ZeroDivisionError" in said["failing"]
-    assert "'wrong' does not load. Its entry point must name a subclass of emprune.Method: got None" in said["nothing"]
-    assert "`Renamed.name` must be the name of its entry point, 'renamed': got 'other'" in said["renamed"]
+    assert "'wrong' does not load. Its entry point must name a subclass of emprune.Method; got None" in said["nothing"]
+    assert "`Renamed.name` must be the name of its entry point, 'renamed'; got 'other'" in said["renamed"]
     assert "'wrong' does not load. AttributeError: module 'wrong' has no attribute 'Missing'" in said["missing"]
-    assert "'twice' is offered by several distributions: got 'copycat' and 'good'" in said["twice"]
+    assert "'twice' is offered by several distributions; got 'copycat' and 'good'" in said["twice"]
     assert "Did you mean 'ageing'?" in said["ageng"]
 
 

@@ -147,8 +147,8 @@ class ForgetsToFold(CountsMistakes):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (ForgetsToMeasure(), r"must return every column of its own: got \['loss'\], without 'margin'\."),
-        (ForgetsToFold(), r"must return every column of its own: got \['wrong'\], without 'mistakes'\."),
+        (ForgetsToMeasure(), r"must return every column of its own; got \['loss'\], without 'margin'\."),
+        (ForgetsToFold(), r"must return every column of its own; got \['wrong'\], without 'mistakes'\."),
     ],
 )
 def test_a_column_that_is_forgotten_is_named(method: emprune.Method, message: str) -> None:

@@ -79,12 +79,12 @@ class ArrayLoader(PlannedLoader):
     ) -> None:
         if not isinstance(arrays, (tuple, list)) or not arrays or not all(map(_is_array, arrays)):
             raise ConfigError(
-                f"`arrays` must be a non-empty tuple of tensors, (N, ...) each: got {type(arrays).__name__}. Use "
+                f"`arrays` must be a non-empty tuple of tensors, (N, ...) each; got {type(arrays).__name__}. Use "
                 "torch.from_numpy for NumPy's."
             )
         if len({len(a) for a in arrays}) > 1 or len({a.device for a in arrays}) > 1:
             found = ", ".join(f"{len(a)} on {a.device}" for a in arrays)
-            raise ConfigError(f"`arrays` must have one length and one device: got {found}.")
+            raise ConfigError(f"`arrays` must have one length and one device; got {found}.")
         batch_size, accumulation = (
             whole_number("batch_size", batch_size, least=1),
             whole_number("accumulation", accumulation, least=1),
@@ -134,7 +134,7 @@ class ArrayLoader(PlannedLoader):
         transformed = self._transform(generator, *arrays)
         if not isinstance(transformed, (tuple, list)):
             raise ConfigError(
-                f"`transform` must return a tuple of arrays, also where it is one: got {type(transformed).__name__}."
+                f"`transform` must return a tuple of arrays, also where it is one; got {type(transformed).__name__}."
             )
         return tuple(transformed)
 

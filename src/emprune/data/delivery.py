@@ -95,32 +95,32 @@ class Delivery:
         """
         if not isinstance(state, Mapping) or set(state) != _STATE:
             found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-            raise StateError(f"A saved delivery must have the keys {sorted(_STATE)}: got {found}.")
+            raise StateError(f"A saved delivery must have the keys {sorted(_STATE)}; got {found}.")
         if plan is None or state["plan"] != plan.fingerprint:
             if plan is None and state["plan"] is None:
                 return None
             raise StateError(
-                "The saved delivery must be of the saved plan: got another plan's. Pass what one call of "
+                "The saved delivery must be of the saved plan; got another plan's. Pass what one call of "
                 "loader.state_dict() returned."
             )
         num_before, ahead, ended = state["num_delivered"], state["ahead"], state["ended"]
         if not isinstance(num_before, int) or not 0 <= num_before <= len(plan) or not isinstance(ended, bool):
             raise StateError(
-                f"The saved `num_delivered` must be in [0, {len(plan)}] and `ended` True or False: got {num_before!r} "
+                f"The saved `num_delivered` must be in [0, {len(plan)}] and `ended` True or False; got {num_before!r} "
                 f"and {ended!r}."
             )
         if not isinstance(ahead, (list, tuple)) or not all(isinstance(i, int) for i in ahead):
-            raise StateError(f"The saved `ahead` must be a list of dataset positions: got {ahead!r}.")
+            raise StateError(f"The saved `ahead` must be a list of dataset positions; got {ahead!r}.")
         if ahead and state["world_size"] != world_size:
             raise StateError(
-                f"The state was saved on {state['world_size']} rank(s) with batches delivered out of turn: got "
+                f"The state was saved on {state['world_size']} rank(s) with batches delivered out of turn; got "
                 f"{world_size} rank(s). Finish the epoch on as many as before, each with its own state."
             )
         delivery = cls(plan, deal, num_before=num_before, ended=ended)
         strange = set(ahead) - set(delivery._shard.index.tolist()) if ahead else set()
         if strange:
             raise StateError(
-                f"The saved `ahead` must be samples of this rank's shard of the plan: got {min(strange)}. A state with "
+                f"The saved `ahead` must be samples of this rank's shard of the plan; got {min(strange)}. A state with "
                 "batches out of turn is loaded by the rank that saved it."
             )
         return cls(plan, deal, num_before=num_before, ahead=tuple(ahead), ended=ended)

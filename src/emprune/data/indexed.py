@@ -155,7 +155,7 @@ class IndexedCollate:
         kept = np.array(collated.kept, dtype=np.int64)
         if len(set(kept.tolist())) != kept.size or (kept.size and not 0 <= kept.min() <= kept.max() < asked.size):
             raise ConfigError(
-                f"`KeptSamples.kept` must be positions in the list of {asked.size} samples, each once: got "
+                f"`KeptSamples.kept` must be positions in the list of {asked.size} samples, each once; got "
                 f"{list(collated.kept)}. Return the positions of the samples that are in the batch."
             )
         return asked, asked[kept], collated.batch

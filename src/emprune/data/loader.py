@@ -211,7 +211,7 @@ class _OfOuter:
     def __call__(self, *arguments: Any) -> Any:
         loader = self._loader and self._loader()
         if loader is None:
-            raise StateError("The PrunedLoader around this DataLoader must exist: got one that is gone. Keep it.")
+            raise StateError("The PrunedLoader around this DataLoader must exist; got one that is gone. Keep it.")
         return getattr(loader, self._name)(*arguments)
 
     def __reduce__(self) -> Any:

@@ -49,7 +49,7 @@ def as_pruner(
     method = as_method(method)
     if (num_epochs is None) == (num_steps is None):
         raise ConfigError(
-            f"Either `num_epochs` or `num_steps` must be given, the run's length: got {num_epochs=}, {num_steps=}. "
+            f"Either `num_epochs` or `num_steps` must be given, the run's length; got {num_epochs=}, {num_steps=}. "
             "Write num_epochs=200, or num_steps=10_000 for a loop that counts optimizer steps."
         )
     if num_epochs is None:
@@ -78,11 +78,11 @@ def _check_pruner(pruner: DataPruner, num_samples: int, budget: dict[str, Any]) 
     for name, value in budget.items():
         if value != _DEFAULTS.get(name):
             raise ConfigError(
-                f"`{name}` must be given to the DataPruner: got a pruner and {name}={value!r}. Leave it out, or hand "
+                f"`{name}` must be given to the DataPruner; got a pruner and {name}={value!r}. Leave it out, or hand "
                 "over the method instead of a pruner."
             )
     if num_samples != pruner.num_samples:
         raise ConfigError(
-            f"The pruner's `num_samples` must be the length of the dataset, {num_samples}: got {pruner.num_samples}. "
+            f"The pruner's `num_samples` must be the length of the dataset, {num_samples}; got {pruner.num_samples}. "
             "Use num_samples=len(dataset)."
         )

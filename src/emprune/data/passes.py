@@ -60,7 +60,7 @@ class Pass(Iterator[tuple[Tensor, Any]]):
         epoch = self._delivery.plan.epoch
         if self._is_again and self._loader.pruner.num_observed > self._num_observed:
             raise EpochError(
-                f"Epoch {epoch} is over, and was trained on a second time: got an observation in another pass over it. "
+                f"Epoch {epoch} is over, and was trained on a second time; got an observation in another pass over it. "
                 f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`. For an engine "
                 "that takes one length for all epochs see docs/loops.md. To evaluate, do not call reduce or observe."
             )
@@ -79,7 +79,7 @@ class Pass(Iterator[tuple[Tensor, Any]]):
             return  # a batch was lost to an exception: what is left of the epoch is still to be delivered
         if missing:
             raise EpochError(
-                f"All batches of the plan must be delivered: got an end {missing} samples before it. Is the loader "
+                f"All batches of the plan must be delivered; got an end {missing} samples before it. Is the loader "
                 "iterated twice at the same time (persistent workers serve one iteration at a time)?"
             ) from None
         self._delivery.end(self._cursor)

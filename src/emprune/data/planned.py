@@ -123,7 +123,7 @@ class PlannedLoader(ABC):
         self._check_length(self._dataset_length())
         if self._delivery is not None and self._delivery.was_over and epoch == self.pruner.epoch:
             raise EpochError(
-                f"Epoch {epoch} was over when this state was saved: got set_epoch({epoch}) again. Go on with epoch "
+                f"Epoch {epoch} was over when this state was saved; got set_epoch({epoch}) again. Go on with epoch "
                 f"{epoch + 1}: write `for epoch in loader.epochs()`, or `range(loader.start_epoch, ...)`."
             )
         plan = self.pruner.begin_epoch(epoch, multiple_of=self._planning["multiple_of"], drop_last=self.drop_last)
@@ -208,7 +208,7 @@ class PlannedLoader(ABC):
         if self._delivery is None or self.pruner.epoch < 0 or self._delivery.plan is not self.pruner.plan:
             here = "no epoch" if self._delivery is None else f"epoch {self._delivery.plan.epoch}"
             raise EpochError(
-                f"An epoch must have begun in the loader and in its pruner: got {here} here and epoch "
+                f"An epoch must have begun in the loader and in its pruner; got {here} here and epoch "
                 f"{self.pruner.epoch} there. Write `for epoch in loader.epochs()`, or call loader.set_epoch(epoch)."
             )
         return self._delivery
@@ -229,7 +229,7 @@ class PlannedLoader(ABC):
     def _check_length(self, num_samples: int) -> None:
         if num_samples != self.pruner.num_samples:
             raise ConfigError(
-                f"The dataset must have the {self.pruner.num_samples} samples that the pruner was made for: got "
+                f"The dataset must have the {self.pruner.num_samples} samples that the pruner was made for; got "
                 f"{num_samples}. Use num_samples=len(dataset); a dataset must not change its length during a run."
             )
 
@@ -250,16 +250,16 @@ def _check_state(state: Mapping[str, Any]) -> None:
     found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
     if isinstance(state, Mapping) and set(state) >= _STATE_OF_0_1:
         raise StateError(
-            f"A loader's state must be of emprune 0.2: got {found}, which emprune 0.1 wrote. Finish the run with that "
+            f"A loader's state must be of emprune 0.2; got {found}, which emprune 0.1 wrote. Finish the run with that "
             "version, or start a new run."
         )
     if not isinstance(state, Mapping) or set(state) != _STATE:
         raise StateError(
-            f"A loader's state must have the keys {sorted(_STATE)}: got {found}. Pass what loader.state_dict() "
+            f"A loader's state must have the keys {sorted(_STATE)}; got {found}. Pass what loader.state_dict() "
             "returned."
         )
     if state["format_version"] != FORMAT_VERSION:
         raise StateError(
-            f"The state's `format_version` must be {FORMAT_VERSION}: got {state['format_version']!r}. Resume with the "
+            f"The state's `format_version` must be {FORMAT_VERSION}; got {state['format_version']!r}. Resume with the "
             "emprune that wrote it."
         )

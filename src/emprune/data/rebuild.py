@@ -57,44 +57,44 @@ def check_prunable(loader: DataLoader[Any]) -> None:
     maker = type(loader).__module__.partition(".")[0]
     if maker in _PREPARED:
         raise ConfigError(
-            f"`dataloader` must be the DataLoader as you made it: got {maker}'s {type(loader).__name__}. Hand over the "
+            f"`dataloader` must be the DataLoader as you made it; got {maker}'s {type(loader).__name__}. Hand over the "
             f"one it was made from; {_PREPARED[maker]}."
         )
     if isinstance(loader, PlannedLoader):
         raise ConfigError(
-            f"`dataloader` must be the DataLoader as you made it: got a {type(loader).__name__}. Hand over the one it "
+            f"`dataloader` must be the DataLoader as you made it; got a {type(loader).__name__}. Hand over the one it "
             "was made from."
         )
     if not isinstance(loader, DataLoader):
         raise ConfigError(
-            f"`dataloader` must be a torch DataLoader: got {type(loader).__name__}. Without one, use "
+            f"`dataloader` must be a torch DataLoader; got {type(loader).__name__}. Without one, use "
             "DataPruner.begin_epoch(epoch) and deliver its plan yourself."
         )
     if isinstance(loader.dataset, IndexedDataset):
         raise ConfigError(
-            "`dataloader` must be the DataLoader as you made it: got the one inside a PrunedLoader. Hand over the one "
+            "`dataloader` must be the DataLoader as you made it; got the one inside a PrunedLoader. Hand over the one "
             "it was made from."
         )
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         kind = "an IterableDataset" if isinstance(loader.dataset, IterableDataset) else "a dataset without `__len__`"
         raise ConfigError(
-            f"The dataset must be map-style, with positions to choose from: got {kind}. Give it `__len__` and "
+            f"The dataset must be map-style, with positions to choose from; got {kind}. Give it `__len__` and "
             "`__getitem__`."
         )
     if loader.batch_sampler is None:
         raise ConfigError(
-            "`batch_size` must be a number, since the plan decides what a batch holds: got batch_size=None, where the "
+            "`batch_size` must be a number, since the plan decides what a batch holds; got batch_size=None, where the "
             "dataset makes batches itself. Give the DataLoader batch_size=... and a dataset with `__getitem__` for one "
             "sample, or `__getitems__` for a list of positions."
         )
     if not _is_plain(loader.batch_sampler, BatchSampler):
         raise ConfigError(
-            f"The DataLoader's batches must be its batch size's: got a {type(loader.batch_sampler).__name__}, which "
+            f"The DataLoader's batches must be its batch size's; got a {type(loader.batch_sampler).__name__}, which "
             "makes batches itself. Give the DataLoader batch_size=... instead, or use DataPruner.begin_epoch(epoch)."
         )
     if not _is_replaceable(loader):
         raise ConfigError(
-            f"The DataLoader's sampler must visit every sample once: got {type(Batching.of(loader).sampler).__name__}, "
+            f"The DataLoader's sampler must visit every sample once; got {type(Batching.of(loader).sampler).__name__}, "
             "which chooses samples itself, as the pruner does. Use shuffle=True, and express the choice as an "
             "emprune.Method."
         )
@@ -104,7 +104,7 @@ def check_sampler_ranks(sampler: object, world_size: int) -> None:
     """Raise ConfigError unless a DistributedSampler is for as many ranks as the pruner."""
     if isinstance(sampler, DistributedSampler) and sampler.num_replicas != world_size:
         raise ConfigError(
-            f"The DataLoader's DistributedSampler must be for the pruner's {world_size} rank(s): got "
+            f"The DataLoader's DistributedSampler must be for the pruner's {world_size} rank(s); got "
             f"{sampler.num_replicas}. Make the loader after torch.distributed is initialised, or give it the "
             "`process_group`."
         )

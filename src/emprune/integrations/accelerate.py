@@ -62,7 +62,7 @@ def prepare(
     loader = AcceleratedLoader(accelerator, dataloader, method, **budget)
     if loader.pruner.world_size != accelerator.num_processes:
         raise ConfigError(
-            f"The pruner must share the data among all {accelerator.num_processes} process(es): got a pruner for "
+            f"The pruner must share the data among all {accelerator.num_processes} process(es); got a pruner for "
             f"{loader.pruner.world_size}. Make the Accelerator first, then the pruner."
         )
     check_in_order(loader)
@@ -162,7 +162,7 @@ class _Checkpoint:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if "delivery" not in state:
             raise StateError(
-                f"The state must be a pruned loader's: got the keys {sorted(map(str, state))}. Register objects for "
+                f"The state must be a pruned loader's; got the keys {sorted(map(str, state))}. Register objects for "
                 "checkpointing in the order in which they were registered when the state was saved."
             )
         self.loader.load_state_dict(state)

@@ -149,7 +149,7 @@ class FitLoader(PrunedLoader):
         """
         if state != _STATE_OF_THE_CALLBACK:
             raise StateError(
-                "A prepared loader's state must be loaded by the PruningCallback: got another loader's. Pass "
+                "A prepared loader's state must be loaded by the PruningCallback; got another loader's. Pass "
                 "trainer.fit(..., ckpt_path=...) a checkpoint of a pruned run."
             )
 
@@ -178,7 +178,7 @@ class PruningCallback(Callback):
     def _prepared(self) -> FitLoader:
         if self.loader is None:
             raise ConfigError(
-                "A trainer with a PruningCallback must have a pruned loader before its fit begins: got none. In the "
+                "A trainer with a PruningCallback must have a pruned loader before its fit begins; got none. In the "
                 "module's `setup`, write self.loader = prepare(self.trainer, DataLoader(...), method, keep=...)."
             )
         return self.loader
@@ -243,7 +243,7 @@ def _callback_of(trainer: Any) -> PruningCallback:
             return callback
     found = ", ".join(type(callback).__name__ for callback in trainer.callbacks) or "none"
     raise ConfigError(
-        f"The trainer's `callbacks` must have a PruningCallback, which plans the epochs: got {found}. Write "
+        f"The trainer's `callbacks` must have a PruningCallback, which plans the epochs; got {found}. Write "
         "Trainer(callbacks=[PruningCallback()])."
     )
 

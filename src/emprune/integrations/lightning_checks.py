@@ -29,7 +29,7 @@ def check_settings(trainer: Any, *, num_epochs: int | None) -> None:
     if trainer.reload_dataloaders_every_n_epochs != 1:
         raise ConfigError(
             "`reload_dataloaders_every_n_epochs` must be 1, or Lightning takes the first epoch's length for all and "
-            f"stops to validate: got {trainer.reload_dataloaders_every_n_epochs}. Write "
+            f"stops to validate; got {trainer.reload_dataloaders_every_n_epochs}. Write "
             "Trainer(reload_dataloaders_every_n_epochs=1)."
         )
     for name, why in _REFUSED_CALLBACKS.items():
@@ -45,12 +45,12 @@ def check_ranks(trainer: Any, loader: "FitLoader") -> None:
     num_replicas = (trainer.distributed_sampler_kwargs or {}).get("num_replicas", trainer.world_size)
     if num_replicas != trainer.world_size:
         raise ConfigError(
-            "The strategy must give every device data of its own: got devices that share a model, "
+            "The strategy must give every device data of its own; got devices that share a model, "
             f"{trainer.world_size} for {num_replicas} shard(s) of the data. See docs/ranks.md for groups of your own."
         )
     if loader.pruner.world_size != trainer.world_size:
         raise ConfigError(
-            f"The pruner must share the data among all {trainer.world_size} device(s): got a pruner for "
+            f"The pruner must share the data among all {trainer.world_size} device(s); got a pruner for "
             f"{loader.pruner.world_size}. Call `prepare` in the `setup` of the LightningModule or LightningDataModule, "
             "where the ranks have been started."
         )
@@ -62,7 +62,7 @@ def check_validation(trainer: Any, loader: "FitLoader") -> None:
     within_epochs = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches > 0
     if within_epochs and isinstance(interval, int) and interval > fewest and not trainer.fast_dev_run:
         raise ConfigError(
-            f"A whole `val_check_interval` must be at most the batches of the smallest epoch, {fewest}: got "
+            f"A whole `val_check_interval` must be at most the batches of the smallest epoch, {fewest}; got "
             f"{interval}. Lower it, or add Trainer(check_val_every_n_epoch=None) to count over epochs."
         )
 
@@ -73,7 +73,7 @@ def check_combined(trainer: Any, loader: "FitLoader") -> None:
     if not any(found is loader for found in combined.flattened):
         found = ", ".join(type(found).__name__ for found in combined.flattened)
         raise ConfigError(
-            f"`train_dataloader` must return the loader that `prepare` returned, the same in each epoch: got {found}."
+            f"`train_dataloader` must return the loader that `prepare` returned, the same in each epoch; got {found}."
         )
     others = [_length(other) for other in combined.flattened if other is not loader]
     if not others or trainer.fast_dev_run or combined._mode == "max_size":
@@ -83,7 +83,7 @@ def check_combined(trainer: Any, loader: "FitLoader") -> None:
     if wrong:
         raise ConfigError(
             f"The pruned loader must be the {'shortest' if cut else 'longest'} in every epoch with "
-            f"mode={combined._mode!r}, or batches are {'left out' if cut else 'repeated'}: got {wrong[0]} batches and "
+            f"mode={combined._mode!r}, or batches are {'left out' if cut else 'repeated'}; got {wrong[0]} batches and "
             f"another loader of {(min if cut else max)(others)}. Use CombinedLoader with "
             f"mode={'max_size_cycle' if cut else 'min_size'!r}, or another batch size."
         )
@@ -103,7 +103,7 @@ def _has_callback(trainer: Any, name: str) -> bool:
 def _check_length(trainer: Any, num_epochs: int | None) -> None:
     if trainer.max_epochs is None or trainer.max_epochs < 1:
         raise ConfigError(
-            f"`max_epochs` must be a number of epochs, the length of the run: got {trainer.max_epochs}. Write "
+            f"`max_epochs` must be a number of epochs, the length of the run; got {trainer.max_epochs}. Write "
             "Trainer(max_epochs=...); `max_steps` may end the run earlier."
         )
     if num_epochs is None or trainer.max_epochs == num_epochs:
@@ -115,7 +115,7 @@ def _check_length(trainer: Any, num_epochs: int | None) -> None:
             "call update_bn(loader.evaluation(), model)."
         )
     raise ConfigError(
-        f"`max_epochs` must be the {num_epochs} epochs that the run was planned for: got {trainer.max_epochs}. A run "
+        f"`max_epochs` must be the {num_epochs} epochs that the run was planned for; got {trainer.max_epochs}. A run "
         "cannot be made longer. Start a new one: a new Trainer(max_epochs=...) and a new pruner."
     )
 
@@ -123,12 +123,12 @@ def _check_length(trainer: Any, num_epochs: int | None) -> None:
 def _check_limits(trainer: Any) -> None:
     if trainer.overfit_batches > 0:
         raise ConfigError(
-            "`overfit_batches` must be 0, since it leaves out samples that are planned: got "
+            "`overfit_batches` must be 0, since it leaves out samples that are planned; got "
             f"{trainer.overfit_batches}. To overfit a few samples, prepare DataLoader(Subset(dataset, range(64)), ...) "
             "with emprune.Full()."
         )
     if trainer.limit_train_batches != 1.0 or isinstance(trainer.limit_train_batches, int):
         raise ConfigError(
-            "`limit_train_batches` must be 1.0, since it leaves out samples that are planned: got "
+            "`limit_train_batches` must be 1.0, since it leaves out samples that are planned; got "
             f"{trainer.limit_train_batches}. Lower `keep` instead, or try out the code with Trainer(fast_dev_run=True)."
         )

@@ -30,7 +30,7 @@ def check_in_order(loader: PrunedLoader) -> None:
     """Raise ConfigError where ranks would need a state each, and the framework keeps one for all."""
     if loader.pruner.world_size > 1 and not loader._in_order:
         raise ConfigError(
-            "`in_order` must be True on several ranks, since the framework saves one state for all of them: got False. "
+            "`in_order` must be True on several ranks, since the framework saves one state for all of them; got False. "
             "Leave it out."
         )
 
@@ -39,6 +39,6 @@ def check_one_state(state: dict[str, Any], world_size: int) -> None:
     """Raise StateError if a loader's state holds for this rank alone."""
     if world_size > 1 and state["delivery"]["ahead"]:
         raise StateError(
-            "The state must be the same on all ranks: got batches that were delivered out of turn, after an exception "
+            "The state must be the same on all ranks; got batches that were delivered out of turn, after an exception "
             "in a worker. Save at the end of the epoch."
         )

@@ -130,12 +130,12 @@ def _present(inputs: Mapping[str, Any], label_names: Sequence[str]) -> list[str]
         names = ["labels"]
     if not names:
         raise ObservationError(
-            f"The batch must have labels under one of `label_names`={list(label_names)}: got the keys "
+            f"The batch must have labels under one of `label_names`={list(label_names)}; got the keys "
             f"{sorted(map(str, inputs))}. Name them in the arguments, label_names=[...]. Or: {_OVERRIDE}"
         )
     if len(names) > 1 and set(names) != set(_ANSWER):
         raise ObservationError(
-            f"A batch must have one kind of labels to have a known loss for each sample: got {names}, whose losses the "
+            f"A batch must have one kind of labels to have a known loss for each sample; got {names}, whose losses the "
             f"model adds in its own way. {_OVERRIDE}"
         )
     return names
@@ -148,7 +148,7 @@ def _labels_of(inputs: Mapping[str, Any], names: Sequence[str]) -> Tensor:
         if isinstance(labels, Sequence):
             found += f" of {len(labels)}"
         raise ObservationError(
-            f"The batch's `{names[0]}` must be one tensor to have a known loss for each sample: got {found}. "
+            f"The batch's `{names[0]}` must be one tensor to have a known loss for each sample; got {found}. "
             f"{_OVERRIDE}"
         )
     return labels
@@ -170,25 +170,25 @@ def _logits_of(outputs: Any, name: str, position: int) -> Tensor:
     elif isinstance(outputs, Mapping) and (name in outputs or hasattr(outputs, name)):
         found = f"{name}=None. If a fused loss left them out, turn it off, use_liger_kernel=False"
     raise ObservationError(
-        f"The model must return `{name}`, a tensor, to have a known loss for each sample: got {found}. {_OVERRIDE}"
+        f"The model must return `{name}`, a tensor, to have a known loss for each sample; got {found}. {_OVERRIDE}"
     )
 
 
 def _check_classes(logits: Tensor, labels: Tensor) -> None:
     if logits.ndim > 1 and logits.shape[-1] == 1:
         raise ObservationError(
-            f"A cross-entropy must have two classes or more: got logits {tuple(logits.shape)}, as a regression or a "
+            f"A cross-entropy must have two classes or more; got logits {tuple(logits.shape)}, as a regression or a "
             'reward model has. If its loss is the squared error, set config.problem_type="regression". Otherwise '
             f"there is no cross-entropy to observe. {_OVERRIDE}"
         )
     if labels.is_floating_point():
         raise ObservationError(
-            f"The labels of a cross-entropy must be classes, int64: got {tuple(labels.shape)} {labels.dtype}. For "
+            f"The labels of a cross-entropy must be classes, int64; got {tuple(labels.shape)} {labels.dtype}. For "
             'the squared error set config.problem_type="regression", for several labels at once '
             f'"multi_label_classification". {_OVERRIDE}'
         )
     if labels.dtype != torch.int64 or logits.ndim not in (2, 3) or labels.shape != logits.shape[:-1]:
         raise ObservationError(
-            f"The labels must be int64 classes, (B,) for logits (B, C) or (B, T) for (B, T, C): got labels "
+            f"The labels must be int64 classes, (B,) for logits (B, C) or (B, T) for (B, T, C); got labels "
             f"{tuple(labels.shape)} {labels.dtype} for logits {tuple(logits.shape)}. {_OVERRIDE}"
         )

@@ -98,20 +98,20 @@ def read_checkpoint(file: Path, *, global_step: int, planned_for: Mapping[str, A
     """
     if not file.is_file():
         raise StateError(
-            f"The checkpoint must have {file.name}, which a PrunedTrainer writes: got none in {file.parent}. Start a "
+            f"The checkpoint must have {file.name}, which a PrunedTrainer writes; got none in {file.parent}. Start a "
             "new run."
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise StateError(f"{file} must be readable: got {error}. Resume from an earlier checkpoint.") from error
+        raise StateError(f"{file} must be readable; got {error}. Resume from an earlier checkpoint.") from error
     if not isinstance(state, Mapping) or set(state) != _STATE:
         found = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         old = ", which emprune 0.1 wrote. Finish the run with that version, or start anew." if "began" in found else "."
-        raise StateError(f"{file} must have the keys {sorted(_STATE)}: got {found}{old}")
+        raise StateError(f"{file} must have the keys {sorted(_STATE)}; got {found}{old}")
     if state["global_step"] != global_step:
         raise StateError(
-            f"The checkpoint's files must be of one step: got {file.name} of step {state['global_step']} and a "
+            f"The checkpoint's files must be of one step; got {file.name} of step {state['global_step']} and a "
             f"Trainer's state of step {global_step}. It was not written to its end: resume from an earlier one."
         )
     for name, mine in planned_for.items():

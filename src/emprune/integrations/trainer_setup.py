@@ -89,7 +89,7 @@ class IndexInBatch:
         index, batch = delivered.index, delivered.batch
         if not isinstance(batch, MutableMapping):
             raise ConfigError(
-                f"`data_collator` must return a dict of the batch's inputs: got a {type(batch).__name__}. Return one, "
+                f"`data_collator` must return a dict of the batch's inputs; got a {type(batch).__name__}. Return one, "
                 "as transformers.default_data_collator does."
             )
         batch[INDEX_KEY] = index
@@ -106,7 +106,7 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
     batches: Any = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
     if type(batches) is not BatchSampler:
         raise ConfigError(
-            "The Trainer's batches must be of `per_device_train_batch_size` samples that the plan names: got a "
+            "The Trainer's batches must be of `per_device_train_batch_size` samples that the plan names; got a "
             f"{type(batches).__name__}, which makes batches itself, as sentence-transformers' trainers do. Override "
             "`get_train_dataloader` in the class after the mixin to return DataLoader(self.train_dataset, "
             "self.args.train_batch_size, shuffle=True, collate_fn=self.data_collator); see docs/transformers.md."
@@ -116,7 +116,7 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
         sampler = RandomSampler(loader.dataset)  # type: ignore[arg-type]
     if type(sampler) not in (RandomSampler, SequentialSampler):
         raise ConfigError(
-            f"The Trainer's sampler must be its own: got a {type(sampler).__name__}, which chooses samples itself, as "
+            f"The Trainer's sampler must be its own; got a {type(sampler).__name__}, which chooses samples itself, as "
             "the pruner does. Leave `_get_train_sampler` as it is, and express the choice as an emprune.Method."
         )
     return DataLoader(
@@ -175,13 +175,13 @@ def check_arguments(
     """
     if isinstance(dataset, IterableDataset):
         raise ConfigError(
-            "`train_dataset` must be map-style, with positions to choose from: got an IterableDataset. Give it "
+            "`train_dataset` must be map-style, with positions to choose from; got an IterableDataset. Give it "
             "`__len__` and `__getitem__`."
         )
     epochs = args.num_train_epochs
     if epochs not in (type(args).num_train_epochs, pruner.num_epochs):
         raise ConfigError(
-            f"`num_train_epochs` must be the pruner's, {pruner.num_epochs}: got num_train_epochs={epochs:g}. Say "
+            f"`num_train_epochs` must be the pruner's, {pruner.num_epochs}; got num_train_epochs={epochs:g}. Say "
             f"num_train_epochs={pruner.num_epochs}, or make the pruner with this num_epochs."
         )
     _check_ranks(args, accelerator, pruner)
@@ -189,7 +189,7 @@ def check_arguments(
         holder, _, option = name.rpartition(".")
         value = getattr(getattr(args, holder) if holder else args, option, allowed)  # an older release has not all
         if value not in (allowed, pruner.schedule.num_steps if name == "max_steps" else allowed):
-            raise ConfigError(f"`{name}` must stay {allowed!r}, because {why}: got {value!r}. {advice}")
+            raise ConfigError(f"`{name}` must stay {allowed!r}, because {why}; got {value!r}. {advice}")
     if observed:
         _check_unpacked(args)
 
@@ -197,18 +197,18 @@ def check_arguments(
 def _check_ranks(args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner) -> None:
     if args.world_size != pruner.world_size:
         raise ConfigError(
-            f"The pruner must be made for the training's {args.world_size} rank(s): got {pruner.world_size}. Make it "
+            f"The pruner must be made for the training's {args.world_size} rank(s); got {pruner.world_size}. Make it "
             "after the TrainingArguments, which start torch.distributed."
         )
     if args.n_gpu > 1:
         raise ConfigError(
-            f"One process must drive one GPU: got {args.n_gpu}. Start a process for each: torchrun --nproc-per-node "
+            f"One process must drive one GPU; got {args.n_gpu}. Start a process for each: torchrun --nproc-per-node "
             f"{args.n_gpu} ..."
         )
     if getattr(accelerator, "parallelism_config", None) is not None:
         raise ConfigError(
             "`parallelism_config` must be None, because ranks that share a model need the same batch, and the plan is "
-            "divided among all of them: got one. Leave it out of the arguments and of `accelerate launch`, and load "
+            "divided among all of them; got one. Leave it out of the arguments and of `accelerate launch`, and load "
             "the model without a `tp_plan`."
         )
 
@@ -219,7 +219,7 @@ def _check_unpacked(args: TrainingArguments) -> None:
     for name, value in (("packing", packing), ("padding_free", getattr(args, "padding_free", False))):
         if value:
             raise ConfigError(
-                f"`{name}` must be False, so that each sample has a loss of its own: got {name}=True, which joins "
+                f"`{name}` must be False, so that each sample has a loss of its own; got {name}=True, which joins "
                 "samples into one row. Leave it out, or use a method without losses, such as RandomPermutation."
             )
 

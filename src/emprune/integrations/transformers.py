@@ -82,7 +82,7 @@ class PrunedTrainerMixin(Trainer):
         seen = predictions.outputs
         if seen is None and self.pruner.method.needs_outputs:
             raise ObservationError(
-                f"{self.pruner.method.name}'s memory term must have the probabilities of classes: got a regression. "
+                f"{self.pruner.method.name}'s memory term must have the probabilities of classes; got a regression. "
                 "Use a method that needs losses alone, such as Greedy. Or override `observation(outputs, inputs)` to "
                 "return (B,) losses and what the memory term needs."
             )
@@ -162,7 +162,7 @@ class PrunedTrainerMixin(Trainer):
     def _check_length(self, num_samples: int) -> None:
         if num_samples != self.pruner.num_samples:
             raise ConfigError(
-                f"The pruner's `num_samples` must be len(trainer.train_dataset), {num_samples}: got "
+                f"The pruner's `num_samples` must be len(trainer.train_dataset), {num_samples}; got "
                 f"{self.pruner.num_samples}. Some trainers, such as TRL's, drop or join samples when they are made. "
                 "Make the pruner after such a one: trainer.pruner = emprune.DataPruner(..., "
                 "num_samples=len(trainer.train_dataset))."
@@ -173,7 +173,7 @@ class PrunedTrainerMixin(Trainer):
         self._loader.set_epoch(epoch)
         if len(self.pruner.plan) != self._sizes[epoch]:
             raise EpochError(
-                f"Epoch {epoch} of this training must have {self._sizes[epoch]} samples: got a plan of "
+                f"Epoch {epoch} of this training must have {self._sizes[epoch]} samples; got a plan of "
                 f"{len(self.pruner.plan)}, made for another batch size or accumulation. A new run takes a new pruner."
             )
         self._progress = self._progress.begun(epoch, self.state.global_step)
@@ -235,12 +235,12 @@ class PrunedTrainerMixin(Trainer):
         if self.compute_loss_func is not None:
             raise ConfigError(
                 f"`compute_loss_func` must be None, because {self.pruner.method.name}'s weights of single samples "
-                "cannot enter its one loss for the batch: got one. Leave it out, or choose a method without weights."
+                "cannot enter its one loss for the batch; got one. Leave it out, or choose a method without weights."
             )
         if isinstance(outputs, Mapping) and outputs.get("aux_loss") is not None:
             raise ConfigError(
                 f"The model must not add a loss of its own, because {self.pruner.method.name}'s weights are for the "
-                "samples' losses alone: got `aux_loss`. Set output_router_logits=False, or choose a method without "
+                "samples' losses alone; got `aux_loss`. Set output_router_logits=False, or choose a method without "
                 "weights."
             )
         smoothing = self.args.label_smoothing_factor
@@ -258,7 +258,7 @@ class PrunedTrainer(PrunedTrainerMixin):
 def _check_rows(losses: Tensor, index: Tensor) -> None:
     if isinstance(losses, Tensor) and losses.ndim == 1 and losses.shape != index.shape:
         raise ObservationError(
-            f"A row of a batch must be one sample to have a loss of its own: got {len(losses)} row(s) for {len(index)} "
+            f"A row of a batch must be one sample to have a loss of its own; got {len(losses)} row(s) for {len(index)} "
             "samples. Turn packing and padding-free batches off. A `data_collator` that leaves samples out must "
             "return emprune.data.KeptSamples."
         )

@@ -79,7 +79,7 @@ def run_once(
         ConfigError: If both `resume` and `overwrite` are asked for.
     """
     if resume and overwrite:
-        raise ConfigError("--resume goes on with a run and --overwrite throws it away: got both. Leave one out.")
+        raise ConfigError("--resume goes on with a run and --overwrite throws it away; got both. Leave one out.")
     with launched_ranks() as ranks, ExitStack() as until_end:
         leads, folder = ranks.rank == 0, RunFolder(out)
         if leads:

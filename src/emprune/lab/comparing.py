@@ -87,7 +87,7 @@ def prepared_queue(
 ) -> Queue:
     """Have the data at hand, and check every run."""
     if num_jobs < 1:
-        raise ConfigError(f"`jobs` must be at least 1: got {num_jobs}.")
+        raise ConfigError(f"`jobs` must be at least 1; got {num_jobs}.")
     configs = [config for variant in experiment.variants() for config in variant.configs]
     for config in {config.model: config for config in configs}.values():
         announce_data(config, data_dir, console)

@@ -190,7 +190,7 @@ class RunConfig:
         for name, kind, rule in (*names, ("recalibrate_bn", bool, FLAG), ("compile", bool, FLAG)):
             value = getattr(self, name)
             if not isinstance(value, kind):
-                raise ConfigError(f"`{name}` must be {rule}: got {name}={value!r}.")
+                raise ConfigError(f"`{name}` must be {rule}; got {name}={value!r}.")
         for name in ("keep", "warmup_epochs", "tail_epochs"):  # in which range, is for the schedule to say
             kind, rule = (float, "a number, a share") if name == "keep" else (int, COUNT)
             if name != "tail_epochs" or self.tail_epochs is not None:
@@ -201,7 +201,7 @@ class RunConfig:
         for name, choices in (("optimizer", OPTIMIZERS[kind]), ("schedule", SCHEDULES_OF[kind])):
             value = getattr(self, name)
             if value not in choices:
-                raise ConfigError(f"`{name}` must be one of {', '.join(choices)} for {kind}: got {name}={value!r}.")
+                raise ConfigError(f"`{name}` must be one of {', '.join(choices)} for {kind}; got {name}={value!r}.")
         if kind == "images":
             check_model(self.model)
             return
@@ -210,14 +210,14 @@ class RunConfig:
             value = getattr(self, name)
             if value:
                 raise ConfigError(
-                    f"`{name}` is for images, and {self.task} is of texts: got {name}={value!r}. Leave it out."
+                    f"`{name}` is for images, and {self.task} is of texts; got {name}={value!r}. Leave it out."
                 )
 
     def _check_choices(self) -> None:
         for name, choices in (("device", DEVICES), ("precision", PRECISIONS)):
             value = getattr(self, name)
             if value not in choices:
-                raise ConfigError(f"`{name}` must be one of {', '.join(choices)}: got {name}={value!r}.")
+                raise ConfigError(f"`{name}` must be one of {', '.join(choices)}; got {name}={value!r}.")
 
     def _check_contrastive(self) -> None:
         check_encoder(self.model)
@@ -237,7 +237,7 @@ class RunConfig:
             value = getattr(self, name)
             _check(name, value, int, lambda value: value >= 1, "an integer of at least 1")
             if value > most:
-                raise ConfigError(f"`{name}` must be at most {most:,}: got {name}={value!r}.")
+                raise ConfigError(f"`{name}` must be at most {most:,}; got {name}={value!r}.")
         for name in ("warmup_epochs", "tail_epochs"):  # that all of them fit together, the schedule says
             value = getattr(self, name) or 0
             _check(name, value, int, lambda value: 0 <= value <= self.epochs, f"from 0 to epochs={self.epochs}")
@@ -265,7 +265,7 @@ def _recipe(task: Task, name: str | None) -> Recipe:
     if name is None or name == "default":
         return task.recipe
     if not isinstance(name, str):
-        raise ConfigError(f"`recipe` must be a name: got recipe={name!r}.")
+        raise ConfigError(f"`recipe` must be a name; got recipe={name!r}.")
     if name not in task.recipes:
         raise unknown_name(f"recipe of {task.name}", name, ["default", *task.recipes])
     return task.recipes[name]
@@ -278,4 +278,4 @@ def _default_keep(spec: MethodSpec) -> float:
 def _check(name: str, value: Any, kind: type, holds: Callable[[Any], bool], rule: str) -> None:
     right_kind = isinstance(value, int | kind) and not isinstance(value, bool)
     if not right_kind or not holds(value):
-        raise ConfigError(f"`{name}` must be {rule}: got {name}={value!r}.")
+        raise ConfigError(f"`{name}` must be {rule}; got {name}={value!r}.")

@@ -78,7 +78,7 @@ def check(config: RunConfig, splits: Splits[Any], ranks: Ranks) -> None:
         return
     if ranks.size > 1:
         raise ConfigError(
-            f"{config.task} is a task on texts, which `emprune run` trains in one process: got {ranks.size} ranks. "
+            f"{config.task} is a task on texts, which `emprune run` trains in one process; got {ranks.size} ranks. "
             "Start it without torchrun, or use PrunedTrainer in a script of your own."
         )
     make_pruner(config, len(splits.train)).schedule.num_kept_per_epoch(multiple_of=config.batch_size)

@@ -42,7 +42,7 @@ def refuse_fractions(settings: Mapping[str, Any], *, keep: Any, epochs: Any) -> 
             whole = _whole_epochs(settings[name], keep, epochs)
             most = max(0, math.ceil(keep * epochs) - 1) if isinstance(whole, int) else 0
             raise ConfigError(
-                f"`{name}` is gone, full epochs are counted: got {name}={settings[name]!r}. At keep={keep} and "
+                f"`{name}` is gone, full epochs are counted; got {name}={settings[name]!r}. At keep={keep} and "
                 f"epochs={epochs} write {now}={min(whole, most) if most else 0}."
             )
 

@@ -69,13 +69,13 @@ class Experiment:
         self._check_kinds()
         specs = [self._method(method) for method in self.methods]
         if len(set(specs)) < len(specs):
-            raise ConfigError(f"A method is listed twice: got {', '.join(specs)}.")
+            raise ConfigError(f"A method is listed twice; got {', '.join(specs)}.")
         if not self.seeds or not specs:
             raise ConfigError(
-                f"A comparison needs a seed and a method: got {len(self.seeds)} seeds and {len(specs)} methods."
+                f"A comparison needs a seed and a method; got {len(self.seeds)} seeds and {len(specs)} methods."
             )
         if self.margin is not None and not 0 < self.margin < math.inf:
-            raise ConfigError(f"`margin` must be positive and finite, points of accuracy: got margin={self.margin}.")
+            raise ConfigError(f"`margin` must be positive and finite, points of accuracy; got margin={self.margin}.")
         object.__setattr__(self, "baseline", self._method(self.baseline))
         self.variants()
 
@@ -102,24 +102,24 @@ class Experiment:
     def _check_kinds(self) -> None:
         """Refuse what a file may hold in place of what is meant."""
         if not isinstance(self.methods, (list, tuple)) or not all(isinstance(method, str) for method in self.methods):
-            raise ConfigError(f"`methods` must be a list of names: got methods={self.methods!r}.")
+            raise ConfigError(f"`methods` must be a list of names; got methods={self.methods!r}.")
         for name in ("task", "baseline", "title"):
             if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"`{name}` must be text: got {name}={getattr(self, name)!r}.")
+                raise ConfigError(f"`{name}` must be text; got {name}={getattr(self, name)!r}.")
         if self.margin is not None and (not isinstance(self.margin, (int, float)) or isinstance(self.margin, bool)):
-            raise ConfigError(f"`margin` must be a number, points of accuracy: got margin={self.margin!r}.")
+            raise ConfigError(f"`margin` must be a number, points of accuracy; got margin={self.margin!r}.")
         if not isinstance(self.settings, Mapping):
-            raise ConfigError(f"`settings` must be a table of settings: got settings={self.settings!r}.")
+            raise ConfigError(f"`settings` must be a table of settings; got settings={self.settings!r}.")
         for name, value in self.settings.items():
             if name in ("task", "method", "seed"):
                 raise ConfigError(
                     f"`settings` must not hold {name!r}: name the task, the methods and the seeds above it."
                 )
             if value == []:
-                raise ConfigError(f"`{name}` must have a value, or several to be varied: got an empty list.")
+                raise ConfigError(f"`{name}` must have a value, or several to be varied; got an empty list.")
             if isinstance(value, list) and any(value.count(one) > 1 for one in value):
                 raise ConfigError(
-                    f"`{name}` must have each of its values once: got {name}={value!r}. Leave out the rest."
+                    f"`{name}` must have each of its values once; got {name}={value!r}. Leave out the rest."
                 )
 
     def variants(self) -> list[Variant]:
@@ -160,12 +160,12 @@ def parse_seeds(text: str) -> list[int]:
     """
     first, dash, last = text.strip().partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()):
-        raise ConfigError(f"`seeds` must be a number of seeds, or a range such as 5-9: got {text!r}.")
+        raise ConfigError(f"`seeds` must be a number of seeds, or a range such as 5-9; got {text!r}.")
     if len(first) > MOST_DIGITS or len(last) > MOST_DIGITS:
-        raise ConfigError(f"`seeds` must be below 2^63: got {reprlib.repr(text)}.")
+        raise ConfigError(f"`seeds` must be below 2^63; got {reprlib.repr(text)}.")
     seeds = range(int(first), int(last) + 1) if dash else range(int(first))
     if not seeds:
-        raise ConfigError(f"`seeds` must name at least one seed: got {text!r}.")
+        raise ConfigError(f"`seeds` must name at least one seed; got {text!r}.")
     if seeds.stop - seeds.start > MOST_SEEDS:
-        raise ConfigError(f"`seeds` must name at most {MOST_SEEDS:,} seeds: got {text!r}.")
+        raise ConfigError(f"`seeds` must name at most {MOST_SEEDS:,} seeds; got {text!r}.")
     return list(seeds)

@@ -33,13 +33,13 @@ def home_expanded(text: str) -> Path:
         'runs/emp'
     """
     if not text:
-        raise ConfigError("A path must not be empty: got ''. Use . for the current folder.")
+        raise ConfigError("A path must not be empty; got ''. Use . for the current folder.")
     if "\0" in text:
-        raise ConfigError(f"A path must not contain a null byte: got {text!r}.")
+        raise ConfigError(f"A path must not contain a null byte; got {text!r}.")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"A path must begin with a folder that exists: got {text!r} ({error}).") from error
+        raise ConfigError(f"A path must begin with a folder that exists; got {text!r} ({error}).") from error
 
 
 def read_text(path: Path) -> str:

@@ -114,7 +114,7 @@ def problem_of(result: object) -> str | None:
 
     Example:
         >>> problem_of({"accuracy": None})
-        '`accuracy` must be a number: got None'
+        '`accuracy` must be a number; got None'
         >>> problem_of({})
         'there is no `accuracy`'
     """
@@ -129,14 +129,14 @@ def unlike(values: Mapping[str, Any], kinds: Mapping[str, Any], *, needed: Colle
                 yield f"there is no `{name}`"
         elif not _is(values[name], kind):
             allowed = " or ".join(WORDS[one] for one in get_args(kind) or (kind,))
-            yield f"`{name}` must be {allowed}: got {reprlib.repr(values[name])}"
+            yield f"`{name}` must be {allowed}; got {reprlib.repr(values[name])}"
 
 
 def _problem_of_document(document: object) -> str | None:
     if not isinstance(document, dict) or "runs" not in document:
         return problem_of(document)
     if not isinstance(document["runs"], list):
-        return f"`runs` must be a list: got {reprlib.repr(document['runs'])}"
+        return f"`runs` must be a list; got {reprlib.repr(document['runs'])}"
     for place, result in enumerate(document["runs"], start=1):
         problem = problem_of(result)
         if problem is not None:
@@ -147,7 +147,7 @@ def _problem_of_document(document: object) -> str | None:
 def _problems(result: object) -> Iterator[str]:
     """Lazily, because each line stands on those before it."""
     if not isinstance(result, dict):
-        yield f"a result must be a table: got {reprlib.repr(result)}"
+        yield f"a result must be a table; got {reprlib.repr(result)}"
         return
     yield from unlike(result, RESULT, needed=(*NUMBERS, *TABLES))
     yield from unlike(result["machine"], MACHINE, needed=MACHINE)

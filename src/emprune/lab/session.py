@@ -173,7 +173,7 @@ def make_loader(objective: Objective, train: Split, ranks: Ranks) -> emprune.Arr
 def _rank_batch_size(config: RunConfig, ranks: Ranks) -> int:
     if config.batch_size % ranks.size:
         raise ConfigError(
-            f"`batch_size` is that of all ranks together, and must be a multiple of their number, {ranks.size}: got "
+            f"`batch_size` is that of all ranks together, and must be a multiple of their number, {ranks.size}; got "
             f"batch_size={config.batch_size}."
         )
     return config.batch_size // ranks.size

@@ -127,6 +127,6 @@ def _choose_memory_term(given: dict[str, Value], text: str, objective: str, memo
     known = {term for others in MEMORY_TERMS.values() for term in others}
     if chosen in known and chosen not in terms:
         raise ConfigError(
-            f"`memory` must be a term for {objective}, {' or '.join(map(memory.text_of, terms))}: got {text!r}. "
+            f"`memory` must be a term for {objective}, {' or '.join(map(memory.text_of, terms))}; got {text!r}. "
             f"Leave it out for {memory.text_of(terms[0])}."
         )

@@ -70,15 +70,15 @@ class Tally:
         """
         kinds = {name: type(value) for name, value in dataclasses.asdict(cls()).items()}
         if not isinstance(state, Mapping) or state.keys() != kinds.keys():
-            raise StateError(f"A tally must have {', '.join(kinds)}: got {reprlib.repr(state)}.")
+            raise StateError(f"A tally must have {', '.join(kinds)}; got {reprlib.repr(state)}.")
         for name, kind in kinds.items():
             value = state[name]
             right = (int, float) if kind is float else kind
             if not isinstance(value, right) or isinstance(value, bool) or (kind is int and value < 0):
-                raise StateError(f"`{name}` of a tally must be {WORDS[kind]}: got {reprlib.repr(value)}.")
+                raise StateError(f"`{name}` of a tally must be {WORDS[kind]}; got {reprlib.repr(value)}.")
         planned = state["steps"] == 0 or state["summary"].keys() >= {"num_kept", "planning_seconds"}
         if state["epoch"] > num_epochs or not planned:
-            raise StateError(f"The tally is of no run of {num_epochs} epochs: got {reprlib.repr(state)}.")
+            raise StateError(f"The tally is of no run of {num_epochs} epochs; got {reprlib.repr(state)}.")
         by_epoch = {int(epoch): accuracy for epoch, accuracy in state["test_accuracy"].items()}
         return cls(**{**state, "test_accuracy": by_epoch})
 

@@ -28,7 +28,7 @@ class Full(Method):
         """Raise ConfigError unless `keep` is 1."""
         if keep != 1:
             raise ConfigError(
-                f"Full visits everything, so `keep` must be 1: got {keep=}. Leave it out, or choose another method."
+                f"Full visits everything, so `keep` must be 1; got {keep=}. Leave it out, or choose another method."
             )
 
     def select(self, context: SelectionContext) -> Selection:

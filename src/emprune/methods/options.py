@@ -51,7 +51,7 @@ def options_of(cls: type[Method]) -> dict[str, Option]:
         hints = typing.get_type_hints(cls)
     except NameError as error:
         raise MethodError(
-            f"The types of {cls.__name__}'s options must be known when the program runs: got {error}. Import them "
+            f"The types of {cls.__name__}'s options must be known when the program runs; got {error}. Import them "
             "outside `if TYPE_CHECKING`."
         ) from error
     return {
@@ -80,9 +80,9 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     for part in parts:
         option, equals, text = part.partition("=")
         if not equals:
-            raise ConfigError(f"A method's options are written `name:option=value:...`: got {spec!r}.")
+            raise ConfigError(f"A method's options are written `name:option=value:...`; got {spec!r}.")
         if option in texts:
-            raise ConfigError(f"`{option}` is given twice: got {spec!r}.")
+            raise ConfigError(f"`{option}` is given twice; got {spec!r}.")
         texts[option] = text
     return name, texts
 

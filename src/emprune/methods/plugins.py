@@ -31,7 +31,7 @@ def load(name: str) -> type[Method]:
     """
     point, *others = offered()[name]
     if others:
-        raise ConfigError(f"The method {name!r} is offered by several distributions: got {distributions_of(name)}.")
+        raise ConfigError(f"The method {name!r} is offered by several distributions; got {distributions_of(name)}.")
     try:
         return _checked(point.load(), name)
     except Exception as error:  # what a stranger's module raises when it is imported may be anything
@@ -48,9 +48,9 @@ def distributions_of(name: str) -> str:
 
 def _checked(cls: Any, name: str) -> type[Method]:
     if not (isinstance(cls, type) and issubclass(cls, Method)):
-        raise ConfigError(f"Its entry point must name a subclass of emprune.Method: got {cls!r}.")
+        raise ConfigError(f"Its entry point must name a subclass of emprune.Method; got {cls!r}.")
     check_declared(cls)
     options_of(cls)
     if cls.name != name:
-        raise ConfigError(f"`{cls.__name__}.name` must be the name of its entry point, {name!r}: got {cls.name!r}.")
+        raise ConfigError(f"`{cls.__name__}.name` must be the name of its entry point, {name!r}; got {cls.name!r}.")
     return cls

@@ -98,7 +98,7 @@ def as_method(method: Method | str) -> Method:
         return make_method(method)
     if not isinstance(method, Method):
         raise ConfigError(
-            f"`method` must be a Method such as emprune.EMP(), or its name: got {method!r}. Did you forget the ()?"
+            f"`method` must be a Method such as emprune.EMP(), or its name; got {method!r}. Did you forget the ()?"
         )
     check_declared(type(method))
     return method
@@ -127,9 +127,9 @@ def make_method(spec: str, /, **options: Any) -> Method:
         if option not in known:
             raise unknown_name(f"option of `{name}`", option, known)
         if option in texts:
-            raise ConfigError(f"`{option}` is given twice: got {spec!r} and {option}={options[option]!r}.")
+            raise ConfigError(f"`{option}` is given twice; got {spec!r} and {option}={options[option]!r}.")
     values = {**parse_options(cls, texts), **options}
     missing = [option for option, declared in known.items() if declared.required and option not in values]
     if missing:
-        raise ConfigError(f"`{missing[0]}` must be given to `{name}`: got {spec!r}. Pass {missing[0]}=...")
+        raise ConfigError(f"`{missing[0]}` must be given to `{name}`; got {spec!r}. Pass {missing[0]}=...")
     return cls(**values)

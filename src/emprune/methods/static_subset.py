@@ -54,7 +54,7 @@ class StaticSubset(Method):
         """Raise ConfigError unless there is one score per sample."""
         super().check(num_samples=num_samples, keep=keep)
         if len(self.ranking) != num_samples:
-            raise ConfigError(f"`ranking` must have one value per sample: got {len(self.ranking)}, {num_samples=}.")
+            raise ConfigError(f"`ranking` must have one value per sample; got {len(self.ranking)}, {num_samples=}.")
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the highest ranked; ties at the cut are broken once for the run."""

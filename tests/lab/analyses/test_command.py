@@ -69,8 +69,8 @@ def test_each_question_has_its_analysis() -> None:
 @pytest.mark.parametrize(
     ("name", "task", "settings", "message"),
     [
-        ("memorization", "simclr-digits", {}, "is an analysis of classification tasks: got 'simclr-digits'"),
-        ("alignment-gap", "digits", {}, "is an analysis of contrastive tasks: got 'digits'"),
+        ("memorization", "simclr-digits", {}, "is an analysis of classification tasks; got 'simclr-digits'"),
+        ("alignment-gap", "digits", {}, "is an analysis of contrastive tasks; got 'digits'"),
         ("memorization", "movie-reviews", {}, "measures models of images, which we train ourselves"),
         ("loss-curves", "simclr-digits", {}, "is an analysis of classification tasks"),
         ("loss-curves", "movie-reviews", {}, "measures models of images"),

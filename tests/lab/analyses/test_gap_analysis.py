@@ -72,7 +72,7 @@ def test_a_run_can_leave_samples_out_that_its_seed_draws() -> None:
         train = load_splits(config.replace(seed=seed), None).train
         assert train.x.equal(everything.x[drawn(80, leave_out=1, seed=seed)])
         assert len(train) == 79
-    with pytest.raises(ConfigError, match="leaves nothing of 80 samples: got subset_fraction=1.0 and leave_out=80"):
+    with pytest.raises(ConfigError, match="leaves nothing of 80 samples; got subset_fraction=1.0 and leave_out=80"):
         load_splits(config.replace(leave_out=80), None)
 
 

@@ -84,9 +84,9 @@ class Analysis(ABC):
         """
         self._check_task(task)
         if num_runs < self.fewest_runs:
-            raise ConfigError(f"`runs` must be at least {self.fewest_runs}: got runs={num_runs}.")
+            raise ConfigError(f"`runs` must be at least {self.fewest_runs}; got runs={num_runs}.")
         if num_runs > MOST_SEEDS:
-            raise ConfigError(f"`runs` must be at most {MOST_SEEDS:,}: got runs={num_runs}.")
+            raise ConfigError(f"`runs` must be at most {MOST_SEEDS:,}; got runs={num_runs}.")
         experiment = Experiment(
             task=task,
             methods=methods,
@@ -139,10 +139,10 @@ class Analysis(ABC):
         if self.objective is None:
             return
         if not isinstance(chosen, ImageTask):
-            raise ConfigError(f"`{self.name}` measures models of images, which we train ourselves: got {task!r}.")
+            raise ConfigError(f"`{self.name}` measures models of images, which we train ourselves; got {task!r}.")
         if chosen.objective != self.objective:
             raise ConfigError(
-                f"`{self.name}` is an analysis of {self.objective} tasks: got {task!r}, a {chosen.objective} task. "
+                f"`{self.name}` is an analysis of {self.objective} tasks; got {task!r}, a {chosen.objective} task. "
                 "`emprune tasks` lists them."
             )
 
@@ -156,4 +156,4 @@ def check_subsets(experiment: Experiment, *, so_that: str) -> None:
     fractions = experiment.settings.get("subset_fraction", 1.0)
     for fraction in fractions if isinstance(fractions, list) else [fractions]:
         if not fraction < 1:
-            raise ConfigError(f"`subset_fraction` must be below 1, so that {so_that}: got subset_fraction={fraction}.")
+            raise ConfigError(f"`subset_fraction` must be below 1, so that {so_that}; got subset_fraction={fraction}.")

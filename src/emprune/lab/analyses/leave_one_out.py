@@ -74,7 +74,7 @@ class LeaveOneOut(Analysis):
         for name in ("subset_fraction", "leave_out"):
             value = experiment.settings.get(name, 1)
             if value != 1:
-                raise ConfigError(f"`{name}` must stay 1, so that one sample is left out: got {name}={value!r}.")
+                raise ConfigError(f"`{name}` must stay 1, so that one sample is left out; got {name}={value!r}.")
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
         """Return the losses."""

@@ -49,12 +49,12 @@ class Theorem1(Analysis):
         if num_classes < 3:
             raise ConfigError(
                 f"`{self.name}` divides by log(C - 1), which is 0 for two classes, where the theorem says nothing "
-                f"(docs/theory.md): got {experiment.task!r}, {num_classes} classes. Choose a task with more."
+                f"(docs/theory.md); got {experiment.task!r}, {num_classes} classes. Choose a task with more."
             )
         if experiment.settings["label_noise"] == 0:
             raise ConfigError(
                 "`label_noise` must be above 0: labels that follow a rule leave nothing to store, H(y|x) = 0, and the "
-                "theorem says nothing: got label_noise=0."
+                "theorem says nothing; got label_noise=0."
             )
 
     def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:

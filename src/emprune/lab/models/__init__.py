@@ -37,7 +37,7 @@ def _torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
     if name not in list_models():
         raise unknown_name("torchvision model", name, list_models())
     if in_channels != 3:
-        raise ConfigError(f"torchvision's models take images of 3 channels: got {in_channels}. timm's take any.")
+        raise ConfigError(f"torchvision's models take images of 3 channels; got {in_channels}. timm's take any.")
     model: nn.Module = get_model(name, weights=None, num_classes=num_classes)
     return model
 
@@ -88,7 +88,7 @@ def check_encoder(name: str) -> None:
     """Raise ConfigError unless the model of that name can be had without its classifier."""
     if name not in MODELS:
         raise ConfigError(
-            f"Only our own models can be had without their classifier, which pre-training needs: got model={name!r}. "
+            f"Only our own models can be had without their classifier, which pre-training needs; got model={name!r}. "
             f"There are: {', '.join(MODELS)}."
         )
 

@@ -56,7 +56,7 @@ def check_pretrained(name: str) -> None:
         raise unknown_name("model for texts", name, [*PRETRAINED, f"{PREFIX}FOLDER-OR-HUB-NAME"])
     place = home_expanded(name.removeprefix(PREFIX))
     if name.startswith(PREFIX) and (place.is_absolute() or name[len(PREFIX)] in ".~") and not place.is_dir():
-        raise ConfigError(f"`model` must name a folder that is there: got {name!r}.")
+        raise ConfigError(f"`model` must name a folder that is there; got {name!r}.")
     missing = [package for package in ("accelerate", "transformers") if importlib.util.find_spec(package) is None]
     if missing:
         raise ConfigError(

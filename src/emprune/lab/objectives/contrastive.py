@@ -38,7 +38,7 @@ class Contrastive(Objective):
             return
         if "instance_entropy" in str(self.config.spec.make().settings().get("memory", "")):
             raise ConfigError(
-                f"`method` must be one that compares no samples, on {world_size} ranks: got {self.config.method}, "
+                f"`method` must be one that compares no samples, on {world_size} ranks; got {self.config.method}, "
                 "whose memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
             )
 

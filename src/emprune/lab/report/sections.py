@@ -120,7 +120,7 @@ def divide_runs(
     """
     if baseline is not None and all(run.method != baseline for run in runs):
         known = ", ".join(dict.fromkeys(run.method for run in runs))
-        raise ConfigError(f"`baseline` must be one of the methods that were run, {known}: got {baseline!r}.")
+        raise ConfigError(f"`baseline` must be one of the methods that were run, {known}; got {baseline!r}.")
     alike: dict[str, list[Run]] = {}
     for run in runs:
         alike.setdefault(json.dumps([run.config["task"], _settings(run)], sort_keys=True), []).append(run)

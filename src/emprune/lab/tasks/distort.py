@@ -33,7 +33,7 @@ def with_label_noise(y: Tensor, fraction: float, *, num_classes: int) -> Tensor:
     num_wrong = round(fraction * len(y))
     if fraction > 0 and num_wrong == 0:
         raise ConfigError(
-            f"`label_noise` must make at least one label wrong: got label_noise={fraction} of {len(y)} samples. "
+            f"`label_noise` must make at least one label wrong; got label_noise={fraction} of {len(y)} samples. "
             "Raise it, or leave it out."
         )
     random = np.random.default_rng(NOISE_SEED)
@@ -68,7 +68,7 @@ def long_tail(y: Tensor, ratio: float) -> Tensor:
     shares = ratio ** (-torch.arange(len(sizes), dtype=torch.float64) / max(1, len(sizes) - 1))
     wanted = (sizes * shares).round().long()
     if bool((wanted[sizes > 0] == 0).any()):
-        raise ConfigError(f"`imbalance` leaves a class without a sample: got imbalance={ratio}. Lower it.")
+        raise ConfigError(f"`imbalance` leaves a class without a sample; got imbalance={ratio}. Lower it.")
     random = np.random.default_rng(TAIL_SEED)
     kept = [random.permutation(np.flatnonzero(y.numpy() == c))[: int(wanted[c])] for c in range(len(sizes))]
     return torch.from_numpy(np.sort(np.concatenate(kept)))

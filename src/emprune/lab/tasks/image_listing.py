@@ -121,7 +121,7 @@ def _check_name(folder: Path, name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise DataError(
-            f"Names of files must be UTF-8: got {os.fsencode(name)!r} in {os.fsencode(folder)!r}. Rename it."
+            f"Names of files must be UTF-8; got {os.fsencode(name)!r} in {os.fsencode(folder)!r}. Rename it."
         ) from None
 
 
@@ -135,7 +135,7 @@ def _part(path: Path, names: Sequence[str]) -> Path | None:
         found = [entry for entry in _folders(path) if entry.name.lower() == name]
         if len(found) > 1:
             listed = " and ".join(f"{entry.name}/" for entry in found)
-            raise ConfigError(f"{path} must hold one folder of a part: got {listed}. Move one of them away.")
+            raise ConfigError(f"{path} must hold one folder of a part; got {listed}. Move one of them away.")
         if found:
             return found[0]
     return None
@@ -146,12 +146,12 @@ def _classes(folder: Path) -> tuple[str, ...]:
     parts = [f"{name}/" for name in classes if PART.fullmatch(name.lower())]
     if parts:
         raise ConfigError(
-            f"{folder} must hold a folder for each class: got {', '.join(parts)}, named like a part of the data. Name "
+            f"{folder} must hold a folder for each class; got {', '.join(parts)}, named like a part of the data. Name "
             f"the parts {' or '.join(TRAIN_NAMES)} and {' or '.join(TEST_NAMES)}, or the class otherwise."
         )
     if len(classes) < 2:
         raise ConfigError(
-            f"{folder} must hold a folder of images for each of at least two classes: got {len(classes)}. "
+            f"{folder} must hold a folder of images for each of at least two classes; got {len(classes)}. "
             f"Images end in {', '.join(sorted(ENDINGS))}."
         )
     return tuple(classes)

@@ -70,7 +70,7 @@ def divide(
     train = splits.train
     if train_size is not None:
         if not 1 <= train_size <= len(train):
-            raise ConfigError(f"`train_size` must be between 1 and {len(train)}, the training data: got {train_size=}.")
+            raise ConfigError(f"`train_size` must be between 1 and {len(train)}, the training data; got {train_size=}.")
         train = train.take(stratified_order(train.y, seed=SUBSET_SEED)[:train_size])
     if imbalance != 1:
         train = train.take(long_tail(train.y, imbalance))
@@ -111,11 +111,11 @@ def drawn(num_samples: int, *, fraction: float = 1.0, leave_out: int = 0, seed: 
     if size < 1:
         rest = f" and leave_out={leave_out}" if leave_out else ""
         raise ConfigError(
-            f"`subset_fraction` leaves nothing of {num_samples} samples: got subset_fraction={fraction}{rest}."
+            f"`subset_fraction` leaves nothing of {num_samples} samples; got subset_fraction={fraction}{rest}."
         )
     if fraction < 1 and size == num_samples:
         raise ConfigError(
-            f"`subset_fraction` leaves out none of {num_samples} samples: got subset_fraction={fraction}. Lower it, or "
+            f"`subset_fraction` leaves out none of {num_samples} samples; got subset_fraction={fraction}. Lower it, or "
             "leave it at 1."
         )
     # Not the run's seed itself, which may be that of the label noise: then all the wrong ones would be drawn, or none.
