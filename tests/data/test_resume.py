@@ -43,6 +43,7 @@ METHODS: dict[str, Callable[[], emprune.Method]] = {
     "epsilon-greedy": emprune.methods.EpsilonGreedy,
     "ucb": emprune.methods.UCB,
     "infobatch": emprune.InfoBatch,
+    "order-dp": emprune.methods.OrderDP,
     "emp": emprune.EMP,
     "emp, no pool": lambda: emprune.EMP(pool=None),
 }

@@ -80,6 +80,7 @@ METHODS = {
     "ucb": lambda n: emprune.methods.UCB(replan_every=3),
     "infobatch": lambda n: emprune.InfoBatch(),
     "infobatch-normalised": lambda n: emprune.InfoBatch(normalize=True),
+    "order-dp": lambda n: emprune.methods.OrderDP(pool=1.7),
     "emp": lambda n: emprune.EMP(pool=1.7),
     "emp-paper": lambda n: emprune.EMP.paper(),
 }

@@ -1,5 +1,6 @@
 """The engine does what the slow twins do."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ import emprune
 from emprune.summary import gini, greedy_overlap
 from emprune.testing import SyntheticTask, run_epochs
 from tests.reference import twins
+from tests.unit.support import context_of
 
 NUM_SAMPLES, NUM_EPOCHS = 40, 12
 
@@ -113,6 +115,38 @@ def test_ucb_holds_its_selection(seed: int) -> None:
     follow(pruner, twin, check, seed=seed)
     assert_columns_agree(pruner, twin)
     assert None not in held[-5:]
+
+
+def assert_kept_as_often(method: emprune.Method, losses: list[float], expected: list[float], num_kept: int) -> None:
+    """Compare how often a method keeps each sample in 2,000 epochs with the exact probabilities."""
+    num_epochs = 2000
+    kept = torch.zeros(len(losses), dtype=torch.float64)
+    for epoch in range(num_epochs):
+        context = context_of(torch.tensor(losses), num_kept, epoch=epoch)
+        kept[method.select(context).index] += 1
+    assert sum(expected) == pytest.approx(num_kept)
+    for times, probability in zip(kept.tolist(), expected, strict=True):
+        deviation = (probability * (1 - probability) / num_epochs) ** 0.5
+        assert times / num_epochs == pytest.approx(probability, abs=4 * deviation + 1e-12)
+
+
+@pytest.mark.parametrize(("num_kept", "pool"), [(2, 4), (3, 5), (1, 2), (2, 7)])
+def test_order_dp_keeps_each_rank_as_often_as_its_loss_says(num_kept: int, pool: int) -> None:
+    losses = [0.3, 2.0, 0.1, 1.0, 4.0, 0.7, 3.0]
+    expected, n = twins.order_dp(losses, pool, num_kept), len(losses)
+    for j, sample in enumerate(sorted(range(n), key=losses.__getitem__, reverse=True), start=1):
+        places = range(max(1, pool - n + j), min(num_kept, j) + 1)
+        ways = sum(math.comb(j - 1, place - 1) * math.comb(n - j, pool - place) for place in places)
+        assert expected[sample] == pytest.approx(ways / math.comb(n, pool))
+    assert_kept_as_often(emprune.methods.OrderDP(pool=pool / num_kept), losses, expected, num_kept)
+
+
+@seeds()
+@pytest.mark.parametrize("pool", [1.0, 1.5, 2.0, 9.0])
+def test_order_dp_is_emp_without_its_memory_term(pool: float, seed: int) -> None:
+    task = SyntheticTask(num_samples=NUM_SAMPLES, seed=seed)
+    of_emp = run_epochs(make_pruner(emprune.EMP(beta=0, pool=pool), seed=seed), task)
+    assert run_epochs(make_pruner(emprune.methods.OrderDP(pool=pool), seed=seed), task) == of_emp
 
 
 @seeds()

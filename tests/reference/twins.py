@@ -4,8 +4,9 @@ A twin knows what it remembers of each sample, its score, and which samples an e
 it knows how many samples chance chooses and from which.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Memory = dict[str, float]
@@ -70,6 +71,16 @@ def ucb(alpha: float, c: float) -> Twin:
         }
 
     return Twin(remember, lambda own: own["mean"] + c * own["variance"])
+
+
+def order_dp(losses: Sequence[float], pool: int, num_kept: int) -> list[float]:
+    """Each sample's probability to be kept: over all pools, the share of those where it is among the highest losses."""
+    times = [0] * len(losses)
+    pools = list(itertools.combinations(range(len(losses)), pool))
+    for members in pools:
+        for sample in sorted(members, key=losses.__getitem__)[-num_kept:]:
+            times[sample] += 1
+    return [count / len(pools) for count in times]
 
 
 @dataclass(frozen=True)

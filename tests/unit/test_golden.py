@@ -48,6 +48,16 @@ def test_emp_with_its_pool_of_two() -> None:
     assert chosen(plan) != {5, 8, 4}  # here the pool matters
 
 
+def test_order_dp_with_its_pool_of_two() -> None:
+    pruner = after_full_epoch(emprune.methods.OrderDP(), LOSS, num_kept=3)
+    plan = pruner.begin_epoch(1)
+    keys = torch.rand(10, generator=derive_generator(0, "pool", 1)).tolist()
+    pool = sorted(range(10), key=keys.__getitem__)[-6:]
+    assert chosen(plan) == set(sorted(pool, key=LOSS.tolist().__getitem__)[-3:])
+    assert chosen(plan) != {5, 8, 1}  # here the pool matters
+    assert plan.weight is None
+
+
 def test_epsilon_greedy() -> None:
     method = emprune.methods.EpsilonGreedy(epsilon=0.4, replan_every=1)
     pruner = after_full_epoch(method, LOSS, num_kept=5, later=2)

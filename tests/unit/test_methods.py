@@ -34,6 +34,8 @@ CASES = {
     "infobatch": Case(lambda n: emprune.InfoBatch()),
     "infobatch, half kept": Case(lambda n: emprune.InfoBatch(delta=1), keep=0.6),
     "infobatch, normalised": Case(lambda n: emprune.InfoBatch(normalize=True)),
+    "order-dp": Case(lambda n: emprune.methods.OrderDP()),
+    "order-dp, wide": Case(lambda n: emprune.methods.OrderDP(pool=9)),
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),

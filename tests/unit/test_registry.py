@@ -10,7 +10,10 @@ from emprune.methods import registry
 from emprune.methods.options import options_of, parse_options
 from tests.messages import Raises
 
-ALL = "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, emp"
+ALL = (
+    "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, order-dp, "
+    "emp"
+)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ def test_an_option_is_given_once_and_a_required_one_is_given(raises: Raises) -> 
         (" emp:memory=view-alignment ", emprune.EMP(memory="view_alignment")),
         ("infobatch:normalize=true", emprune.InfoBatch(normalize=True)),
         ("ucb:replan_every=3", emprune.methods.UCB(replan_every=3)),
+        ("order-dp:pool=4", emprune.methods.OrderDP(pool=4)),
     ],
 )
 def test_options_may_stand_in_the_text(spec: str, expected: emprune.Method) -> None:

@@ -10,6 +10,7 @@ from emprune.methods.epsilon_greedy import EpsilonGreedy
 from emprune.methods.full import Full
 from emprune.methods.greedy import Greedy
 from emprune.methods.infobatch import InfoBatch
+from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
 from emprune.methods.registry import make_method, method_class, method_names, register_method
@@ -27,6 +28,7 @@ __all__ = [
     "Greedy",
     "InfoBatch",
     "Method",
+    "OrderDP",
     "Random",
     "RandomPermutation",
     "SampleStats",

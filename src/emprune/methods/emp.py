@@ -13,7 +13,7 @@ from emprune.errors import EmpruneWarning
 from emprune.memory.prediction import prediction_entropy
 from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.selection import sample_mask, top_k
+from emprune.methods.pool import top_of_pool
 from emprune.stats import Column, SampleStats
 
 __all__ = ["EMP", "TWO_CLASS_BETA"]
@@ -121,13 +121,4 @@ class EMP(Method):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
-        candidates = context.seen
-        if self.pool is not None and self.pool * context.num_kept < context.num_seen:
-            candidates = sample_mask(
-                context.num_samples,
-                round(self.pool * context.num_kept),
-                generator=context.generator("pool", context.epoch),
-                among=context.seen,
-            )
-        generator = context.generator("ties", context.epoch)
-        return Selection(top_k(context.scores, context.num_kept, generator=generator, among=candidates))
+        return top_of_pool(context, self.pool)

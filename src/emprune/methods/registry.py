@@ -12,6 +12,7 @@ from emprune.methods.full import Full
 from emprune.methods.greedy import Greedy
 from emprune.methods.infobatch import InfoBatch
 from emprune.methods.options import options_of, parse_options, split_spec
+from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
 from emprune.methods.static_random import StaticRandom
@@ -24,7 +25,8 @@ __all__ = ["as_method", "make_method", "method_class", "method_names", "register
 _METHODS: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
-        Full, Random, RandomPermutation, StaticRandom, StaticSubset, Greedy, EpsilonGreedy, UCB, InfoBatch, EMP,
+        Full, Random, RandomPermutation, StaticRandom, StaticSubset, Greedy, EpsilonGreedy, UCB, InfoBatch, OrderDP,
+        EMP,
     )
 }  # fmt: skip
 
