@@ -317,7 +317,7 @@ def check_one_finalist_per_task(runs: Runs, finalist: Sequence[str]) -> None:
         present = methods & set(finalist)
         if len(present) != 1:
             got = " and ".join(sorted(present)) or "none"
-            raise typer.BadParameter(f"`--finalist` must name one method of {task}: got {got}.")
+            raise typer.BadParameter(f"`--finalist` must name one method of {task}; got {got}.")
 
 
 def not_judged(runs: Runs, contrasts: Sequence[Contrast]) -> Iterator[str]:
@@ -340,7 +340,7 @@ def main(
     Differences are paired by seed. Those marked P are a family, whose p-values are adjusted together (Holm).
     """
     if part not in {*PARTS, "tuning", "judge"}:
-        raise typer.BadParameter(f"`part` must be one of {', '.join(PARTS)}, tuning or judge: got {part!r}.")
+        raise typer.BadParameter(f"`part` must be one of {', '.join(PARTS)}, tuning or judge; got {part!r}.")
     runs = read(paths)
     if part == "tuning":
         for line in tuned(runs):

@@ -52,11 +52,11 @@ def parse(text: str) -> Side:
     fixed: dict[str, Any] = {}
     for name, _, value in (word.partition("=") for word in words):
         if name not in VARIED:
-            raise typer.BadParameter(f"a setting must be one of {', '.join(VARIED)}: got {name!r} in {text!r}.")
+            raise typer.BadParameter(f"a setting must be one of {', '.join(VARIED)}; got {name!r} in {text!r}.")
         try:
             fixed[name] = value if name == "task" else json.loads(value)
         except json.JSONDecodeError:
-            raise typer.BadParameter(f"{name} must be a number: got {value!r} in {text!r}.") from None
+            raise typer.BadParameter(f"{name} must be a number; got {value!r} in {text!r}.") from None
     return Side(method, fixed)
 
 

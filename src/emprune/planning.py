@@ -109,7 +109,7 @@ def _checked_scores(method: Method, stats: SampleStats, seen: Tensor, num_seen: 
     scores = method.score(stats)
     if scores.shape != seen.shape or scores.dtype != torch.float32:
         raise MethodError(
-            f"{type(method).__name__}.score must return (N,) = {tuple(seen.shape)} float32: "
+            f"{type(method).__name__}.score must return (N,) = {tuple(seen.shape)} float32; "
             f"got {tuple(scores.shape)} {scores.dtype}."
         )
     if not all_finite(scores if num_seen == len(scores) else scores.where(seen, 0)):

@@ -110,7 +110,7 @@ def _check_length(trainer: Any, num_epochs: int | None) -> None:
         return
     if _has_callback(trainer, _ADDS_AN_EPOCH):
         raise ConfigError(
-            f"`callbacks` must not have {_ADDS_AN_EPOCH} for a model with batch norm, for which it adds an epoch: "
+            f"`callbacks` must not have {_ADDS_AN_EPOCH} for a model with batch norm, for which it adds an epoch; "
             f"got {trainer.max_epochs} epochs, and {num_epochs} are planned. Average with torch.optim.swa_utils, and "
             "call update_bn(loader.evaluation(), model)."
         )

@@ -89,7 +89,7 @@ class Predictions:
     def _measured(cls, logits: Tensor, labels: Tensor, problem_type: str) -> "Predictions":
         if labels.numel() != logits.numel() or len(labels) != len(logits):
             raise ObservationError(
-                f"The labels of problem_type={problem_type!r} must be as many as the logits, {tuple(logits.shape)}: "
+                f"The labels of problem_type={problem_type!r} must be as many as the logits, {tuple(logits.shape)}; "
                 f"got {tuple(labels.shape)}. {_OVERRIDE}"
             )
         task: Literal["regression", "multi_label"] = "regression" if problem_type == "regression" else "multi_label"

@@ -117,7 +117,7 @@ def read_checkpoint(file: Path, *, global_step: int, planned_for: Mapping[str, A
     for name, mine in planned_for.items():
         if state["planned_for"].get(name) != mine:
             raise StateError(
-                f"The run must go on with {name}={state['planned_for'].get(name)}, which its epochs are planned for: "
+                f"The run must go on with {name}={state['planned_for'].get(name)}, which its epochs are planned for; "
                 f"got {mine}. Resume with the batch size, accumulation and ranks the run was started with."
             )
     return dict(state)

@@ -223,12 +223,12 @@ class RunConfig:
         check_encoder(self.model)
         if self.label_smoothing != 0:
             raise ConfigError(
-                "`label_smoothing` must be 0 where training knows no labels: "
+                "`label_smoothing` must be 0 where training knows no labels; "
                 f"got label_smoothing={self.label_smoothing!r}, task={self.task!r}."
             )
         if self.batch_size < 2:
             raise ConfigError(
-                f"`batch_size` must be at least 2 in {self.task}, which tells samples from each other: "
+                f"`batch_size` must be at least 2 in {self.task}, which tells samples from each other; "
                 f"got batch_size={self.batch_size!r}."
             )
 
@@ -243,7 +243,7 @@ class RunConfig:
             _check(name, value, int, lambda value: 0 <= value <= self.epochs, f"from 0 to epochs={self.epochs}")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ConfigError(
-                "`keep` must be in (0, 1], the mean fraction of the training data visited per epoch: "
+                "`keep` must be in (0, 1], the mean fraction of the training data visited per epoch; "
                 f"got keep={self.keep!r}. A pruning rate of 70 % is keep=0.3."
             )
         _check("seed", self.seed, int, lambda value: 0 <= value < 2**63, "an integer in [0, 2^63)")

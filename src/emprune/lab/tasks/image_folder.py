@@ -95,7 +95,7 @@ def _parse(name: str) -> tuple[Path, int]:
     size = number if separator else str(DEFAULT_SIZE)
     if not re.fullmatch(r"\d{1,4}", size) or not SMALLEST_SIZE <= int(size) <= LARGEST_SIZE:
         raise ConfigError(
-            f"`size` of an image folder must be an integer from {SMALLEST_SIZE} to {LARGEST_SIZE}, pixels: "
+            f"`size` of an image folder must be an integer from {SMALLEST_SIZE} to {LARGEST_SIZE}, pixels; "
             f"got {size!r}."
         )
     if not path.is_dir():

@@ -63,7 +63,7 @@ def find_layout(path: Path) -> Layout:
     unknown = [f"{entry.name}/" for entry in _folders(path) if entry != train and PART.fullmatch(entry.name.lower())]
     if train is not None and test is None and unknown:
         raise ConfigError(
-            f"{path} must name its parts {' or '.join(TRAIN_NAMES)} and {' or '.join(TEST_NAMES)}: "
+            f"{path} must name its parts {' or '.join(TRAIN_NAMES)} and {' or '.join(TEST_NAMES)}; "
             f"got {train.name}/ and {', '.join(unknown)}. Rename the test part, or move it away."
         )
     return Layout(train or path, test, _classes(train or path))
