@@ -50,6 +50,12 @@ def test_a_share_of_the_visits_is_refused_with_the_epochs_that_it_was(settings: 
             RunConfig.for_task("digits", "emp", **settings)
 
 
+def test_the_example_that_the_docs_name_can_be_run() -> None:
+    experiment = Experiment.read(Path(__file__).parents[2] / "examples" / "digits.toml")
+    assert experiment.task == "digits"
+    assert len(experiment.variants()) == 2
+
+
 def test_lists_are_varied_in_every_combination() -> None:
     settings = {"keep": [0.3, 0.1], "tail_epochs": [0, 1], "epochs": 20}
     variants = Experiment(task="digits", methods=["emp"], seeds=[0], settings=settings).variants()
