@@ -37,6 +37,11 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str | None, Any]] = {
     "beta that is not finite": (lambda: emprune.EMP(beta=float("inf")), "beta", "inf"),
     "a pool below 1": (lambda: emprune.EMP(pool=0.5), "pool", 0.5),
     "a pool smaller than the epoch": (lambda: emprune.methods.OrderDP(pool=0.9), "pool", 0.9),
+    "weights of an unknown kind": (
+        lambda: emprune.methods.SoftSelection(by="loss"),  # type: ignore[arg-type]
+        "by", "loss",
+    ),
+    "a strength below random": (lambda: emprune.methods.SoftSelection(strength=-1), "strength", -1),
     "an unknown memory term": (lambda: emprune.EMP(memory="entropy"), "memory", "entropy"),  # type: ignore[arg-type]
     "epsilon above 1": (lambda: emprune.methods.EpsilonGreedy(epsilon=1.5), "epsilon", 1.5),
     "a newest loss that weighs nothing": (lambda: emprune.methods.EpsilonGreedy(alpha=0), "alpha", 0),

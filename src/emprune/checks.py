@@ -3,13 +3,14 @@
 import math
 import numbers
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from emprune.errors import ConfigError
 
-__all__ = ["LARGEST_FLOAT32", "as_real", "as_whole", "flag", "real_number", "whole_number"]
+__all__ = ["LARGEST_FLOAT32", "as_real", "as_whole", "flag", "one_of", "real_number", "whole_number"]
 
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 """What multiplies a float32 column must not be infinite in float32."""
@@ -96,6 +97,18 @@ def flag(name: str, value: Any, *, meaning: str = "") -> bool:
             value=value,
         )
     return bool(value)
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise ConfigError unless a value is one of the words that it may be.
+
+    Example:
+        >>> one_of("by", "power", ("power", "softmax"))
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ConfigError(
+            f"`{name}` must be one of {', '.join(choices)}; got {name}={value!r}.", parameter=name, value=value
+        )
 
 
 def as_real(value: Any) -> float | None:

@@ -44,6 +44,7 @@ METHODS: dict[str, Callable[[], emprune.Method]] = {
     "ucb": emprune.methods.UCB,
     "infobatch": emprune.InfoBatch,
     "order-dp": emprune.methods.OrderDP,
+    "soft": lambda: emprune.methods.SoftSelection(by="percentile", final_strength=3),
     "emp": emprune.EMP,
     "emp, no pool": lambda: emprune.EMP(pool=None),
 }

@@ -1,7 +1,9 @@
 """The engine does what the slow twins do."""
 
+import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -118,8 +120,8 @@ def test_ucb_holds_its_selection(seed: int) -> None:
 
 
 def assert_kept_as_often(method: emprune.Method, losses: list[float], expected: list[float], num_kept: int) -> None:
-    """Compare how often a method keeps each sample in 2,000 epochs with the exact probabilities."""
-    num_epochs = 2000
+    """Compare how often a method keeps each sample in 1,000 epochs with the exact probabilities."""
+    num_epochs = 1000
     kept = torch.zeros(len(losses), dtype=torch.float64)
     for epoch in range(num_epochs):
         context = context_of(torch.tensor(losses), num_kept, epoch=epoch)
@@ -147,6 +149,54 @@ def test_order_dp_is_emp_without_its_memory_term(pool: float, seed: int) -> None
     task = SyntheticTask(num_samples=NUM_SAMPLES, seed=seed)
     of_emp = run_epochs(make_pruner(emprune.EMP(beta=0, pool=pool), seed=seed), task)
     assert run_epochs(make_pruner(emprune.methods.OrderDP(pool=pool), seed=seed), task) == of_emp
+
+
+WEIGHTS: dict[Any, Callable[[float, list[float]], float]] = {
+    "power": lambda loss, losses: loss,
+    "softmax": lambda loss, losses: math.exp(loss),
+    "percentile": lambda loss, losses: sum(other <= loss for other in losses) / len(losses),
+}
+
+
+@pytest.mark.parametrize(("strength", "num_kept"), [(0.0, 2), (0.5, 4), (2.0, 2)])
+@pytest.mark.parametrize("by", WEIGHTS)
+def test_soft_selection_keeps_each_sample_as_often_as_its_weight_says(by: Any, strength: float, num_kept: int) -> None:
+    losses = [0.3, 2.0, 0.1, 1.0, 1.0, 0.7]
+    weights = [WEIGHTS[by](loss, losses) ** strength for loss in losses]
+    expected = twins.successive_sampling(weights, num_kept)
+    if strength == 0:
+        assert expected == pytest.approx([num_kept / 6] * 6)
+    assert_kept_as_often(emprune.methods.SoftSelection(by=by, strength=strength), losses, expected, num_kept)
+
+
+@seeds()
+@pytest.mark.parametrize("strength", [1e6, 3e38])
+@pytest.mark.parametrize("by", WEIGHTS)
+def test_soft_selection_of_a_large_strength_is_greedy(by: Any, strength: float, seed: int) -> None:
+    task = SyntheticTask(num_samples=NUM_SAMPLES, seed=seed)
+    method = emprune.methods.SoftSelection(by=by, strength=strength)
+    soft, greedy = (run_epochs(make_pruner(one, seed=seed), task) for one in (method, emprune.Greedy()))
+    assert [set(plan.index.tolist()) for plan in soft] == [set(plan.index.tolist()) for plan in greedy]
+
+
+@pytest.mark.parametrize("by", WEIGHTS)
+def test_the_strength_of_soft_selection_changes_over_the_run(by: Any) -> None:
+    losses = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    for progress, strength in ((0.25, 1.0), (0.5, 2.0), (1.0, 4.0)):
+        context = dataclasses.replace(context_of(losses, 12), progress=progress)
+        changing = emprune.methods.SoftSelection(by=by, strength=0, final_strength=4).select(context)
+        constant = emprune.methods.SoftSelection(by=by, strength=strength).select(context)
+        assert changing.index.equal(constant.index)
+
+
+@pytest.mark.parametrize("by", WEIGHTS)
+@pytest.mark.parametrize("strength", [0.0, 1.0, 3e38])
+def test_soft_selection_of_extreme_losses(by: Any, strength: float) -> None:
+    losses, kept = torch.tensor([-3e38, -1.0, 0.0, 1e-30, 3e38, 3e38]), torch.zeros(6)
+    method = emprune.methods.SoftSelection(by=by, strength=strength)
+    for epoch in range(400):
+        kept[method.select(context_of(losses, 2, epoch=epoch)).index] += 1
+    assert bool((kept > 80).all()) if strength == 0 else bool((kept[4:] > kept[:4].max()).all())
 
 
 @seeds()

@@ -83,6 +83,19 @@ def order_dp(losses: Sequence[float], pool: int, num_kept: int) -> list[float]:
     return [count / len(pools) for count in times]
 
 
+def successive_sampling(weights: Sequence[float], num_kept: int) -> list[float]:
+    """Each sample's probability to be kept: over all orders of k draws, each in proportion to the weights left."""
+    kept = [0.0] * len(weights)
+    for order in itertools.permutations(range(len(weights)), num_kept):
+        probability, left = 1.0, sum(weights)
+        for sample in order:
+            probability *= weights[sample] / left
+            left -= weights[sample]
+        for sample in order:
+            kept[sample] += probability
+    return kept
+
+
 @dataclass(frozen=True)
 class Pruning:
     """What InfoBatch does to the seen samples of an epoch."""

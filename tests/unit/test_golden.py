@@ -1,5 +1,9 @@
 """Ten samples, worked out by hand: each method's score and what it selects."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -55,6 +59,23 @@ def test_order_dp_with_its_pool_of_two() -> None:
     pool = sorted(range(10), key=keys.__getitem__)[-6:]
     assert chosen(plan) == set(sorted(pool, key=LOSS.tolist().__getitem__)[-3:])
     assert chosen(plan) != {5, 8, 1}  # here the pool matters
+    assert plan.weight is None
+
+
+@pytest.mark.parametrize(
+    ("by", "strength", "weigh"),
+    [
+        ("power", 1.5, lambda loss: loss**1.5),
+        ("softmax", 0.7, lambda loss: math.exp(0.7 * loss)),
+        ("percentile", 2.0, lambda loss: (sum(other <= loss for other in LOSS.tolist()) / 10) ** 2),
+    ],
+)
+def test_soft_selection(by: Any, strength: float, weigh: Callable[[float], float]) -> None:
+    """The k smallest of ten exponential times, each divided by the sample's weight."""
+    plan = after_full_epoch(emprune.methods.SoftSelection(by=by, strength=strength), LOSS, num_kept=4).begin_epoch(1)
+    draws = torch.rand(10, generator=derive_generator(0, "soft", 1)).tolist()
+    times = [-math.log(1 - draw) / weigh(loss) for draw, loss in zip(draws, LOSS.tolist(), strict=True)]
+    assert chosen(plan) == set(sorted(range(10), key=times.__getitem__)[:4])
     assert plan.weight is None
 
 

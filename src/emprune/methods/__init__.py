@@ -14,6 +14,7 @@ from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
 from emprune.methods.registry import make_method, method_class, method_names, register_method
+from emprune.methods.soft_selection import SoftSelection
 from emprune.methods.static_random import StaticRandom
 from emprune.methods.static_subset import StaticSubset
 from emprune.methods.ucb import UCB
@@ -34,6 +35,7 @@ __all__ = [
     "SampleStats",
     "Selection",
     "SelectionContext",
+    "SoftSelection",
     "StaticRandom",
     "StaticSubset",
     "make_method",

@@ -1,0 +1,102 @@
+"""SoftSelection: a draw without replacement that prefers high losses."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emprune.checks import LARGEST_FLOAT32, one_of, real_number
+from emprune.methods.base import Method, Selection, SelectionContext
+from emprune.selection import top_k
+
+__all__ = ["SoftSelection"]
+
+WeightName: TypeAlias = Literal["power", "softmax", "percentile"]
+_SMALLEST = float(np.finfo(np.float32).tiny)
+"""A loss below it counts as it, because it has no logarithm that float32 holds."""
+_HALF_STEP = 2.0**-25
+"""Half of the step between two uniform draws of float32: what a draw of 0 counts as."""
+
+
+@dataclass(frozen=True)
+class SoftSelection(Method):
+    """Draw K samples without replacement, with weights that grow with the last loss.
+
+    Top-K keeps no sample below its cut; here every sample keeps a chance. One number goes from random, at strength 0,
+    to greedy, at a large strength.
+
+    With the strength s, the weights are L^s ("power"), exp(s · L) ("softmax") or q^s ("percentile"). q is the share of
+    the seen samples with a loss of at most L. The temperature of the softmax is 1 / s. The K highest keys s · v + g are
+    kept, with v = log L, L or log q, and g Gumbel noise. This is a draw of one sample after another, each in proportion
+    to the weights of those that are left. No loss is multiplied.
+
+    Planning is O(N), and a sort more for "percentile". It remembers only the loss.
+
+    Args:
+        by: What the weights are made of. "power" and "percentile" need losses above 0, and take others as the
+            smallest positive number. "percentile" depends on the order of the losses alone.
+        strength: s, at least 0.
+        final_strength: Where s ends, in proportion to the visits made; None holds it constant.
+
+    Raises:
+        ConfigError: If a value is out of range.
+
+    References:
+        Power: prioritised experience replay (Schaul et al., ICLR 2016), without its weights. Softmax: the second round
+        of PanGu-π Pro. Percentile: selective backprop (Jiang et al. 2019), in Composer's form, on stale losses. The
+        keys: Gumbel-top-k (Kool et al., ICML 2019). Ours: exactly K, and a strength that changes over the run.
+    """
+
+    by: WeightName = "power"
+    strength: float = 1.0
+    final_strength: float | None = None
+    name: ClassVar[str] = "soft"
+
+    def __post_init__(self) -> None:
+        one_of("by", self.by, get_args(WeightName))
+        for name in ("strength", "final_strength"):
+            value, meaning = getattr(self, name), "how much high losses are preferred"
+            if value is not None or name == "strength":
+                value = real_number(name, value, least=0, most=LARGEST_FLOAT32, meaning=meaning)
+                object.__setattr__(self, name, value)
+
+    def select(self, context: SelectionContext) -> Selection:
+        """Choose the highest keys."""
+        keys = _gumbel_noise(context.num_samples, context.generator("soft", context.epoch))
+        strength = self._strength(context.progress)
+        # Keys of a strength above 1 are divided by it, so that none of them leaves float32.
+        keys.div_(max(strength, 1.0)).add_(self._log_weights(context), alpha=min(strength, 1.0))
+        generator = context.generator("ties", context.epoch)
+        return Selection(top_k(keys, context.num_kept, generator=generator, among=context.seen))
+
+    def _strength(self, progress: float) -> float:
+        if self.final_strength is None:
+            return self.strength
+        return (1 - progress) * self.strength + progress * self.final_strength
+
+    def _log_weights(self, context: SelectionContext) -> Tensor:
+        """(N,) at a strength of 1; of no meaning where a sample is not seen, but never NaN."""
+        losses = context.scores.where(context.seen, 0)
+        if self.by == "softmax":
+            return losses
+        if self.by == "power":
+            return losses.clamp_(min=_SMALLEST).log_()
+        return losses.masked_scatter_(context.seen, _percentiles(losses[context.seen]).log_())
+
+
+def _gumbel_noise(num_samples: int, generator: torch.Generator) -> Tensor:
+    uniform = torch.rand(num_samples, generator=generator, dtype=torch.float32)
+    return uniform.neg_().log1p_().neg_().clamp_(min=_HALF_STEP).log_().neg_()
+
+
+def _percentiles(losses: Tensor) -> Tensor:
+    """Return the share of (M,) losses that are at most each one, so that equal losses have equal shares."""
+    ordered, order = losses.sort()
+    last = torch.ones(len(losses), dtype=torch.bool)
+    last[:-1] = ordered[1:] > ordered[:-1]
+    ends = last.nonzero().squeeze(1) + 1
+    counts = ends.diff(prepend=ends.new_zeros(1))
+    shares = (ends.double() / len(losses)).float().repeat_interleave(counts)
+    return torch.empty_like(losses).index_copy_(0, order, shares)
