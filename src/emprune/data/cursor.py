@@ -32,7 +32,7 @@ class Cursor:
     def __init__(self, shard: Shard, rest: Tensor | None = None) -> None:
         self.shard = shard
         self.rest = shard.index if rest is None else rest
-        self._next = 0
+        self._next, self._head = 0, _first(self.rest)
         self._ahead: dict[int, Tensor] = {}
 
     @classmethod
@@ -59,16 +59,14 @@ class Cursor:
 
     def is_next(self, index: Tensor) -> bool:
         """Whether a batch comes in its turn."""
-        return self._next < len(self.rest) and int(index[0]) == int(self.rest[self._next])
+        return _first(index) == self._head
 
     def add(self, index: Tensor) -> None:
         """Count a batch as handed out."""
-        self._ahead[int(index[0])] = index
-        while self._next < len(self.rest):
-            batch = self._ahead.pop(int(self.rest[self._next]), None)
-            if batch is None:
-                break
+        self._ahead[_first(index)] = index
+        while (batch := self._ahead.pop(self._head, None)) is not None:
             self._next += len(batch)
+            self._head = _first(self.rest, self._next)
 
     def saved(self) -> tuple[int, list[int]]:
         """Return how many samples were handed out without a gap, and which ones (dataset positions) beyond that.
@@ -82,6 +80,11 @@ class Cursor:
         delivered = ~torch.isin(index, remaining)
         count = int(delivered.logical_not().nonzero()[0])
         return self.shard.num_delivered(count), index[count:][delivered[count:]].tolist()
+
+
+def _first(index: Tensor, start: int = 0) -> int:
+    """Return the sample at a position, or -1 at the end; reading it from a tensor takes many times as long."""
+    return int(index.numpy()[start]) if start < len(index) else -1
 
 
 def _without(index: Tensor, gone: Tensor) -> Tensor:

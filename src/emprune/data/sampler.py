@@ -34,7 +34,7 @@ class PlanBatchSampler(Sampler[list[int]]):
         self._index, self._last = index, last
 
     def __iter__(self) -> Iterator[list[int]]:
-        index = self._planned()
+        index = self._planned().numpy()  # a slice of a tensor takes several times as long
         for part in batch_slices(len(index), self.batch_size, self._last):
             yield index[part].tolist()
 
