@@ -131,12 +131,18 @@ class Request:
             rule = f"`warmup_epochs` and `tail_epochs` must fit into the run; got {self.warmup_epochs} and "
             return Problem(f"{rule}{self.tail_epochs} of {self.epochs} epochs.", "tail_epochs", self.tail_epochs)
         if self.full == 0:
-            name, grain = self._named_grain()
-            rule = f"`{name}` must not be larger than the dataset of {self.num_samples} samples; got {grain}"
-            return Problem(f"{rule}{'' if name == 'world_size' else ' with drop_last=True'}.", name, grain)
+            return self._problem_of_size()
         if self.num_steps is not None:
             return self._problem_of_steps()
         return None if self.keep == 1 else self._problem_of_visits()
+
+    def _problem_of_size(self) -> Problem:
+        name, grain = self._named_grain()
+        rule, got = "must not be larger than", f"{grain}{'' if name == 'world_size' else ' with drop_last=True'}"
+        if name == "batch_size" and grain < self.multiple_of:
+            rule = "must leave an optimizer step within"
+            got = f"{got}, {self.multiple_of} samples in {self.accumulation} batches on {self.world_size} rank(s)"
+        return Problem(f"`{name}` {rule} the dataset of {self.num_samples} samples; got {got}.", name, grain)
 
     def _problem_of_visits(self) -> Problem | None:
         if self._is_too_much():

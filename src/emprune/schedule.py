@@ -66,6 +66,7 @@ class Schedule:
         keep: float,
         warmup_epochs: int = 0,
         tail_epochs: int = 0,
+        accumulation: int | None = None,
         world_size: int = 1,
         drop_last: bool = False,
     ) -> Self:
@@ -78,6 +79,7 @@ class Schedule:
             keep: Mean fraction of the dataset visited per epoch, in (0, 1], at least a quantum.
             warmup_epochs: Full epochs at the start.
             tail_epochs: Full epochs at the end.
+            accumulation: Batches per step, for errors that name `batch_size`; None for those that name the quantum.
             world_size: World size.
             drop_last: Whether full epochs are multiples of the quantum too.
 
@@ -101,6 +103,7 @@ class Schedule:
             num_epochs=None,
             multiple_of=whole_number("samples_per_step", samples_per_step, least=1),
             step_name="samples_per_step",
+            accumulation=accumulation,
             world_size=world_size,
             drop_last=drop_last,
         )

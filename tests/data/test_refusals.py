@@ -1,6 +1,6 @@
 """What cannot be delivered is refused, with what to do instead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -121,6 +121,21 @@ def test_a_cost_that_cannot_be_met_is_refused_at_once(raises: Raises) -> None:
     pruner = make_pruner(keep=0.1, tail_epochs=0)
     with raises(emprune.ConfigError, parameter="keep", value=0.1):
         make_loader(pruner, drop_last=True)
+
+
+@pytest.mark.parametrize("length", ["num_epochs", "num_steps"])
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(1000, 1), (16, 2), (1, 30)])
+def test_a_step_that_the_dataset_cannot_fill(length: str, batch_size: int, accumulation: int, raises: Raises) -> None:
+    def make(changes: Mapping[str, Any]) -> emprune.PrunedLoader:
+        batches: dict[str, Any] = {"batch_size": batch_size, "drop_last": True, "accumulation": accumulation, **changes}
+        budget: Any = {length: 3, "keep": 0.5, "accumulation": batches.pop("accumulation")}
+        return emprune.PrunedLoader(DataLoader(DATA, **batches), "random", **budget)
+
+    with raises(emprune.ConfigError, parameter="batch_size", value=batch_size) as refused:
+        make({})
+    assert (f"{batch_size * accumulation} samples" in str(refused.value)) == (accumulation > 1)
+    assert refused.value.suggestion
+    make(refused.value.suggestion)  # in the words of the loader, and it works
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

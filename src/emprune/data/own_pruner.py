@@ -60,6 +60,7 @@ def as_pruner(
             "num_samples": num_samples,
             "keep": keep_of(method, keep),
             "warmup_epochs": warmup_epochs,
+            "accumulation": accumulation,
             "world_size": world_size,
             "drop_last": drop_last,
         }
