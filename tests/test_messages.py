@@ -42,6 +42,18 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str | None, Any]] = {
         "by", "loss",
     ),
     "a strength below random": (lambda: emprune.methods.SoftSelection(strength=-1), "strength", -1),
+    "irreducible losses that are a list": (
+        lambda: emprune.methods.ReducibleLoss([0.1, 0.2]),  # type: ignore[arg-type]
+        "irreducible", "list",
+    ),
+    "irreducible losses with holes": (
+        lambda: emprune.methods.ReducibleLoss(torch.tensor([0.1, torch.inf])),
+        "irreducible", "NaN or infinite values",
+    ),
+    "irreducible losses of another dataset": (
+        lambda: pruner_of(emprune.methods.ReducibleLoss(torch.rand(9))),
+        "irreducible", 9,
+    ),
     "an unknown memory term": (lambda: emprune.EMP(memory="entropy"), "memory", "entropy"),  # type: ignore[arg-type]
     "epsilon above 1": (lambda: emprune.methods.EpsilonGreedy(epsilon=1.5), "epsilon", 1.5),
     "a newest loss that weighs nothing": (lambda: emprune.methods.EpsilonGreedy(alpha=0), "alpha", 0),

@@ -45,6 +45,7 @@ METHODS: dict[str, Callable[[], emprune.Method]] = {
     "infobatch": emprune.InfoBatch,
     "order-dp": emprune.methods.OrderDP,
     "soft": lambda: emprune.methods.SoftSelection(by="percentile", final_strength=3),
+    "reducible-loss": lambda: emprune.methods.ReducibleLoss(torch.arange(26.0).cos()),
     "emp": emprune.EMP,
     "emp, no pool": lambda: emprune.EMP(pool=None),
 }

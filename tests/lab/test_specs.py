@@ -58,8 +58,9 @@ def test_a_value_out_of_range_is_refused_when_the_method_is_made() -> None:
 
 
 def test_a_method_that_needs_what_only_code_has_says_so() -> None:
-    with pytest.raises(ConfigError, match="cannot be used from the command line: it needs ranking"):
-        MethodSpec.parse("static-subset").make()
+    for name, option in (("static-subset", "ranking"), ("reducible-loss", "irreducible")):
+        with pytest.raises(ConfigError, match=f"`{name}` cannot be used from the command line: it needs {option}"):
+            MethodSpec.parse(name).make()
 
 
 def test_every_registered_method_shows_its_options() -> None:

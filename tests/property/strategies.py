@@ -82,6 +82,7 @@ METHODS = {
     "infobatch-normalised": lambda n: emprune.InfoBatch(normalize=True),
     "order-dp": lambda n: emprune.methods.OrderDP(pool=1.7),
     "soft": lambda n: emprune.methods.SoftSelection(by="percentile", final_strength=3),
+    "reducible-loss": lambda n: emprune.methods.ReducibleLoss(torch.arange(n).cos()),
     "emp": lambda n: emprune.EMP(pool=1.7),
     "emp-paper": lambda n: emprune.EMP.paper(),
 }

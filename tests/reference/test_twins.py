@@ -60,10 +60,12 @@ def assert_columns_agree(pruner: emprune.DataPruner, twin: twins.Twin) -> None:
         assert float(scores[sample]) == pytest.approx(twin.score(sample), rel=1e-5, abs=1e-6)
 
 
+IRREDUCIBLE = torch.rand(NUM_SAMPLES, generator=torch.Generator().manual_seed(7))
 TOP_K = {
     "greedy": (emprune.Greedy(), twins.greedy),
     "emp": (emprune.EMP.paper(), lambda: twins.emp(3.0)),
     "emp, beta 0.5": (emprune.EMP(beta=0.5, pool=None), lambda: twins.emp(0.5)),
+    "reducible-loss": (emprune.methods.ReducibleLoss(IRREDUCIBLE), lambda: twins.reducible_loss(IRREDUCIBLE.tolist())),
     "ucb": (emprune.methods.UCB(replan_every=1), lambda: twins.ucb(0.8, 1.0)),
     "ucb, c 3": (emprune.methods.UCB(c=3.0, alpha=0.4, replan_every=1), lambda: twins.ucb(0.4, 3.0)),
 }

@@ -49,6 +49,22 @@ def emp(beta: float) -> Twin:
     )
 
 
+@dataclass
+class ReducibleLoss(Twin):
+    """The last loss minus each sample's irreducible loss."""
+
+    irreducible: Sequence[float] = ()
+
+    def score(self, sample: int) -> float:
+        """Return a seen sample's score."""
+        return self.samples[sample]["loss"] - self.irreducible[sample]
+
+
+def reducible_loss(irreducible: Sequence[float]) -> Twin:
+    """The last loss, known by sample."""
+    return ReducibleLoss(lambda old, loss, memory: {"loss": loss}, lambda own: own["loss"], irreducible=irreducible)
+
+
 def epsilon_greedy(alpha: float) -> Twin:
     """A moving average of the losses."""
 

@@ -232,6 +232,7 @@ def methods() -> list[Any]:
     options: dict[str, dict[str, Any]] = {
         "emp": {"memory": "instance_entropy"},
         "static-subset": {"ranking": DATA[:, 0]},
+        "reducible-loss": {"irreducible": DATA[:, 0]},
     }
     made = [
         pytest.param(emprune.methods.make_method(name, **options.get(name, {})), id=name)

@@ -79,6 +79,16 @@ def test_soft_selection(by: Any, strength: float, weigh: Callable[[float], float
     assert plan.weight is None
 
 
+def test_reducible_loss() -> None:
+    irreducible = torch.tensor([0.0, 0.5, 0.1, 0.2, 0.0, 2.5, 0.3, 0.4, 1.5, -0.5])
+    pruner = after_full_epoch(emprune.methods.ReducibleLoss(irreducible), LOSS, num_kept=3)
+    plan = pruner.begin_epoch(1)
+    expected = [0.1, 1.5, 0.6, 1.3, 0.05, 0.5, 0.7, 0.0, 1.0, 1.4]
+    assert pruner.method.score(pruner.stats).tolist() == pytest.approx(expected)
+    assert chosen(plan) == {1, 9, 3}
+    assert plan.weight is None
+
+
 def test_epsilon_greedy() -> None:
     method = emprune.methods.EpsilonGreedy(epsilon=0.4, replan_every=1)
     pruner = after_full_epoch(method, LOSS, num_kept=5, later=2)

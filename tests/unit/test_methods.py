@@ -39,6 +39,9 @@ CASES = {
     "soft": Case(lambda n: emprune.methods.SoftSelection()),
     "soft, softmax": Case(lambda n: emprune.methods.SoftSelection(by="softmax", strength=0.5, final_strength=3)),
     "soft, percentile": Case(lambda n: emprune.methods.SoftSelection(by="percentile", strength=2)),
+    "reducible-loss": Case(
+        lambda n: emprune.methods.ReducibleLoss(torch.rand(n, generator=torch.Generator().manual_seed(1)).round())
+    ),
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),
@@ -129,6 +132,7 @@ def test_the_global_defaults_do_not_matter(case: Case, dtype: torch.dtype) -> No
         (emprune.InfoBatch(), "InfoBatch(delta=0.875, normalize=False)"),
         (emprune.Greedy(), "Greedy()"),
         (emprune.methods.StaticSubset(torch.rand(70_000)), "StaticSubset(ranking of 70000 samples)"),
+        (emprune.methods.ReducibleLoss(torch.rand(7)), "ReducibleLoss(irreducible losses of 7 samples)"),
         (emprune.methods.Selection(torch.arange(3)), "Selection(3 samples)"),
         (emprune.methods.Selection(torch.arange(3), torch.ones(3)), "Selection(3 samples, weighted)"),
         (context_of(torch.rand(9), 4), "SelectionContext(epoch=1: 4 to choose from 9 seen of 9 samples)"),

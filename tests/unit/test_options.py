@@ -132,3 +132,12 @@ def test_label_smoothing_is_a_share(value: Any, raises: Raises) -> None:
     for loss in (emprune.losses.sequence_cross_entropy, emprune.losses.dense_cross_entropy):
         with raises(emprune.ConfigError, parameter="label_smoothing", value=value):
             loss(torch.zeros(2, 3, 3), torch.zeros(2, 3, dtype=torch.int64), label_smoothing=value)
+
+
+@pytest.mark.parametrize("irreducible", [torch.full((4,), -3e38), torch.full((4,), 1e300, dtype=torch.float64)])
+def test_reducible_losses_stay_finite(irreducible: torch.Tensor) -> None:
+    pruner = emprune.DataPruner(emprune.methods.ReducibleLoss(irreducible), num_samples=4, num_epochs=3, keep=0.75)
+    for epoch in range(3):
+        index = pruner.begin_epoch(epoch).index
+        pruner.observe(index, torch.full((3,), 3e38))
+    assert len(pruner.plan) == 3

@@ -12,7 +12,7 @@ from tests.messages import Raises
 
 ALL = (
     "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, order-dp, "
-    "soft, emp"
+    "soft, reducible-loss, emp"
 )
 
 

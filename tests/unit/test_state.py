@@ -276,12 +276,16 @@ def test_a_state_of_another_run_is_refused(change: dict[str, Any], parameter: st
     assert_same_state(pruner.state_dict(), before)
 
 
-def test_a_ranking_is_told_apart_from_another() -> None:
+def test_values_given_per_sample_are_told_apart_from_others() -> None:
     ranking = torch.rand(40, generator=torch.Generator().manual_seed(0))
     state = saved(emprune.methods.StaticSubset(ranking))
     pruner_of(emprune.methods.StaticSubset(ranking.clone())).load_state_dict(state)
     with pytest.raises(emprune.errors.StateError, match="`method` is {.*'ranking': '.*'}, this run's is {.*'ranking'"):
         pruner_of(emprune.methods.StaticSubset(ranking.flip(0))).load_state_dict(state)
+    state = saved(emprune.methods.ReducibleLoss(ranking))
+    pruner_of(emprune.methods.ReducibleLoss(ranking.clone())).load_state_dict(state)
+    with pytest.raises(emprune.errors.StateError, match="`method` is {.*'irreducible': '.*'}, this run's is {.*'irre"):
+        pruner_of(emprune.methods.ReducibleLoss(ranking.flip(0))).load_state_dict(state)
 
 
 def test_a_memory_term_by_name_or_as_a_function_is_the_same_run() -> None:

@@ -13,6 +13,7 @@ from emprune.methods.infobatch import InfoBatch
 from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
+from emprune.methods.reducible_loss import ReducibleLoss
 from emprune.methods.registry import make_method, method_class, method_names, register_method
 from emprune.methods.soft_selection import SoftSelection
 from emprune.methods.static_random import StaticRandom
@@ -32,6 +33,7 @@ __all__ = [
     "OrderDP",
     "Random",
     "RandomPermutation",
+    "ReducibleLoss",
     "SampleStats",
     "Selection",
     "SelectionContext",

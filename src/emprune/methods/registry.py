@@ -15,6 +15,7 @@ from emprune.methods.options import options_of, parse_options, split_spec
 from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
+from emprune.methods.reducible_loss import ReducibleLoss
 from emprune.methods.soft_selection import SoftSelection
 from emprune.methods.static_random import StaticRandom
 from emprune.methods.static_subset import StaticSubset
@@ -27,7 +28,7 @@ _METHODS: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
         Full, Random, RandomPermutation, StaticRandom, StaticSubset, Greedy, EpsilonGreedy, UCB, InfoBatch, OrderDP,
-        SoftSelection, EMP,
+        SoftSelection, ReducibleLoss, EMP,
     )
 }  # fmt: skip
 
