@@ -1,5 +1,6 @@
 """What cannot be delivered is refused, with what to do instead."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.utils.data import (
 )
 
 import emprune
+from emprune.data.planned import PlannedLoader
 from tests.data.datasets import Positions, Vectorised
 from tests.data.helpers import loss_of, make_loader, make_pruner, train
 from tests.messages import Raises
@@ -121,6 +123,24 @@ def test_a_cost_that_cannot_be_met_is_refused_at_once(raises: Raises) -> None:
     pruner = make_pruner(keep=0.1, tail_epochs=0)
     with raises(emprune.ConfigError, parameter="keep", value=0.1):
         make_loader(pruner, drop_last=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in ("PrunedLoader", "ArrayLoader") for name in ("batch_size", "drop_last", "accumulation")]
+    + [("PrunedLoader", name) for name in ("dataset", "batch_sampler", "num_workers", "collate_fn")]
+    + [("ArrayLoader", "arrays")],
+)
+def test_what_the_batches_depend_on_stays_as_it_was_made(kind: str, name: str, raises: Raises) -> None:
+    pruner = make_pruner()
+    made: PlannedLoader = make_loader(pruner)
+    if kind == "ArrayLoader":
+        made = emprune.ArrayLoader((torch.arange(22),), pruner, batch_size=4)
+    for loader in (made, copy.deepcopy(made)):
+        before = getattr(loader, name)
+        with raises(emprune.ConfigError, parameter=name, value=3):
+            setattr(loader, name, 3)
+        assert getattr(loader, name) is before
 
 
 @pytest.mark.parametrize("length", ["num_epochs", "num_steps"])

@@ -59,6 +59,8 @@ class ArrayLoader(PlannedLoader):
         True
     """
 
+    _fixed = PlannedLoader._fixed | {"arrays"}
+
     def __init__(
         self,
         arrays: Sequence[Tensor],

@@ -89,6 +89,8 @@ class PrunedLoader(PlannedLoader):
         4
     """
 
+    _fixed = PlannedLoader._fixed | _OF_THE_DATALOADER | {"dataset", "batch_sampler", "loader"}
+
     def __init__(
         self,
         dataloader: DataLoader[Any],

@@ -44,6 +44,9 @@ class PlannedLoader(ABC):
     _in_order = True
     """Whether `_deliver` yields its batches in the order of what it is given."""
 
+    _fixed = frozenset({"pruner", "batch_size", "accumulation", "drop_last"})
+    """Attributes that the plan or the batches depend on: set afterwards, they would say what is not so."""
+
     def __init__(self, pruner: DataPruner, *, batch_size: int, accumulation: int, drop_last: bool) -> None:
         self.pruner = pruner
         self.batch_size = batch_size
@@ -53,6 +56,14 @@ class PlannedLoader(ABC):
         self._steps = pruner.schedule.steps_per_epoch(  # refuses now what it would refuse in mid-run
             batch_size=batch_size, accumulation=accumulation, world_size=pruner.world_size, drop_last=drop_last
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fixed and hasattr(self, name):
+            raise ConfigError(
+                f"`{name}` must stay what it was when the {type(self).__name__} was made; got {name}={value!r:.50}. "
+                "Make another loader."
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return (
