@@ -54,6 +54,7 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str | None, Any]] = {
         lambda: pruner_of(emprune.methods.ReducibleLoss(torch.rand(9))),
         "irreducible", 9,
     ),
+    "a confidence that two classes can have": (lambda: emprune.methods.Kakurenbo(confidence=0.5), "confidence", 0.5),
     "an unknown memory term": (lambda: emprune.EMP(memory="entropy"), "memory", "entropy"),  # type: ignore[arg-type]
     "epsilon above 1": (lambda: emprune.methods.EpsilonGreedy(epsilon=1.5), "epsilon", 1.5),
     "a newest loss that weighs nothing": (lambda: emprune.methods.EpsilonGreedy(alpha=0), "alpha", 0),

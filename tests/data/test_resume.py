@@ -46,6 +46,7 @@ METHODS: dict[str, Callable[[], emprune.Method]] = {
     "order-dp": emprune.methods.OrderDP,
     "soft": lambda: emprune.methods.SoftSelection(by="percentile", final_strength=3),
     "reducible-loss": lambda: emprune.methods.ReducibleLoss(torch.arange(26.0).cos()),
+    "kakurenbo": emprune.methods.Kakurenbo,
     "emp": emprune.EMP,
     "emp, no pool": lambda: emprune.EMP(pool=None),
 }

@@ -32,6 +32,7 @@ METHODS: dict[str, tuple[emprune.Method, float | None]] = {
     "order-dp": (emprune.methods.OrderDP(), 0.4),
     "soft": (emprune.methods.SoftSelection(), 0.4),
     "reducible-loss": (emprune.methods.ReducibleLoss(torch.arange(NUM_SAMPLES).cos()), 0.4),
+    "kakurenbo": (emprune.methods.Kakurenbo(), 0.4),
     "emp": (emprune.EMP(), 0.4),
     "emp, pool": (emprune.EMP(pool=1.5), 0.4),
 }

@@ -83,6 +83,7 @@ METHODS = {
     "order-dp": lambda n: emprune.methods.OrderDP(pool=1.7),
     "soft": lambda n: emprune.methods.SoftSelection(by="percentile", final_strength=3),
     "reducible-loss": lambda n: emprune.methods.ReducibleLoss(torch.arange(n).cos()),
+    "kakurenbo": lambda n: emprune.methods.Kakurenbo(),
     "emp": lambda n: emprune.EMP(pool=1.7),
     "emp-paper": lambda n: emprune.EMP.paper(),
 }

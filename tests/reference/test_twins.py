@@ -202,6 +202,38 @@ def test_soft_selection_of_extreme_losses(by: Any, strength: float) -> None:
 
 
 @seeds()
+@pytest.mark.parametrize("confidence", [0.51, 0.7, 0.95])
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_kakurenbo(num_classes: int, confidence: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 9 * torch.randn(60, num_classes, generator=generator)
+    labels = torch.where(
+        torch.rand(60, generator=generator) < 0.6,
+        logits.argmax(1),
+        torch.randint(0, num_classes, (60,), generator=generator),
+    )
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    pairs = enumerate(zip(logits.tolist(), labels.tolist(), strict=True))
+    hidden = {sample for sample, (row, label) in pairs if twins.is_hidden(row, label, confidence)}
+    shown = set(range(60)) - hidden
+    lowest_first = sorted(hidden, key=losses.tolist().__getitem__)
+    assert hidden
+    for num_kept in (1, len(shown) - 1, len(shown), len(shown) + 1, 60):
+        selection = emprune.methods.Kakurenbo(confidence=confidence).select(context_of(losses, num_kept))
+        kept = set(selection.index.tolist())
+        assert len(kept) == num_kept
+        if num_kept <= len(shown):
+            assert kept <= shown
+        else:
+            assert kept == shown | set(lowest_first[60 - num_kept :])
+
+
+def test_kakurenbo_draws_uniformly_from_what_may_not_be_hidden() -> None:
+    losses = [0.3, 2.0, 0.1, 1.0, 4.0, 0.7]
+    assert_kept_as_often(emprune.methods.Kakurenbo(), losses, [0, 0.5, 0, 0.5, 0.5, 0.5], 2)
+
+
+@seeds()
 @pytest.mark.parametrize("keep", [0.15, 0.3, 0.5, 0.6, 0.8, 0.95])
 def test_infobatch(keep: float, seed: int) -> None:
     pruner, twin = make_pruner(emprune.InfoBatch(), keep=keep, seed=seed), twins.greedy()

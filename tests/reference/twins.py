@@ -65,6 +65,14 @@ def reducible_loss(irreducible: Sequence[float]) -> Twin:
     return ReducibleLoss(lambda old, loss, memory: {"loss": loss}, lambda own: own["loss"], irreducible=irreducible)
 
 
+def is_hidden(logits: Sequence[float], label: int, confidence: float) -> bool:
+    """Whether the label is predicted, with this confidence or more: KAKURENBO's two conditions, as they are stated."""
+    total = sum(math.exp(value) for value in logits)
+    probabilities = [math.exp(value) / total for value in logits]
+    most = max(probabilities)
+    return probabilities.index(most) == label and most >= confidence
+
+
 def epsilon_greedy(alpha: float) -> Twin:
     """A moving average of the losses."""
 

@@ -89,6 +89,19 @@ def test_reducible_loss() -> None:
     assert plan.weight is None
 
 
+def test_kakurenbo_keeps_what_is_not_confident_and_then_the_highest_losses() -> None:
+    plan = after_full_epoch(emprune.methods.Kakurenbo(), LOSS, num_kept=9).begin_epoch(1)
+    assert chosen(plan) == set(range(10)) - {4}  # 0 and 4 are below -log 0.7 = 0.357
+    assert plan.weight is None
+
+
+def test_kakurenbo_draws_from_what_is_not_confident_where_it_is_more_than_k() -> None:
+    plan = after_full_epoch(emprune.methods.Kakurenbo(), LOSS, num_kept=3).begin_epoch(1)
+    keys = torch.rand(10, generator=derive_generator(0, "hide", 1)).tolist()
+    assert chosen(plan) == set(sorted(set(range(10)) - {0, 4}, key=keys.__getitem__)[-3:])
+    assert chosen(plan) != {5, 8, 1}
+
+
 def test_epsilon_greedy() -> None:
     method = emprune.methods.EpsilonGreedy(epsilon=0.4, replan_every=1)
     pruner = after_full_epoch(method, LOSS, num_kept=5, later=2)

@@ -42,6 +42,8 @@ CASES = {
     "reducible-loss": Case(
         lambda n: emprune.methods.ReducibleLoss(torch.rand(n, generator=torch.Generator().manual_seed(1)).round())
     ),
+    "kakurenbo": Case(lambda n: emprune.methods.Kakurenbo()),
+    "kakurenbo, most kept": Case(lambda n: emprune.methods.Kakurenbo(), keep=0.9),
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),

@@ -10,6 +10,7 @@ from emprune.methods.epsilon_greedy import EpsilonGreedy
 from emprune.methods.full import Full
 from emprune.methods.greedy import Greedy
 from emprune.methods.infobatch import InfoBatch
+from emprune.methods.kakurenbo import Kakurenbo
 from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
@@ -29,6 +30,7 @@ __all__ = [
     "Full",
     "Greedy",
     "InfoBatch",
+    "Kakurenbo",
     "Method",
     "OrderDP",
     "Random",

@@ -11,6 +11,7 @@ from emprune.methods.epsilon_greedy import EpsilonGreedy
 from emprune.methods.full import Full
 from emprune.methods.greedy import Greedy
 from emprune.methods.infobatch import InfoBatch
+from emprune.methods.kakurenbo import Kakurenbo
 from emprune.methods.options import options_of, parse_options, split_spec
 from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
@@ -28,7 +29,7 @@ _METHODS: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
         Full, Random, RandomPermutation, StaticRandom, StaticSubset, Greedy, EpsilonGreedy, UCB, InfoBatch, OrderDP,
-        SoftSelection, ReducibleLoss, EMP,
+        SoftSelection, ReducibleLoss, Kakurenbo, EMP,
     )
 }  # fmt: skip
 
