@@ -88,12 +88,12 @@ def check_planned(index: Tensor, planned: Tensor) -> None:
 
 def check_plain(values: object, name: str) -> None:
     """Raise ObservationError for a tensor that does not hold all of its numbers, one after another."""
-    if hasattr(values, "full_tensor"):  # DTensor, known by its method: the class alone takes long to import
+    if type(values) is not Tensor and hasattr(values, "full_tensor"):  # DTensor, whose class takes long to import
         raise ObservationError(
             f"`{name}` must be a plain tensor, complete on this rank; got a {type(values).__name__}, as from tensor "
             f"parallelism. Pass {name}.full_tensor()."
         )
-    if isinstance(values, Tensor) and (values.layout != torch.strided or values.is_meta):
+    if isinstance(values, Tensor) and (values.layout is not torch.strided or values.is_meta):
         kind = "a meta tensor, without numbers" if values.is_meta else f"a sparse tensor, {values.layout}"
         raise ObservationError(f"`{name}` must be a dense tensor; got {kind}. Pass {name}.to_dense() of real data.")
 
@@ -121,10 +121,10 @@ class PendingObservations:
     """The batches observed since the last fold, on the device they came from.
 
     Args:
-        measure: The method's.
+        measure: The method's; None for a method that measures nothing but the loss.
     """
 
-    def __init__(self, measure: Callable[[Tensor, Any], Mapping[str, Tensor]]) -> None:
+    def __init__(self, measure: Callable[[Tensor, Any], Mapping[str, Tensor]] | None) -> None:
         self._measure = measure
         self._order = torch.empty(0, dtype=torch.int64)
         self._planned = torch.empty(0, dtype=torch.bool)
@@ -149,6 +149,7 @@ class PendingObservations:
         self._length = self._num_in_blocks = self._num_elements = 0
         self._recent: list[dict[str, Tensor]] = []
         self._buffers: dict[str, Tensor] = {}
+        self._kind: tuple[torch.Size, torch.dtype, torch.device] | None = None
 
     def checked(self, index: Tensor) -> Tensor:
         """Return a copy of a batch's index that is in the plan; one on a device is checked at the next fold.
@@ -169,6 +170,8 @@ class PendingObservations:
         Raises:
             ObservationError: If one is of another shape than the losses, (B,), or is not a plain tensor.
         """
+        if self._measure is None:
+            return {}
         with torch.no_grad():
             measured = self._measure(losses, outputs)
         for name, values in measured.items():
@@ -195,17 +198,19 @@ class PendingObservations:
         """
         batch = {name: values.detach().clone() for name, values in measured.items()}
         batch["index"] = index
-        if deferred is not None:
-            batch[_OUTPUTS] = deferred.detach().clone()
-        if self._recent and not _alike(self._recent[-1], batch):
+        kind = None if deferred is None else (deferred.shape[1:], deferred.dtype, deferred.device)
+        if kind != self._kind:  # of outputs that cannot be measured together with those before
             self._settle()
+            self._kind = kind
         if deferred is None:
             self._check_quantities(batch, self._recent[-1] if self._recent else self._buffers)
         else:
+            batch[_OUTPUTS] = deferred.detach().clone()
             self._num_elements += deferred.numel()
         self._recent.append(batch)
-        self._length += index.shape[0]
-        self._turn += index.shape[0]
+        size = index.shape[0]
+        self._length += size
+        self._turn += size
         if self._length - self._num_in_blocks >= _BLOCK_ROWS or self._num_elements >= _BLOCK_ELEMENTS:
             self._settle()
 
@@ -257,14 +262,6 @@ def _joined(batches: list[Tensor]) -> Tensor:
     """Concatenate, on a device that any of them is on: never from a device to the CPU."""
     device = next((batch.device for batch in batches if not batch.is_cpu), batches[0].device)
     return torch.cat([batch.to(device) for batch in batches])
-
-
-def _alike(before: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> bool:
-    """Whether two batches' outputs, if they have any, can be measured together."""
-    one, other = before.get(_OUTPUTS), batch.get(_OUTPUTS)
-    if one is None or other is None:
-        return one is other
-    return (one.shape[1:], one.dtype, one.device) == (other.shape[1:], other.dtype, other.device)
 
 
 def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:

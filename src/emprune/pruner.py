@@ -98,7 +98,8 @@ class DataPruner(PrunerReadings):
         )
         self.stats = SampleStats(self.num_samples, self.method.columns)
         self._ranks = Ranks(process_group)
-        self._pending = PendingObservations(self.method.measure)
+        measures = type(self.method).measure is not Method.measure
+        self._pending = PendingObservations(self.method.measure if measures else None)
         self._current: CurrentEpoch | None = None
         self._checked_batch = self._observed = False
         self._failed = _NONE
