@@ -9,6 +9,9 @@ from emprune.request import Request
 
 __all__ = ["Schedule"]
 
+_LONGEST = 10_000_000
+"""Epochs, or steps: more are a slip, and would be counted for minutes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -221,6 +224,13 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
         else:
             least = 0 if name in ("warmup_epochs", "tail_epochs") else 1
             checked[name] = whole_number(name, value, least=least, meaning=meanings.get(name, ""))
+            if name in ("num_epochs", "num_steps") and checked[name] > _LONGEST:
+                raise ConfigError(
+                    f"`{name}` must be at most {_LONGEST:,}, each is planned; got {value!r}. Use {_LONGEST}.",
+                    parameter=name,
+                    value=value,
+                    suggestion={name: _LONGEST},
+                )
     return checked
 
 

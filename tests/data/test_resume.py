@@ -344,6 +344,7 @@ def _state_and_loader() -> tuple[dict[str, Any], emprune.PrunedLoader]:
         ({"ahead": [999], "world_size": 2}, None, 1),
         ({"ahead": [999]}, "ahead", 999),
         ({"ahead": None}, "ahead", None),
+        ({"world_size": "2"}, "world_size", "2"),
         ({"more": 1}, None, "'more'"),
     ],
     ids=str,

@@ -309,6 +309,8 @@ def test_a_loader_makes_the_pruner_that_one_would_make_before() -> None:
         ({"nonfinite": "ignore"}, "nonfinite", "ignore"),
         ({"accumulation": 0}, "accumulation", 0),
         ({"seed": 0.5}, "seed", 0.5),
+        ({"num_epochs": 10**9}, "num_epochs", 10**9),
+        ({"num_epochs": None, "num_steps": 10**12}, "num_steps", 10**12),
     ],
     ids=str,
 )
@@ -406,3 +408,9 @@ def test_a_run_of_so_many_steps_resumes_exactly() -> None:
 def test_epochs_and_steps_at_once_are_refused(raises: Raises) -> None:
     with raises(emprune.ConfigError, parameter="num_steps", value=30):
         make_loader(num_steps=30)
+
+
+@pytest.mark.parametrize("transform", [5, "flip"])
+def test_a_transform_that_is_no_function_is_refused_when_the_loader_is_made(transform: Any, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="transform", value=transform):
+        emprune.ArrayLoader((torch.arange(24),), "random", batch_size=4, num_epochs=2, keep=0.5, transform=transform)

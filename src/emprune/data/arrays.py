@@ -87,6 +87,10 @@ class ArrayLoader(PlannedLoader):
         if len({len(a) for a in arrays}) > 1 or len({a.device for a in arrays}) > 1:
             found = ", ".join(f"{len(a)} on {a.device}" for a in arrays)
             raise ConfigError(f"`arrays` must have one length and one device; got {found}.")
+        if transform is not None and not callable(transform):
+            raise ConfigError(
+                f"`transform` must be a function of a generator and the arrays; got {transform!r}. Or leave it out."
+            )
         batch_size, accumulation = (
             whole_number("batch_size", batch_size, least=1),
             whole_number("accumulation", accumulation, least=1),

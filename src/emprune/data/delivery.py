@@ -109,6 +109,8 @@ class Delivery:
                 f"The saved `num_delivered` must be in [0, {len(plan)}] and `ended` True or False; got {num_before!r} "
                 f"and {ended!r}."
             )
+        if not isinstance(state["world_size"], int) or state["world_size"] < 1:
+            raise StateError(f"The saved `world_size` must be at least 1; got {state['world_size']!r}.")
         if not isinstance(ahead, (list, tuple)) or not all(isinstance(i, int) for i in ahead):
             raise StateError(f"The saved `ahead` must be a list of dataset positions; got {ahead!r}.")
         if ahead and state["world_size"] != world_size:
