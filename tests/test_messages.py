@@ -55,6 +55,9 @@ BAD_SETTINGS: dict[str, tuple[Callable[[], object], str | None, Any]] = {
         "irreducible", 9,
     ),
     "a confidence that two classes can have": (lambda: emprune.methods.Kakurenbo(confidence=0.5), "confidence", 0.5),
+    "no groups": (lambda: emprune.methods.SeTa(num_groups=0), "num_groups", 0),
+    "a window of nothing": (lambda: emprune.methods.SeTa(window=0), "window", 0),
+    "a run that is all end": (lambda: emprune.methods.SeTa(delta=0), "delta", 0),
     "an unknown memory term": (lambda: emprune.EMP(memory="entropy"), "memory", "entropy"),  # type: ignore[arg-type]
     "epsilon above 1": (lambda: emprune.methods.EpsilonGreedy(epsilon=1.5), "epsilon", 1.5),
     "a newest loss that weighs nothing": (lambda: emprune.methods.EpsilonGreedy(alpha=0), "alpha", 0),

@@ -47,6 +47,7 @@ METHODS: dict[str, Callable[[], emprune.Method]] = {
     "soft": lambda: emprune.methods.SoftSelection(by="percentile", final_strength=3),
     "reducible-loss": lambda: emprune.methods.ReducibleLoss(torch.arange(26.0).cos()),
     "kakurenbo": emprune.methods.Kakurenbo,
+    "seta": emprune.methods.SeTa,
     "emp": emprune.EMP,
     "emp, no pool": lambda: emprune.EMP(pool=None),
 }

@@ -33,6 +33,7 @@ METHODS: dict[str, tuple[emprune.Method, float | None]] = {
     "soft": (emprune.methods.SoftSelection(), 0.4),
     "reducible-loss": (emprune.methods.ReducibleLoss(torch.arange(NUM_SAMPLES).cos()), 0.4),
     "kakurenbo": (emprune.methods.Kakurenbo(), 0.4),
+    "seta": (emprune.methods.SeTa(), 0.4),
     "emp": (emprune.EMP(), 0.4),
     "emp, pool": (emprune.EMP(pool=1.5), 0.4),
 }

@@ -84,6 +84,7 @@ METHODS = {
     "soft": lambda n: emprune.methods.SoftSelection(by="percentile", final_strength=3),
     "reducible-loss": lambda n: emprune.methods.ReducibleLoss(torch.arange(n).cos()),
     "kakurenbo": lambda n: emprune.methods.Kakurenbo(),
+    "seta": lambda n: emprune.methods.SeTa(num_groups=7, window=0.2),
     "emp": lambda n: emprune.EMP(pool=1.7),
     "emp-paper": lambda n: emprune.EMP.paper(),
 }

@@ -234,6 +234,24 @@ def test_kakurenbo_draws_uniformly_from_what_may_not_be_hidden() -> None:
 
 
 @seeds()
+@pytest.mark.parametrize("num_kept", [1, 7, 20, 39, 40])
+@pytest.mark.parametrize(("num_groups", "window"), [(10, 0.5), (7, 0.3), (1, 1.0), (90, 0.1), (8, 0.01)])
+def test_seta(num_groups: int, window: float, num_kept: int, seed: int) -> None:
+    losses = torch.rand(NUM_SAMPLES, generator=torch.Generator().manual_seed(seed))
+    method = emprune.methods.SeTa(num_groups=num_groups, window=window)
+    for epoch in range(12):
+        context = dataclasses.replace(context_of(losses, num_kept, epoch=epoch), progress=method.delta)
+        kept = set(method.select(context).index.tolist())
+        expected = twins.seta(losses.tolist(), num_kept, epoch=epoch, num_groups=num_groups, window=window)
+        assert len(kept) == num_kept <= len(expected)
+        assert kept <= set(expected)
+
+
+def test_seta_draws_uniformly_from_equal_losses() -> None:
+    assert_kept_as_often(emprune.methods.SeTa(num_groups=4, delta=1), [1.0] * 8, [0.25] * 8, 2)
+
+
+@seeds()
 @pytest.mark.parametrize("keep", [0.15, 0.3, 0.5, 0.6, 0.8, 0.95])
 def test_infobatch(keep: float, seed: int) -> None:
     pruner, twin = make_pruner(emprune.InfoBatch(), keep=keep, seed=seed), twins.greedy()

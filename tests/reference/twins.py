@@ -73,6 +73,17 @@ def is_hidden(logits: Sequence[float], label: int, confidence: float) -> bool:
     return probabilities.index(most) == label and most >= confidence
 
 
+def seta(losses: Sequence[float], num_kept: int, *, epoch: int, num_groups: int, window: float) -> list[int]:
+    """The samples of the window: sorted by loss, cut into groups, and the groups of this epoch joined."""
+    lowest_first, n = sorted(range(len(losses)), key=losses.__getitem__), len(losses)
+    groups = [lowest_first[g * n // num_groups : (g + 1) * n // num_groups] for g in range(num_groups)]
+    width = max(1, round(num_groups * window))
+    while width * n // num_groups < num_kept and width < num_groups:
+        width += 1
+    start = epoch % (num_groups - width + 1)
+    return [sample for group in groups[start : start + width] for sample in group]
+
+
 def epsilon_greedy(alpha: float) -> Twin:
     """A moving average of the losses."""
 

@@ -102,6 +102,30 @@ def test_kakurenbo_draws_from_what_is_not_confident_where_it_is_more_than_k() ->
     assert chosen(plan) != {5, 8, 1}
 
 
+@pytest.mark.parametrize(
+    ("epoch", "window"),
+    [
+        (1, [7, 2, 9, 6]),  # of five pairs, 4 0 | 7 2 | 9 6 | 3 1 | 8 5, the window of two starts at 1 mod 4
+        (2, [9, 6, 3, 1]),
+        (3, [3, 1, 8, 5]),
+        (4, [4, 0, 7, 2]),
+    ],
+)
+def test_seta(epoch: int, window: list[int]) -> None:
+    pruner = after_full_epoch(emprune.methods.SeTa(num_groups=5, window=0.4, delta=1), LOSS, num_kept=3, later=4)
+    for earlier in range(1, epoch):
+        pruner.begin_epoch(earlier)
+        observe(pruner, LOSS)
+    keys = torch.rand(10, generator=derive_generator(0, "subset", epoch)).tolist()
+    assert chosen(pruner.begin_epoch(epoch)) == set(sorted(window, key=keys.__getitem__)[-3:])
+
+
+def test_seta_ends_with_a_draw_from_all() -> None:
+    plan = after_full_epoch(emprune.methods.SeTa(window=0.3), LOSS, num_kept=3).begin_epoch(1)
+    keys = torch.rand(10, generator=derive_generator(0, "subset", 1)).tolist()
+    assert chosen(plan) == set(sorted(range(10), key=keys.__getitem__)[-3:])
+
+
 def test_epsilon_greedy() -> None:
     method = emprune.methods.EpsilonGreedy(epsilon=0.4, replan_every=1)
     pruner = after_full_epoch(method, LOSS, num_kept=5, later=2)

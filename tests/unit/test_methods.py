@@ -44,6 +44,8 @@ CASES = {
     ),
     "kakurenbo": Case(lambda n: emprune.methods.Kakurenbo()),
     "kakurenbo, most kept": Case(lambda n: emprune.methods.Kakurenbo(), keep=0.9),
+    "seta": Case(lambda n: emprune.methods.SeTa()),
+    "seta, narrow": Case(lambda n: emprune.methods.SeTa(num_groups=20, window=0.01, delta=1)),
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),

@@ -12,7 +12,7 @@ from tests.messages import Raises
 
 ALL = (
     "full, random, random-permutation, static-random, static-subset, greedy, epsilon-greedy, ucb, infobatch, order-dp, "
-    "soft, reducible-loss, kakurenbo, emp"
+    "soft, reducible-loss, kakurenbo, seta, emp"
 )
 
 
@@ -153,6 +153,7 @@ def test_an_option_is_given_once_and_a_required_one_is_given(raises: Raises) -> 
         ("infobatch:normalize=true", emprune.InfoBatch(normalize=True)),
         ("ucb:replan_every=3", emprune.methods.UCB(replan_every=3)),
         ("kakurenbo:confidence=0.9", emprune.methods.Kakurenbo(confidence=0.9)),
+        ("seta:num_groups=5:window=0.4", emprune.methods.SeTa(num_groups=5, window=0.4)),
         ("order-dp:pool=4", emprune.methods.OrderDP(pool=4)),
         ("soft:by=softmax:final_strength=2", emprune.methods.SoftSelection(by="softmax", final_strength=2)),
     ],

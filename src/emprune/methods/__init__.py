@@ -16,6 +16,7 @@ from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
 from emprune.methods.reducible_loss import ReducibleLoss
 from emprune.methods.registry import make_method, method_class, method_names, register_method
+from emprune.methods.seta import SeTa
 from emprune.methods.soft_selection import SoftSelection
 from emprune.methods.static_random import StaticRandom
 from emprune.methods.static_subset import StaticSubset
@@ -37,6 +38,7 @@ __all__ = [
     "RandomPermutation",
     "ReducibleLoss",
     "SampleStats",
+    "SeTa",
     "Selection",
     "SelectionContext",
     "SoftSelection",

@@ -17,6 +17,7 @@ from emprune.methods.order_dp import OrderDP
 from emprune.methods.random import Random
 from emprune.methods.random_permutation import RandomPermutation
 from emprune.methods.reducible_loss import ReducibleLoss
+from emprune.methods.seta import SeTa
 from emprune.methods.soft_selection import SoftSelection
 from emprune.methods.static_random import StaticRandom
 from emprune.methods.static_subset import StaticSubset
@@ -29,7 +30,7 @@ _METHODS: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
         Full, Random, RandomPermutation, StaticRandom, StaticSubset, Greedy, EpsilonGreedy, UCB, InfoBatch, OrderDP,
-        SoftSelection, ReducibleLoss, Kakurenbo, EMP,
+        SoftSelection, ReducibleLoss, Kakurenbo, SeTa, EMP,
     )
 }  # fmt: skip
 
