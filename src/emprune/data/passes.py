@@ -1,7 +1,7 @@
 """One pass over an epoch: the iterator that a training loop has."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -9,9 +9,7 @@ from emprune.data.cursor import Cursor
 from emprune.data.delivery import Delivery
 from emprune.data.indexed import Delivered
 from emprune.errors import EpochError
-
-if TYPE_CHECKING:
-    from emprune.data.planned import PlannedLoader
+from emprune.pruner import DataPruner
 
 __all__ = ["Pass"]
 
@@ -21,10 +19,24 @@ class Pass(Iterator[tuple[Tensor, Any]]):
 
     Like a DataLoader's iterator it can go on after an exception; the batch that was lost stays undelivered. Delivery
     begins with the first batch: frameworks make iterators that they never use, and workers cost time.
+
+    Args:
+        pruner: The pruner, whose current plan is delivered.
+        delivery: The epoch's delivery.
+        deliver: Gives the batches from a cursor on.
+        in_order: Whether they come in the plan's order.
     """
 
-    def __init__(self, loader: "PlannedLoader", delivery: Delivery, cursor: Cursor) -> None:
-        self._loader, self._delivery, self._cursor = loader, delivery, cursor
+    def __init__(
+        self,
+        pruner: DataPruner,
+        delivery: Delivery,
+        deliver: Callable[[Cursor], Iterator[Delivered]],
+        *,
+        in_order: bool,
+    ) -> None:
+        self._pruner, self._delivery, self._cursor = pruner, delivery, delivery.new_pass()
+        self._deliver, self._in_order = deliver, in_order
         self._is_again, self._num_observed = delivery.ended, 0
         self._failed = False
         self._batches: Iterator[Delivered] | None = None
@@ -32,8 +44,8 @@ class Pass(Iterator[tuple[Tensor, Any]]):
     def __next__(self) -> tuple[Tensor, Any]:
         if self._batches is None:
             self._check_current()
-            self._num_observed = self._loader.pruner.num_observed
-            self._batches = self._loader._deliver(self._cursor)
+            self._num_observed = self._pruner.num_observed
+            self._batches = self._deliver(self._cursor)
         self._check_not_trained_again()
         try:
             delivered = next(self._batches)
@@ -49,7 +61,7 @@ class Pass(Iterator[tuple[Tensor, Any]]):
         return delivered.index, delivered.batch
 
     def _check_current(self) -> None:
-        if self._loader.pruner.plan is not self._delivery.plan:
+        if self._pruner.plan is not self._delivery.plan:
             raise EpochError(
                 f"An iteration must end before the next epoch is planned; this one is of epoch "
                 f"{self._delivery.plan.epoch}, and the pruner has another plan now. Start a new iteration after "
@@ -58,7 +70,7 @@ class Pass(Iterator[tuple[Tensor, Any]]):
 
     def _check_not_trained_again(self) -> None:
         epoch = self._delivery.plan.epoch
-        if self._is_again and self._loader.pruner.num_observed > self._num_observed:
+        if self._is_again and self._pruner.num_observed > self._num_observed:
             raise EpochError(
                 f"Epoch {epoch} is over, and was trained on a second time; got an observation in another pass over it. "
                 f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`. For an engine "
@@ -66,7 +78,7 @@ class Pass(Iterator[tuple[Tensor, Any]]):
             )
 
     def _check_turn(self, index: Tensor) -> None:
-        if not (self._cursor.is_next(index) or self._failed or not self._loader._in_order):
+        if not (self._cursor.is_next(index) or self._failed or not self._in_order):
             raise EpochError(
                 "The batches must follow the plan; got another batch. Is the loader iterated twice at the same time? "
                 "Persistent workers serve one iteration at a time. Or do both emprune and a framework skip batches on "

@@ -176,8 +176,7 @@ class PlannedLoader(ABC):
         return self._num_batches(self.pruner.schedule.num_kept(0, spent=0, **self._planning))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        delivery = self._begun
-        return Pass(self, delivery, delivery.new_pass())
+        return Pass(self.pruner, self._begun, self._deliver, in_order=self._in_order)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole run's state: the pruner's, and how far this rank is in the epoch.
