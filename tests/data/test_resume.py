@@ -385,3 +385,33 @@ def test_a_damaged_pruner_leaves_the_loader_as_it_was(raises: Raises) -> None:
     with raises(emprune.errors.StateError, parameter="epoch", value=99):
         loader.load_state_dict(damaged)
     assert_same_state(loader.state_dict(), state)
+
+
+class Undividable(emprune.PrunedLoader):
+    """As on ranks among which the whole of an epoch that was planned for others cannot be divided."""
+
+    refuses = False
+
+    @property
+    def _deal(self) -> Any:
+        deal = super()._deal
+
+        def dealt(index: Tensor, *, num_before: int = 0) -> Any:
+            if self.refuses and num_before == 0:
+                raise emprune.errors.StateError("cannot be divided")
+            return deal(index, num_before=num_before)
+
+        return dealt
+
+
+def test_an_epoch_that_was_over_need_not_be_divided_among_the_ranks_that_load_it() -> None:
+    loader = make_loader(make_pruner())
+    loader.set_epoch(0)
+    train(loader.pruner, loader)
+    other = Undividable(DataLoader(Positions(22), batch_size=4), make_pruner())
+    other.refuses = True
+    other.load_state_dict(loader.state_dict())
+    other.refuses = False
+    assert other.start_epoch == 1
+    other.set_epoch(1)
+    assert train(other.pruner, other) == other.pruner.plan.index.tolist()

@@ -169,7 +169,7 @@ class PrunedLoader(PlannedLoader):
 
     def load_state_dict(self, state: Any) -> None:  # noqa: D102 - inherited
         super().load_state_dict(state)
-        if self._delivery is not None:
+        if self._delivery is not None and not self._delivery.ended:  # what is over need not divide among these ranks
             self._prepare(self._delivery.new_pass())
 
     def _tie_states(self) -> None:
@@ -208,10 +208,10 @@ class _OfOuter:
     """
 
     def __init__(self, loader: PrunedLoader | None = None, name: str = "") -> None:
-        self._loader, self._name = loader and weakref.ref(loader), name
+        self._loader, self._name = None if loader is None else weakref.ref(loader), name
 
     def __call__(self, *arguments: Any) -> Any:
-        loader = self._loader and self._loader()
+        loader = None if self._loader is None else self._loader()
         if loader is None:
             raise StateError("The PrunedLoader around this DataLoader must exist; got one that is gone. Keep it.")
         return getattr(loader, self._name)(*arguments)
