@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emprune.lab.analyses.runs import OUTPUTS
@@ -57,6 +57,7 @@ def test_where_the_stored_information_is_known_it_is_what_the_loss_betrays(
 @given(
     num_classes=st.integers(3, 100), noise=SHARES, errors=SHARES, loss=st.floats(0, 10), visited=st.just(1.0) | SHARES
 )
+@example(num_classes=3, noise=0.5, errors=0.0, loss=0.0, visited=0.0)
 def test_the_caps_are_in_order(num_classes: int, noise: float, errors: float, loss: float, visited: float) -> None:
     model = Terms(num_classes=num_classes, noise=noise, errors=errors, loss=loss, visited=visited)
     assert 0 <= model.stored_least <= model.stored_most <= model.label_entropy

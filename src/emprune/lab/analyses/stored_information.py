@@ -115,6 +115,9 @@ class Terms:
         return 1 - self.bound(self.stored_most)
 
     def bound(self, stored: float) -> float:
-        """Return the least share of errors with so much stored; 0 where the theorem says nothing."""
+        """Return the least share of errors with so much stored, in [0, 1]; 0 where the theorem says nothing.
+
+        The theorem's value may pass 1 where a model fits, by chance, what it was never shown.
+        """
         missing = self.label_entropy - stored - self.error_entropy
-        return max(0.0, missing / math.log(self.num_classes - 1))
+        return min(1.0, max(0.0, missing / math.log(self.num_classes - 1)))
