@@ -133,9 +133,10 @@ class DataPruner(PrunerReadings):
             return self.plan
         self._check_next(epoch)
         start = time.perf_counter()
+        spent = sum(self._history.num_kept)
         size = self.schedule.num_kept(
             epoch,
-            spent=sum(self._history.num_kept),
+            spent=spent,
             multiple_of=multiple_of,
             world_size=self.world_size,
             drop_last=drop_last,
@@ -147,7 +148,7 @@ class DataPruner(PrunerReadings):
             self.stats.forget(self._still_failed())
         if self._current is not None:
             self._current.forget_weights()  # planning needs the room
-        new = self._planned(epoch, size)
+        new = self._planned(epoch, size, spent)
         check_same_plan(self._ranks, new.plan)
         churn = None if self._current is None else new.churn_since(self._current)
         self._adopt(new)
@@ -331,11 +332,11 @@ class DataPruner(PrunerReadings):
                 "reduce(index, losses, logits) in the training loop?"
             )
 
-    def _planned(self, epoch: int, size: int) -> CurrentEpoch:
+    def _planned(self, epoch: int, size: int, spent: int) -> CurrentEpoch:
         if self.schedule.is_full(epoch):
             plan = full_plan(self.num_samples, size, epoch=epoch, seed=self.seed)
             return CurrentEpoch(plan, by_method=False)
-        last, spent = self._current, sum(self._history.num_kept)
+        last = self._current
         plan, by_method = pruned_plan(
             self.method,
             self.stats,

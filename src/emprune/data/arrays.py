@@ -91,10 +91,8 @@ class ArrayLoader(PlannedLoader):
             raise ConfigError(
                 f"`transform` must be a function of a generator and the arrays; got {transform!r}. Or leave it out."
             )
-        batch_size, accumulation = (
-            whole_number("batch_size", batch_size, least=1),
-            whole_number("accumulation", accumulation, least=1),
-        )
+        batch_size = whole_number("batch_size", batch_size, least=1)
+        accumulation = whole_number("accumulation", accumulation, least=1)
         pruner = as_pruner(
             method,
             num_samples=len(arrays[0]),

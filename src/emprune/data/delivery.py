@@ -118,8 +118,7 @@ class Delivery:
                 f"The state was saved on {state['world_size']} rank(s) with batches delivered out of turn; got "
                 f"{world_size} rank(s). Finish the epoch on as many as before, each with its own state."
             )
-        delivery = cls(plan, deal, num_before=num_before, ended=ended)
-        strange = set(ahead) - set(delivery._shard.index.tolist()) if ahead else set()
+        strange = set(ahead) - set(deal(plan.index, num_before=num_before).index.tolist()) if ahead else set()
         if strange:
             raise StateError(
                 f"The saved `ahead` must be samples of this rank's shard of the plan; got {min(strange)}. A state with "
