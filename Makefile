@@ -34,8 +34,11 @@ define make_venv
 			"Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(1) || { \
 		echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu it needs the package python3-venv." >&2; exit 1; }
+	@$(call pip_install,$(1)) $(PIP)
 endef
 pip_install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+# Reads [dependency-groups], which older ones do not.
+PIP := 'pip>=25.1,<26'
 
 help:
 	@echo "emprune: what make can do (environments are made on first use, with PYTHON=$(PYTHON))"
@@ -62,14 +65,14 @@ $(VENV)/.created:
 	$(call make_venv,$(VENV))
 	@touch $@
 
-$(VENV)/.lab: pyproject.toml constraints.txt | $(VENV)/.created
-	$(call stage,$(VENV): installing emprune[lab]; about a minute)
-	$(call pip_install,$(VENV)) -c constraints.txt -e '.[lab]'
+$(VENV)/.lab: pyproject.toml lab/pyproject.toml constraints.txt | $(VENV)/.created
+	$(call stage,$(VENV): installing emprune and emprune-lab; about a minute)
+	$(call pip_install,$(VENV)) -c constraints.txt -e . -e ./lab
 	@touch $@
 
-$(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/.created
-	$(call stage,$(VENV): installing emprune[all]; about a minute)
-	$(call pip_install,$(VENV)) -c constraints.txt -e '.[all]'
+$(VENV)/.all: pyproject.toml lab/pyproject.toml constraints.txt | $(VENV)/.created
+	$(call stage,$(VENV): installing emprune and emprune-lab with all they can use; about a minute)
+	$(call pip_install,$(VENV)) -c constraints.txt -e '.[transformers,accelerate,lightning]' -e './lab[texts]' --group all
 	@touch $(VENV)/.lab $@
 
 $(CORE)/.core: pyproject.toml constraints.txt
@@ -79,10 +82,10 @@ $(CORE)/.core: pyproject.toml constraints.txt
 	$(call pip_install,$(CORE)) -c constraints.txt -e .
 	@touch $@
 
-$(OLDEST)/.oldest: pyproject.toml constraints-oldest.txt
+$(OLDEST)/.oldest: pyproject.toml lab/pyproject.toml constraints-oldest.txt
 	$(call stage,$(OLDEST): installing the oldest supported versions; about two minutes and 5.3 GB)
 	$(call make_venv,$(OLDEST))
-	$(call pip_install,$(OLDEST)) -c constraints-oldest.txt -e '.[lab,test]'
+	$(call pip_install,$(OLDEST)) -c constraints-oldest.txt -e . -e ./lab --group test
 	@touch $@
 
 demo: $(VENV)/.lab
@@ -130,7 +133,7 @@ newest:
 	@rm -rf $(NEWEST)
 	$(call make_venv,$(NEWEST))
 	@grep '^torch==' constraints.txt > $(NEWEST)/constraints.txt
-	$(call pip_install,$(NEWEST)) -c $(NEWEST)/constraints.txt -e '.[lab,transformers,accelerate,lightning,test]'
+	$(call pip_install,$(NEWEST)) -c $(NEWEST)/constraints.txt -e '.[transformers,accelerate,lightning]' -e ./lab --group test
 	@$(NEWEST)/bin/python -m pip list --disable-pip-version-check | grep -iE '^(torch|transformers|accelerate|lightning) '
 	$(call stage,pytest on the newest releases)
 	@$(call run_pytest,$(NEWEST)) $(NEWEST_TESTS) $(PYTEST_ARGS)
@@ -149,4 +152,4 @@ chaos: $(VENV)/.lab
 
 clean:
 	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src lab tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

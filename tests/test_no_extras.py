@@ -23,7 +23,7 @@ EXTRAS = (
     "typer",
 )
 # What stands on the extras, and what brings test tools to third parties.
-ON_DEMAND = ("emprune.cli", "emprune.integrations", "emprune.lab", "emprune.testing")
+ON_DEMAND = ("emprune.cli", "emprune.integrations", "emprune_lab", "emprune.testing")
 
 BLOCK_EXTRAS = f"""
 import sys

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import torch
+from emprune_lab.method_spec import MethodSpec
 from torch import Tensor
 
 from emprune import DataPruner, EpochPlan
-from emprune.lab.specs import MethodSpec
 
 __all__ = ["BATCH_SIZE", "KEEP", "NUM_CLASSES", "Run"]
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import divide, get_task
+from emprune_lab.training.learning_rate import one_cycle
+from emprune_lab.training.loop import train
+from emprune_lab.training.session import Session
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from benchmarks.cost import machine
-from emprune.lab.config import RunConfig
-from emprune.lab.learning_rate import one_cycle
-from emprune.lab.session import Session
-from emprune.lab.store import RunFolder
-from emprune.lab.tasks import divide, get_task
-from emprune.lab.train import train
 
 __all__ = ["main"]
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from emprune.lab.results import read_results
+from emprune_lab.results.reading import read_results
 
 HERE = Path(__file__).parent
 DESCRIPTION = ("task", "methods", "baseline", "margin", "settings", "title")

@@ -15,12 +15,11 @@ from typing import Annotated, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
-
-from emprune.lab.comparison import outcome
-from emprune.lab.pages.drawing import GREY, colours
-from emprune.lab.report.records import Run
-from emprune.lab.results import read_results
-from emprune.lab.statistics import mean_interval, paired_difference
+from emprune_lab.comparison.rows import outcome
+from emprune_lab.comparison.statistics import mean_interval, paired_difference
+from emprune_lab.pages.drawing import GREY, colours
+from emprune_lab.report.records import Run
+from emprune_lab.results.reading import read_results
 
 sys.path.append(str(Path(__file__).parents[1] / "study"))
 from picture import draw_themed  # a script of the study, beside this folder

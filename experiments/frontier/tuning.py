@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from emprune.lab.comparison import outcome
-from emprune.lab.results import read_results
+from emprune_lab.comparison.rows import outcome
+from emprune_lab.results.reading import read_results
 
 Result = Mapping[str, Any]
 

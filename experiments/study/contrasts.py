@@ -13,14 +13,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
+from emprune_lab.comparison.rows import held_out_loss, outcome
+from emprune_lab.comparison.statistics import Estimate, holm, paired_difference
+from emprune_lab.method_spec import MEMORY_TERMS
+from emprune_lab.report.records import Run
+from emprune_lab.results.reading import read_results
+from emprune_lab.tasks import get_task
 from scipy.stats import permutation_test, rankdata
-
-from emprune.lab.comparison import held_out_loss, outcome
-from emprune.lab.report.records import Run
-from emprune.lab.results import read_results
-from emprune.lab.specs import MEMORY_TERMS
-from emprune.lab.statistics import Estimate, holm, paired_difference
-from emprune.lab.tasks import get_task
 
 Config = Mapping[str, Any]
 Result = Mapping[str, Any]

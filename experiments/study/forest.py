@@ -24,11 +24,10 @@ from contrasts import (
     never,
     read,
 )
+from emprune_lab.pages.drawing import COLOURS, GREY
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from picture import draw_themed
-
-from emprune.lab.pages.drawing import COLOURS, GREY
 
 RIVALS = {
     "random permutation": RANDOM,

@@ -14,9 +14,8 @@ from typing import Annotated, Any
 
 import typer
 from contrasts import VARIED, Result, Runs, Setting, read
-
-from emprune.lab.comparison import held_out_loss, outcome
-from emprune.lab.statistics import mean_interval
+from emprune_lab.comparison.rows import held_out_loss, outcome
+from emprune_lab.comparison.statistics import mean_interval
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from emprune_lab.comparison.rows import outcome, summarise
+from emprune_lab.comparison.statistics import Estimate, mean_interval
+from emprune_lab.pages.drawing import GREY, colours
+from emprune_lab.report.verdict import RIVAL
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
-
-from emprune.lab.comparison import outcome, summarise
-from emprune.lab.pages.drawing import GREY, colours
-from emprune.lab.report.reading import RIVAL
-from emprune.lab.statistics import Estimate, mean_interval
 
 Result = Mapping[str, Any]
 

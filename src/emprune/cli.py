@@ -1,50 +1,44 @@
-"""The `emprune` command: the entry point, which needs nothing beyond the library to say what else it needs."""
+"""The `emprune` command. Its work is in the package emprune-lab; without it the command says what to install."""
 
-import re
 import sys
 
 __all__ = ["main"]
 
-EXTRAS = ("lab", "transformers", "accelerate", "lightning")
-OTHER_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+PACKAGE_OF = {"PIL": "pillow", "sklearn": "scikit-learn"}
 """Packages that are not called like the module they bring."""
+
+EXTRA_OF = {"accelerate": "transformers", "lightning": "lightning", "transformers": "transformers"}
+"""The extra that brings a package which emprune-lab does not need for all it does."""
 
 
 def main() -> None:
     """Run the command, or say what to install for it."""
     try:
-        from emprune.lab.app import app
-        from emprune.lab.characters import show_any_character
+        from emprune_lab.commands.app import app
+        from emprune_lab.commands.characters import show_any_character
 
         show_any_character(sys.stdout, sys.stderr)
         app(prog_name="emprune")
     except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module in ("", "emprune"):  # a bug, and shown as one
+        module, _, part = (error.name or "").partition(".")
+        if module == "emprune_lab" and not part:
+            sys.exit("emprune: the command needs the package emprune-lab. Install it: pip install 'emprune[lab]'")
+        if module in ("", "emprune", "emprune_lab"):  # a bug, and shown as one
             raise
-        sys.exit(f"emprune: the command needs the package {module!r}, which is not installed. {_advice(module)}")
+        package = PACKAGE_OF.get(module, module)
+        extras = ",".join(["lab", *([EXTRA_OF[module]] if module in EXTRA_OF else [])])
+        sys.exit(
+            f"emprune: the command needs the package {package}. Install it: pip install {_advised(package, extras)}"
+        )
 
 
-def _advice(module: str) -> str:
-    """Return how to install what has the module: with an extra, where one brings it."""
-    package = OTHER_NAMES.get(module, module)
-    extra = next((extra for extra in EXTRAS if _normal(package) in _packages(extra)), None)
-    if extra is None:
-        return "Install it."
-    return f"pip install 'emprune[lab{'' if extra == 'lab' else f',{extra}'}]' brings it."
-
-
-def _packages(extra: str) -> set[str]:
-    """Return the packages that an extra of emprune requires."""
+def _advised(package: str, extras: str) -> str:
+    """Return what pip is told: an extra of emprune, where one brings the package."""
     from importlib.metadata import PackageNotFoundError, requires  # a tenth of a second
 
     try:
-        declared = requires("emprune") or []
+        declared = requires("emprune-lab") or []
     except PackageNotFoundError:  # run from its source, never installed
-        return set()
-    wanted = re.compile(rf"([\w.-]+).*extra == ['\"]{extra}['\"].*")
-    return {_normal(found[1]) for found in map(wanted.fullmatch, declared) if found}
-
-
-def _normal(package: str) -> str:
-    return re.sub(r"[-_.]+", "-", package).lower()
+        declared = []
+    brought = any(line.lower().replace("_", "-").startswith(package.lower().replace("_", "-")) for line in declared)
+    return f"'emprune[{extras}]'" if brought else package

@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 120
 
 # Forked from a server that has imported what takes seconds to import: 200 processes in minutes.
 forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["tests.lab.slow_disk", "emprune.lab.app", "sklearn.datasets", "torch._dynamo"])
+forks.set_forkserver_preload(["tests.lab.slow_disk", "emprune_lab.commands.app", "sklearn.datasets", "torch._dynamo"])
 
 
 def run_unharmed(method: str, out: Path) -> None:

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
+from emprune_lab.commands.app import app
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.report.page import write_report
+from emprune_lab.report.records import find_runs
+from emprune_lab.settings import RunConfig
 from plotly.offline import get_plotlyjs
 from typer.testing import CliRunner, Result
 
-from emprune.lab.app import app
-from emprune.lab.config import RunConfig
-from emprune.lab.report.page import write_report
-from emprune.lab.report.records import find_runs
-from emprune.lab.workers import load_splits
 from tests.lab.runs import small_config
 
 METHODS = ("full", "random-permutation", "emp:pool=2")

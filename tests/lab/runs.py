@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-
-from emprune.lab.checkpoint import load_checkpoint
-from emprune.lab.config import RunConfig
-from emprune.lab.session import Session
-from emprune.lab.store import RunFolder
-from emprune.lab.train import train
-from emprune.lab.workers import load_splits
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
+from emprune_lab.training.checkpoint import load_checkpoint
+from emprune_lab.training.loop import train
+from emprune_lab.training.session import Session
 
 CLOCKS = ("seconds", "planning_seconds")
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
+from emprune_lab.data.augment import flip, shift
 from torch import Tensor
-
-from emprune.lab.tasks.augment import flip, shift
 
 
 def generator(seed: int = 0) -> torch.Generator:

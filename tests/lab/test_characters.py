@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from emprune_lab.commands.characters import show_any_character
 
 from emprune.cli import main
-from emprune.lab.characters import show_any_character
 
 SMALL = ["--epochs", "1", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
 RUN = ["digits", *SMALL, "--out", "run"]

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from emprune_lab.comparison.workers import Board, BoardReporter
+from emprune_lab.errors import RunError, StoppedError
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.training import checkpoint
+from emprune_lab.training.checkpoint import SEAL_BYTES, load_checkpoint, save_checkpoint
 
-from emprune.lab import checkpoint
-from emprune.lab.checkpoint import SEAL_BYTES, load_checkpoint, save_checkpoint
-from emprune.lab.errors import RunError, StoppedError
-from emprune.lab.store import RunFolder
-from emprune.lab.workers import Board, BoardReporter
 from tests.lab.runs import SilentReporter, assert_equal_runs, files_of, log, outcome, run_small, small_config
 
 

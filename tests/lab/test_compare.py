@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.comparison.experiment import Experiment
+from emprune_lab.comparison.queue import Comparison, Queue, adopt, compare, look_elsewhere, make_queue
+from emprune_lab.errors import RunError, RunExistsError, StoppedError
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
 
 from emprune.errors import ConfigError
-from emprune.lab.compare import Comparison, Queue, adopt, compare, look_elsewhere, make_queue
-from emprune.lab.config import RunConfig
-from emprune.lab.errors import RunError, RunExistsError, StoppedError
-from emprune.lab.experiment import Experiment
-from emprune.lab.store import RunFolder
 from tests.lab.reports import call, write_comparison, write_run
 from tests.lab.runs import checkpoint_of, run_small, small_config
 

@@ -3,9 +3,9 @@ import re
 from typing import Any
 
 import pytest
+from emprune_lab.settings import RunConfig
 
 from emprune.errors import ConfigError
-from emprune.lab.config import RunConfig
 
 
 def test_what_is_not_given_comes_from_the_recipe() -> None:

@@ -4,10 +4,10 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from emprune_lab.commands.consoles import literal_console
+from emprune_lab.commands.progress import live_progress
 from rich.table import Table
 
-from emprune.lab.consoles import literal_console
-from emprune.lab.progress import live_progress
 from tests.lab.reports import call
 
 STRANGE = ["v[/2]", "[draft]", ":fire:", "[bold"]

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from emprune_lab.comparison.experiment import Experiment
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.errors import StoppedError
+from emprune_lab.models import make_encoder
+from emprune_lab.settings import RunConfig
+from emprune_lab.training.objectives.contrastive import TEMPERATURE, Contrastive
+from emprune_lab.training.probes import knn_accuracy, linear_probe_accuracy
+from emprune_lab.training.session import Session
 
 import emprune
 from emprune.errors import ConfigError
-from emprune.lab.config import RunConfig
-from emprune.lab.errors import StoppedError
-from emprune.lab.experiment import Experiment
-from emprune.lab.models import make_encoder
-from emprune.lab.objectives.contrastive import TEMPERATURE, Contrastive
-from emprune.lab.probes import knn_accuracy, linear_probe_accuracy
-from emprune.lab.session import Session
-from emprune.lab.workers import load_splits
 from tests.distributed.pool import RankPool
 from tests.lab.runs import assert_equal_runs, log, outcome, run_small, small_config
 from tests.lab.test_ranks import share

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.report.records import Run, find_runs
+from emprune_lab.report.sections import divide_runs
+from emprune_lab.results.reading import read_results
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
+from emprune_lab.training.checkpoint import load_checkpoint, save_checkpoint
+from emprune_lab.training.session import make_pruner
 
 from emprune.errors import ConfigError
-from emprune.lab.checkpoint import load_checkpoint, save_checkpoint
-from emprune.lab.config import RunConfig
-from emprune.lab.report.records import Run, find_runs
-from emprune.lab.report.sections import divide_runs
-from emprune.lab.results import read_results
-from emprune.lab.session import make_pruner
-from emprune.lab.store import RunFolder
 from tests.lab.reports import call_script, old_result_of, page_of
 from tests.lab.runs import small_config
 

@@ -2,20 +2,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.commands.comparing import seconds_left
+from emprune_lab.commands.consoles import literal_console
+from emprune_lab.commands.running import foresee
+from emprune_lab.commands.tables import long_duration
+from emprune_lab.comparison.experiment import Experiment
+from emprune_lab.comparison.queue import make_queue
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import Splits
+from emprune_lab.training import drivers
+from emprune_lab.training.drivers import num_scored
+from emprune_lab.training.session import Session, step_size
+from emprune_lab.training.speed import Forecast, Speed, TimedStep, forecast, measure_speed
 
-from emprune.lab import drivers
-from emprune.lab.command import foresee
-from emprune.lab.compare import make_queue
-from emprune.lab.comparing import seconds_left
-from emprune.lab.config import RunConfig
-from emprune.lab.consoles import literal_console
-from emprune.lab.drivers import num_scored
-from emprune.lab.estimate import Forecast, Speed, TimedStep, forecast, measure_speed
-from emprune.lab.experiment import Experiment
-from emprune.lab.session import Session, step_size
-from emprune.lab.tables import long_duration
-from emprune.lab.tasks import Splits
-from emprune.lab.workers import load_splits
 from tests.lab.runs import run_small, small_config
 
 SPEED = Speed(start=10, loading=0.01, computing=0.03, scoring=0.001, batch_size=100)
@@ -110,7 +110,7 @@ def test_a_real_session_is_timed(settings: dict[str, Any], tmp_path: Path) -> No
 
 def test_a_recalibrated_accuracy_stands_beside_the_ordinary_one(tmp_path: Path) -> None:
     run_small(small_config("random", recalibrate_bn=True, epochs=2), tmp_path)
-    from emprune.lab.store import RunFolder
+    from emprune_lab.results.run_folder import RunFolder
 
     result = RunFolder(tmp_path).result()
     assert 0 <= result["accuracy_recalibrated"] <= 100

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.comparison.experiment import Experiment, parse_seeds
+from emprune_lab.settings import RunConfig
 
 from emprune.errors import ConfigError
-from emprune.lab.config import RunConfig
-from emprune.lab.experiment import Experiment, parse_seeds
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
 
@@ -143,7 +143,7 @@ def test_a_file_is_utf_8_with_a_byte_order_mark_or_without(mark: bytes, tmp_path
 def test_files_are_read_alike_in_every_locale(tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text('title = "ü"\ntask = "digits"\nmethods = ["random"]\n', encoding="utf-8")
-    code = f"import pathlib, emprune.lab.experiment as e; e.Experiment.read(pathlib.Path({str(path)!r}))"
+    code = f"import pathlib, emprune_lab.comparison.experiment as e; e.Experiment.read(pathlib.Path({str(path)!r}))"
     locale = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     done = subprocess.run([sys.executable, "-c", code], env=locale, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from emprune.lab.errors import DataError
-from emprune.lab.tasks import fashion_mnist
-from emprune.lab.tasks.cache import DataSet, Source, SourceError
-from emprune.lab.tasks.idx import read_idx
-from emprune.lab.tasks.sources import debian_package, local_folder, web_address
+from emprune_lab.data.cache import DataSet, Source, SourceError
+from emprune_lab.data.idx import read_idx
+from emprune_lab.data.sources import debian_package, local_folder, web_address
+from emprune_lab.errors import DataError
+from emprune_lab.tasks import fashion_mnist
 
 CONTENT = {"images": b"what is in the file", "labels": b"and in the other"}
 

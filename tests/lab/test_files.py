@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from emprune_lab.files import draft_folder, free_name, refuse_foreign, write_whole
 
 from emprune.errors import ConfigError
-from emprune.lab.files import draft_folder, free_name, refuse_foreign, write_whole
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

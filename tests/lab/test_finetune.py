@@ -12,19 +12,19 @@ import torch
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.errors import DataError, RunError, StoppedError
+from emprune_lab.models.mean_pooled import MeanPooledBert
+from emprune_lab.models.pretrained import MINILM_DATA, fetch_pretrained, load_pretrained, load_tokenizer
+from emprune_lab.results.run_folder import RECORDS, RunFolder
+from emprune_lab.training import drivers
+from emprune_lab.training.texts import encoding
+from emprune_lab.training.texts import finetune as finetuning
+from emprune_lab.training.texts.checkpoints import keep_checkpoint
+from emprune_lab.training.texts.text_session import TextSession
 from transformers import BertConfig
 
 from emprune.distributed import Ranks
-from emprune.lab import drivers
-from emprune.lab.errors import DataError, RunError, StoppedError
-from emprune.lab.models.mean_pooled import MeanPooledBert
-from emprune.lab.models.pretrained import MINILM_DATA, fetch_pretrained, load_pretrained, load_tokenizer
-from emprune.lab.store import RECORDS, RunFolder
-from emprune.lab.texts import encoding
-from emprune.lab.texts import finetune as finetuning
-from emprune.lab.texts.checkpoints import keep_checkpoint
-from emprune.lab.texts.session import TextSession
-from emprune.lab.workers import load_splits
 from tests.lab.runs import SilentReporter, log, outcome
 from tests.lab.texts import (
     NUM_TEST,

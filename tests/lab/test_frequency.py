@@ -1,9 +1,8 @@
 import pytest
 import torch
+from emprune_lab.training.frequency import gini, histogram, lorenz
 from hypothesis import given
 from hypothesis import strategies as st
-
-from emprune.lab.frequency import gini, histogram, lorenz
 
 VISITS = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(torch.tensor)
 

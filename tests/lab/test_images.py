@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from emprune_lab.data.cache import DataSet, Source, SourceError
+from emprune_lab.data.decoding import decoded
+from emprune_lab.data.sources import npm_package
+from emprune_lab.errors import DataError
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import Split, Splits, cifar, divide, get_task
+from emprune_lab.tasks.image_folder import image_folder
 from PIL import Image
 
 from emprune.errors import ConfigError
-from emprune.lab.config import RunConfig
-from emprune.lab.errors import DataError
-from emprune.lab.tasks import Split, Splits, cifar, divide, get_task
-from emprune.lab.tasks.cache import DataSet, Source, SourceError
-from emprune.lab.tasks.decoding import decoded
-from emprune.lab.tasks.image_folder import image_folder
-from emprune.lab.tasks.sources import npm_package
 
 ORIENTATION = 0x0112
 RANDOM = np.random.default_rng(0)
@@ -358,7 +358,7 @@ def test_a_kill_while_decoding_leaves_nothing_behind(tmp_path: Path) -> None:
     code = f"""
 import os, pathlib
 from PIL import Image
-from emprune.lab.tasks.decoding import decoded
+from emprune_lab.data.decoding import decoded
 Image.open = lambda path: os.kill(os.getpid(), 9)
 decoded([pathlib.Path({str(tmp_path / "pets" / "cat" / "0.png")!r})], 8, pathlib.Path({str(tmp_path / "cache")!r}),
         lambda line: print(line, flush=True))

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.models import make_model
+from emprune_lab.training.session import Session
 from torch import nn
 
 from emprune.errors import ConfigError
-from emprune.lab.models import make_model
-from emprune.lab.session import Session
-from emprune.lab.workers import load_splits
 from tests.lab.runs import small_config
 
 

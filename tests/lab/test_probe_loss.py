@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch.nn.functional as F
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.training.objectives.classification import Classification
+from emprune_lab.training.objectives.objective import PROBE_SIZE, evenly
+from emprune_lab.training.session import Session
 
-from emprune.lab.objectives.base import PROBE_SIZE, evenly
-from emprune.lab.objectives.classification import Classification
-from emprune.lab.session import Session
-from emprune.lab.workers import load_splits
 from tests.lab.runs import log, outcome, run_small, small_config
 
 

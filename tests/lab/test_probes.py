@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from emprune_lab.training.probes import knn_accuracy, linear_probe_accuracy
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-
-from emprune.lab.probes import knn_accuracy, linear_probe_accuracy
 
 
 def blobs(num: int, *, spread: float, seed: int, num_classes: int = 5, width: int = 7) -> tuple[Tensor, Tensor]:

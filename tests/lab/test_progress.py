@@ -1,7 +1,7 @@
 from io import StringIO
 
-from emprune.lab.consoles import literal_console
-from emprune.lab.progress import reporter
+from emprune_lab.commands.consoles import literal_console
+from emprune_lab.commands.progress import reporter
 
 RECORD = {"epoch": 0, "num_kept": 48, "visits": 48, "loss": 1.25, "seconds": 0.5, "test_accuracy": 81.5}
 

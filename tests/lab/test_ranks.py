@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.errors import StoppedError
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
+from emprune_lab.training import stopping
+from emprune_lab.training.loop import train
+from emprune_lab.training.session import Session
 
 from emprune.errors import ConfigError
-from emprune.lab import stopping
-from emprune.lab.config import RunConfig
-from emprune.lab.errors import StoppedError
-from emprune.lab.session import Session
-from emprune.lab.store import RunFolder
-from emprune.lab.train import train
-from emprune.lab.workers import load_splits
 from tests.distributed.pool import RankPool
 from tests.lab.runs import SilentReporter, log, outcome, small_config
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-
-from emprune.lab.comparison import summarise
-from emprune.lab.report.reading import RIVAL, Reading, is_scored, read_rows
+from emprune_lab.comparison.rows import summarise
+from emprune_lab.report.verdict import RIVAL, Reading, is_scored, read_rows
 
 FULL = [90.0, 91.0, 90.5, 89.5, 90.0]
 RANDOM = [89.0, 89.9, 89.6, 88.5, 89.1]

@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from emprune_lab.compute import Compute
+from emprune_lab.training.learning_rate import SCHEDULES, cosine, one_cycle
+from emprune_lab.training.losses import smoothed_and_plain
 
 from emprune.errors import ConfigError
-from emprune.lab.device import Compute
-from emprune.lab.learning_rate import SCHEDULES, cosine, one_cycle
-from emprune.lab.losses import smoothed_and_plain
 
 
 def test_the_learning_rate_is_torchs_one_cycle_to_within_a_step() -> None:

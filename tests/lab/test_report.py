@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.commands import comparing
+from emprune_lab.comparison.experiment import Experiment
+from emprune_lab.comparison.queue import Queue
+from emprune_lab.report import page
+from emprune_lab.report.page import write_report
+from emprune_lab.report.provenance import commands, facts
+from emprune_lab.report.records import Found, Run, find_runs
+from emprune_lab.report.sections import divide_runs
 from rich.console import Console
 
-from emprune.lab import comparing
-from emprune.lab.compare import Queue
-from emprune.lab.experiment import Experiment
-from emprune.lab.report import page
-from emprune.lab.report.page import write_report
-from emprune.lab.report.provenance import commands, facts
-from emprune.lab.report.records import Found, Run, find_runs
-from emprune.lab.report.sections import divide_runs
 from tests.lab.reports import FIGURES, METHODS, call, drawn, page_of, result_of, write_comparison, write_run
 from tests.lab.runs import small_config
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 import pytest
+from emprune_lab.report.page import write_report
+from emprune_lab.report.records import find_runs
 
-from emprune.lab.report.page import write_report
-from emprune.lab.report.records import find_runs
 from tests.lab import browser
 from tests.lab.browser import NEEDS_CHROMIUM, PageContract, Shown
 from tests.lab.reports import FIGURES, write_comparison

@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from emprune_lab.comparison.statistics import mean_band, mean_interval
+from emprune_lab.pages.drawing import add_band, canvas, colours
+from emprune_lab.report.figures import against_cost, against_time, by_epoch
+from emprune_lab.report.galleries import Training, galleries, load_training
+from emprune_lab.report.records import Run, find_runs
+from emprune_lab.report.sections import Group, divide_runs
+from emprune_lab.results.reading import NEEDED_SETTINGS
+from emprune_lab.tasks.image_folder import image_folder
 from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
-from emprune.lab.pages.drawing import add_band, canvas, colours
-from emprune.lab.report.figures import against_cost, against_time, by_epoch
-from emprune.lab.report.records import Run, find_runs
-from emprune.lab.report.samples import Training, galleries, load_training
-from emprune.lab.report.sections import Group, divide_runs
-from emprune.lab.results import NEEDED_SETTINGS
-from emprune.lab.statistics import mean_band, mean_interval
-from emprune.lab.tasks.image_folder import image_folder
 from tests.lab.reports import METHODS, call, drawn, page_of, result_of, write_comparison, write_run
 from tests.lab.runs import small_config
 from tests.lab.test_images import write_folder

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.environment import commit
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.training.loop import train
+from emprune_lab.training.session import Session
 
-from emprune.lab.environment import commit
-from emprune.lab.session import Session
-from emprune.lab.store import RunFolder
-from emprune.lab.train import train
-from emprune.lab.workers import load_splits
 from tests.distributed.pool import RankPool
 from tests.lab.runs import SilentReporter, outcome, run_small, small_config
 from tests.lab.test_images import write_folder

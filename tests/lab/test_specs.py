@@ -1,8 +1,8 @@
 import pytest
+from emprune_lab.method_spec import MethodSpec, method_options
 
 import emprune
 from emprune.errors import ConfigError
-from emprune.lab.specs import MethodSpec, method_options
 from tests.messages import Raises
 
 

@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from emprune_lab.commands.comparison_table import comparison_table
+from emprune_lab.commands.consoles import literal_console
+from emprune_lab.commands.tables import markdown_table, notes
+from emprune_lab.comparison.rows import outcome, summarise, unequal_cost
+from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference
 from scipy import stats
-
-from emprune.lab.comparison import outcome, summarise, unequal_cost
-from emprune.lab.comparison_table import comparison_table
-from emprune.lab.consoles import literal_console
-from emprune.lab.statistics import Estimate, holm, mean_interval, paired_difference
-from emprune.lab.tables import markdown_table, notes
 
 
 def test_the_interval_is_the_one_worked_by_hand() -> None:

@@ -2,8 +2,7 @@ import os
 import signal
 
 import pytest
-
-from emprune.lab.stopping import stop_on_signals
+from emprune_lab.training.stopping import stop_on_signals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

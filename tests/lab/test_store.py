@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.errors import RunError, RunExistsError
+from emprune_lab.files import write_whole
+from emprune_lab.results import run_folder as store
+from emprune_lab.results.run_folder import FILES, RECORDS, RunFolder
 
 from emprune.errors import ConfigError
-from emprune.lab import store
-from emprune.lab.errors import RunError, RunExistsError
-from emprune.lab.files import write_whole
-from emprune.lab.store import FILES, RECORDS, RunFolder
 from tests.lab.runs import files_of, small_config
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.comparison.statistics import holm
 from scipy.stats import ttest_1samp
 from typer.testing import Result
 
-from emprune.lab.statistics import holm
 from tests.lab.reports import call_script, old_result_of
 from tests.lab.runs import small_config
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
+from emprune_lab.data.split import stratified_order
+from emprune_lab.models import MODELS, make_model
+from emprune_lab.tasks import IMAGE_TASKS, ImageTask, Split, Splits, divide, get_task
+from emprune_lab.tasks.digits import DIGITS
 
 from emprune.errors import ConfigError
-from emprune.lab.models import MODELS, make_model
-from emprune.lab.tasks import IMAGE_TASKS, ImageTask, Split, Splits, divide, get_task
-from emprune.lab.tasks.digits import DIGITS
-from emprune.lab.tasks.split import stratified_order
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,11 @@ import torch
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
-from emprune.lab.config import RunConfig
-from emprune.lab.errors import RunError, StoppedError
-from emprune.lab.store import RunFolder
-from emprune.lab.texts.checkpoints import keep_checkpoint
+from emprune_lab.errors import RunError, StoppedError
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
+from emprune_lab.training.texts.checkpoints import keep_checkpoint
+
 from tests.lab.runs import SilentReporter, files_of
 from tests.lab.texts import assert_equal_text_runs, run_text, text_config, write_glue, write_model
 

@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from emprune_lab.commands.tables import markdown_table, method_notes, notes
+from emprune_lab.comparison.rows import summarise
+from emprune_lab.data.cache import DataSet, Source, SourceError
+from emprune_lab.data.rows import FILES, read_rows, read_splits, write_rows
+from emprune_lab.data.sources import pypi_package
+from emprune_lab.errors import DataError
+from emprune_lab.method_spec import MethodSpec
+from emprune_lab.models.pretrained import MINILM_DATA
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import DATA_SETS, Split, Splits, Texts, divide, get_task, glue, imdb, movie_reviews, topics
+from emprune_lab.tasks.glue import glue_data
 
 from emprune.errors import ConfigError
-from emprune.lab.comparison import summarise
-from emprune.lab.config import RunConfig
-from emprune.lab.errors import DataError
-from emprune.lab.models.pretrained import MINILM_DATA
-from emprune.lab.specs import MethodSpec
-from emprune.lab.tables import markdown_table, method_notes, notes
-from emprune.lab.tasks import DATA_SETS, Split, Splits, Texts, divide, get_task
-from emprune.lab.tasks.cache import DataSet, Source, SourceError
-from emprune.lab.tasks.sources import pypi_package
-from emprune.lab.tasks.text import glue, imdb, movie_reviews, topics
-from emprune.lab.tasks.text.glue import glue_data
-from emprune.lab.tasks.text.rows import FILES, read_rows, read_splits, write_rows
 
 
 def test_texts_are_divided_and_distorted_as_images_are() -> None:

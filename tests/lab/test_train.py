@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from emprune_lab.compute import Compute
+from emprune_lab.errors import RunError, StoppedError
+from emprune_lab.settings import RunConfig
+from emprune_lab.training.objectives import make_objective
+from emprune_lab.training.session import Session, planned_visits
 
-from emprune.lab.config import RunConfig
-from emprune.lab.device import Compute
-from emprune.lab.errors import RunError, StoppedError
-from emprune.lab.objectives import make_objective
-from emprune.lab.session import Session, planned_visits
 from tests.lab.runs import SilentReporter, assert_equal_runs, log, outcome, run_small, small_config
 
 METHODS = ["emp:pool=2", "ucb:replan_every=2", "infobatch", "random-permutation", "full"]
@@ -49,7 +49,7 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(tmp_path: Pat
 
 
 def test_runs_of_one_seed_start_from_the_same_weights(tmp_path: Path) -> None:
-    from emprune.lab.workers import load_splits
+    from emprune_lab.comparison.workers import load_splits
 
     splits = load_splits(small_config(), None)
     one, same, other = (

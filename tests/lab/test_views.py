@@ -5,11 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from emprune_lab.data.views import LUMA, blur, crop_and_flip, recolour
+from emprune_lab.tasks import TASKS, get_task
+from emprune_lab.tasks.simclr import colour_view, grey_view
 from torch import Tensor
-
-from emprune.lab.tasks import TASKS, get_task
-from emprune.lab.tasks.simclr import colour_view, grey_view
-from emprune.lab.tasks.views import LUMA, blur, crop_and_flip, recolour
 
 View = Callable[[torch.Generator, Tensor], Tensor]
 

@@ -11,15 +11,15 @@ import pytest
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.files import draft_folder
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
+from emprune_lab.training.texts.finetune import finetune
+from emprune_lab.training.texts.text_session import TextSession
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from emprune.lab.config import RunConfig
-from emprune.lab.files import draft_folder
-from emprune.lab.store import RunFolder
-from emprune.lab.texts.finetune import finetune
-from emprune.lab.texts.session import TextSession
-from emprune.lab.workers import load_splits
 from tests.lab.runs import SilentReporter, log, outcome
 
 WORDS = ["good", "bad", "film", "plot", "actor", "the", "a", "very", "not", "slow", "quick", "end"]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from emprune_lab.analyses import ANALYSES, Conclusion, Run
+from emprune_lab.comparison.experiment import DEFAULT_BASELINE, Experiment
+from emprune_lab.comparison.queue import Queue, make_queue
+from emprune_lab.comparison.workers import Job
+from emprune_lab.settings import RunConfig
 from numpy.typing import NDArray
 
-from emprune.lab.analyses import ANALYSES, Conclusion, Run
-from emprune.lab.compare import Queue, make_queue
-from emprune.lab.config import RunConfig
-from emprune.lab.experiment import DEFAULT_BASELINE, Experiment
-from emprune.lab.workers import Job
 from tests.lab.runs import run_small
 
 SMALL: dict[str, Any] = {"epochs": 2, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}

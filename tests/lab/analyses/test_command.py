@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.analyses import ANALYSES
+from emprune_lab.analyses.questions import QUESTIONS
+from emprune_lab.commands.app import app
 from typer.testing import CliRunner
 
 from emprune.errors import ConfigError
-from emprune.lab.analyses import ANALYSES
-from emprune.lab.app import app
-from emprune.lab.questions import QUESTIONS
 from tests.lab.analyses.support import SMALL, experiment_of, made
 
 METHODS = {"static-removal": "full", "leave-one-out": "emp"}

@@ -4,17 +4,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from emprune_lab.analyses import ANALYSES, Conclusion
+from emprune_lab.analyses.alignment_gap import NUM_PAIRS, AlignmentGap
+from emprune_lab.analyses.gaps import estimate
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.data.distort import with_label_noise
+from emprune_lab.errors import RunError
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import drawn
+from emprune_lab.training.session import Session
 
 from emprune.errors import ConfigError
-from emprune.lab.analyses import ANALYSES, Conclusion
-from emprune.lab.analyses.alignment_gap import NUM_PAIRS, AlignmentGap
-from emprune.lab.analyses.gaps import estimate
-from emprune.lab.config import RunConfig
-from emprune.lab.errors import RunError
-from emprune.lab.session import Session
-from emprune.lab.tasks import drawn
-from emprune.lab.tasks.distort import with_label_noise
-from emprune.lab.workers import load_splits
 from tests.lab.analyses.support import SMALL, concluded, experiment_of, runs_of
 from tests.lab.runs import run_small
 

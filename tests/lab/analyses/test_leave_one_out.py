@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from emprune_lab.analyses.leave_one_out import LeaveOneOut
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.tasks import drawn
+from emprune_lab.training.session import Session
 
-from emprune.lab.analyses.leave_one_out import LeaveOneOut
-from emprune.lab.session import Session
-from emprune.lab.tasks import drawn
-from emprune.lab.workers import load_splits
 from tests.lab.analyses.support import experiment_of, runs_of
 from tests.lab.runs import checkpoint_of
 

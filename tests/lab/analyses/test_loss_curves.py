@@ -4,12 +4,12 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from emprune_lab.analyses.loss_curves import LossCurves
+from emprune_lab.errors import RunError
 from hypothesis import given
 from hypothesis import strategies as st
 
 import emprune
-from emprune.lab.analyses.loss_curves import LossCurves
-from emprune.lab.errors import RunError
 from tests.lab.analyses.support import concluded, experiment_of, pretended
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emprune_lab.analyses import ANALYSES, Run
+from emprune_lab.comparison.queue import make_queue
 
-from emprune.lab.analyses import ANALYSES, Run
-from emprune.lab.compare import make_queue
 from tests.lab import browser
 from tests.lab.analyses.support import experiment_of, leave
 from tests.lab.browser import NEEDS_CHROMIUM, PageContract, Shown

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emprune_lab.analyses.finished_run import OUTPUTS
+from emprune_lab.analyses.static_removal import StaticRemoval
+from emprune_lab.tasks import drawn
 
-from emprune.lab.analyses.runs import OUTPUTS
-from emprune.lab.analyses.static_removal import StaticRemoval
-from emprune.lab.tasks import drawn
 from tests.lab.analyses.support import experiment_of, runs_of
 
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emprune_lab.analyses.finished_run import OUTPUTS
+from emprune_lab.analyses.stored_information import Terms, coin_entropy
+from emprune_lab.analyses.theorem_1 import Theorem1, clean_labels
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emprune.lab.analyses.runs import OUTPUTS
-from emprune.lab.analyses.stored_information import Terms, coin_entropy
-from emprune.lab.analyses.theorem_1 import Theorem1, clean_labels
 from tests.lab.analyses.support import experiment_of, runs_of
 
 SHARES = st.floats(0, 1)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emprune_lab.analyses.visits import Spread, Visits
+from emprune_lab.errors import RunError
 
-from emprune.lab.analyses.visits import Spread, Visits
-from emprune.lab.errors import RunError
 from tests.lab.analyses.support import concluded, experiment_of, pretended
 
 

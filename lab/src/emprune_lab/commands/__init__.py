@@ -1,0 +1,1 @@
+"""The `emprune` commands: options, what a terminal shows, and nothing that trains."""

@@ -1,0 +1,239 @@
+"""The `emprune` command in full: run, compare, report, estimate, analyze, data, methods, tasks."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import emprune
+from emprune_lab.commands.analyze import analyze
+from emprune_lab.commands.options import (
+    DEFAULT_BASELINE,
+    DEFAULT_METHODS,
+    DEFAULT_SEEDS,
+    DataDir,
+    path_option,
+    takes_settings,
+)
+from emprune_lab.commands.report import report
+
+__all__ = ["app"]
+
+# What a command does is imported when it is called: torch and plotly take seconds, which no --help needs.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="What to train on; `emprune tasks` lists them.")]
+MethodName = Annotated[str, typer.Option(help="A method, with options as in emp:beta=3:pool=2.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"emprune {emprune.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def command(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Train on a chosen part of the data in each epoch, at an exact cost, and see what that saves and loses.
+
+    [bold]Start here[/bold]
+
+    emprune run digits --method emp --keep 0.3 --out runs/first
+
+    emprune compare digits --methods full,random,greedy,emp --seeds 3 --out runs/digits
+
+    `emprune methods` explains what there is to compare, `emprune tasks` on what.
+    """
+
+
+@app.command()
+@takes_settings
+def run(
+    task: TaskName,
+    settings: dict[str, Any],
+    out_dir: Annotated[Path, path_option("--out", help="The run's folder.")],
+    method: MethodName = "emp",
+    seed: Annotated[int, typer.Option(help="Runs of one seed start from the same weights.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    data_dir: DataDir = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what is in the folder.")] = False,
+) -> None:
+    """Train once.
+
+    The folder gets config.json, log.jsonl (a line per epoch), result.json,
+    visits.npy (how often each sample was visited), samples.parquet (its loss
+    and score too), checkpoint.pt, and the checkpoint before it.
+    Ctrl-C stops after the current batch; --resume goes on from there, exactly.
+
+    The test set is scored after a quarter, half, three quarters and all of
+    the epochs; the result is the last, not the best. With --validation it is
+    scored at the end alone, and a part of the training data up to 20 times.
+
+    Under torchrun the processes share the run: each trains on its part of every
+    batch, on a GPU of its own where there are any. --resume may use fewer or more.
+
+    [bold]Examples[/bold]
+
+    emprune run fashion-mnist --train-size 10000 --method emp --out runs/emp
+
+    emprune run movie-reviews --model minilm-2 --method emp:beta=5 --out runs/reviews
+
+    torchrun --nproc-per-node 2 -m emprune run digits --out runs/two
+    """
+    from emprune_lab.commands.consoles import out, progress
+    from emprune_lab.commands.running import failures_reported, run_once
+    from emprune_lab.commands.tables import run_table
+    from emprune_lab.settings import RunConfig
+
+    with failures_reported():
+        config = RunConfig.for_task(task, method, seed=seed, threads=threads, **settings)
+        result = run_once(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
+        out.print(run_table(result))
+
+
+@app.command()
+@takes_settings
+def compare(
+    settings: dict[str, Any],
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="What to train on, unless --experiment says it.")
+    ] = None,
+    experiment_file: Annotated[
+        Path | None,
+        path_option("--experiment", help="A TOML file: task, methods, seeds and settings; a list is varied."),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        path_option(
+            "--out",
+            help="Folder of all the runs, results.json, table.md and report.html.",
+            show_default="runs/<task or file>",
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.", show_default=DEFAULT_METHODS),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default=DEFAULT_SEEDS),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What differences are taken to.", show_default=DEFAULT_BASELINE)
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points below it.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")] = 2,
+    sources: Annotated[
+        list[Path] | None,
+        path_option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs and estimate the hours, and start none.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train with several methods and seeds at equal cost, and print one table for each setting that is varied.
+
+    Finished runs are not run again, unfinished ones go on from their checkpoints:
+    after Ctrl-C or a crash, on another machine, or with more methods, give the
+    command again. `full` always keeps everything.
+
+    [bold]Examples[/bold]
+
+    emprune compare digits --methods full,random,greedy,emp:pool=none,emp --out runs/digits
+
+    emprune compare --experiment experiments/cifar10-20k.toml --dry-run
+    """
+    from emprune_lab.commands.running import failures_reported
+
+    with failures_reported():
+        from emprune_lab.commands.comparing import make_comparison
+
+        given = {"methods": methods, "seeds": seeds, "baseline": baseline, "margin": margin}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        make_comparison(
+            task,
+            experiment_file,
+            chosen,
+            settings,
+            out_dir=out_dir,
+            sources=sources or [],
+            num_jobs=jobs,
+            dry_run=dry_run,
+            data_dir=data_dir,
+        )
+
+
+@app.command()
+@takes_settings
+def estimate(
+    task: TaskName,
+    settings: dict[str, Any],
+    method: MethodName = "emp",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    data_dir: DataDir = None,
+) -> None:
+    """Time a few steps, and say what a run will cost and save in hours.
+
+    [bold]Example[/bold]
+
+    emprune estimate cifar10 --keep 0.3 --epochs 200 --model resnet18
+    """
+    from emprune_lab.commands.consoles import out, progress
+    from emprune_lab.commands.running import failures_reported, foresee, refuse_torchrun
+    from emprune_lab.commands.tables import forecast_table
+    from emprune_lab.settings import RunConfig
+
+    with failures_reported():
+        refuse_torchrun("estimate")
+        config = RunConfig.for_task(task, method, threads=threads, **settings)
+        foreseen = foresee(config, data_dir=data_dir, console=progress)
+        out.print(forecast_table(config, foreseen))
+        for warning in foreseen.warnings():
+            out.print(warning, style="yellow")
+
+
+app.command()(report)
+app.add_typer(analyze, name="analyze")
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A task's data, or the model minilm.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Fetch a task's data, or a model, into the cache and verify it. What is there already is verified, not fetched."""
+    from emprune_lab.commands.running import failures_reported, fetch
+
+    with failures_reported():
+        fetch(name, data_dir)
+
+
+@app.command()
+def methods() -> None:
+    """Explain the methods and their options."""
+    from emprune_lab.commands.consoles import out
+    from emprune_lab.commands.overview import methods_table
+
+    out.print(methods_table())
+
+
+@app.command()
+def tasks() -> None:
+    """Explain the tasks and what they are trained with by default."""
+    from emprune_lab.commands.consoles import out
+    from emprune_lab.commands.overview import tasks_table
+
+    out.print(tasks_table())

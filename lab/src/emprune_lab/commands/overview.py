@@ -1,0 +1,51 @@
+"""What there is to choose from, as tables: methods and tasks."""
+
+import warnings
+
+from rich.table import Table
+from rich.text import Text
+
+import emprune
+from emprune_lab.method_spec import method_options, usable_as_text
+from emprune_lab.tasks import TASKS, Recipe, get_task
+from emprune_lab.tasks.glue import TASKS as GLUE_TASKS
+
+__all__ = ["methods_table", "tasks_table"]
+
+
+def methods_table() -> Table:
+    """Return the methods, what each visits, and its options."""
+    table = Table(title="Methods (options as in emp:beta=3:pool=2)")
+    for head in ("method", "what it visits", "options and defaults"):
+        table.add_column(head)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = emprune.methods.method_names()
+    for name in names:
+        options = [f"{o}={'...' if value.required else value.default}" for o, value in method_options(name).items()]
+        if not usable_as_text(name):
+            options = ["only from code"]
+        summary = (emprune.methods.method_class(name).__doc__ or "").strip().partition("\n")[0]
+        table.add_row(name, Text(summary), Text("\n".join(options) or "–"))
+    if caught:  # of packages whose methods do not load
+        table.caption = Text("\n".join(str(warning.message) for warning in caught))
+    return table
+
+
+def tasks_table() -> Table:
+    """Return the tasks, and the defaults of their recipes."""
+    table = Table(title="Tasks")
+    for head in ("task", "data", "model", "epochs", "batch size", "peak learning rate"):
+        table.add_column(head)
+    for task in TASKS.values():
+        table.add_row(task.name, task.description, *_recipe_cells(task.recipe))
+        for name, other in task.recipes.items():
+            table.add_row("", Text(f"--recipe {name}", style="dim"), *_recipe_cells(other))
+    glue_tasks = f"a task of GLUE: {', '.join(GLUE_TASKS)}"
+    table.add_row("glue:TASK", glue_tasks, *_recipe_cells(get_task("glue:cola").recipe))
+    table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]", *[""] * 4)
+    return table
+
+
+def _recipe_cells(recipe: Recipe) -> list[str]:
+    return [recipe.model, str(recipe.epochs), str(recipe.batch_size), f"{recipe.max_lr:g} ({recipe.optimizer})"]

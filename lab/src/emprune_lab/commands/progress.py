@@ -1,0 +1,154 @@
+"""How a run looks while it runs: a live bar in a terminal, a line per epoch anywhere else."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from emprune_lab.comparison.workers import Job
+from emprune_lab.training.loop import Reporter
+
+__all__ = ["LineReporter", "LiveReporter", "live_progress", "reporter", "watching"]
+
+
+class LineReporter:
+    """Prints a line after every epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._num_epochs = 0
+
+    def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
+        """Say how much there is to do."""
+        self._num_epochs = num_epochs
+        gone_on = f", {visits_done:,} of them done" if visits_done else ""
+        self._console.print(f"{num_epochs} epochs, {planned_visits:,} visits planned{gone_on}", highlight=False)
+
+    def step(self, num_visits: int) -> None:
+        """Say nothing."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Print the epoch's numbers."""
+        text = (
+            f"epoch {record['epoch'] + 1}/{self._num_epochs}  kept {record['num_kept']}  loss {record['loss']:.4f}"
+            f"{_accuracies(record)}  {record['seconds']:.1f} s"
+        )
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def remark(self, line: str) -> None:
+        """Print it."""
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class LiveReporter:
+    """Keeps one bar up to date: epoch, samples kept, loss, the latest accuracy, time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._num_epochs = 0
+        self._accuracy = ""
+        self._bar: TaskID = progress.add_task("preparing", total=None, detail="")
+
+    def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
+        """Set the bar's length."""
+        self._num_epochs = num_epochs
+        self._progress.update(
+            self._bar, description=f"of {num_epochs} epochs", total=planned_visits, completed=visits_done
+        )
+
+    def step(self, num_visits: int) -> None:
+        """Move the bar."""
+        self._progress.advance(self._bar, num_visits)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Show the epoch's numbers."""
+        self._accuracy = _accuracies(record) or self._accuracy
+        detail = f"kept {record['num_kept']}  loss {record['loss']:.3f}{self._accuracy}"
+        description = f"epoch {record['epoch'] + 1}/{self._num_epochs}"
+        self._progress.update(self._bar, description=description, detail=detail, completed=record["visits"])
+
+    def remark(self, line: str) -> None:
+        """Print it above the bar."""
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def live_progress(console: Console) -> Iterator[Progress]:
+    """Show bars with a description, a detail and the time left, for as long as the context lasts."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+        TextColumn("time left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=120) as progress:
+        yield progress
+
+
+@contextmanager
+def watching(console: Console, jobs: Sequence[Job]) -> Iterator[Callable[[Set[int], Sequence[int]], None]]:
+    """Give what shows how far many runs have come.
+
+    In a terminal a bar for all and one for each that runs, elsewhere a line whenever a run is finished.
+
+    Args:
+        console: Where to show it.
+        jobs: All runs.
+    """
+    if not console.is_terminal:
+        yield _Lines(console, len(jobs), sum(job.planned_visits for job in jobs))
+        return
+    with live_progress(console) as progress:
+        yield _Bars(progress, jobs)
+
+
+class _Lines:
+    def __init__(self, console: Console, num_runs: int, planned: int) -> None:
+        self._console, self._num_runs, self._planned = console, num_runs, planned
+        self._last = -1
+
+    def __call__(self, finished: Set[int], visits: Sequence[int]) -> None:
+        if len(finished) != self._last:
+            text = f"{len(finished)} of {self._num_runs} runs, {sum(visits):,} of {self._planned:,} visits"
+            self._console.print(text, highlight=False)
+        self._last = len(finished)
+
+
+class _Bars:
+    def __init__(self, progress: Progress, jobs: Sequence[Job]) -> None:
+        self._progress, self._jobs = progress, jobs
+        self._planned = sum(job.planned_visits for job in jobs)
+        self._all = progress.add_task(f"0/{len(jobs)} runs", total=self._planned, detail="")
+        self._bars: dict[int, TaskID] = {}
+
+    def __call__(self, finished: Set[int], visits: Sequence[int]) -> None:
+        detail = f"{sum(visits):,} of {self._planned:,} visits"
+        description = f"{len(finished)}/{len(self._jobs)} runs"
+        self._progress.update(self._all, completed=sum(visits), description=description, detail=detail)
+        for place in finished & self._bars.keys():
+            self._progress.remove_task(self._bars.pop(place))
+        for place, done in enumerate(visits):
+            if done and place not in finished:
+                if place not in self._bars:
+                    config = self._jobs[place].config
+                    name = f"  {config.method}, seed {config.seed}"
+                    self._bars[place] = self._progress.add_task(name, total=self._jobs[place].planned_visits, detail="")
+                self._progress.update(self._bars[place], completed=done)
+
+
+@contextmanager
+def reporter(console: Console) -> Iterator[Reporter]:
+    """Give the reporter that suits the console."""
+    if not console.is_terminal:
+        yield LineReporter(console)
+        return
+    with live_progress(console) as progress:
+        yield LiveReporter(progress)
+
+
+def _accuracies(record: Mapping[str, Any]) -> str:
+    parts = ("validation", "test")
+    return "".join(f"  {p} {record[f'{p}_accuracy']:.2f} %" for p in parts if f"{p}_accuracy" in record)

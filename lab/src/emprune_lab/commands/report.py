@@ -1,0 +1,56 @@
+"""`emprune report`: the runs of some folders on one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emprune_lab.commands.options import DataDir, path_argument, path_option
+
+__all__ = ["report"]
+
+
+def report(
+    places: Annotated[
+        list[Path],
+        path_argument(metavar="DIR...", help="Folders of `compare`, of single runs, or results.json files."),
+    ],
+    out_dir: Annotated[
+        Path | None,
+        path_option("--out", help="Folder of report.html.", show_default="the first DIR, or its file's folder"),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="What differences are taken to.", show_default="the comparison's, else random-permutation"),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say and draw what finished runs show, on one page that opens without a network: report.html.
+
+    A reading in sentences, the table, accuracy against cost and time, visits
+    per sample, every epoch's loss, churn, overlap and staleness, classes, the
+    samples visited most and least, and how to make it all again. What the runs
+    did not record is left out, and said so.
+
+    Runs of one task and the same settings come together from all DIRs, for one
+    comparison; others get a section each. Nothing is fetched.
+
+    [bold]Examples[/bold]
+
+    emprune report runs/digits
+
+    emprune report here/results.json there/results.json --out runs/both
+    """
+    from emprune_lab.commands.consoles import out, progress
+    from emprune_lab.commands.running import failures_reported
+
+    with failures_reported():
+        from emprune_lab.report.page import write_report
+        from emprune_lab.report.records import find_runs
+
+        where = out_dir or (places[0] if places[0].is_dir() else places[0].parent)
+        found = find_runs(places)
+        path = write_report(found, where, baseline=baseline, data_dir=data_dir)
+        for file in (file for run in found.runs for file in run.damaged):
+            progress.print(f"{file} is damaged, and left out.", style="yellow", soft_wrap=True)
+        out.print(f"{path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,171 @@
+"""What the `emprune` command does around a run: data first, progress, signals, failures in words."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from rich.console import Console
+
+from emprune.distributed import Ranks, launched_rank, launched_ranks
+from emprune.errors import ConfigError, EmpruneError, RankError
+from emprune_lab.commands.consoles import out, progress
+from emprune_lab.commands.progress import reporter
+from emprune_lab.commands.tables import little_notes, method_notes
+from emprune_lab.comparison.workers import load_splits
+from emprune_lab.errors import RunError, StoppedError
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks.fetching import find_data_set, have_data
+from emprune_lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
+from emprune_lab.training import drivers
+from emprune_lab.training.session import planned_visits, step_size
+from emprune_lab.training.speed import Forecast, forecast
+from emprune_lab.training.stopping import StopRequest, stop_on_signals
+
+__all__ = ["announce_data", "failures_reported", "fetch", "foresee", "refuse_torchrun", "run_once", "stoppable"]
+
+FAILURE = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+@contextmanager
+def failures_reported() -> Iterator[None]:
+    """Turn what can go wrong into a message on stderr and an exit code: 2 for wrong usage, 1 for anything else.
+
+    What all ranks under torchrun notice, or one of another, the first alone says.
+    """
+    leads = not launched_rank()
+    try:
+        yield
+    except ConfigError as error:
+        _fail(str(error), USAGE, said=leads)
+    except (RankError, RunError) as error:
+        _fail(str(error), FAILURE, said=leads)
+    except EmpruneError as error:
+        _fail(str(error), FAILURE)
+    except torch.OutOfMemoryError as error:
+        _fail(f"The device is out of memory. Lower the batch size or --jobs. ({error})", FAILURE)
+    except OSError as error:
+        name = f" {error.filename}" if error.filename else ""
+        _fail(f"Cannot read or write{name}: {error.strerror or error}. What was finished is kept.", FAILURE)
+    except KeyboardInterrupt:
+        _fail("Interrupted.", INTERRUPTED)
+
+
+def refuse_torchrun(command: str) -> None:
+    """Raise ConfigError if torchrun started this process."""
+    if launched_rank() is not None:
+        raise ConfigError(f"`emprune {command}` is no run that processes can share: call it without torchrun.")
+
+
+def run_once(
+    out: Path,
+    config: RunConfig,
+    *,
+    data_dir: Path | None,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+) -> dict[str, Any]:
+    """Run, unless the folder holds this run finished, and return its result.
+
+    Under torchrun on all its ranks together, of which the first alone opens the folder, and says anything.
+
+    Raises:
+        ConfigError: If both `resume` and `overwrite` are asked for.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run and --overwrite throws it away; got both. Leave one out.")
+    with launched_ranks() as ranks, ExitStack() as until_end:
+        leads, folder = ranks.rank == 0, RunFolder(out)
+        if leads:
+            folder.refuse_foreign()
+            known = None if overwrite else folder.config()
+            if known is None or not folder.finished:
+                announce_data(config, data_dir, console)
+                drivers.check(config, load_splits(config, data_dir), ranks)
+                until_end.enter_context(folder.held())
+            if known is None and resume:
+                console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
+            folder = RunFolder.open(out, config, resume=resume, overwrite=overwrite)
+        result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
+        if result is None:
+            return _run_to_end(config, folder, data_dir=data_dir, console=console, ranks=ranks)
+        console.print(f"{out} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
+        return result
+
+
+def _run_to_end(
+    config: RunConfig, folder: RunFolder, *, data_dir: Path | None, console: Console, ranks: Ranks
+) -> dict[str, Any]:
+    """Run, showing progress; on Ctrl-C or SIGTERM leave a checkpoint, say how to go on and exit as shells expect."""
+    announce_data(config, data_dir, console)  # other ranks may be on other machines
+    torch.set_num_threads(config.threads)
+    splits = load_splits(config, data_dir)
+    with stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
+        little = little_notes(config, planned_visits=planned_visits(config, len(splits.train)))
+        for remark in [*method_notes([config]), *little]:
+            report.remark(remark)
+        result = drivers.run(config, folder, splits, ranks=ranks, data_dir=data_dir, report=report, stop=stop)
+    return result
+
+
+def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Forecast:
+    """Time a few steps of a run and return what the whole will take."""
+    announce_data(config, data_dir, console)
+    splits = load_splits(config, data_dir)
+    num_samples, full = len(splits.train), _on_all_data(config)
+    speed, full_speed = drivers.time_steps(config, splits, data_dir=data_dir), None
+    if step_size(config, num_samples) < step_size(full, num_samples):
+        full_speed = drivers.time_steps(full, splits, data_dir=data_dir)
+    return forecast(
+        speed,
+        visits=planned_visits(config, num_samples),
+        full_visits=planned_visits(full, num_samples),
+        num_scored=drivers.num_scored(config, splits),
+        full_speed=full_speed,
+    )
+
+
+def _on_all_data(config: RunConfig) -> RunConfig:
+    return config.replace(method="full", keep=1.0, warmup_epochs=0, tail_epochs=None)
+
+
+def fetch(name: str, data_dir: Path | None) -> None:
+    """Do what `emprune data` is asked for: fetch what is missing, and say what of it is verified."""
+    found = find_data_set(name)
+    if found is None:
+        whose = "is a folder of your own" if name.startswith(IMAGE_FOLDER) else "comes with its package"
+        out.print(f"{name} {whose}; there is nothing to fetch.", soft_wrap=True)
+        return
+    folder = found.ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
+    unverified = found.unverified_source(data_dir)
+    how = "verified" if unverified is None else f"as it came from {unverified}; no digest is known to verify it by"
+    out.print(f"{name} is in {folder}, {how}.", soft_wrap=True)
+
+
+@contextmanager
+def stoppable(advice: str, *, said: bool = True) -> Iterator[StopRequest]:
+    """Let Ctrl-C and SIGTERM leave checkpoints, then say how to go on and exit as shells expect."""
+    with stop_on_signals() as request:
+        try:
+            yield request
+        except StoppedError as error:
+            if said:
+                typer.echo(f"emprune: {error} To go on, give the same command {advice}.", err=True)
+            raise typer.Exit(request.exit_code) from None
+
+
+def announce_data(config: RunConfig, data_dir: Path | None, console: Console) -> None:
+    """Fetch what a run needs and is missing, saying so."""
+    have_data(config, data_dir, say=lambda line: console.print(line, soft_wrap=True))
+
+
+def _fail(message: str, code: int, *, said: bool = True) -> None:
+    if said:
+        typer.echo(f"emprune: {message}", err=True)
+    raise typer.Exit(code) from None

@@ -1,0 +1,1 @@
+"""Many runs compared: what is run, by whom, and what the results say side by side."""

@@ -1,0 +1,171 @@
+"""What a comparison runs: methods, seeds and settings, some of them varied, from a command line or a file."""
+
+import itertools
+import math
+import reprlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from emprune.errors import ConfigError
+from emprune_lab.commands.options import DEFAULT_BASELINE, DEFAULT_SEEDS
+from emprune_lab.errors import unknown_name
+from emprune_lab.files import read_text
+from emprune_lab.method_spec import MethodSpec
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import get_task
+
+__all__ = ["DEFAULT_BASELINE", "DEFAULT_SEEDS", "MOST_SEEDS", "Experiment", "Variant", "parse_seeds"]
+
+MOST_SEEDS = 10_000
+"""Of a comparison, whose runs are listed before the first is made."""
+MOST_DIGITS = 19
+
+KEYS = {"title", "task", "methods", "seeds", "baseline", "margin", "settings"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination of the varied settings, and the runs of it that are compared with each other."""
+
+    varied: Mapping[str, Any]
+    configs: tuple[RunConfig, ...]
+
+    @property
+    def title(self) -> str:
+        """The combination in words; empty where nothing is varied."""
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.varied.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Methods and seeds on a task at equal cost, once for each combination of the settings that are varied.
+
+    Args:
+        task: Name of the task.
+        methods: Methods with their options, such as `emp:pool=2`; each at most once.
+        seeds: Seeds, each at most once; runs of one seed are paired.
+        baseline: The method that differences are taken to.
+        margin: Points of accuracy that a method may lie below the baseline and still count as non-inferior; None to
+            leave that out.
+        settings: Any of RunConfig's, and `recipe`; one that is a list is varied.
+        title: A line for the reader.
+
+    Raises:
+        ConfigError: If a value is impossible.
+    """
+
+    task: str
+    methods: Sequence[str]
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
+    baseline: str = DEFAULT_BASELINE
+    margin: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+        specs = [self._method(method) for method in self.methods]
+        if len(set(specs)) < len(specs):
+            raise ConfigError(f"A method is listed twice; got {', '.join(specs)}.")
+        if not self.seeds or not specs:
+            raise ConfigError(
+                f"A comparison needs a seed and a method; got {len(self.seeds)} seeds and {len(specs)} methods."
+            )
+        if self.margin is not None and not 0 < self.margin < math.inf:
+            raise ConfigError(f"`margin` must be positive and finite, points of accuracy; got margin={self.margin}.")
+        object.__setattr__(self, "baseline", self._method(self.baseline))
+        self.variants()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the experiment that a TOML file describes.
+
+        Raises:
+            ConfigError: If the file cannot be read, or describes something impossible.
+        """
+        try:
+            content = tomllib.loads(read_text(path))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is not a readable TOML file: {error}.") from error
+        for key in content:
+            if key not in KEYS:
+                raise unknown_name(f"entry of {path}", key, KEYS)
+        missing = sorted({"task", "methods"} - content.keys())
+        if missing:
+            raise ConfigError(f"{path} must name {' and '.join(missing)}.")
+        seeds = parse_seeds(str(content.pop("seeds", DEFAULT_SEEDS)))
+        return cls(**content, seeds=seeds)
+
+    def _check_kinds(self) -> None:
+        """Refuse what a file may hold in place of what is meant."""
+        if not isinstance(self.methods, (list, tuple)) or not all(isinstance(method, str) for method in self.methods):
+            raise ConfigError(f"`methods` must be a list of names; got methods={self.methods!r}.")
+        for name in ("task", "baseline", "title"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"`{name}` must be text; got {name}={getattr(self, name)!r}.")
+        if self.margin is not None and (not isinstance(self.margin, (int, float)) or isinstance(self.margin, bool)):
+            raise ConfigError(f"`margin` must be a number, points of accuracy; got margin={self.margin!r}.")
+        if not isinstance(self.settings, Mapping):
+            raise ConfigError(f"`settings` must be a table of settings; got settings={self.settings!r}.")
+        for name, value in self.settings.items():
+            if name in ("task", "method", "seed"):
+                raise ConfigError(
+                    f"`settings` must not hold {name!r}: name the task, the methods and the seeds above it."
+                )
+            if value == []:
+                raise ConfigError(f"`{name}` must have a value, or several to be varied; got an empty list.")
+            if isinstance(value, list) and any(value.count(one) > 1 for one in value):
+                raise ConfigError(
+                    f"`{name}` must have each of its values once; got {name}={value!r}. Leave out the rest."
+                )
+
+    def variants(self) -> list[Variant]:
+        """Return the combinations of the varied settings, in order, each with its runs."""
+        varied = {name: value for name, value in self.settings.items() if isinstance(value, list)}
+        fixed = {name: value for name, value in self.settings.items() if name not in varied}
+        combinations = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+        return [Variant(chosen, tuple(self._configs({**fixed, **chosen}))) for chosen in combinations]
+
+    def _method(self, text: str) -> str:
+        return str(MethodSpec.parse(text, objective=get_task(self.task).objective))
+
+    def _configs(self, settings: Mapping[str, Any]) -> list[RunConfig]:
+        """The settings of every run, seed by seed, so that an early look compares like with like.
+
+        All methods get the same cost, warm-up and tail. `full` keeps everything and has neither.
+        """
+        RunConfig.for_task(self.task, "random", **settings)  # what `full` leaves out of a cost is checked all the same
+        configs = []
+        for seed, method in itertools.product(self.seeds, self.methods):
+            spec = MethodSpec.parse(method, objective=get_task(self.task).objective)
+            cost = dict(settings)
+            if spec.name == "full":
+                cost.update(keep=None, tail_epochs=None, warmup_epochs=None)
+            configs.append(RunConfig.for_task(self.task, str(spec), seed=seed, **cost))
+        return configs
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that `5` (0 to 4) or `5-9` spells.
+
+    Example:
+        >>> parse_seeds("3"), parse_seeds("5-7")
+        ([0, 1, 2], [5, 6, 7])
+
+    Raises:
+        ConfigError: If it spells none.
+    """
+    first, dash, last = text.strip().partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise ConfigError(f"`seeds` must be a number of seeds, or a range such as 5-9; got {text!r}.")
+    if len(first) > MOST_DIGITS or len(last) > MOST_DIGITS:
+        raise ConfigError(f"`seeds` must be below 2^63; got {reprlib.repr(text)}.")
+    seeds = range(int(first), int(last) + 1) if dash else range(int(first))
+    if not seeds:
+        raise ConfigError(f"`seeds` must name at least one seed; got {text!r}.")
+    if seeds.stop - seeds.start > MOST_SEEDS:
+        raise ConfigError(f"`seeds` must name at most {MOST_SEEDS:,} seeds; got {text!r}.")
+    return list(seeds)

@@ -1,0 +1,1 @@
+"""Where data sets come from, and how they are cut, decoded and distorted."""

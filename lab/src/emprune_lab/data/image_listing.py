@@ -1,0 +1,157 @@
+"""Which images a user's folder holds, and of which classes. What is hidden does not count, links are followed."""
+
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emprune.errors import ConfigError
+from emprune_lab.errors import DataError
+
+__all__ = ["Layout", "Listing", "find_layout", "images_below", "list_images"]
+
+ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+"""Names of the parts in small letters, the preferred first."""
+
+PART = re.compile(
+    r"(train|training|trn|test|testing|tst|val|valid|validation|dev|eval|evaluation|holdout)"
+    r"([-_. ]?(set|data|dataset|images?|imgs?|split|part|fold|\d+))*"
+)
+"""What names a part of a data set and hardly ever a class, in small letters."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a folder of images has its parts.
+
+    Args:
+        train: The folder of the training classes.
+        test: That of the test classes, if there is one.
+        classes: The names of the classes, sorted: a label is a place among them.
+    """
+
+    train: Path
+    test: Path | None
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of one part: paths, and the class of each by its place in the sorted class names."""
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+
+
+def find_layout(path: Path) -> Layout:
+    """Return where PATH has its parts: `train/` and `test/` by any of their names, or classes alone.
+
+    Raises:
+        ConfigError: If it has a test part alone, several parts of one kind, names that are parts' and not understood,
+            or fewer than two classes.
+    """
+    train, test = _part(path, TRAIN_NAMES), _part(path, TEST_NAMES)
+    if train is None and test is not None:
+        raise ConfigError(
+            f"{path} holds {test.name}/ and no train/, so that the images to test on would be trained on. Put the "
+            "training classes into train/."
+        )
+    unknown = [f"{entry.name}/" for entry in _folders(path) if entry != train and PART.fullmatch(entry.name.lower())]
+    if train is not None and test is None and unknown:
+        raise ConfigError(
+            f"{path} must name its parts {' or '.join(TRAIN_NAMES)} and {' or '.join(TEST_NAMES)}; "
+            f"got {train.name}/ and {', '.join(unknown)}. Rename the test part, or move it away."
+        )
+    return Layout(train or path, test, _classes(train or path))
+
+
+def list_images(folder: Path, classes: Sequence[str]) -> Listing:
+    """Return the images of a part, class by class.
+
+    Raises:
+        DataError: If there are none, or some of classes that are not among `classes`.
+    """
+    found = [(image, label) for label, name in enumerate(classes) for image in images_below(folder / name)]
+    strange = [entry.name for entry in _folders(folder) if entry.name not in classes and any(images_below(entry))]
+    if strange:
+        raise DataError(f"{folder} holds classes that the training part lacks: {', '.join(strange)}.")
+    if not found:
+        raise DataError(f"{folder} holds no images.")
+    return Listing(tuple(image for image, _ in found), tuple(label for _, label in found))
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Yield the images of a folder and those below it in order, hidden ones left out.
+
+    Linked folders count, but for those that lead back to a folder above them.
+
+    Raises:
+        DataError: If a name is not UTF-8, or a link leads nowhere.
+        OSError: If a folder cannot be read.
+    """
+    if folder.is_dir():
+        yield from sorted(_walk(folder, {folder.resolve()}))
+
+
+def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
+    for entry in _visible(folder):
+        if entry.is_dir():
+            real = entry.resolve()
+            if real not in above:
+                yield from _walk(entry, {*above, real})
+        elif entry.suffix.lower() in ENDINGS:
+            if not entry.is_file():
+                raise DataError(f"{entry} is no file that can be read, or a link to none. Mend or remove it.")
+            yield entry
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    for name in os.listdir(folder):
+        if not name.startswith("."):
+            _check_name(folder, name)
+            yield folder / name
+
+
+def _check_name(folder: Path, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"Names of files must be UTF-8; got {os.fsencode(name)!r} in {os.fsencode(folder)!r}. Rename it."
+        ) from None
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in _visible(folder) if entry.is_dir())
+
+
+def _part(path: Path, names: Sequence[str]) -> Path | None:
+    """Return the folder of a part, by the first of its names that there is in any case."""
+    for name in names:
+        found = [entry for entry in _folders(path) if entry.name.lower() == name]
+        if len(found) > 1:
+            listed = " and ".join(f"{entry.name}/" for entry in found)
+            raise ConfigError(f"{path} must hold one folder of a part; got {listed}. Move one of them away.")
+        if found:
+            return found[0]
+    return None
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    classes = [entry.name for entry in _folders(folder) if any(images_below(entry))]
+    parts = [f"{name}/" for name in classes if PART.fullmatch(name.lower())]
+    if parts:
+        raise ConfigError(
+            f"{folder} must hold a folder for each class; got {', '.join(parts)}, named like a part of the data. Name "
+            f"the parts {' or '.join(TRAIN_NAMES)} and {' or '.join(TEST_NAMES)}, or the class otherwise."
+        )
+    if len(classes) < 2:
+        raise ConfigError(
+            f"{folder} must hold a folder of images for each of at least two classes; got {len(classes)}. "
+            f"Images end in {', '.join(sorted(ENDINGS))}."
+        )
+    return tuple(classes)

@@ -1,0 +1,35 @@
+"""A page: one HTML file that holds everything it shows, plotly.js too, and asks nobody for anything."""
+
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+import emprune
+from emprune_lab.pages.drawing import Styles
+
+__all__ = ["render_page"]
+
+
+def render_page(package: str, *, styles: Styles, **values: Any) -> str:
+    """Return the page of a package, as HTML.
+
+    Args:
+        package: The importable name of whose `templates/page.html.jinja` is rendered; it extends `base.html.jinja`,
+            and may import from `parts.html.jinja`, which are here.
+        styles: How each method is drawn.
+        **values: What else the template takes.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("emprune_lab.pages")]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja").render(
+        **values,
+        styles=styles,
+        version=emprune.__version__,
+        plotly_js=get_plotlyjs().replace("</script", "<\\/script"),
+    )

@@ -1,0 +1,128 @@
+"""Where a section's numbers come from, and how to make them again."""
+
+import dataclasses
+import os
+import shlex
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emprune.errors import ConfigError
+from emprune_lab.commands.options import PARAMETERS
+from emprune_lab.commands.tables import long_duration
+from emprune_lab.comparison.experiment import DEFAULT_BASELINE
+from emprune_lab.report.records import DEFAULTS, Run
+from emprune_lab.report.sections import NOT_COMPARED, Group, Section
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import get_task
+
+__all__ = ["commands", "facts", "sample_files"]
+
+OPTIONS = tuple(parameter.name for parameter in PARAMETERS if parameter.name in RunConfig.__dataclass_fields__)
+"""The settings that can be given on a command line."""
+
+MACHINE = ("device_name", "precision", "system", "architecture", "cpu_count", "num_ranks", "world_size")
+"""What is said of a machine. Version 0.1 wrote `num_ranks` for `world_size`."""
+
+
+def facts(section: Section) -> list[tuple[str, str]]:
+    """Return names and values: seeds, settings, versions, commits, machines."""
+    runs = section.runs
+    names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in NOT_COMPARED]
+    sizes = sorted({int(run.result["num_train"]) for run in runs})
+    seconds = sum(float(run.result["train_seconds"]) + float(run.result.get("evaluation_seconds", 0)) for run in runs)
+    versions = sorted({name for run in runs for name in run.result["versions"] if name != "commit"})
+    return [
+        ("runs", f"{len(runs)}, {long_duration(seconds)} in all"),
+        ("seeds", _seeds(runs)),
+        ("training samples", " or ".join(f"{size:,}" for size in sizes)),
+        *((name.replace("_", " "), _text(runs[0].config[name])) for name in names),
+        *((name, _distinct(run.result["versions"].get(name, "not recorded") for run in runs)) for name in versions),
+        ("commit", _distinct(run.result["versions"].get("commit", "not recorded") for run in runs)),
+        ("machine", _distinct(_machine(run.result["machine"]) for run in runs)),
+    ]
+
+
+def commands(section: Section) -> list[str]:
+    """Return what makes the section's runs again, a command for each cost."""
+    return [_command(group) for group in section.groups]
+
+
+def sample_files(section: Section, out: Path) -> list[tuple[str, str]]:
+    """Return the run of each samples.parquet, and a link to it that is relative to the report's folder."""
+    return [
+        (f"{run.method}, seed {run.seed}", _link(run.folder / "samples.parquet", out))
+        for run in section.runs
+        if run.folder is not None and run.samples is not None
+    ]
+
+
+def _link(file: Path, out: Path) -> str:
+    """Return a relative link, whatever the names of folders look like: `javascript:...` is one, and none to follow."""
+    return "./" + urllib.parse.quote(os.fsencode(Path(os.path.relpath(file, out)).as_posix()))
+
+
+def _command(group: Group) -> str:
+    pruned = [run for run in group.runs if run.method != "full"]
+    config = (pruned or group.runs)[0].config
+    recipe, recipe_settings = _recipe(config)
+    usual = {**DEFAULTS, **recipe_settings}
+    options = ["--recipe", recipe] if recipe != "default" else []
+    for name in OPTIONS:
+        value = config[name]
+        if value is not None and value != usual.get(name) and not (name == "keep" and not group.cost):
+            options += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    if len(group.runs) == 1:
+        own = ["run", config["task"], "--method", config["method"], "--seed", str(config["seed"])]
+    else:
+        own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds", _seed_option(group.runs)]
+        own += ["--baseline", group.baseline] if group.baseline not in (DEFAULT_BASELINE, None) else []
+        own += ["--margin", str(group.margin)] if group.margin is not None else []
+    unlike = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, "files") and config[n] != usual[n]]
+    remark = f"  # and in an experiment file: {', '.join(unlike)}" if unlike else ""
+    return shlex.join(["emprune", *own, *options, "--out", "runs/again"]) + remark
+
+
+def _recipe(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The recipe whose settings without an option are the run's; the default one where none has them."""
+    try:
+        task = get_task(config["task"])
+    except ConfigError:  # a folder of images that is not here
+        return "default", {}
+    recipes = {name: dataclasses.asdict(recipe) for name, recipe in {"default": task.recipe, **task.recipes}.items()}
+    for name, settings in recipes.items():
+        if all(config[setting] == value for setting, value in settings.items() if setting not in OPTIONS):
+            return name, settings
+    return "default", recipes["default"]
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    """The seeds of all methods, or where they differ of each."""
+    by_method: dict[str, set[int]] = {}
+    for run in runs:
+        by_method.setdefault(run.method, set()).add(run.seed)
+    texts = {method: ", ".join(map(str, sorted(seeds))) for method, seeds in by_method.items()}
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{method}: {text}" for method, text in texts.items())
+
+
+def _seed_option(runs: Sequence[Run]) -> str:
+    """The shortest range that has them all."""
+    seeds = sorted({run.seed for run in runs})
+    return str(seeds[-1] + 1) if seeds[0] == 0 else f"{seeds[0]}-{seeds[-1]}"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    known = {name: machine[name] for name in MACHINE if machine.get(name) not in (None, 1)}
+    counted = {"cpu_count": "{} CPUs", "num_ranks": "{} ranks", "world_size": "{} ranks"}
+    return ", ".join(counted.get(name, "{}").format(value) for name, value in known.items())
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return "; ".join(dict.fromkeys(map(str, values)))
+
+
+def _text(value: object) -> str:
+    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,168 @@
+"""Which runs belong together: a section for each task and its settings, in it a group for each cost."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from emprune.errors import ConfigError
+from emprune_lab.comparison.experiment import DEFAULT_BASELINE
+from emprune_lab.comparison.rows import Row, summarise
+from emprune_lab.report.records import Experiment, Run
+from emprune_lab.report.verdict import RIVAL
+
+__all__ = ["Group", "Section", "divide_runs"]
+
+COST = ("keep", "warmup_epochs", "tail_epochs")
+NOT_COMPARED = ("task", "method", "seed", "device", "threads", *COST)
+"""Settings in which the runs of a section may differ: what is compared, what it costs, and what only takes its time."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one section at one cost, with those of `full`, which has a cost of its own.
+
+    Args:
+        cost: keep, warm-up and tail; empty where all runs are of full training.
+        runs: Each method and seed once.
+        baseline: The method that differences are taken to.
+        margin: Points that count as non-inferior, where that was asked.
+    """
+
+    cost: Mapping[str, Any]
+    runs: Sequence[Run]
+    baseline: str
+    margin: float | None
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The comparison's rows."""
+        return summarise(self.results, baseline=self.baseline)
+
+    @cached_property
+    def rival_rows(self) -> list[Row]:
+        """The rows with differences to `RIVAL`, whatever the baseline is."""
+        return summarise(self.results, baseline=RIVAL)
+
+    @property
+    def results(self) -> list[Mapping[str, Any]]:
+        """The runs' results."""
+        return [run.result for run in self.runs]
+
+    @cached_property
+    def by_method(self) -> dict[str, list[Run]]:
+        """The runs of each method, in order of first appearance."""
+        runs: dict[str, list[Run]] = {}
+        for run in self.runs:
+            runs.setdefault(run.method, []).append(run)
+        return runs
+
+    @cached_property
+    def class_names(self) -> dict[int, str]:
+        """The names of the classes by label, as far as the runs recorded them."""
+        names: dict[int, str] = {}
+        for run in self.runs:
+            names.update(run.class_names)
+        return names
+
+    @property
+    def title(self) -> str:
+        """The cost in words."""
+        if not self.cost:
+            return "all the data"
+        words = [f"keep {self.cost['keep']:g}"]
+        for name in ("warmup_epochs", "tail_epochs"):
+            if self.cost[name] is not None and (name != "warmup_epochs" or self.cost[name]):
+                words.append(f"{name.replace('_', ' ')} {self.cost[name]}")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Runs of one task with the same settings, but for what they cost.
+
+    Args:
+        task: The task's name.
+        differing: The settings in which it differs from other sections of that task.
+        title: What a comparison called itself, if it did.
+        groups: One for each cost, the highest first.
+    """
+
+    task: str
+    differing: Mapping[str, Any]
+    title: str
+    groups: Sequence[Group]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, each once."""
+        return list({id(run): run for group in self.groups for run in group.runs}.values())
+
+    @property
+    def heading(self) -> str:
+        """The task, and what sets it apart."""
+        return ", ".join([self.task, *(f"{name.replace('_', ' ')} {v}" for name, v in self.differing.items())])
+
+
+def divide_runs(
+    runs: Sequence[Run], experiments: Sequence[Experiment] = (), *, baseline: str | None = None
+) -> list[Section]:
+    """Return runs in the sections and groups in which they compare.
+
+    Args:
+        runs: Of any tasks, settings and costs.
+        experiments: Comparisons that they were made for, which say a title, a baseline and a margin.
+        baseline: A baseline that overrides theirs.
+
+    Raises:
+        ConfigError: If no run has the method that `baseline` names.
+    """
+    if baseline is not None and all(run.method != baseline for run in runs):
+        known = ", ".join(dict.fromkeys(run.method for run in runs))
+        raise ConfigError(f"`baseline` must be one of the methods that were run, {known}; got {baseline!r}.")
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(json.dumps([run.config["task"], _settings(run)], sort_keys=True), []).append(run)
+    return [_section(own, runs, experiments, baseline) for own in alike.values()]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in run.config.items() if name not in NOT_COMPARED}
+
+
+def _section(
+    own: Sequence[Run], everything: Sequence[Run], experiments: Sequence[Experiment], baseline: str | None
+) -> Section:
+    task = str(own[0].config["task"])
+    others = [_settings(run) for run in everything if run.config["task"] == task]
+    mine = _settings(own[0])
+    differing = {name: mine[name] for name in mine if any(other[name] != mine[name] for other in others)}
+    said = next((e for e in experiments if e.get("task") == task and _is_of(mine, e.get("settings", {}))), {})
+    chosen = baseline or said.get("baseline") or DEFAULT_BASELINE
+    groups = [Group(cost, runs, chosen, said.get("margin")) for cost, runs in _costs(own)]
+    return Section(task, differing, said.get("title") or "", groups)
+
+
+def _is_of(mine: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether settings are what a comparison said, or among what it varied."""
+    given = {name: value for name, value in said.items() if name in mine and value is not None}
+    return all(mine[name] in (value if isinstance(value, list) else [value]) for name, value in given.items())
+
+
+def _costs(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
+    """Group by cost; full training is in every group."""
+    full = [run for run in runs if run.method == "full"]
+    pruned: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        if run not in full:
+            pruned.setdefault(tuple(run.config[name] for name in COST), []).append(run)
+    if not pruned:
+        return [({}, _once(full))]
+    ordered = sorted(pruned, key=lambda cost: -cost[0])
+    return [(dict(zip(COST, cost, strict=True)), _once([*full, *pruned[cost]])) for cost in ordered]
+
+
+def _once(runs: Sequence[Run]) -> list[Run]:
+    """Each method and seed once, the first of those that differ in the machine alone."""
+    return list({(run.method, run.seed): run for run in reversed(runs)}.values())[::-1]

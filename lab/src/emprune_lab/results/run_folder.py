@@ -1,0 +1,280 @@
+"""A run's folder: its settings, its log, its result. Files appear whole or not at all."""
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from emprune.errors import ConfigError
+from emprune_lab.errors import RunError, RunExistsError
+from emprune_lab.files import sweep, write_whole
+from emprune_lab.results.log import append_record, cut_log
+from emprune_lab.results.reading import as_named_now, problem_of
+from emprune_lab.settings import RunConfig
+from emprune_lab.training.checkpoint import CHECKPOINTS
+from emprune_lab.training.texts.checkpoints import remove_checkpoints
+
+__all__ = ["RunFolder"]
+
+LOG = "log.jsonl"
+
+RECORDS = (LOG, "visits.npy", "samples.parquet")
+"""What a run leaves behind besides its result, for whoever reads about it."""
+
+LOCK, LOCK_SECONDS = ".lock", 5.0
+"""Who trains in the folder holds this file, and how long is waited for what a killed process left behind to let go."""
+
+FILES = ("result.json", *CHECKPOINTS, *RECORDS, "config.json")
+"""In the order in which they are cleared away: half-way the run is not finished, and still known as one."""
+
+TRAINER = "checkpoints"
+
+KNOWN_SETTINGS = {"task", "method", "epochs", "batch_size", "max_lr"}
+"""What the settings of every version have, and those of other programs hardly."""
+
+ANEW = "Delete its folder, and the run is made anew."
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> Self:
+        """Return the folder for a run about to start or to go on, without ever losing one silently.
+
+        Raises:
+            RunExistsError: If the folder holds another run, or this one unfinished and `resume` was not asked for, or
+                what is no run and has the name of a run's file, or a link with such a name.
+            RunError: If the folder's settings cannot be read.
+        """
+        folder = cls(path)
+        if overwrite:
+            folder._clear()
+        known = not overwrite and folder.check(config)
+        if known and not resume and not folder.finished:
+            raise RunExistsError(
+                f"{path} holds an unfinished run. Go on with --resume, start anew with --overwrite, "
+                "or choose another --out."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        if not folder.finished:
+            folder._refuse_links()
+        folder._sweep()
+        if not known:
+            folder._write_json("config.json", config.to_json())
+        return folder
+
+    def check(self, config: RunConfig, *, anew: str = "start anew with --overwrite") -> bool:
+        """Return whether the folder holds a run.
+
+        Args:
+            config: Its settings.
+            anew: How whoever asks can throw another run away, in words.
+
+        Raises:
+            RunExistsError: If it holds one of other settings, or what is no run and has the name of a run's file.
+            RunError: If its settings cannot be read.
+        """
+        self.refuse_foreign()
+        known = self.config()
+        differing = [] if known is None else known.differences(config)
+        if differing:
+            raise RunExistsError(
+                f"{self.path} holds a run with other settings (there and here): {'; '.join(differing)}. "
+                f"Use the same settings, {anew}, or choose another --out."
+            )
+        return known is not None
+
+    def refuse_foreign(self) -> None:
+        """Raise RunExistsError if the folder is no run's, and holds what a run would replace."""
+        held = [name for name in (*FILES, TRAINER) if (self.path / name).exists()]
+        if held and self._known() is None:
+            raise RunExistsError(
+                f"{self.path} holds {', '.join(held)}, but no run of emprune, which would replace that. "
+                "Choose another --out, or move it away."
+            )
+
+    def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
+        """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result.
+
+        Raises:
+            RunError: If another process trains in the folder.
+        """
+        with self.held():
+            self._refuse_links()
+            self._write_json("config.json", config.to_json())
+            for name in RECORDS:
+                (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
+                if source is not None and (source / name).is_file():
+                    with (source / name).open("rb") as recorded:
+                        write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
+            self._write_json("result.json", result)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the folder, until the end of the block or the death of this process.
+
+        Raises:
+            RunError: If another one trains in it, or its file system has no locks.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / LOCK
+        lock = FileLock(file, fallback_to_soft=False)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise RunError(
+                f"{self.path} is in use: another process trains in it. Wait for that one, or choose another --out."
+            ) from None
+        except OSError as error:
+            if error.filename is not None:  # it cannot be opened, and says so
+                raise
+            raise RunError(
+                f"{file} cannot be locked ({error.strerror}): the file system has no locks, which keep two processes "
+                "from training in one folder. Choose an --out on another disk, such as this machine's own."
+            ) from error
+        try:
+            yield
+        finally:
+            if self.finished and file.exists() and file.stat().st_size == 0:  # as ours is
+                file.unlink()
+            lock.release()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / "result.json").is_file()
+
+    def config(self) -> RunConfig | None:
+        """Return the settings the folder's run was started with, or None if it holds no run.
+
+        Raises:
+            RunError: If they are damaged.
+            ConfigError: If they are none that this version has.
+        """
+        values = self._settings()
+        try:
+            return None if values is None else RunConfig.from_json(values)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{self.path} holds a run that cannot be made here. {error} Choose another --out."
+            ) from error
+
+    def result(self) -> dict[str, Any]:
+        """Return the result of a finished run.
+
+        Raises:
+            RunError: If there is none, or it is not whole.
+        """
+        values = self._read_json("result.json")
+        if values is None:
+            raise RunError(f"{self.path} holds no finished run.")
+        problem = problem_of(values)
+        if problem is not None:
+            raise RunError(f"{self.path / 'result.json'} is damaged: {problem}. {ANEW}")
+        return as_named_now(values)
+
+    def finish(self, result: Mapping[str, Any], samples: pa.Table) -> None:
+        """Write what is known of each sample and, last, the result: its presence says that the run is complete."""
+        visits = samples["visits"].to_numpy()
+        write_whole(self.path / "visits.npy", lambda file: np.save(file, visits))
+        content = io.BytesIO()  # in memory first: what a full disk does to pyarrow is not ours to name
+        pq.write_table(samples, content, compression="zstd")
+        write_whole(self.path / "samples.parquet", lambda file: file.write(content.getbuffer()))
+        self._write_json("result.json", result)
+        self._remove_trainer_checkpoints()
+
+    def append_log(self, record: Mapping[str, Any]) -> tuple[int, str]:
+        """Add a line to the log; return what `cut_log` takes to come back to it."""
+        return append_record(self.path / LOG, record)
+
+    def cut_log(self, num_bytes: int, sha256: str) -> None:
+        """Drop what was logged after the checkpoint that is being gone on from.
+
+        Raises:
+            RunError: If it is not the log that the checkpoint goes with.
+        """
+        cut_log(self.path / LOG, num_bytes, sha256)
+
+    @property
+    def trainer_checkpoints(self) -> Path:
+        """Where a run on texts has its checkpoints until it is finished."""
+        return self.path / TRAINER
+
+    def _settings(self) -> Any:
+        """What the folder's files give as settings, checked for nothing; None if they give none."""
+        values = self._read_json("config.json")
+        return (self._read_json("result.json") or {}).get("config") if values is None else values
+
+    def _known(self) -> dict[str, Any] | None:
+        """Return the settings of the folder's run, of whatever version, or None if it holds none.
+
+        Raises:
+            RunError: If they are damaged, and its result does not tell either.
+        """
+        try:
+            settings = self._settings()
+        except RunError:
+            settings = (self._read_json("result.json") or {}).get("config")
+            if settings is None:
+                raise
+        return settings if isinstance(settings, dict) and settings.keys() >= KNOWN_SETTINGS else None
+
+    def _refuse_links(self) -> None:
+        """Raise RunExistsError if a file of the run is a link: what it leads to may be another's."""
+        links = [name for name in (*FILES, TRAINER) if (self.path / name).is_symlink()]
+        if links:
+            raise RunExistsError(
+                f"{self.path} has a link in place of {', '.join(links)}: a run writes no file that may be another's. "
+                "Put the file itself there, or choose another --out."
+            )
+
+    def _clear(self) -> None:
+        """Remove the files of the folder's run."""
+        self.refuse_foreign()
+        self._refuse_links()
+        self._remove_trainer_checkpoints()
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _remove_trainer_checkpoints(self) -> None:
+        """Remove the checkpoints of the folder's run on texts; what else is beside them stays."""
+        settings = self._known()
+        if settings is not None:
+            remove_checkpoints(self.trainer_checkpoints, settings)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was in the middle of writing."""
+        sweep(self.path, "|".join(map(re.escape, (*FILES, TRAINER))))
+        if self.finished:
+            self._remove_trainer_checkpoints()
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        if not path.is_file():
+            return None
+        try:
+            values = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"{path} cannot be read ({error}). {ANEW}") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{path} is not a run's. {ANEW}")
+        return values
+
+    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        text = json.dumps(values, indent=1) + "\n"
+        write_whole(self.path / name, lambda file: file.write(text.encode()))

@@ -1,0 +1,77 @@
+"""Classification: an augmented image, its label, the cross-entropy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emprune_lab.models import make_model
+from emprune_lab.tasks import Split
+from emprune_lab.training.class_accuracy import class_accuracy
+from emprune_lab.training.losses import smoothed_and_plain
+from emprune_lab.training.objectives.objective import (
+    EVALUATION_BATCH,
+    Losses,
+    Network,
+    Objective,
+    curve_epochs,
+    tested_epochs,
+)
+
+__all__ = ["Classification"]
+
+
+class Classification(Objective):
+    """Name the class. Scored by the test set's accuracy, and by a validation part's on the way."""
+
+    def make_model(self) -> nn.Module:  # noqa: D102 - inherited
+        return make_model(self.config.model, in_channels=self.task.input_shape[0], num_classes=self.task.num_classes)
+
+    def check_ranks(self, world_size: int) -> None:
+        """Any number can."""
+
+    def arrays(self, train: Split) -> tuple[Tensor, ...]:
+        """Return the images and their labels."""
+        return train.x, train.y
+
+    def transform(self, generator: torch.Generator, *arrays: Tensor) -> Sequence[Tensor]:
+        """Augment and normalise the images."""
+        x, y = arrays
+        return self.task.transform(generator, x, y)
+
+    def losses(self, network: Network, batch: Sequence[Tensor]) -> Losses:
+        """Return the cross-entropies: smoothed for the optimizer, plain for the score, which may see the logits."""
+        x, y = batch
+        logits = self.predict(network, x)
+        smoothed, plain = smoothed_and_plain(logits, y, label_smoothing=self.config.label_smoothing)
+        return Losses(optimised=smoothed, scored=plain, outputs=logits)
+
+    def predict(self, network: Network, x: Tensor) -> Tensor:
+        """Return the logits (B, C)."""
+        logits: Tensor = self.run(network, x).float()
+        return logits
+
+    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, Any]:
+        """Return the accuracy, in all and by class, and the mean cross-entropy, without augmentation or smoothing."""
+        totals = torch.zeros(2, dtype=torch.float64, device=self.compute.device)
+        logits = self.predict_all(model, split.x)
+        for part, y in zip(logits.split(EVALUATION_BATCH), split.y.split(EVALUATION_BATCH), strict=True):
+            totals[0] += (part.argmax(1) == y).sum()
+            totals[1] += F.cross_entropy(part, y, reduction="sum")
+        right, loss = (totals / len(split)).tolist()
+        by_class = class_accuracy(logits.argmax(1), split.y, num_classes=self.task.num_classes)
+        return {"accuracy": 100 * right, "loss": loss, "class_accuracy": by_class}
+
+    def test_epochs(self) -> set[int]:
+        """Return four, or the last alone where there is a validation part to look at."""
+        return tested_epochs(self.config)
+
+    def validation_epochs(self) -> set[int]:
+        """Return so many that a curve can be drawn."""
+        return curve_epochs(self.config.epochs)
+
+    def probe_epochs(self) -> set[int]:
+        """Return the same."""
+        return curve_epochs(self.config.epochs)

@@ -1,0 +1,110 @@
+"""Contrastive pre-training: two views of an image, told apart from all others; labels are for scoring only."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import emprune
+from emprune.errors import ConfigError
+from emprune_lab.models import make_encoder
+from emprune_lab.tasks import Split, Splits
+from emprune_lab.training.objectives.objective import Losses, Network, Objective
+from emprune_lab.training.probes import knn_accuracy, linear_probe_accuracy
+
+__all__ = ["TEMPERATURE", "Contrastive"]
+
+TEMPERATURE = 0.5
+VIEWS_SEED = 0
+
+
+class Contrastive(Objective):
+    """SimCLR. Scored once, at the end, by what the frozen encoder's features are worth for naming the class.
+
+    References:
+        Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations" (ICML 2020).
+    """
+
+    whole_batches: ClassVar[bool] = True
+    """The fewer there are in a batch, the easier a view is told from them."""
+
+    def make_model(self) -> nn.Module:  # noqa: D102 - inherited
+        return make_encoder(self.config.model, in_channels=self.task.input_shape[0])
+
+    def check_ranks(self, world_size: int) -> None:
+        """Refuse what would depend on the number of ranks."""
+        if world_size == 1:
+            return
+        if "instance_entropy" in str(self.config.spec.make().settings().get("memory", "")):
+            raise ConfigError(
+                f"`method` must be one that compares no samples, on {world_size} ranks; got {self.config.method}, "
+                "whose memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
+            )
+
+    def arrays(self, train: Split) -> tuple[Tensor, ...]:
+        """Return the images alone."""
+        return (train.x,)
+
+    def transform(self, generator: torch.Generator, *arrays: Tensor) -> Sequence[Tensor]:
+        """Return two views of each image, augmented apart from each other, and normalised."""
+        (x,) = arrays
+        return tuple(self.task.normalise(self.task.augment(generator, x)) for _ in range(2))
+
+    def losses(self, network: Network, batch: Sequence[Tensor]) -> Losses:
+        """Return the contrastive loss of each image, and the encoder's features of its views for the memory term.
+
+        On several ranks an image is told from those of all, which is collective.
+        """
+        features, projections = self.run(network, torch.cat(list(batch)))
+        losses = emprune.losses.nt_xent(*projections.chunk(2), temperature=TEMPERATURE, gather=True)
+        return Losses(optimised=losses, scored=losses.detach(), outputs=features.detach().chunk(2))
+
+    def predict(self, network: Network, x: Tensor) -> Tensor:
+        """Return the encoder's features (B, D)."""
+        features, _ = self.run(network, x)
+        return features.float()  # type: ignore[no-any-return]
+
+    def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, Any]:
+        """Return the accuracies of a linear probe and of the nearest neighbours, fitted on the training data.
+
+        `accuracy` is the probe's, `knn_accuracy` the neighbours'; `loss` is the contrastive loss of views that are the
+        same for every model.
+        """
+        features, held_out = (self.predict_all(model, x) for x in (train.x, split.x))
+        labelled = {"test_features": held_out, "test_y": split.y}
+        return {
+            "accuracy": linear_probe_accuracy(features, train.y, **labelled),
+            "knn_accuracy": knn_accuracy(features, train.y, **labelled),
+            "loss": self.mean_loss(model, split),
+        }
+
+    @torch.no_grad()
+    def mean_loss(self, model: nn.Module, split: Split) -> float:
+        """Return the mean contrastive loss in batches of the run's size; of a last, short one where it is the first.
+
+        Not by way of `losses`: one rank scores, and the others do not take part.
+        """
+        generator = torch.Generator(self.compute.device).manual_seed(VIEWS_SEED)
+        size = self.config.batch_size
+        whole = max(1, len(split) // size)
+        losses = []
+        model.eval()
+        for x in split.x[: whole * size].split(size):
+            _, projections = self.run(model, torch.cat(list(self.transform(generator, x))))
+            losses.append(emprune.losses.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))
+        model.train()
+        return torch.cat(losses).double().mean().item()
+
+    def test_epochs(self) -> set[int]:
+        """Return the last: a probe costs more than some epochs."""
+        return {self.config.epochs - 1}
+
+    def validation_epochs(self) -> set[int]:
+        """Return the last, likewise."""
+        return self.test_epochs()
+
+    def num_scored(self, splits: Splits) -> int:
+        """Return the images that features are taken of, and both views of those that a loss is."""
+        held = [splits.test] if splits.validation is None else [splits.test, splits.validation]
+        return sum(len(splits.train) + 3 * len(split) for split in held)

@@ -1,1 +1,0 @@
-"""Experiments built on the library: tasks, models, one run, a comparison of many. Needs the extra `lab`."""

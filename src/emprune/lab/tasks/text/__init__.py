@@ -1,1 +1,0 @@
-"""Text classification tasks, one file each."""
