@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from emprune_lab.analyses import ANALYSES, Conclusion, Run
+from emprune_lab.analyses.registry import ANALYSES, Conclusion, Run
 from emprune_lab.comparison.experiment import DEFAULT_BASELINE, Experiment
 from emprune_lab.comparison.queue import Queue, make_queue
 from emprune_lab.comparison.workers import Job

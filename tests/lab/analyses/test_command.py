@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emprune_lab.analyses import ANALYSES
 from emprune_lab.analyses.questions import QUESTIONS
+from emprune_lab.analyses.registry import ANALYSES
 from emprune_lab.commands.app import app
 from typer.testing import CliRunner
 

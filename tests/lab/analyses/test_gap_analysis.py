@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from emprune_lab.analyses import ANALYSES, Conclusion
 from emprune_lab.analyses.alignment_gap import NUM_PAIRS, AlignmentGap
 from emprune_lab.analyses.gaps import estimate
+from emprune_lab.analyses.registry import ANALYSES, Conclusion
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.data.distort import with_label_noise
 from emprune_lab.errors import RunError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emprune_lab.analyses import ANALYSES, Run
+from emprune_lab.analyses.registry import ANALYSES, Run
 from emprune_lab.comparison.queue import make_queue
 
 from tests.lab import browser

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from emprune_lab.analyses import ANALYSES
 from emprune_lab.analyses.finished_run import Run
+from emprune_lab.analyses.registry import ANALYSES
 from emprune_lab.commands.comparing import prepared_queue, warn_of_precisions, watch_comparison
 from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.running import refuse_torchrun
