@@ -40,7 +40,7 @@ class CurrentEpoch:
         if index.device not in self._weight_on:  # once per epoch, not per batch
             weight = torch.ones(self.plan.num_samples, dtype=torch.float32, device="cpu")
             weight.index_copy_(0, self.plan.index, self.plan.weight)
-            self._weight_on[index.device] = weight.to(index.device)
+            self._weight_on[index.device] = weight.to(index.device, non_blocking=True)
         return self._weight_on[index.device][index]
 
     def forget_weights(self) -> None:

@@ -49,6 +49,7 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
     if planned is None:
         raise EpochError("No epoch has begun: call loader.set_epoch(epoch), or pruner.begin_epoch(epoch), first.")
     _check_losses(losses, name)
+    _check_not_captured(losses, name)
     if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
         found = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
         raise ObservationError(
@@ -96,6 +97,15 @@ def check_plain(values: object, name: str) -> None:
     if isinstance(values, Tensor) and (values.layout is not torch.strided or values.is_meta):
         kind = "a meta tensor, without numbers" if values.is_meta else f"a sparse tensor, {values.layout}"
         raise ObservationError(f"`{name}` must be a dense tensor; got {kind}. Pass {name}.to_dense() of real data.")
+
+
+def _check_not_captured(losses: Tensor, name: str) -> None:
+    """Raise ObservationError where a CUDA graph is being recorded: a replay runs kernels, and none of this code."""
+    if losses.is_cuda and not torch.compiler.is_compiling() and torch.cuda.is_current_stream_capturing():
+        raise ObservationError(
+            f"`{name}` must not be observed while a CUDA graph is captured: a replay would observe nothing. Capture "
+            "the model and its losses alone, and call observe(index, losses, logits) after each replay."
+        )
 
 
 def _check_losses(losses: Tensor, name: str) -> None:
@@ -237,7 +247,7 @@ class PendingObservations:
                 buffer = self._buffers[name] = self._roomier(
                     buffer, values, torch.int64 if name == "index" else torch.float32
                 )
-            buffer[self._num_in_blocks : self._length].copy_(values)
+            buffer[self._num_in_blocks : self._length].copy_(values, non_blocking=True)
         self._num_in_blocks, self._recent, self._num_elements = self._length, [], 0
 
     def _roomier(self, buffer: Tensor | None, values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -247,7 +257,7 @@ class PendingObservations:
         with torch.inference_mode(False):
             larger = torch.empty(size, dtype=dtype, device=device)
         if buffer is not None:
-            larger[: self._num_in_blocks].copy_(buffer[: self._num_in_blocks])
+            larger[: self._num_in_blocks].copy_(buffer[: self._num_in_blocks], non_blocking=True)
         return larger
 
     def _check_quantities(self, batch: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
@@ -261,7 +271,7 @@ class PendingObservations:
 def _joined(batches: list[Tensor]) -> Tensor:
     """Concatenate, on a device that any of them is on: never from a device to the CPU."""
     device = next((batch.device for batch in batches if not batch.is_cpu), batches[0].device)
-    return torch.cat([batch.to(device) for batch in batches])
+    return torch.cat([batch.to(device, non_blocking=True) for batch in batches])
 
 
 def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:

@@ -117,7 +117,7 @@ class ArrayLoader(PlannedLoader):
 
     def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
         # On the device at once: a copy for each batch would wait for it.
-        rest, on_device = cursor.rest, cursor.rest.to(self.arrays[0].device)
+        rest, on_device = cursor.rest, cursor.rest.to(self.arrays[0].device, non_blocking=True)
         parts = list(batch_slices(len(rest), self.batch_size, cursor.last))
         # No generator: that would be over once a transform has raised, and a pass can go on.
         return map(self._rows_at, map(rest.__getitem__, parts), map(on_device.__getitem__, parts))
