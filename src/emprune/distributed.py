@@ -196,13 +196,22 @@ def launched_ranks() -> Iterator[Ranks]:
     """Join the ranks that torchrun started, and leave them at the end. If there are GPUs, each rank has its own.
 
     Without torchrun there is one rank.
+
+    Raises:
+        ConfigError: If there are GPUs, but not one for each rank: NCCL refuses ranks that share one.
     """
     if launched_rank() is None:
         yield Ranks()
         return
     on_gpu = torch.cuda.is_available()
     if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        local_rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= num_gpus:
+            raise ConfigError(
+                f"Each rank on a machine must have a GPU of its own; got rank {local_rank} and {num_gpus} GPUs. Start "
+                f"torchrun with --nproc-per-node {num_gpus}. Or train on the CPU: set CUDA_VISIBLE_DEVICES to nothing."
+            )
+        torch.cuda.set_device(local_rank)
     os.environ.setdefault("TORCH_DIST_INIT_BARRIER", "1")  # or a rank may fail and exit while others still connect
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:

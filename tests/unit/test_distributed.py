@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 
 import emprune
-from emprune.distributed import Ranks
+from emprune.distributed import Ranks, launched_ranks
 from tests.messages import Raises
 from tests.unit.support import make_pruner
 
@@ -24,3 +24,12 @@ def test_ranks_that_came_after_the_pruner_are_noticed(monkeypatch: pytest.Monkey
     for act in (pruner.sync, lambda: pruner.begin_epoch(1)):
         with raises(emprune.errors.RankError, value=2):
             act()
+
+
+def test_fewer_gpus_than_ranks(raises: Raises, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("TORCHELASTIC_RUN_ID", "a run")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with raises(emprune.ConfigError, value="rank 1 and 1 GPUs"), launched_ranks():
+        pass
