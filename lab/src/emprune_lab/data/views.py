@@ -77,7 +77,7 @@ def recolour(generator: torch.Generator, x: Tensor, *, strength: float) -> Tenso
     turn = 2 * math.pi * reach / 4 * (2 * draw[4] - 1)
     if channels == 3:
         colours = _colour_matrix(saturation, turn, grey=draw[5] < GREY_PROBABILITY)
-        luma = torch.tensor(LUMA, device=x.device)
+        luma = torch.tensor(LUMA).to(x.device, non_blocking=True)  # `device=` waits for a GPU
     else:
         colours, luma = torch.ones(num_images, 1, 1, device=x.device), torch.ones(1, device=x.device)
     mean = x.mean((2, 3)) @ luma
@@ -89,7 +89,8 @@ def recolour(generator: torch.Generator, x: Tensor, *, strength: float) -> Tenso
 
 def _colour_matrix(saturation: Tensor, turn: Tensor, *, grey: Tensor) -> Tensor:
     """(B, 3, 3) on red, green and blue: the saturation, then the hue turned by an angle, then grey where asked for."""
-    to_yiq = torch.tensor(YIQ, device=turn.device)
+    yiq = torch.tensor(YIQ)  # inverted on the CPU: a GPU's `inv` waits for what it finds
+    to_yiq, from_yiq = (matrix.to(turn.device, non_blocking=True) for matrix in (yiq, torch.linalg.inv(yiq)))
     to_grey = to_yiq[0].expand(3, 3)
     share = saturation.view(-1, 1, 1)
     saturate = share * torch.eye(3, device=turn.device) + (1 - share) * to_grey
@@ -98,7 +99,7 @@ def _colour_matrix(saturation: Tensor, turn: Tensor, *, grey: Tensor) -> Tensor:
     rotate[:, 1, 1] = rotate[:, 2, 2] = turn.cos()
     rotate[:, 2, 1] = turn.sin()
     rotate[:, 1, 2] = -rotate[:, 2, 1]
-    coloured = torch.linalg.inv(to_yiq) @ rotate @ to_yiq @ saturate
+    coloured = from_yiq @ rotate @ to_yiq @ saturate
     return torch.where(grey.view(-1, 1, 1), to_grey, coloured)
 
 

@@ -168,7 +168,8 @@ class ImageTask(Task):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Return raw pixels (B, C, H, W) uint8 as float32 of mean 0 and standard deviation 1."""
-        mean, std = (torch.tensor(moment, device=x.device).view(-1, 1, 1) for moment in (self.mean, self.std))
+        moments = torch.tensor([self.mean, self.std]).to(x.device, non_blocking=True)  # `device=` waits for a GPU
+        mean, std = moments[:, :, None, None]
         return x.float().sub_(mean).div_(std)
 
     def transform(self, generator: torch.Generator, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
