@@ -39,7 +39,7 @@ def main() -> int:
     """Measure, print and write; return the exit status, 0 whether or not the targets are reached."""
     options = _options()
     sizes = [50_000] if options.quick else [50_000, _TARGETED, _LARGE]
-    cases = list(_cases(sizes, huge=not options.quick, threads=options.threads))
+    cases = list(_cases(sizes, huge=not options.quick, threads=options.threads, device=options.device))
     console = Console(width=110 if not sys.stdout.isatty() else None)
     progress = Console(stderr=True)
     records: list[Record] = []
@@ -57,27 +57,31 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What the engine costs, next to what one would pay without it.")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="where losses, logits and arrays are, cpu or cuda")
     parser.add_argument("--quick", action="store_true", help="N = 50,000 alone: seconds instead of minutes")
     return parser.parse_args()
 
 
-def _cases(sizes: list[int], *, huge: bool, threads: int) -> Iterator[Case]:
+def _cases(sizes: list[int], *, huge: bool, threads: int, device: str) -> Iterator[Case]:
     yield "machine", {"threads": threads}
     planning = [(method, size, 5) for size in sizes for method in _METHODS]
     for method, size, repeats in planning:
-        yield "planning", {"threads": threads, "method": method, "num_samples": size, "repeats": repeats}
+        settings = {"method": method, "num_samples": size, "repeats": repeats, "device": device}
+        yield "planning", {"threads": threads, **settings}
     small = [size for size in sizes if size <= _TARGETED]
     for method, used in product(("greedy", "emp:pool=none", "infobatch"), sorted({1, threads})):
-        yield "observing", {"threads": used, "method": method, "num_samples": small[-1], "rounds": 40}
+        settings = {"method": method, "num_samples": small[-1], "rounds": 40, "device": device}
+        yield "observing", {"threads": used, **settings}
     for size, (dataset, workers) in product(small, (("pairs", 0), ("positions", 0), ("pairs", 2), ("arrays", 0))):
         settings = {"dataset": dataset, "num_samples": size, "workers": workers, "repeats": 15}
+        settings |= {"device": device} if dataset == "arrays" else {}
         yield "delivery", {"threads": threads, **settings}
     for size, (method, full) in product(
         sizes, (("emp:pool=none", False), ("emp:pool=2", False), ("infobatch", False), ("emp:pool=none", True))
     ):
         yield "memory", {"threads": threads, "method": method, "num_samples": size, "full": full}
     for method in ("greedy", "emp:pool=none", "emp:pool=2") if huge else ():
-        yield "planning", {"threads": threads, "method": method, "num_samples": _HUGE, "repeats": 1}
+        yield "planning", {"threads": threads, "method": method, "num_samples": _HUGE, "repeats": 1, "device": device}
 
 
 def run_case(case: str, settings: dict[str, Any]) -> Record:

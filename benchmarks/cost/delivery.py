@@ -19,9 +19,9 @@ _NUM_EPOCHS = 1000
 class Pairs(Dataset[tuple[Tensor, int]]):
     """(8 floats, a label) per sample, from memory: what most tabular and feature datasets look like."""
 
-    def __init__(self, num_samples: int) -> None:
-        self.inputs = torch.zeros(num_samples, 8)
-        self.labels = torch.zeros(num_samples, dtype=torch.int64)
+    def __init__(self, num_samples: int, device: str = "cpu") -> None:
+        self.inputs = torch.zeros(num_samples, 8, device=device)
+        self.labels = torch.zeros(num_samples, dtype=torch.int64, device=device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,7 +46,7 @@ class Positions(Dataset[int]):
 _DATASETS: dict[str, Callable[[int], Dataset[Any]]] = {"pairs": Pairs, "positions": Positions}
 
 
-def measure(*, dataset: str, num_samples: int, workers: int, repeats: int) -> dict[str, Any]:
+def measure(*, dataset: str, num_samples: int, workers: int, repeats: int, device: str = "cpu") -> dict[str, Any]:
     """Time whole epochs, planning included, of both loaders in turn.
 
     Args:
@@ -54,24 +54,25 @@ def measure(*, dataset: str, num_samples: int, workers: int, repeats: int) -> di
         num_samples: N; an epoch is `KEEP` of it.
         workers: The DataLoaders' worker processes.
         repeats: Epochs of each.
+        device: Where the arrays are, of `ArrayLoader` and of the loop by hand.
     """
     pruner = DataPruner(Random(), num_samples=num_samples, num_epochs=_NUM_EPOCHS, keep=KEEP)
     make = _DATASETS.get(dataset, Pairs)
     loader: PrunedLoader | ArrayLoader
     if dataset == "arrays":
-        whole = Pairs(num_samples)
+        whole = Pairs(num_samples, device)
         loader = ArrayLoader((whole.inputs, whole.labels), pruner, batch_size=BATCH_SIZE)
     else:
         loader = PrunedLoader(_plain(make(num_samples), workers), pruner)
     pruned, plain, by_hand = [], [], []
     for epoch in range(repeats):
-        pruned.append(seconds(lambda epoch=epoch: _epoch(loader, epoch)))  # type: ignore[misc]
+        pruned.append(seconds(lambda epoch=epoch: _epoch(loader, epoch), device=device))  # type: ignore[misc]
         part = make(num_samples)
         rival = _plain(part, workers, num_kept=len(pruner.plan))
         plain.append(seconds(lambda rival=rival: _drain(rival)))  # type: ignore[misc]
         if isinstance(part, Pairs):
-            num_kept = len(pruner.plan)
-            by_hand.append(seconds(lambda part=part, k=num_kept: _drain(_by_hand(part, k))))  # type: ignore[misc]
+            part, num_kept = Pairs(num_samples, device), len(pruner.plan)
+            by_hand.append(seconds(lambda part=part, k=num_kept: _drain(_by_hand(part, k)), device=device))  # type: ignore[misc]
     return {
         "num_kept": len(pruner.plan),
         "pruned": spread(pruned),
@@ -97,5 +98,5 @@ def _drain(batches: Iterable[Any]) -> None:
 
 def _by_hand(dataset: Pairs, num_kept: int) -> Iterator[tuple[Tensor, Tensor]]:
     """A shuffled epoch as one would write it for arrays in memory."""
-    for chosen in torch.randperm(len(dataset))[:num_kept].split(BATCH_SIZE):
+    for chosen in torch.randperm(len(dataset), device=dataset.labels.device)[:num_kept].split(BATCH_SIZE):
         yield dataset.inputs[chosen], dataset.labels[chosen]

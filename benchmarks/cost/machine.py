@@ -25,6 +25,7 @@ def measure() -> dict[str, Any]:
         "machine": {
             "system": platform.system(),
             "cpu": _cpu_model(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "cpu_count": os.cpu_count(),
             "threads": torch.get_num_threads(),

@@ -18,7 +18,7 @@ _WARM_UP = 100
 _ROUND = 1000
 
 
-def measure(*, method: str, num_samples: int, rounds: int) -> dict[str, Any]:
+def measure(*, method: str, num_samples: int, rounds: int, device: str = "cpu") -> dict[str, Any]:
     """Time `reduce` and `losses.mean()` in turn, on batches of the plan and losses with a graph.
 
     What is put off is done at every 64th batch or so, so a round's mean counts, not its median. Other work on the
@@ -27,14 +27,15 @@ def measure(*, method: str, num_samples: int, rounds: int) -> dict[str, Any]:
     Args:
         method: A method and its options.
         num_samples: N.
+        device: Where the losses and logits are; the index stays on the CPU. No GPU is waited for.
         rounds: Of 1,000 batches each, planning the next epoch where one runs out.
 
     Returns:
         Of the rounds' mean seconds per batch, `reduce` less the mean and the mean alone, their spread.
     """
-    run = Run(method, num_samples)
-    logits = torch.randn(BATCH_SIZE, NUM_CLASSES, requires_grad=True) * 3
-    losses = F.cross_entropy(logits, torch.randint(NUM_CLASSES, (BATCH_SIZE,)), reduction="none")
+    run = Run(method, num_samples, device=device)
+    logits = torch.randn(BATCH_SIZE, NUM_CLASSES, requires_grad=True, device=device) * 3
+    losses = F.cross_entropy(logits, torch.randint(NUM_CLASSES, (BATCH_SIZE,), device=device), reduction="none")
     batches = _batches(run)
     for batch in islice(batches, _WARM_UP):
         run.pruner.reduce(batch, losses, logits)

@@ -22,9 +22,10 @@ class Run:
         method: A method and its options, such as "emp:pool=2".
         num_samples: N.
         keep: The pruner's `keep`.
+        device: Where the losses and logits are.
     """
 
-    def __init__(self, method: str, num_samples: int, *, keep: float = KEEP) -> None:
+    def __init__(self, method: str, num_samples: int, *, keep: float = KEEP, device: str = "cpu") -> None:
         self.pruner = DataPruner(
             MethodSpec.parse(method).make(),
             num_samples=num_samples,
@@ -32,8 +33,9 @@ class Run:
             keep=keep,
             tail_epochs=0,
         )
-        self._generator = torch.Generator().manual_seed(0)
-        self._bank = torch.randn(_BANK, BATCH_SIZE, NUM_CLASSES, generator=self._generator) * 3
+        self._device = device
+        self._generator = torch.Generator(device).manual_seed(0)
+        self._bank = torch.randn(_BANK, BATCH_SIZE, NUM_CLASSES, generator=self._generator, device=device) * 3
 
     def plan(self) -> EpochPlan:
         """Plan the next epoch, the fold of the last one's observations included."""
@@ -55,5 +57,5 @@ class Run:
 
     def _batches(self, plan: EpochPlan) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for number, index in enumerate(plan.index.split(BATCH_SIZE)):
-            losses = torch.empty(len(index)).exponential_(generator=self._generator)
+            losses = torch.empty(len(index), device=self._device).exponential_(generator=self._generator)
             yield index, losses, self._bank[number % _BANK, : len(index)]

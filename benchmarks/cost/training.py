@@ -66,7 +66,11 @@ def main() -> int:
     Console(width=110).print(table)
     if options.json is not None:
         seconds = {"by_hand": by_hand, "full": full, "pruned": pruned}
-        document = {"settings": vars(options) | {"json": None}, "seconds": seconds, "targets": targets}
+        document = {
+            "settings": vars(options) | {"json": None, "data_dir": None},
+            "seconds": seconds,
+            "targets": targets,
+        }
         options.json.write_text(json.dumps(document | machine.measure(), indent=1) + "\n")
     return 0
 
@@ -81,14 +85,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep", type=float, default=0.3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1, help="about eight minutes each")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--data-dir", type=Path, help="where data sets are cached (default: the user's cache)")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     return parser.parse_args()
 
 
 def _session(options: argparse.Namespace, method: str, keep: float) -> Session:
     settings = {"epochs": options.epochs, "model": options.model, "train_size": options.train_size}
+    settings["device"] = options.device
     config = RunConfig.for_task(options.task, method, keep=keep, threads=options.threads, **settings)
-    return Session.build(config, divide(get_task(options.task).load(None), train_size=options.train_size))
+    return Session.build(config, divide(get_task(options.task).load(options.data_dir), train_size=options.train_size))
 
 
 def _timed(work: Callable[[], None]) -> float:
