@@ -17,12 +17,10 @@ import numpy as np
 import typer
 from emprune_lab.comparison.rows import outcome
 from emprune_lab.comparison.statistics import mean_interval, paired_difference
-from emprune_lab.pages.drawing import GREY, colours
-from emprune_lab.report.records import Run
 from emprune_lab.results.reading import read_results
 
 sys.path.append(str(Path(__file__).parents[1] / "study"))
-from picture import draw_themed  # a script of the study, beside this folder
+from picture import GREY, colours, draw_themed  # a script of the study, beside this folder
 
 MARGIN = 0.3
 """Points of accuracy below full training that count as no loss."""
@@ -95,7 +93,7 @@ def read(paths: Iterable[Path]) -> dict[str, Cells]:
     tasks: dict[str, Cells] = {}
     for path in paths:
         for run in read_results(path).runs:
-            config = Run(run).config
+            config = run["config"]
             if config["validation"] > 0:
                 continue
             cell = tasks.setdefault(task_of(config), {}).setdefault((config["method"], config["keep"]), {})
@@ -232,12 +230,12 @@ def draw_task(task: str, cells: Cells) -> None:
     """Draw each method's accuracy against its keep, with 95 % intervals over the seeds, and full training."""
     figure, axes = plt.subplots(figsize=(7.2, 4), layout="constrained")
     methods = methods_of(cells)
-    for method, style in colours(methods).items():
+    for method, colour in colours(methods).items():
         keeps = keeps_of(cells, method)
         found = [mean_interval(list(cells[method, keep].values())) for keep in keeps]
         half = np.nan_to_num([estimate.half_width for estimate in found])
         means = [estimate.mean for estimate in found]
-        label, colour = WORDS.get(method, method), style["color"]
+        label = WORDS.get(method, method)
         axes.errorbar(
             keeps, means, yerr=half, marker="o", markersize=5, linewidth=1.4, capsize=2, color=colour, label=label
         )

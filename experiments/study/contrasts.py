@@ -13,16 +13,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from emprune_lab.comparison.rows import held_out_loss, outcome
 from emprune_lab.comparison.statistics import Estimate, holm, paired_difference
-from emprune_lab.method_spec import MEMORY_TERMS
-from emprune_lab.report.records import Run
-from emprune_lab.results.reading import read_results
-from emprune_lab.tasks import get_task
+from evidence import Result, held_out_loss, outcome, read_runs
 from scipy.stats import permutation_test, rankdata
 
 Config = Mapping[str, Any]
-Result = Mapping[str, Any]
 Setting = tuple[tuple[str, Any], ...]
 Runs = dict[tuple[Setting, str], dict[int, Result]]
 
@@ -140,11 +135,10 @@ def read(paths: Iterable[Path]) -> Runs:
     """
     found: Runs = {}
     for path in paths:
-        results = read_results(path)
-        for run, stored in zip(results.runs, results.stored, strict=True):
-            config = {**Run(run).config, "tail_fraction": stored["config"].get("tail_fraction")}  # as 0.1 had it
+        for run in read_runs(path):
+            config = run["config"]
             setting = tuple((name, config[name]) for name in VARIED)
-            usual = MEMORY_TERMS[get_task(config["task"]).objective][0].replace("_", "-")
+            usual = "instance-entropy" if config["task"].startswith("simclr") else "prediction-entropy"
             method = config["method"].replace(f":memory={usual}", "")
             own = found.setdefault((setting, method), {})
             known = own.setdefault(config["seed"], run)
@@ -156,7 +150,7 @@ def read(paths: Iterable[Path]) -> Runs:
     for task, number in Counter(dict(setting)["task"] for setting, method in found if method == "full").items():
         if number > 1:
             raise typer.BadParameter(f"Full training was run with {number} settings on {task}: leave it in one file.")
-    settings = {setting for setting, method in found if method != "full"}
+    settings = dict.fromkeys(setting for setting, method in found if method != "full")
     return {
         (setting, method): runs
         for (own, method), runs in found.items()

@@ -24,10 +24,9 @@ from contrasts import (
     never,
     read,
 )
-from emprune_lab.pages.drawing import COLOURS, GREY
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
-from picture import draw_themed
+from picture import COLOURS, GREY, draw_themed
 
 RIVALS = {
     "random permutation": RANDOM,

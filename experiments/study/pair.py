@@ -13,9 +13,9 @@ from statistics import fmean
 from typing import Annotated, Any
 
 import typer
-from contrasts import VARIED, Result, Runs, Setting, read
-from emprune_lab.comparison.rows import held_out_loss, outcome
+from contrasts import VARIED, Runs, Setting, read
 from emprune_lab.comparison.statistics import mean_interval
+from evidence import Result, held_out_loss, outcome
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ python experiments/study/picture.py experiments/timed-{fashion-mnist,clinc150}/r
 python experiments/study/picture.py experiments/study/e2-*/results.json --against visits --out docs/gain-against-visits
 """
 
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,21 +16,24 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from emprune_lab.comparison.rows import outcome, summarise
-from emprune_lab.comparison.statistics import Estimate, mean_interval
-from emprune_lab.pages.drawing import GREY, colours
-from emprune_lab.report.verdict import RIVAL
+from emprune_lab.comparison.statistics import Estimate, mean_interval, paired_difference
+from evidence import Result, outcome
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-Result = Mapping[str, Any]
-
+RIVAL = "random-permutation"
 METHODS = {
     "full": "full training",
     "random-permutation": "random permutation",
     "infobatch:normalize=true": "InfoBatch, normalised",
     "emp:pool=2": "EMP, pool 2",
 }
+GREY = "#8a8f98"
+COLOURS = (
+    "#3f7fd4", "#d9662b", "#2c9a6b", "#b8559a", "#8b6fd6", "#a58a1c", "#1a9cb0", "#cc4b57", "#9a6a4a", "#c2769a",
+)  # fmt: skip
+"""Those of a report's figures: of about one brightness, so that they stand out from white and from black."""
+
 INK = {"light": "#1d2129", "dark": "#e6e8ec"}
 INKED: Sequence[Any] = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 STYLE: dict[Any, Any] = {
@@ -56,9 +60,8 @@ def draw_times(comparisons: Sequence[Mapping[str, Any]]) -> None:
     """Draw a panel for each comparison; the points of a method are its costs, bars 95 % intervals over the seeds."""
     figure, panels = plt.subplots(1, len(comparisons), figsize=(9.6, 3.6), layout="constrained", squeeze=False)
     for axes, comparison in zip(panels[0], comparisons, strict=True):
-        for method, style in colours(METHODS).items():
-            runs = [run for run in comparison["runs"] if run["config"]["method"] == method]
-            draw_method(axes, method, runs, style["color"])
+        for method, colour in colours(METHODS).items():
+            draw_method(axes, method, runs_of(comparison["runs"], method), colour)
         axes.set(title=comparison["experiment"]["title"].split(":")[0], ylabel="test accuracy, %")
         axes.set(xlabel="measured training time on one core, s")
         axes.set_xlim(left=0)
@@ -74,10 +77,10 @@ def draw_visits(comparisons: Sequence[Mapping[str, Any]]) -> None:
     )
     for (gains, losses), comparison in zip(panels.T, comparisons, strict=True):
         runs = comparison["runs"]
-        rival = [run for run in runs if run["config"]["method"] == RIVAL]
+        rival = runs_of(runs, RIVAL)
         gains.axhline(0, color=GREY, linestyle="--", linewidth=1.2, label=METHODS[RIVAL])
-        for method, style in colours(METHODS).items():
-            draw_by_visits(gains, differences(runs, method), label=METHODS[method], color=style["color"])
+        for method, colour in colours(METHODS).items():
+            draw_by_visits(gains, differences(runs, method), label=METHODS[method], color=colour)
         draw_by_visits(losses, means(rival, "validation_loss"), label="not trained on", color=GREY, linestyle="--")
         draw_by_visits(losses, means(rival, "probe_loss"), label="trained on", color=GREY)
         title = f"{rival[0]['config']['task']}, {rival[0]['num_train']:,} images"
@@ -93,6 +96,17 @@ def draw_visits(comparisons: Sequence[Mapping[str, Any]]) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
 
 
+def colours(methods: Iterable[str]) -> dict[str, str]:
+    """Return each method's colour: those of the palette in this order, full training grey and first."""
+    others = [method for method in methods if method != "full"]
+    return {"full": GREY, **dict(zip(others, itertools.cycle(COLOURS), strict=False))}
+
+
+def runs_of(runs: Sequence[Result], method: str) -> list[Result]:
+    """Return a method's runs."""
+    return [run for run in runs if run["config"]["method"] == method]
+
+
 def by_visits(runs: Sequence[Result]) -> dict[float, list[Result]]:
     """Return runs by their planned visits per image."""
     found: dict[float, list[Result]] = {}
@@ -103,12 +117,13 @@ def by_visits(runs: Sequence[Result]) -> dict[float, list[Result]]:
 
 def differences(runs: Sequence[Result], method: str) -> dict[float, Estimate]:
     """Return the paired differences of a method's outcome to the rival's, by visits."""
-    return {
-        visits: row.difference
-        for visits, own in by_visits(runs).items()
-        for row in summarise(own, baseline=RIVAL)
-        if row.method == method and row.difference is not None
-    }
+    found = {}
+    for visits, own in by_visits(runs).items():
+        ours, rivals = ({run["config"]["seed"]: outcome(run) for run in runs_of(own, name)} for name in (method, RIVAL))
+        difference = paired_difference(ours, rivals)
+        if method != RIVAL and difference is not None:
+            found[visits] = difference
+    return found
 
 
 def means(runs: Sequence[Result], name: str) -> dict[float, Estimate]:

@@ -12,7 +12,7 @@ import pytest
 from tests.lab.reports import call_script, old_result_of
 from tests.lab.runs import small_config
 
-pytest.importorskip("matplotlib", reason="the extra dev has it")
+pytest.importorskip("matplotlib", reason="the group dev has it")
 
 FOLDER = Path(__file__).parents[2] / "experiments/frontier"
 FRONTIER, TUNING, COLLECT = (FOLDER / f"{name}.py" for name in ("frontier", "tuning", "collect"))

@@ -1,4 +1,4 @@
-"""How two settings of the study differ, on results whose differences are known."""
+"""What of two settings of the study can be compared; what is printed of real ones stands in test_evidence.py."""
 
 import json
 from collections.abc import Iterable
@@ -46,19 +46,6 @@ def call(tmp_path: Path) -> Any:
     return run
 
 
-def test_a_setting_is_compared_with_another_of_the_same_method(call: Any) -> None:
-    outcome = call("emp:pool=2 tail_fraction=0.25", "emp:pool=2 tail_fraction=0")
-    assert outcome.exit_code == 0, outcome.output
-    (line,) = outcome.output.splitlines()
-    assert line.startswith("task digits, keep 0.3")
-    assert "tail_fraction" not in line
-    assert "outcome 85.00 for 84.00, +1.00" in line
-    assert "training loss 3.300 for 3.200, +0.100" in line
-    assert "held-out loss 3.400 for 3.500, -0.100" in line
-    assert "fitted share 0.810 for 0.800, +0.010" in line
-    assert line.endswith("(5 seeds)")
-
-
 def test_what_one_side_did_not_measure_is_left_out(call: Any) -> None:
     runs = [{name: value for name, value in run.items() if name != "probe_loss"} for run in RUNS]
     output = call("emp:pool=2", "greedy", runs=[*RUNS[:10], *runs[10:]]).output
@@ -66,27 +53,11 @@ def test_what_one_side_did_not_measure_is_left_out(call: Any) -> None:
     assert "training loss" not in output
 
 
-def test_some_classes_alone_are_compared(call: Any) -> None:
-    runs = [
-        {**run, "class_accuracy": [90.0, 50.0 + gain, 30.0 + gain + 2 * run["config"]["seed"], *[0.0] * 7]}
-        for run, gain in zip([*RUNS[:5], *RUNS[10:]], [3.0] * 5 + [0.0] * 5, strict=True)
-    ]
-    outcome = call("emp:pool=2", "greedy", "--class", "1", "--class", "2", runs=runs)
-    assert outcome.exit_code == 0, outcome.output
-    assert "accuracy of the classes 45.00 for 42.00, +3.00" in outcome.output
-
-
 def test_what_neither_names_has_to_be_the_same(call: Any) -> None:
     outcome = call("emp:pool=2", "greedy")
     (line,) = outcome.output.splitlines()
     assert "tail_fraction 0.0" in line
     assert "+1.00" in line
-
-
-def test_the_held_out_loss_is_the_validation_part_s_where_there_is_one(call: Any) -> None:
-    runs = [{**run, "validation_loss": 7.0, "validation_accuracy": 50.0} for run in RUNS]
-    assert "outcome 50.00 for 50.00, +0.00" in call("emp:pool=2", "greedy", runs=runs).output
-    assert "held-out loss 7.000 for 7.000" in call("emp:pool=2", "greedy", runs=runs).output
 
 
 @pytest.mark.parametrize(
