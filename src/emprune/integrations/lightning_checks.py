@@ -1,11 +1,9 @@
 """What a Lightning Trainer must not do to a planned run, and what to write instead."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from emprune.errors import ConfigError
-
-if TYPE_CHECKING:
-    from emprune.integrations.lightning import FitLoader
+from emprune.pruner import DataPruner
 
 __all__ = ["check_combined", "check_ranks", "check_settings", "check_validation"]
 
@@ -17,6 +15,18 @@ _REFUSED_CALLBACKS = {
 }
 _ADDS_AN_EPOCH = "StochasticWeightAveraging"
 """By name, because `pytorch_lightning`, which works as well, has classes of its own."""
+
+
+class PreparedLoader(Protocol):
+    """What is checked of the loader that `prepare` returns."""
+
+    @property
+    def pruner(self) -> DataPruner:
+        """What plans the run."""
+
+    @property
+    def batches_per_epoch(self) -> list[int]:
+        """Batches of each epoch of the run on this rank."""
 
 
 def check_settings(trainer: Any, *, num_epochs: int | None) -> None:
@@ -40,7 +50,7 @@ def check_settings(trainer: Any, *, num_epochs: int | None) -> None:
         _check_limits(trainer)
 
 
-def check_ranks(trainer: Any, loader: "FitLoader") -> None:
+def check_ranks(trainer: Any, loader: PreparedLoader) -> None:
     """Raise ConfigError if the loader does not divide the data as the trainer's strategy does."""
     num_replicas = (trainer.distributed_sampler_kwargs or {}).get("num_replicas", trainer.world_size)
     if num_replicas != trainer.world_size:
@@ -56,7 +66,7 @@ def check_ranks(trainer: Any, loader: "FitLoader") -> None:
         )
 
 
-def check_validation(trainer: Any, loader: "FitLoader") -> None:
+def check_validation(trainer: Any, loader: PreparedLoader) -> None:
     """Raise ConfigError if some epochs would be too short to be validated."""
     interval, fewest = trainer.val_check_interval, min(loader.batches_per_epoch)
     within_epochs = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches > 0
@@ -67,7 +77,7 @@ def check_validation(trainer: Any, loader: "FitLoader") -> None:
         )
 
 
-def check_combined(trainer: Any, loader: "FitLoader") -> None:
+def check_combined(trainer: Any, loader: PreparedLoader) -> None:
     """Raise ConfigError unless Lightning trains on this loader, each epoch's batches once."""
     combined = trainer.fit_loop._combined_loader  # the mode of several loaders is not to be had otherwise
     if not any(found is loader for found in combined.flattened):
