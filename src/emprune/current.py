@@ -1,14 +1,17 @@
-"""The current epoch: a plan, and what follows from it."""
+"""The current epoch: a plan, and what follows from it, such as which epoch comes next."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from emprune.checks import as_whole
+from emprune.errors import EpochError
 from emprune.plan import EpochPlan
 
-__all__ = ["CurrentEpoch"]
+__all__ = ["CurrentEpoch", "check_next", "epoch_number"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,3 +49,34 @@ class CurrentEpoch:
     def forget_weights(self) -> None:
         """Free the (N,) weights; they are made again where they are asked for."""
         self._weight_on.clear()
+
+
+def epoch_number(epoch: Any) -> int:
+    """Return an epoch's number.
+
+    Raises:
+        EpochError: If it is no integer.
+    """
+    number = as_whole(epoch)
+    if number is None:
+        raise EpochError(f"`epoch` must be an integer, counted from 0; got {epoch!r}. Pass an int.")
+    return number
+
+
+def check_next(epoch: int, current: CurrentEpoch | None, *, num_epochs: int) -> None:
+    """Raise EpochError unless an epoch is the one that follows the current one."""
+    following = 0 if current is None else current.plan.epoch + 1
+    if epoch == following < num_epochs:
+        return
+    rule = f"Epochs count from 0 to {num_epochs - 1} and come in order, each planned once; got epoch={epoch}"
+    if following == num_epochs:
+        raise EpochError(
+            f"{rule}; the run is over. A new run takes a new pruner. A loop that counts steps takes "
+            "PrunedLoader(num_steps=...) and `for index, batch in loader.batches()`."
+        )
+    if current is None and epoch == 1:
+        raise EpochError(f"{rule} before epoch 0. Count from 0: write set_epoch(epoch - 1).")
+    again = "" if current is None else f", or epoch {following - 1} again"
+    raise EpochError(
+        f"{rule}; next is epoch {following}{again}. To resume a run, load its state before the first epoch."
+    )

@@ -3,17 +3,56 @@
 import torch
 from torch import Tensor
 
+from emprune.current import CurrentEpoch
 from emprune.errors import MethodError
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
+from emprune.schedule import Schedule
 from emprune.selection import sample
 from emprune.stats import SampleStats, all_finite
 
-__all__ = ["full_plan", "pruned_plan"]
+__all__ = ["plan_epoch"]
 
 
-def full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPlan:
+def plan_epoch(
+    method: Method,
+    stats: SampleStats,
+    schedule: Schedule,
+    size: int,
+    *,
+    epoch: int,
+    seed: int,
+    last: CurrentEpoch | None,
+    spent: int,
+) -> CurrentEpoch:
+    """Plan an epoch, full or pruned, as the schedule says.
+
+    Args:
+        method: The method.
+        stats: What is remembered.
+        schedule: Of the run.
+        size: K.
+        epoch: The epoch.
+        seed: The run's seed.
+        last: The epoch before; None before the first.
+        spent: The visits of all epochs before.
+    """
+    if schedule.is_full(epoch):
+        return CurrentEpoch(_full_plan(stats.num_samples, size, epoch=epoch, seed=seed), by_method=False)
+    plan, by_method = _pruned_plan(
+        method,
+        stats,
+        size,
+        epoch=epoch,
+        seed=seed,
+        previous=last.plan.index if last is not None and last.by_method else None,
+        progress=min(1.0, (spent + size) / schedule.budget),
+    )
+    return CurrentEpoch(plan, by_method=by_method)
+
+
+def _full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPlan:
     """Plan an epoch over all the data but the few that make the ranks unequal: drawn at random, and rotating."""
     num_left_out = num_samples - size
     index = torch.randperm(num_samples, generator=derive_generator(seed, "order", epoch))
@@ -25,7 +64,7 @@ def full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPla
     return EpochPlan(epoch, index, None, num_samples)
 
 
-def pruned_plan(
+def _pruned_plan(
     method: Method,
     stats: SampleStats,
     size: int,

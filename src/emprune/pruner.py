@@ -3,30 +3,27 @@
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import torch
 from torch import Tensor
 
 from emprune.budget import schedule_of
-from emprune.checks import as_whole, whole_number
-from emprune.current import CurrentEpoch
+from emprune.checks import whole_number
+from emprune.current import CurrentEpoch, check_next, epoch_number
 from emprune.distributed import ProcessGroup, Ranks
-from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError, StateError
-from emprune.merging import Merged, check_same_plan, merge_local, merge_ranks
+from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError
+from emprune.folding import Folding, NonfinitePolicy
+from emprune.merging import check_same_plan
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
 from emprune.observations import PendingObservations, check_observation, check_plain
 from emprune.plan import EpochPlan
-from emprune.planning import full_plan, pruned_plan
+from emprune.planning import plan_epoch
 from emprune.readings import PrunerReadings, on_cpu
-from emprune.state import History, SavedRun, plain, read_state, write_state
+from emprune.state import History, SavedRun, read_state, run_settings, write_state
 from emprune.stats import SampleStats
 
 __all__ = ["DataPruner", "NonfinitePolicy"]
-
-NonfinitePolicy = Literal["error", "skip", "revisit"]
-_NONE = torch.empty(0, dtype=torch.int64)
 
 
 class DataPruner(PrunerReadings):
@@ -58,7 +55,7 @@ class DataPruner(PrunerReadings):
         ConfigError: If a value is out of range, or the cost cannot be met.
 
     Example:
-        >>> import emprune
+        >>> import emprune, torch
         >>> pruner = DataPruner(emprune.Greedy(), num_samples=10, num_epochs=4, keep=0.5)
         >>> plan = pruner.begin_epoch(0)
         >>> loss = pruner.reduce(plan.index, torch.rand(5))
@@ -100,9 +97,9 @@ class DataPruner(PrunerReadings):
         self._ranks = Ranks(process_group)
         measures = type(self.method).measure is not Method.measure
         self._pending = PendingObservations(self.method.measure if measures else None)
+        self._folding = Folding(self.method, self.stats, self._pending, nonfinite=nonfinite)
         self._current: CurrentEpoch | None = None
-        self._checked_batch = self._observed = False
-        self._failed = _NONE
+        self._checked_batch = False
         self._history = History()
 
     @on_cpu()
@@ -127,32 +124,29 @@ class DataPruner(PrunerReadings):
             MethodError: If the method returned what it must not.
             RankError: If the ranks do not do the same, or one does not take part.
         """
-        epoch = self._checked_epoch(epoch)
+        epoch = epoch_number(epoch)
         multiple_of = whole_number("multiple_of", multiple_of, least=1, meaning="the samples of an optimizer step")
         if self._current is not None and epoch == self.epoch:
             return self.plan
-        self._check_next(epoch)
+        check_next(epoch, self._current, num_epochs=self.num_epochs)
         start = time.perf_counter()
         spent = sum(self._history.num_kept)
         size = self.schedule.num_kept(
-            epoch,
-            spent=spent,
-            multiple_of=multiple_of,
-            world_size=self.world_size,
-            drop_last=drop_last,
+            epoch, spent=spent, multiple_of=multiple_of, world_size=self.world_size, drop_last=drop_last
         )
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
         self._fold(f"begin_epoch({epoch}) of {size} samples in {quantum}")
         self._check_observed()
-        if self.nonfinite == "revisit":
-            self.stats.forget(self._still_failed())
+        self._folding.forget_failed()
         if self._current is not None:
             self._current.forget_weights()  # planning needs the room
-        new = self._planned(epoch, size, spent)
+        new = plan_epoch(
+            self.method, self.stats, self.schedule, size, epoch=epoch, seed=self.seed, last=self._current, spent=spent
+        )
         check_same_plan(self._ranks, new.plan)
         churn = None if self._current is None else new.churn_since(self._current)
         self._adopt(new)
-        self._observed, self._failed = False, _NONE
+        self._folding.begin_epoch()
         self._history.append(len(new.plan), churn, time.perf_counter() - start)
         return new.plan
 
@@ -192,7 +186,7 @@ class DataPruner(PrunerReadings):
         else:
             check_plain(deferred, "outputs")
             self._pending.append(index, {"loss": losses}, deferred=deferred)
-        self._observed = True
+        self._folding.observed = True
 
     def reduce(
         self, index: Tensor, losses: Tensor, outputs: Any = None, *, score_losses: Tensor | None = None
@@ -239,13 +233,12 @@ class DataPruner(PrunerReadings):
                 f"{len(self._pending)} observations of this rank are not merged with the others': "
                 "call sync() on every rank before state_dict()."
             )
-        if len(self._pending):
-            self._enter(merge_local(*self._pending.gather(), self.plan, self._begun.planned))
+        self._folding.fold_local(self._current)
         run = SavedRun(
             plan=None if self._current is None else self.plan,
             by_method=self._current is not None and self._current.by_method,
-            observed=self._observed,
-            failed=self._failed,
+            observed=self._folding.observed,
+            failed=self._folding.failed,
             history=self._history,
             columns=self.stats.state_dict(),
         )
@@ -267,20 +260,14 @@ class DataPruner(PrunerReadings):
         Raises:
             StateError: If it is no state of such a run, or does not hold together.
         """
-        saved = read_state(state, settings=self._settings, stats=self.stats)
-        stats = self.stats.holding(saved.columns)
-        if self.method.scores and not bool((self.method.score(stats).isfinite() | ~stats.seen).all()):
-            raise StateError(
-                "The saved columns must give every seen sample a finite score; got NaN or infinity. Resume from "
-                "another checkpoint."
-            )
-        return saved
+        return read_state(state, settings=self._settings, stats=self.stats, method=self.method)
 
     @on_cpu()
     def restore(self, saved: SavedRun) -> None:
         """Take over what `read_state` returned."""
         self.stats.load_state_dict(saved.columns)
-        self._history, self._observed, self._failed = saved.history, saved.observed, saved.failed
+        self._folding.observed, self._folding.failed = saved.observed, saved.failed
+        self._history = saved.history
         self._current = None
         self._pending.clear()
         if saved.plan is not None:
@@ -288,110 +275,16 @@ class DataPruner(PrunerReadings):
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """What must be the same on every rank, and after a resume."""
-        schedule = self.schedule
-        options = {name: plain(value) for name, value in self.method.settings().items()}
-        return {
-            "method": {"name": self.method.name, **options},
-            "num_samples": schedule.num_samples,
-            "num_epochs": schedule.num_epochs,
-            "num_steps": schedule.num_steps,
-            "keep": schedule.keep,
-            "warmup_epochs": schedule.warmup_epochs,
-            "tail_epochs": schedule.tail_epochs,
-            "seed": self.seed,
-        }
+        return run_settings(self.method, self.schedule, self.seed)
 
-    def _checked_epoch(self, epoch: Any) -> int:
-        number = as_whole(epoch)
-        if number is None:
-            raise EpochError(f"`epoch` must be an integer, counted from 0; got {epoch!r}. Pass an int.")
-        return number
-
-    def _check_next(self, epoch: int) -> None:
-        following = self.epoch + 1
-        if epoch == following < self.num_epochs:
-            return
-        rule = f"Epochs count from 0 to {self.num_epochs - 1} and come in order, each planned once; got epoch={epoch}"
-        if following == self.num_epochs:
-            raise EpochError(
-                f"{rule}; the run is over. A new run takes a new pruner. A loop that counts steps takes "
-                "PrunedLoader(num_steps=...) and `for index, batch in loader.batches()`."
-            )
-        if self._current is None and epoch == 1:
-            raise EpochError(f"{rule} before epoch 0. Count from 0: write set_epoch(epoch - 1).")
-        again = "" if self._current is None else f", or epoch {self.epoch} again"
-        raise EpochError(
-            f"{rule}; next is epoch {following}{again}. To resume a run, load its state before the first epoch."
-        )
+    def _fold(self, call: str) -> None:
+        self._folding.fold(self._ranks, self._current, settings=self._settings, call=call)
 
     def _check_observed(self) -> None:
-        if self._current is not None and self.method.scores and not self._observed:
+        if self._current is not None and self.method.scores and not self._folding.observed:
             raise EpochError(
                 f"{type(self.method).__name__} saw no observation in the whole of epoch {self.epoch}: did you call "
                 "reduce(index, losses, logits) in the training loop?"
-            )
-
-    def _planned(self, epoch: int, size: int, spent: int) -> CurrentEpoch:
-        if self.schedule.is_full(epoch):
-            plan = full_plan(self.num_samples, size, epoch=epoch, seed=self.seed)
-            return CurrentEpoch(plan, by_method=False)
-        last = self._current
-        plan, by_method = pruned_plan(
-            self.method,
-            self.stats,
-            size,
-            epoch=epoch,
-            seed=self.seed,
-            previous=last.plan.index if last is not None and last.by_method else None,
-            progress=min(1.0, (spent + size) / self.schedule.budget),
-        )
-        return CurrentEpoch(plan, by_method=by_method)
-
-    def _fold(self, call: str) -> None:
-        """Merge what all ranks observed and enter it into the columns; `call` must be the same on all."""
-        index, measured = self._pending.gather()
-        if self.world_size > 1:
-            current = self._current
-            merged, self._observed = merge_ranks(
-                self._ranks,
-                index,
-                measured,
-                plan=None if current is None else current.plan,
-                planned=None if current is None else current.planned,
-                observed=self._observed,
-                run={**self._settings, "nonfinite": self.nonfinite},
-                call=call,
-            )
-        else:
-            self._ranks.check_size()
-            merged = merge_local(index, measured, self.plan, self._begun.planned) if len(index) else None
-        if merged is not None:
-            self._enter(merged)
-        self._refuse_failed()
-
-    def _enter(self, merged: Merged) -> None:
-        """Enter what was observed; what is not finite is counted, and refused only by `_refuse_failed`."""
-        newly = merged.invalid[~torch.isin(merged.invalid, self._failed)]
-        if len(merged.index):
-            rule = None if type(self.method).fold is Method.fold else self.method.fold
-            self.stats.fold(self.epoch, merged.index, merged.measured, rule, counted=self._failed)
-        self.stats.count_failures(self.epoch, newly)
-        self._failed = torch.cat([self._failed, newly])
-        self._pending.clear()
-
-    def _still_failed(self) -> Tensor:
-        """Samples of this epoch with observations that were not finite, and none since that was."""
-        return self._failed[self.stats["failures"][self._failed] > 0]
-
-    def _refuse_failed(self) -> None:
-        failed = self._still_failed()
-        if self.nonfinite == "error" and len(failed):
-            shown = ", ".join(str(int(i)) for i in failed[:5])
-            raise ObservationError(
-                f"Losses and memory terms must be finite; got NaN or infinity for {len(failed)} samples of epoch "
-                f"{self.epoch} (dataset positions {shown}{', ...' if len(failed) > 5 else ''}). Lower the learning "
-                "rate, or correct the data. To go on without them, use nonfinite='skip' or nonfinite='revisit'."
             )
 
     def _adopt(self, current: CurrentEpoch) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from emprune.current import CurrentEpoch
 from emprune.distributed import Ranks
 from emprune.errors import EpochError
+from emprune.folding import Folding
 from emprune.frame import to_frame
 from emprune.methods.base import Method
 from emprune.observations import PendingObservations
@@ -49,7 +50,7 @@ class PrunerReadings:
     _ranks: Ranks
     _pending: PendingObservations
     _current: CurrentEpoch | None
-    _failed: Tensor
+    _folding: Folding
     _history: History
 
     def __repr__(self) -> str:
@@ -145,7 +146,7 @@ class PrunerReadings:
         visits = self.stats["visits"].clone()
         index = self._pending.gather()[0].unique()
         new = self.stats["last_visit"][index] != self.epoch
-        visits.index_add_(0, index, (new & ~torch.isin(index, self._failed)).int())
+        visits.index_add_(0, index, (new & ~torch.isin(index, self._folding.failed)).int())
         return visits
 
     @property

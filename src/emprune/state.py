@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from emprune.errors import StateError
+from emprune.methods.base import Method
 from emprune.plan import EpochPlan
+from emprune.schedule import Schedule
 from emprune.stats import SampleStats, is_plain
 
-__all__ = ["FORMAT_VERSION", "History", "SavedRun", "plain", "read_state", "write_state"]
+__all__ = ["FORMAT_VERSION", "History", "SavedRun", "read_state", "run_settings", "write_state"]
 
 FORMAT_VERSION = 2
 
@@ -78,9 +80,19 @@ class SavedRun:
     columns: Mapping[str, Tensor]
 
 
-def plain(value: Any) -> Any:
-    """Return NumPy's scalar, as a sweep has it, as Python's own, which loads with ``weights_only=True``."""
-    return value.item() if isinstance(value, np.generic) else value
+def run_settings(method: Method, schedule: Schedule, seed: int) -> dict[str, Any]:
+    """Return what must be the same on every rank, and after a resume."""
+    options = {name: _plain(value) for name, value in method.settings().items()}
+    return {
+        "method": {"name": method.name, **options},
+        "num_samples": schedule.num_samples,
+        "num_epochs": schedule.num_epochs,
+        "num_steps": schedule.num_steps,
+        "keep": schedule.keep,
+        "warmup_epochs": schedule.warmup_epochs,
+        "tail_epochs": schedule.tail_epochs,
+        "seed": seed,
+    }
 
 
 def write_state(run: SavedRun, *, settings: Mapping[str, Any], num_samples: int) -> dict[str, Any]:
@@ -114,13 +126,16 @@ def write_state(run: SavedRun, *, settings: Mapping[str, Any], num_samples: int)
     }
 
 
-def read_state(state: Mapping[str, Any], *, settings: Mapping[str, Any], stats: SampleStats) -> SavedRun:
+def read_state(
+    state: Mapping[str, Any], *, settings: Mapping[str, Any], stats: SampleStats, method: Method
+) -> SavedRun:
     """Return what a state holds.
 
     Args:
         state: What was loaded.
         settings: Of the pruner that loads it, by name.
         stats: Its columns; not changed.
+        method: Its method.
 
     Raises:
         StateError: If it is no pruner's state, of another version or run, or does not hold together.
@@ -143,6 +158,7 @@ def read_state(state: Mapping[str, Any], *, settings: Mapping[str, Any], stats: 
     if not _is_list(failed) or not all(_is_int(i) and 0 <= i < num_samples for i in failed):
         raise StateError(f"The saved `failed` must be positions in [0, {num_samples}); got {failed!r}.")
     stats.check_state(state["columns"], epoch=epoch)
+    _check_scores(method, stats.holding(state["columns"]))
     return SavedRun(
         plan=plan,
         by_method=state["by_method"],
@@ -151,6 +167,14 @@ def read_state(state: Mapping[str, Any], *, settings: Mapping[str, Any], stats: 
         history=history,
         columns=state["columns"],
     )
+
+
+def _check_scores(method: Method, stats: SampleStats) -> None:
+    if method.scores and not bool((method.score(stats).isfinite() | ~stats.seen).all()):
+        raise StateError(
+            "The saved columns must give every seen sample a finite score; got NaN or infinity. Resume from "
+            "another checkpoint."
+        )
 
 
 def _check_parts(state: Mapping[str, Any]) -> None:
@@ -228,6 +252,11 @@ def _read_plan(saved: object, *, epoch: int, num_samples: int) -> EpochPlan | No
     if not isinstance(saved["weighted"], bool) or not bool(weight.isfinite().all()):
         raise StateError("The saved plan's `weight` must be finite, and `weighted` True or False; got something else.")
     return EpochPlan(epoch, index, weight[index] if saved["weighted"] else None, num_samples)
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's scalar, as a sweep has it, as Python's own, which loads with ``weights_only=True``."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _order_dtype(num_samples: int) -> torch.dtype:

@@ -54,22 +54,28 @@ def as_pruner(
         )
     if num_epochs is None:
         world_size = Ranks(process_group).size
-        options: dict[str, Any] = {
-            "num_steps": num_steps,
-            "samples_per_step": world_size * samples_per_batch * accumulation,
-            "num_samples": num_samples,
-            "keep": keep_of(method, keep),
-            "warmup_epochs": warmup_epochs,
-            "accumulation": accumulation,
-            "world_size": world_size,
-            "drop_last": drop_last,
-        }
-        if tail_epochs is None:
-            plain = Schedule.for_steps(**options)
-            tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)
-            budget["tail_epochs"] = tail_epochs
-        num_epochs = Schedule.for_steps(**options, tail_epochs=tail_epochs).num_epochs
+        schedule = _schedule_for_steps(
+            method,
+            tail_epochs,
+            num_steps=num_steps,
+            samples_per_step=world_size * samples_per_batch * accumulation,
+            num_samples=num_samples,
+            keep=keep_of(method, keep),
+            warmup_epochs=warmup_epochs,
+            accumulation=accumulation,
+            world_size=world_size,
+            drop_last=drop_last,
+        )
+        num_epochs, budget["tail_epochs"] = schedule.num_epochs, schedule.tail_epochs
     return DataPruner(method, num_samples=num_samples, num_epochs=num_epochs, num_steps=num_steps, **budget)
+
+
+def _schedule_for_steps(method: Method, tail_epochs: int | None, **options: Any) -> Schedule:
+    """Return the schedule of so many steps, with the method's tail where none was given."""
+    if tail_epochs is None:
+        plain = Schedule.for_steps(**options)
+        tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)
+    return Schedule.for_steps(**options, tail_epochs=tail_epochs)
 
 
 _DEFAULTS = {"warmup_epochs": 0, "seed": 0, "nonfinite": "error"}
