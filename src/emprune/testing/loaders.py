@@ -1,10 +1,8 @@
 """The contract of a loader that follows a pruner's plan, as a class of pytest tests."""
 
-import random
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +10,8 @@ from torch import Tensor
 from emprune.errors import EpochError, StateError
 from emprune.methods.greedy import Greedy
 from emprune.pruner import DataPruner
-from emprune.testing.states import assert_same_state, through_disk
+from emprune.testing.states import assert_same_state, global_randomness, through_disk
+from emprune.testing.synthetic import loss_at
 
 __all__ = ["Loader", "LoaderContract"]
 
@@ -96,7 +95,7 @@ class LoaderContract:
         """Observe the rest of the epoch; return the position of each sample in the order of delivery."""
         delivered: list[int] = []
         for index, batch in loader:
-            pruner.reduce(index, _loss_of(self.positions(batch), pruner.epoch))
+            pruner.reduce(index, loss_at(self.positions(batch), pruner.epoch))
             delivered += index.tolist()
         return delivered
 
@@ -105,7 +104,7 @@ class LoaderContract:
             for index, batch in loader:
                 assert index.dtype == torch.int64
                 assert index.cpu().equal(self.positions(batch).cpu())
-                pruner.observe(index, _loss_of(index, pruner.epoch))
+                pruner.observe(index, loss_at(index, pruner.epoch))
 
     def test_an_epoch_is_the_plan_in_its_order_and_the_length_says_how_many_batches(self) -> None:
         expected = len(self.make_loader(self.make_pruner()))
@@ -115,14 +114,14 @@ class LoaderContract:
             batches = [index.tolist() for index, _ in loader]
             assert batches == [part.tolist() for part in shard.split(self.batch_size)]
             assert len(batches) == len(loader)
-            pruner.observe(shard, _loss_of(shard, pruner.epoch))
+            pruner.observe(shard, loss_at(shard, pruner.epoch))
 
     @pytest.mark.parametrize("accumulation", [1, 3])
     def test_total_steps_are_those_the_loop_makes(self, accumulation: int) -> None:
         steps, total_steps = 0, 0
         for pruner, loader in self._epochs(accumulation=accumulation):
             for num_batches, (index, _) in enumerate(loader, start=1):
-                pruner.observe(index, _loss_of(index, pruner.epoch))
+                pruner.observe(index, loss_at(index, pruner.epoch))
                 steps += num_batches % accumulation == 0 or num_batches == len(loader)
             total_steps = loader.total_steps
         assert steps == total_steps
@@ -133,7 +132,7 @@ class LoaderContract:
             self.train(pruner, loader)
         pruner.sync()
         assert bool(pruner.stats.seen.all())
-        expected = _loss_of(torch.arange(self.num_samples), self.num_epochs - 1)
+        expected = loss_at(torch.arange(self.num_samples), self.num_epochs - 1)
         assert pruner.stats["loss"].equal(expected)
 
     def test_a_second_pass_delivers_all_again_and_moves_nothing(self) -> None:
@@ -153,13 +152,13 @@ class LoaderContract:
 
     def test_a_peek_shows_the_next_batch_and_changes_nothing(self) -> None:
         for pruner, loader in self._epochs():
-            plan, state, randomness = pruner.plan, loader.state_dict(), _global_randomness()
+            plan, state, randomness = pruner.plan, loader.state_dict(), global_randomness()
             index, batch = loader.peek()
             assert index.equal(self.positions(batch).cpu())
             assert index.equal(plan.index[: self.batch_size])
             assert pruner.plan is plan
             assert_same_state(loader.state_dict(), state)
-            assert _global_randomness() == randomness
+            assert global_randomness() == randomness
             assert self.train(pruner, loader) == plan.index.tolist()
 
     def test_setting_the_epoch_twice_is_setting_it_once(self) -> None:
@@ -174,7 +173,7 @@ class LoaderContract:
     def test_after_an_early_break_a_new_pass_delivers_all_and_so_does_the_next_epoch(self) -> None:
         for pruner, loader in self._epochs():
             for index, batch in loader:
-                pruner.observe(index, _loss_of(self.positions(batch), pruner.epoch))
+                pruner.observe(index, loss_at(self.positions(batch), pruner.epoch))
                 break
             assert self.train(pruner, loader) == pruner.plan.index.tolist()
 
@@ -202,7 +201,7 @@ class LoaderContract:
         for _, loader in self._epochs(pruner):
             saves.append((len(whole), through_disk(loader.state_dict())))
             for index, batch in loader:
-                pruner.reduce(index, _loss_of(self.positions(batch), pruner.epoch))
+                pruner.reduce(index, loss_at(self.positions(batch), pruner.epoch))
                 whole += index.tolist()
                 saves.append((len(whole), through_disk(loader.state_dict())))
             saves.append((len(whole), through_disk(loader.state_dict())))
@@ -223,7 +222,7 @@ class LoaderContract:
         for epoch, loader in enumerate(loader for _, loader in self._epochs(pruner)):
             begun.append(epoch)
             for index, batch in loader:
-                pruner.observe(index, _loss_of(self.positions(batch), epoch))
+                pruner.observe(index, loss_at(self.positions(batch), epoch))
                 saves.append((epoch, through_disk(loader.state_dict())))  # its end is still to come
             saves.append((epoch + 1, through_disk(loader.state_dict())))
         assert begun == list(range(self.num_epochs))
@@ -255,7 +254,7 @@ class LoaderContract:
         loader = self.make_loader(pruner)
         loader.set_epoch(0)
         index, _ = next(iter(loader))
-        pruner.observe(index, _loss_of(index, 0))
+        pruner.observe(index, loss_at(index, 0))
         resumed = self.make_pruner()
         again = self.make_loader(resumed)
         again.load_state_dict(loader.state_dict())
@@ -284,10 +283,10 @@ class LoaderContract:
             torch.manual_seed(1)
             pruner = self.make_pruner()
             loader = self.make_loader(pruner)
-            before = _global_randomness()
+            before = global_randomness()
             for _ in self._epochs(pruner, loader):
                 self.train(pruner, loader)
-            assert _global_randomness() == before
+            assert global_randomness() == before
 
     def _epochs(
         self, pruner: DataPruner | None = None, loader: Loader | None = None, *, accumulation: int = 1
@@ -298,13 +297,3 @@ class LoaderContract:
         for epoch in range(max(0, pruner.epoch), self.num_epochs):
             loader.set_epoch(epoch)
             yield pruner, loader
-
-
-def _loss_of(position: Tensor, epoch: int) -> Tensor:
-    """A (B,) loss that says which sample it belongs to, and in which epoch it was made."""
-    return (position.double() * 0.7 + epoch).sin().float()
-
-
-def _global_randomness() -> tuple[bytes, str, object]:
-    """The states of the global generators of torch, NumPy and Python."""
-    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002

@@ -2,17 +2,15 @@
 
 import copy
 import pickle
-import random
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
-from emprune.testing.states import assert_same_state, through_disk
+from emprune.testing.states import assert_same_state, global_randomness, through_disk
 from emprune.testing.synthetic import SyntheticTask, run_epochs, train_epoch
 
 __all__ = ["MethodContract"]
@@ -124,9 +122,9 @@ class MethodContract:
         expected = self.make_run()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(123)
-            before = _global_randomness()
+            before = global_randomness()
             assert self.make_run() == expected
-            assert _global_randomness() == before
+            assert global_randomness() == before
 
     def test_ties_are_not_broken_by_position(self) -> None:
         num_samples = 400
@@ -291,8 +289,3 @@ def _select(pruner: DataPruner, num_kept: int) -> Selection:
         previous=None,
     )
     return pruner.method.select(context)
-
-
-def _global_randomness() -> tuple[bytes, str, object]:
-    """The states of the global generators of torch, NumPy and Python."""
-    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002

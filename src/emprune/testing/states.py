@@ -1,12 +1,14 @@
-"""Comparing saved states bit by bit."""
+"""Comparing saved states bit by bit, and those of the global generators."""
 
 import io
+import random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["assert_same_state", "through_disk"]
+__all__ = ["assert_same_state", "global_randomness", "through_disk"]
 
 
 def assert_same_state(ours: Any, theirs: Any, where: str = "state") -> None:
@@ -48,3 +50,8 @@ def through_disk(state: Any) -> Any:
     torch.save(state, file)
     file.seek(0)
     return torch.load(file, weights_only=True)
+
+
+def global_randomness() -> tuple[bytes, str, object]:
+    """Return the states of the global generators of torch, NumPy and Python."""
+    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002

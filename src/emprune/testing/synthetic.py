@@ -11,7 +11,7 @@ from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
 from emprune.randomness import derive_generator
 
-__all__ = ["SyntheticTask", "run_epochs", "train_epoch"]
+__all__ = ["SyntheticTask", "loss_at", "run_epochs", "train_epoch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,11 @@ def _whole_epoch(task: SyntheticTask, epoch: int) -> tuple[Tensor, Tensor]:
     if task.constant:
         labels, logits = torch.zeros_like(labels), logits.expand(task.num_samples, -1)
     return F.cross_entropy(logits, labels, reduction="none"), logits
+
+
+def loss_at(position: Tensor, epoch: int) -> Tensor:
+    """Return a (B,) loss that says which sample it belongs to, and in which epoch it was made."""
+    return (position.double() * 0.7 + epoch).sin().float()
 
 
 def train_epoch(
