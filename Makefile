@@ -14,6 +14,7 @@ VENV := .venv
 CORE := .venv-core
 OLDEST := .venv-oldest
 NEWEST := .venv-newest
+WHEELS := .venv-wheels
 BENCHMARKS := $(wildcard benchmarks/engine.py benchmarks/training.py)
 
 SHELL := /bin/bash
@@ -22,7 +23,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types pytest matrix words oldest newest no-extras bench chaos clean
+.PHONY: help demo test lint format types pytest matrix words oldest newest no-extras wheels bench chaos clean
 
 stage = @printf '\n==> %s\n' "$(1)"
 # The workers are processes that share the cores: one thread each. A page of docs is one story, and stays with one worker.
@@ -52,6 +53,7 @@ help:
 	@echo "  make words      how long the sentences of docs, docstrings and messages are, and which words to avoid"
 	@echo "  make matrix     the long matrices of what resumes with what; before a release"
 	@echo "  make no-extras  the library with torch and numpy alone"
+	@echo "  make wheels     build both distributions in dist/, install them in an empty environment, and try them there"
 	@echo "  make oldest     the unit tests on the oldest supported versions (5.3 GB: torch 2.6 brings CUDA)"
 	@echo "  make newest     the integrations' tests on the newest releases of the frameworks, fetched anew each time"
 	@echo "  make bench      what the engine costs; BENCH_ARGS=--help says more"
@@ -142,6 +144,22 @@ no-extras: $(CORE)/.core
 	$(call stage,the library with torch and numpy alone)
 	@$(CORE)/bin/python tests/test_no_extras.py
 
+# One environment: the library alone first, then with the lab, which comes from dist/ as it will come from an index.
+wheels:
+	$(call stage,dist: wheels and sdists of emprune and emprune-lab)
+	@rm -rf dist $(WHEELS)
+	$(call make_venv,$(WHEELS))
+	$(call pip_install,$(WHEELS)) -c constraints.txt build
+	@for folder in . lab; do $(WHEELS)/bin/python -m build --outdir dist $$folder > $(WHEELS)/build.log 2>&1 || \
+		{ cat $(WHEELS)/build.log >&2; exit 1; }; done
+	@ls dist
+	$(call stage,$(WHEELS): the wheel of emprune alone; about half a minute)
+	$(call pip_install,$(WHEELS)) -c constraints.txt dist/emprune-*.whl
+	@$(WHEELS)/bin/python tests/test_no_extras.py
+	$(call stage,$(WHEELS): emprune[lab] from dist/)
+	$(call pip_install,$(WHEELS)) -c constraints.txt --find-links dist "$$(echo dist/emprune-*.whl)[lab]"
+	@$(WHEELS)/bin/python tests/wheels.py dist
+
 bench: $(VENV)/.lab
 	@test -n "$(BENCHMARKS)" || { echo "There is no benchmarks/*.py to run." >&2; exit 1; }
 	@for file in $(BENCHMARKS); do printf '\n==> %s\n' "$$file"; $(VENV)/bin/python "$$file" $(BENCH_ARGS); done
@@ -151,5 +169,5 @@ chaos: $(VENV)/.lab
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.lab.chaos --kills $(CHAOS_KILLS)
 
 clean:
-	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) $(WHEELS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src lab tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,6 +1,6 @@
 """What the engine costs: planning, observing, delivery and memory, next to what one would pay without it.
 
-Run it from a checkout, with the extra `lab` installed: `python benchmarks/engine.py --help`.
+Run it from a checkout, with emprune-lab installed: `python benchmarks/engine.py --help`.
 """
 
 import sys

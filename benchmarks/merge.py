@@ -1,6 +1,6 @@
 """What merging the observations of several ranks costs, once per epoch, on gloo and this machine.
 
-Run it from a checkout, with the extra `lab` installed: `python benchmarks/merge.py --help`.
+Run it from a checkout, with emprune-lab installed: `python benchmarks/merge.py --help`.
 """
 
 import sys

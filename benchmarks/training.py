@@ -1,6 +1,6 @@
 """How fast `emprune run` trains, next to a loop written by hand without pruning, and what keep 0.3 takes of full.
 
-Run it from a checkout, with the extra `lab` installed: `python benchmarks/training.py --help`.
+Run it from a checkout, with emprune-lab installed: `python benchmarks/training.py --help`.
 """
 
 import sys

@@ -27,7 +27,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md")
-SOURCE = "src/**/*.py"
+LIBRARY, LAB = "src/**/*.py", "lab/src/**/*.py"
 DOCS_LIMIT, DOCSTRING_LIMIT, MESSAGE_LIMIT = 20, 25, 25
 WIDTH = 80
 
@@ -213,9 +213,7 @@ def groups() -> list[Group]:
     """Return what the table measures: each page, then the kinds of text in the library and in the lab."""
     pages = [path for pattern in PAGES for path in sorted(ROOT.glob(pattern))]
     found = [Group(name=_name(path), limit=DOCS_LIMIT, sentences=page_sentences(path)) for path in pages]
-    files = sorted(ROOT.glob(SOURCE))
-    library = [path for path in files if "lab" not in path.parts]
-    lab = [path for path in files if "lab" in path.parts]
+    library, lab = (sorted(ROOT.glob(pattern)) for pattern in (LIBRARY, LAB))
     kinds: list[tuple[str, Callable[[Path], list[Sentence]], int]] = [
         ("docstrings", docstring_sentences, DOCSTRING_LIMIT),
         ("messages", message_sentences, MESSAGE_LIMIT),
@@ -223,7 +221,7 @@ def groups() -> list[Group]:
     for name, read, limit in kinds:
         for part, paths in (("library", library), ("lab", lab)):
             found.append(Group(name=f"{name}, {part}", limit=limit, sentences=_of_all(read, paths)))
-    return [*found, Group(name="help texts", limit=DOCS_LIMIT, sentences=_of_all(help_sentences, files))]
+    return [*found, Group(name="help texts", limit=DOCS_LIMIT, sentences=_of_all(help_sentences, [*library, *lab]))]
 
 
 def _of_all(read: Callable[[Path], list[Sentence]], paths: Iterable[Path]) -> list[Sentence]:
