@@ -1,0 +1,74 @@
+"""Where anything may lie: imports run downwards, and no file or function is too long to be read at once.
+
+The rules of imports stand in pyproject.toml, under `tool.importlinter`. What does not keep a rule yet stands there in
+`ignore_imports`, and here in `NOT_YET`. Both only shrink: an entry that is no longer needed fails the test.
+"""
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAB = ROOT / "lab/src/emprune_lab"
+FILES = sorted([*(ROOT / "src").rglob("*.py"), *LAB.rglob("*.py")])
+LONGEST_FILE, LONGEST_FUNCTION = 300, 50
+
+NOT_YET = {
+    "files": {"lab/src/emprune_lab/comparison/queue.py"},
+    "functions": {"lab/src/emprune_lab/commands/app.py: compare", "lab/src/emprune_lab/commands/options.py: _settings"},
+    "names": {"rows.py"},
+    "torch": {"settings", "method_spec", "results.reading", "results.run_folder"},
+}
+
+
+def functions_of(file: Path) -> Iterator[tuple[str, int]]:
+    """Return each function of a file, and how many lines it has without its docstring."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            has_docstring = ast.get_docstring(node) is not None
+            docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1 - docstring
+
+
+def test_imports_run_downwards(capfd: pytest.CaptureFixture[str]) -> None:
+    cli = pytest.importorskip("importlinter.cli", reason="the group dev has import-linter")
+    status = cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    said = capfd.readouterr().out
+    assert status == cli.EXIT_STATUS_SUCCESS, said[said.find("Contracts\n") :]
+
+
+def test_no_file_is_long() -> None:
+    long = {
+        file.relative_to(ROOT).as_posix()
+        for file in FILES
+        if len(file.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE
+    }
+    assert long == NOT_YET["files"]
+
+
+def test_no_function_is_long() -> None:
+    long = {
+        f"{file.relative_to(ROOT).as_posix()}: {name}"
+        for file in FILES
+        for name, num_lines in functions_of(file)
+        if num_lines > LONGEST_FUNCTION
+    }
+    assert long == NOT_YET["functions"]
+
+
+def test_no_two_files_of_the_lab_have_one_name() -> None:
+    names = Counter(file.name for file in LAB.rglob("*.py") if file.name != "__init__.py")
+    assert {name for name, number in names.items() if number > 1} == NOT_YET["names"]
+
+
+@pytest.mark.parametrize("module", ["settings", "method_spec", "results.reading", "results.run_folder", "results.log"])
+def test_settings_and_results_are_read_without_torch(module: str) -> None:
+    code = f"import emprune_lab.{module}, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip() == "True") == (module in NOT_YET["torch"])
