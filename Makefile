@@ -1,6 +1,7 @@
 # `make` alone says what there is. Every target builds the environment it needs, once.
 
 PYTHON ?= python3
+UV ?=
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -37,7 +38,8 @@ define make_venv
 		echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu it needs the package python3-venv." >&2; exit 1; }
 	@$(call pip_install,$(1)) $(PIP)
 endef
-pip_install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+pip_install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet \
+	--disable-pip-version-check)
 # Reads [dependency-groups], which older ones do not.
 PIP := 'pip>=25.1,<26'
 
@@ -61,6 +63,7 @@ help:
 	@echo "  make clean      remove the environments and caches; runs/ and .data/ stay"
 	@echo
 	@echo "  make PYTHON=python3.12 ...   takes another Python, >= 3.11 (make clean first)"
+	@echo "  make UV=uv ...               installs with uv, faster; it does not read pip.conf (UV_FIND_LINKS, UV_TORCH_BACKEND=cpu)"
 
 $(VENV)/.created:
 	$(call stage,$(VENV): a new environment)
