@@ -172,5 +172,5 @@ chaos: $(VENV)/.lab
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.lab.chaos --kills $(CHAOS_KILLS)
 
 clean:
-	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) $(WHEELS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) $(WHEELS) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src lab tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

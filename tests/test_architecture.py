@@ -67,6 +67,14 @@ def test_no_two_files_of_the_lab_have_one_name() -> None:
     assert {name for name, number in names.items() if number > 1} == NOT_YET["names"]
 
 
+def test_the_evidence_stands_on_results_and_statistics_alone() -> None:
+    allowed = ("emprune_lab.results", "emprune_lab.comparison.rows", "emprune_lab.comparison.statistics")
+    for file in [path for part in ("study", "frontier") for path in (ROOT / "experiments" / part).glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("emprune_lab"):
+                assert (node.module or "").startswith(allowed), f"{file.name} imports {node.module}"
+
+
 @pytest.mark.parametrize("module", ["settings", "method_spec", "results.reading", "results.run_folder", "results.log"])
 def test_settings_and_results_are_read_without_torch(module: str) -> None:
     code = f"import emprune_lab.{module}, sys; print('torch' in sys.modules)"
