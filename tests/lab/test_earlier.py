@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emprune_lab.report.records import Run, find_runs
+from emprune_lab.report.records import RunRecord, find_runs
 from emprune_lab.report.sections import divide_runs
 from emprune_lab.results.reading import read_results
 from emprune_lab.results.run_folder import RunFolder
@@ -26,7 +26,7 @@ FILES = sorted(EXPERIMENTS.rglob("results.json"))
 def test_every_committed_result_has_the_epochs_that_it_was_made_with(path: Path) -> None:
     stored = json.loads(path.read_text())["runs"]
     for old, run in zip(stored, read_results(path).runs, strict=True):
-        settings, now = old["config"], Run(run).config
+        settings, now = old["config"], RunRecord(run).config
         assert not {"tail_fraction", "warmup_fraction"} & now.keys()
         assert now["warmup_epochs"] == 0
         if settings["tail_fraction"] is None:

@@ -5,9 +5,9 @@ import pytest
 from emprune_lab.commands.comparing import seconds_left
 from emprune_lab.commands.consoles import literal_console
 from emprune_lab.commands.running import foresee
-from emprune_lab.commands.tables import long_duration
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.queue import make_queue
+from emprune_lab.comparison.table import long_duration
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.settings import RunConfig
 from emprune_lab.tasks import Splits

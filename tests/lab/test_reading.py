@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from emprune_lab.comparison.experiment import DEFAULT_BASELINE as BASE
 from emprune_lab.comparison.rows import summarise
-from emprune_lab.report.verdict import RIVAL, Reading, is_scored, read_rows
+from emprune_lab.report.findings import Findings, findings_of, is_scored
 
 FULL = [90.0, 91.0, 90.5, 89.5, 90.0]
 RANDOM = [89.0, 89.9, 89.6, 88.5, 89.1]
@@ -23,13 +24,13 @@ def result(method: str, seed: int, accuracy: float, **more: Any) -> dict[str, An
     }
 
 
-def read(scores: Mapping[str, Sequence[float] | Mapping[int, float]], **more: Any) -> Reading:
+def read(scores: Mapping[str, Sequence[float] | Mapping[int, float]], **more: Any) -> Findings:
     results = [
         result(method, seed, score, **more)
         for method, own in scores.items()
         for seed, score in (own.items() if isinstance(own, Mapping) else enumerate(own))
     ]
-    return read_rows(summarise(results, baseline=RIVAL))
+    return findings_of(summarise(results, baseline=BASE))
 
 
 def plus(values: Sequence[float], gain: float, *, noise: float = 0.1) -> list[float]:
@@ -38,8 +39,8 @@ def plus(values: Sequence[float], gain: float, *, noise: float = 0.1) -> list[fl
 
 
 def test_a_score_that_pays_is_said_to_with_both_differences() -> None:
-    reading = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, 0.6)})
-    assert reading.verdict == "The score is worth having here: emp is 0.62 ± 0.14 above random permutation."
+    reading = read({"full": FULL, BASE: RANDOM, "emp": plus(RANDOM, 0.6)})
+    assert reading.headline == "The score is worth having here: emp is 0.62 ± 0.14 above random permutation."
     assert reading.sentences == [
         "full reaches 90.20 ± 0.71 (5 seeds).",
         "emp at 30 % of the cost and 33 % of the training time is 0.36 ± 0.23 below full and 0.62 ± 0.14 above random "
@@ -50,8 +51,8 @@ def test_a_score_that_pays_is_said_to_with_both_differences() -> None:
 
 
 def test_where_the_interval_includes_zero_random_permutation_is_enough() -> None:
-    reading = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, 0.1, noise=0.5), "greedy": plus(RANDOM, -2)})
-    assert reading.verdict == (
+    reading = read({"full": FULL, BASE: RANDOM, "emp": plus(RANDOM, 0.1, noise=0.5), "greedy": plus(RANDOM, -2)})
+    assert reading.headline == (
         "Random permutation is enough here: emp, the best of 2 methods that score, shows no clear difference to random "
         "permutation (+0.20 ± 0.68). A gain of up to 0.88 is not excluded. Random permutation itself is "
         "0.98 ± 0.10 below full."
@@ -63,7 +64,7 @@ def test_where_the_interval_includes_zero_random_permutation_is_enough() -> None
 
 
 def test_where_even_the_best_score_loses_that_is_said() -> None:
-    verdict = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, -0.5), "greedy": plus(RANDOM, -2)}).verdict
+    verdict = read({"full": FULL, BASE: RANDOM, "emp": plus(RANDOM, -0.5), "greedy": plus(RANDOM, -2)}).headline
     assert verdict == (
         "Random permutation is enough here, and better: emp, the best of 2 methods that score, is 0.48 ± 0.14 below "
         "random permutation. Random permutation itself is 0.98 ± 0.10 below full."
@@ -71,26 +72,29 @@ def test_where_even_the_best_score_loses_that_is_said() -> None:
 
 
 def test_the_best_of_several_is_not_sure_where_holm_is_not() -> None:
-    scores = {RIVAL: RANDOM, **{f"emp:beta={beta}": plus(RANDOM, 0.35, noise=0.25 + 0.001 * beta) for beta in range(6)}}
-    verdict = read(scores).verdict
+    scores = {
+        BASE: RANDOM,
+        **{f"emp:beta={beta}": plus(RANDOM, 0.35, noise=0.25 + 0.001 * beta) for beta in range(6)},
+    }
+    verdict = read(scores).headline
     assert verdict.startswith("The score is worth having here: emp:beta=5, the best of 6 methods that score, is")
     assert "It was picked as the best of several, though: adjusted for that (Holm), p is 0.19." in verdict
 
 
 def test_a_sure_gain_is_not_hidden_by_a_higher_one_that_is_not() -> None:
-    scores = {RIVAL: RANDOM, "emp": plus(RANDOM, 0.6), "greedy": plus(RANDOM, 0.5, noise=1.0)}
-    assert read(scores).verdict == (
+    scores = {BASE: RANDOM, "emp": plus(RANDOM, 0.6), "greedy": plus(RANDOM, 0.5, noise=1.0)}
+    assert read(scores).headline == (
         "The score is worth having here: emp, the best of those whose gain is sure when adjusted for all (Holm), is "
         "0.62 ± 0.14 above random permutation."
     )
     scores["ucb"] = plus(RANDOM, 0.9, noise=0.72)  # clear by itself, and not when adjusted
-    assert "emp, the best of those whose gain is sure" in read(scores).verdict
+    assert "emp, the best of those whose gain is sure" in read(scores).headline
 
 
 def test_a_gain_that_is_not_sure_among_several_is_named_beside_the_verdict() -> None:
-    scores = {RIVAL: RANDOM, "emp": plus(RANDOM, 0.5, noise=1.0), "greedy": plus(RANDOM, 0.35, noise=0.3)}
+    scores = {BASE: RANDOM, "emp": plus(RANDOM, 0.5, noise=1.0), "greedy": plus(RANDOM, 0.35, noise=0.3)}
     scores |= {f"ucb:c={c}": plus(RANDOM, 0.1, noise=0.5 + 0.1 * c) for c in range(3)}
-    assert read(scores).verdict == (
+    assert read(scores).headline == (
         "Random permutation is enough here: emp, the best of 5 methods that score, shows no clear difference to random "
         "permutation (+0.70 ± 1.36). A gain of up to 2.06 is not excluded. greedy is 0.41 ± 0.41 above random "
         "permutation, but it is one of several: adjusted for that (Holm), p is 0.25."
@@ -102,29 +106,29 @@ def test_a_gain_that_is_not_sure_among_several_is_named_beside_the_verdict() -> 
     [
         ({"emp": FULL}, "random-permutation was not run with these settings, so that nothing here says"),
         ({"full": FULL}, "random-permutation was not run with these settings"),
-        ({RIVAL: RANDOM}, "No method that scores was run, so that there is nothing"),
-        ({RIVAL: RANDOM, "random": RANDOM}, "No method that scores was run, so that there is nothing"),
-        ({RIVAL: {0: 89.0}, "emp": {1: 90.0}}, "No method that scores shares a seed with random permutation"),
-        ({RIVAL: [89.0], "emp": [90.0]}, "One seed cannot say whether a score is worth having: there emp is"),
-        ({RIVAL: RANDOM, "emp": RANDOM}, "Random permutation is enough here: emp is level with random permutation on"),
-        ({RIVAL: [1.0, 2.0, 3.0], "emp": [2.0, 3.0, 4.0]},
+        ({BASE: RANDOM}, "No method that scores was run, so that there is nothing"),
+        ({BASE: RANDOM, "random": RANDOM}, "No method that scores was run, so that there is nothing"),
+        ({BASE: {0: 89.0}, "emp": {1: 90.0}}, "No method that scores shares a seed with random permutation"),
+        ({BASE: [89.0], "emp": [90.0]}, "One seed cannot say whether a score is worth having: there emp is"),
+        ({BASE: RANDOM, "emp": RANDOM}, "Random permutation is enough here: emp is level with random permutation on"),
+        ({BASE: [1.0, 2.0, 3.0], "emp": [2.0, 3.0, 4.0]},
          "As far as 3 seeds can tell, emp is 1.00 above random permutation on every seed. Without any spread there is"),
-        ({RIVAL: RANDOM[:3], "emp": plus(RANDOM[:3], 2)}, "As far as 3 seeds can tell, the score is worth having here"),
-        ({RIVAL: RANDOM[:3], "emp": plus(RANDOM[:3], -2)},
+        ({BASE: RANDOM[:3], "emp": plus(RANDOM[:3], 2)}, "As far as 3 seeds can tell, the score is worth having here"),
+        ({BASE: RANDOM[:3], "emp": plus(RANDOM[:3], -2)},
          "As far as 3 seeds can tell, random permutation is enough here, and better: emp is"),
-        ({RIVAL: RANDOM[:2], "emp": plus(RANDOM[:2], 0)}, "As far as 2 seeds can tell, random permutation is enough"),
+        ({BASE: RANDOM[:2], "emp": plus(RANDOM[:2], 0)}, "As far as 2 seeds can tell, random permutation is enough"),
     ],
 )  # fmt: skip
 def test_the_verdict_says_no_more_than_is_known(scores: dict[str, Any], verdict: str) -> None:
-    assert read(scores).verdict.startswith(verdict)
+    assert read(scores).headline.startswith(verdict)
 
 
 def test_without_a_method_that_scores_there_is_no_verdict() -> None:
-    assert read({"full": FULL, RIVAL: RANDOM}).verdict.startswith("No method that scores was run")
+    assert read({"full": FULL, BASE: RANDOM}).headline.startswith("No method that scores was run")
 
 
 def test_a_missing_full_is_said_and_nothing_is_compared_to_it() -> None:
-    reading = read({RIVAL: RANDOM, "emp": plus(RANDOM, 1)})
+    reading = read({BASE: RANDOM, "emp": plus(RANDOM, 1)})
     assert reading.sentences == [
         "emp at 30 % of the cost is 1.02 ± 0.14 above random permutation (5 seeds).",
         "random-permutation at 30 % of the cost reaches 89.22 ± 0.68 (5 seeds).",
@@ -133,9 +137,9 @@ def test_a_missing_full_is_said_and_nothing_is_compared_to_it() -> None:
 
 
 def test_seeds_that_differ_are_told_apart() -> None:
-    reading = read({"full": FULL[:2], RIVAL: RANDOM, "emp": plus(RANDOM, 1)})
+    reading = read({"full": FULL[:2], BASE: RANDOM, "emp": plus(RANDOM, 1)})
     assert "2 seeds shared with full, 5 seeds shared with random permutation)." in reading.sentences[1]
-    few = read({"full": FULL[:1], RIVAL: RANDOM[:2], "greedy": [87.0, 93.0]}).sentences[1]
+    few = read({"full": FULL[:1], BASE: RANDOM[:2], "greedy": [87.0, 93.0]}).sentences[1]
     assert few.endswith(
         "is 3.00 below full and shows no clear difference to random permutation (+0.55 ± 32.40; one seed shared with "
         "full, 2 seeds shared with random permutation)."
@@ -148,26 +152,26 @@ def test_who_ran_the_easy_seeds_alone_is_not_the_best() -> None:
     rival = [92.0, 92.2, 89.0, 89.1, 88.9]
     few = {0: 91.6, 1: 92.1}
     others = {"emp": {7: 99.0}, "greedy": dict(enumerate(plus(rival, 1.1)))}
-    reading = read({RIVAL: dict(enumerate(rival)), "emp:pool=2": few, **others})
-    assert reading.verdict == (
+    reading = read({BASE: dict(enumerate(rival)), "emp:pool=2": few, **others})
+    assert reading.headline == (
         "The score is worth having here: greedy is 1.12 ± 0.14 above random permutation. "
         "emp:pool=2 shares only 2 seeds with random permutation, fewer than others, and is left out of this. "
         "emp shares no seed with random permutation, fewer than others, and is left out of this."
     )
-    assert [sentence.split()[0] for sentence in reading.sentences[:4]] == ["greedy", "emp:pool=2", "emp", RIVAL]
+    assert [sentence.split()[0] for sentence in reading.sentences[:4]] == ["greedy", "emp:pool=2", "emp", BASE]
 
 
-def test_the_best_is_so_by_its_difference_to_the_rival_not_by_the_seeds_it_happened_to_have() -> None:
+def test_the_best_is_so_by_its_difference_to_the_baseline_not_by_the_seeds_it_happened_to_have() -> None:
     rival = [80.0 + 2 * seed for seed in range(12)]
     low, high = range(6), range(5, 12)
     scores = {
-        RIVAL: dict(enumerate(rival)),
+        BASE: dict(enumerate(rival)),
         "emp": {seed: rival[seed] + 1.1 - 0.2 * (seed % 2) for seed in low},
         "greedy": {seed: rival[seed] + 0.4 - 0.2 * (seed % 2) for seed in high},
     }
     reading = read(scores)
-    assert reading.verdict.startswith("The score is worth having here: emp, the best of 2 methods that score, is 1.00")
-    assert "left out" not in reading.verdict
+    assert reading.headline.startswith("The score is worth having here: emp, the best of 2 methods that score, is 1.00")
+    assert "left out" not in reading.headline
 
 
 @pytest.mark.parametrize(
@@ -180,15 +184,15 @@ def test_the_best_is_so_by_its_difference_to_the_rival_not_by_the_seeds_it_happe
     ],
 )
 def test_whether_a_lower_training_loss_carries_over_is_said(gain: float, held_out: float, said: str) -> None:
-    losses = {RIVAL: (0.6, 0.9), "random": (0.6, 0.9), "emp": (0.5, 0.9 + held_out), "greedy": (0.55, 0.7)}
-    gains = {RIVAL: 0.0, "random": 1.0, "emp": gain, "greedy": gain - 0.2}
+    losses = {BASE: (0.6, 0.9), "random": (0.6, 0.9), "emp": (0.5, 0.9 + held_out), "greedy": (0.55, 0.7)}
+    gains = {BASE: 0.0, "random": 1.0, "emp": gain, "greedy": gain - 0.2}
     results = [
         result(method, seed, score, probe_loss=train + noise, loss=held + noise)
         for method, (train, held) in losses.items()
-        for seed, score in enumerate(plus(RANDOM, gains[method], noise=0.1 if method != RIVAL else 0))
-        for noise in [(0.005 if method != RIVAL else 0) * (-1) ** seed]
+        for seed, score in enumerate(plus(RANDOM, gains[method], noise=0.1 if method != BASE else 0))
+        for noise in [(0.005 if method != BASE else 0) * (-1) ** seed]
     ]
-    verdict = read_rows(summarise(results, baseline=RIVAL)).verdict
+    verdict = findings_of(summarise(results, baseline=BASE)).headline
     assert verdict.endswith(
         f"By the loss emp fits the training data better than random permutation (-0.099 ± 0.007 nats), {said}"
     )
@@ -197,26 +201,26 @@ def test_whether_a_lower_training_loss_carries_over_is_said(gain: float, held_ou
 def test_a_held_out_loss_that_is_equal_on_every_seed_has_no_interval() -> None:
     results = [
         result(method, seed, 89.0, probe_loss=train + 0.01 * (seed % 2) * (method == "emp"), loss=0.9)
-        for method, train in {RIVAL: 0.6, "emp": 0.5}.items()
+        for method, train in {BASE: 0.6, "emp": 0.5}.items()
         for seed in range(5)
     ]
-    verdict = read_rows(summarise(results, baseline=RIVAL)).verdict
+    verdict = findings_of(summarise(results, baseline=BASE)).headline
     assert verdict.endswith(" nats), and is not shown to fit held-out data better (+0.000 on every seed).")
 
 
 def test_where_training_losses_are_alike_or_not_known_nothing_is_said_of_them() -> None:
-    scores = {RIVAL: RANDOM, "emp": plus(RANDOM, 0.6)}
-    assert "By the loss" not in read(scores).verdict
-    assert "By the loss" not in read(scores, probe_loss=0.5, loss=0.9).verdict
+    scores = {BASE: RANDOM, "emp": plus(RANDOM, 0.6)}
+    assert "By the loss" not in read(scores).headline
+    assert "By the loss" not in read(scores, probe_loss=0.5, loss=0.9).headline
 
 
 def test_one_seed_has_no_interval() -> None:
-    (_, sentence, _) = read({"full": [90.0], RIVAL: [89.0], "emp": [89.5]}).sentences
+    (_, sentence, _) = read({"full": [90.0], BASE: [89.0], "emp": [89.5]}).sentences
     assert sentence.endswith("is 0.50 below full and 0.50 above random permutation (one seed, so no interval).")
 
 
 def test_where_a_difference_is_not_clear_the_seeds_stand_in_its_parentheses() -> None:
-    sentence = read({"full": FULL, RIVAL: RANDOM, "emp": plus(RANDOM, 0.1, noise=0.5)}).sentences[1]
+    sentence = read({"full": FULL, BASE: RANDOM, "emp": plus(RANDOM, 0.1, noise=0.5)}).sentences[1]
     assert sentence.endswith(
         "is 0.78 ± 0.76 below full and shows no clear difference to random permutation (+0.20 ± 0.68; 5 seeds)."
     )
@@ -224,14 +228,14 @@ def test_where_a_difference_is_not_clear_the_seeds_stand_in_its_parentheses() ->
 
 def test_the_unit_is_the_metric_s() -> None:
     assert read({"emp": [50.0]}, metric="Matthews", score=50.0).unit == "points of Matthews, 100 being perfect,"
-    rows = summarise([result("emp", 0, 50.0)], baseline=RIVAL)
-    assert read_rows(rows, probed=True).unit == "points of accuracy of a linear probe"
+    rows = summarise([result("emp", 0, 50.0)], baseline=BASE)
+    assert findings_of(rows, probed=True).unit == "points of accuracy of a linear probe"
 
 
 @pytest.mark.parametrize(
     ("method", "scored"),
     [("emp:beta=3", True), ("greedy", True), ("ucb", True), ("infobatch", True), ("of-somebody-else", True),
-     ("full", False), ("random", False), ("static-random", False), (RIVAL, False)],
+     ("full", False), ("random", False), ("static-random", False), (BASE, False)],
 )  # fmt: skip
 def test_what_scores_is_known(method: str, scored: bool) -> None:
     assert is_scored(method) == scored

@@ -15,7 +15,7 @@ from emprune_lab.comparison.queue import Queue
 from emprune_lab.report import page
 from emprune_lab.report.page import write_report
 from emprune_lab.report.provenance import commands, facts
-from emprune_lab.report.records import Found, Run, find_runs
+from emprune_lab.report.records import Found, RunRecord, find_runs
 from emprune_lab.report.sections import divide_runs
 from rich.console import Console
 
@@ -157,7 +157,7 @@ def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path)
 
 @pytest.mark.parametrize(("seconds", "said"), [(431_999.0, "120.00 h"), (19.0, "20.0 s")])
 def test_what_all_runs_took_is_said_in_hours_or_less(seconds: float, said: str) -> None:
-    (section,) = divide_runs([Run(result_of(small_config("emp"), train_seconds=seconds))])
+    (section,) = divide_runs([RunRecord(result_of(small_config("emp"), train_seconds=seconds))])
     assert dict(facts(section))["runs"] == f"1, {said} in all"
 
 
@@ -255,7 +255,7 @@ def test_a_hundred_runs_take_seconds(tmp_path: Path) -> None:
     runs = []
     for number in range(100):
         config = small_config(f"emp:beta={number % 10 + 4}", seed=number // 10)
-        runs.append(Run(result_of(config), template))
+        runs.append(RunRecord(result_of(config), template))
     start = time.process_time()
     write_report(Found(runs), tmp_path)
     assert time.process_time() - start < 10

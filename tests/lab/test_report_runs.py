@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from emprune_lab.comparison.statistics import mean_band, mean_interval
 from emprune_lab.pages.drawing import add_band, canvas, colours
+from emprune_lab.report.extreme_samples import TrainingData, extreme_samples, load_training_data
 from emprune_lab.report.figures import against_cost, against_time, by_epoch
-from emprune_lab.report.galleries import Training, galleries, load_training
-from emprune_lab.report.records import Run, find_runs
-from emprune_lab.report.sections import Group, divide_runs
+from emprune_lab.report.records import RunRecord, find_runs
+from emprune_lab.report.sections import CostGroup, divide_runs
 from emprune_lab.results.reading import NEEDED_SETTINGS
 from emprune_lab.tasks.image_folder import image_folder
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def test_a_damaged_result_is_refused_by_name(damage: dict[str, Any], message: st
 def test_a_damaged_log_counts_as_none(line: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", small_config())
     (folder / "log.jsonl").write_text(f"{line}\n" * small_config().epochs)
-    assert find_runs([folder]).runs[0].log == []
+    assert find_runs([folder]).runs[0].log is None
     assert "No run has its log" in page_of(folder, out=tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_a_place_that_mixes_tasks_or_is_not_there_is_refused(tmp_path: Path) -> 
     assert call("report", tmp_path / "one", "--baseline", "greedy")[0] == 2
 
 
-def group_of(*folders: Path) -> Group:
+def group_of(*folders: Path) -> CostGroup:
     runs = find_runs(folders).runs
     return divide_runs(runs)[0].groups[0]
 
@@ -142,27 +142,27 @@ def test_the_samples_are_the_most_and_least_visited_and_wrong_labels_are_marked(
     config = small_config("emp", label_noise=0.3)
     folder = write_run(tmp_path / "run", config)
     group = group_of(folder)
-    training = load_training(group, None)
-    assert isinstance(training, Training)
+    training = load_training_data(group, None)
+    assert isinstance(training, TrainingData)
     assert training.true is not None
-    (gallery,) = galleries(group, training, num_samples=12)
+    (extremes,) = extreme_samples(group, training, num_samples=12)
     visits, wrong = np.load(folder / "visits.npy"), (training.split.y != training.true).numpy()
-    assert [sample.visits for sample in gallery.most] == sorted(visits.tolist(), reverse=True)[:12]
-    assert [sample.visits for sample in gallery.least] == sorted(visits.tolist())[:12]
-    for sample in (*gallery.most, *gallery.least):
+    assert [sample.visits for sample in extremes.most] == sorted(visits.tolist(), reverse=True)[:12]
+    assert [sample.visits for sample in extremes.least] == sorted(visits.tolist())[:12]
+    for sample in (*extremes.most, *extremes.least):
         assert sample.label == int(training.split.y[sample.index])
         assert (sample.true is not None) == wrong[sample.index]
         assert bool(sample.values) == (visits[sample.index] > 0)
     assert "made wrong, is" in page_of(folder, out=tmp_path)
 
 
-def test_the_galleries_come_in_the_order_of_the_sentences(tmp_path: Path) -> None:
+def test_the_samples_come_in_the_order_of_the_sentences(tmp_path: Path) -> None:
     few = write_comparison(tmp_path / "few", ["emp:pool=3"], seeds=[4])
     folders = write_comparison(tmp_path / "all", ["random-permutation", "greedy", "emp"], seeds=range(5))
     group = group_of(*few, *folders)
-    training = load_training(group, None)
-    assert isinstance(training, Training)
-    shown = [gallery.method for gallery in galleries(group, training, num_samples=1)]
+    training = load_training_data(group, None)
+    assert isinstance(training, TrainingData)
+    shown = [extremes.method for extremes in extreme_samples(group, training, num_samples=1)]
     assert shown == ["emp:pool=2", "greedy", "emp:pool=3"]
 
 
@@ -170,12 +170,12 @@ def test_the_galleries_come_in_the_order_of_the_sentences(tmp_path: Path) -> Non
 def test_where_each_seed_has_samples_of_its_own_one_seed_s_are_shown(settings: dict[str, Any], tmp_path: Path) -> None:
     folders = write_comparison(tmp_path, ["emp"], seeds=[3, 4], **settings)
     group = group_of(*folders)
-    training = load_training(group, None)
-    assert isinstance(training, Training)
+    training = load_training_data(group, None)
+    assert isinstance(training, TrainingData)
     assert training.seed == 3
-    (gallery,) = galleries(group, training, num_samples=5)
+    (extremes,) = extreme_samples(group, training, num_samples=5)
     visits = np.load(folders[0] / "visits.npy")
-    assert [sample.visits for sample in gallery.most] == sorted(visits.tolist(), reverse=True)[:5]
+    assert [sample.visits for sample in extremes.most] == sorted(visits.tolist(), reverse=True)[:5]
     assert "class-visits" in drawn(page_of(tmp_path, out=tmp_path))
 
 
@@ -185,7 +185,7 @@ def test_data_that_are_not_here_or_not_those_are_a_reason(tmp_path: Path) -> Non
 
     def with_settings(**changes: Any) -> Any:
         changed = {**run.result, "config": {**run.result["config"], **changes}}
-        return load_training(divide_runs([Run(changed, folder)])[0].groups[0], tmp_path)
+        return load_training_data(divide_runs([RunRecord(changed, folder)])[0].groups[0], tmp_path)
 
     assert "The data are not on this machine: `emprune data mnist`" in with_settings(task="mnist", model="small-resnet")
     assert "The data here have 150 training samples, the runs' had 160." in with_settings(train_size=150)
@@ -220,7 +220,7 @@ def test_a_loss_that_rises_by_orders_of_magnitude_leaves_the_others_legible(tmp_
 
 def test_a_score_below_0_has_a_place_on_the_axis_and_an_accuracy_takes_no_room_there() -> None:
     def ranges(**more: Any) -> set[str]:
-        (section,) = divide_runs([Run(result_of(small_config("emp"), **more))])
+        (section,) = divide_runs([RunRecord(result_of(small_config("emp"), **more))])
         drawings = [draw(section, colours(["emp:pool=2"])).drawing for draw in (against_cost, against_time)]
         return {drawing.layout.yaxis.rangemode for drawing in drawings if drawing is not None}
 

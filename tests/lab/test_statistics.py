@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from emprune_lab.commands.comparison_table import comparison_table
+from emprune_lab.commands.comparison_table import console_table
 from emprune_lab.commands.consoles import literal_console
-from emprune_lab.commands.tables import markdown_table, notes
+from emprune_lab.comparison.notes import notes
 from emprune_lab.comparison.rows import outcome, summarise, unequal_cost
 from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference
+from emprune_lab.comparison.table import comparison_table
 from scipy import stats
 
 
@@ -108,15 +109,15 @@ def test_a_missing_baseline_or_full_leaves_its_column_empty() -> None:
     rows = summarise([r for r in RESULTS if "full" not in str(r)], baseline="greedy")
     assert all(row.difference is None and row.relative_time is None for row in rows)
     assert "no differences, because greedy is not among the methods" in notes(rows, RESULTS, baseline="greedy")[0]
-    assert "seconds" in markdown_table(rows)
+    assert "seconds" in comparison_table(rows).markdown()
 
 
 def test_the_tables_say_the_same() -> None:
     rows = summarise(RESULTS, baseline="random")
-    lines = markdown_table(rows).splitlines()
+    lines = comparison_table(rows).markdown().splitlines()
     assert lines[0] == "| method | accuracy % | difference | p | − full | visits | steps | time / full | seeds |"
     assert lines[3] == ("| emp | 93.50 ± 6.35 | +1.50 ± 6.35 | 0.205 | -2.50 ± 6.35 | 30.0% | 100 | 0.20 | 2 |")
-    table, lines = comparison_table(rows, title="a title", width=120)
+    table, lines = console_table(rows, title="a title", width=120)
     assert table.row_count == 3
     assert [column.header for column in table.columns] == [
         "method", "accuracy %", "difference", "p", "− full", "time / full",
@@ -129,7 +130,7 @@ def test_what_differs_between_rows_stays_in_the_terminal_s_table() -> None:
     rows = summarise([*RESULTS, result("emp", 2, 90, 1)], baseline="random")
     rows[0] = dataclasses.replace(rows[0], optimizer_steps=400)
     rows[1] = dataclasses.replace(rows[1], visits_fraction=0.2)
-    table, lines = comparison_table(rows, title="a title", width=120)
+    table, lines = console_table(rows, title="a title", width=120)
     assert {"visits", "seeds"} < {column.header for column in table.columns}
     assert lines == ["Each row: 100 steps; full: 400 steps."]
 
@@ -139,7 +140,7 @@ def test_what_differs_between_rows_stays_in_the_terminal_s_table() -> None:
 def test_methods_are_named_whole_however_narrow_the_terminal_is(width: int, margin: float | None) -> None:
     name = "emp:beta=3.5:memory=view-alignment:pool=none"
     rows = summarise([*RESULTS, *(result(name, seed, 90 + seed, 1) for seed in (0, 1))], baseline="random")
-    table, lines = comparison_table(rows, title="a title", width=width, margin=margin)
+    table, lines = console_table(rows, title="a title", width=width, margin=margin)
     console = literal_console(width=width, record=True, file=io.StringIO())
     console.print(table)
     shown = console.export_text().splitlines()
@@ -196,7 +197,7 @@ def test_non_inferior_is_an_interval_wholly_above_the_margin() -> None:
     assert Estimate(-0.1, 0.15, 5).is_above(-0.3)
     assert not Estimate(-0.1, 0.25, 5).is_above(-0.3)
     rows = summarise(RESULTS, baseline="random")
-    table = markdown_table(rows, margin=6)
+    table = comparison_table(rows, margin=6).markdown()
     assert "| non-inferior |" in table
     assert "| emp | 93.50 ± 6.35 | +1.50 ± 6.35 | 0.205 | yes |" in table
     assert "above −6 points" in " ".join(notes(rows, RESULTS, baseline="random", margin=6))
@@ -214,7 +215,7 @@ def test_values_that_are_all_equal_have_no_interval_and_are_called_so() -> None:
     assert math.isnan(rounded.half_width)
     results = [result(method, seed, 90 + (method == "emp"), 1) for method in ("random", "emp") for seed in range(5)]
     rows = summarise(results, baseline="random")
-    assert "| emp | 91.00 (all equal) | +1.00 (all equal) | – | – |" in markdown_table(rows, margin=6)
+    assert "| emp | 91.00 (all equal) | +1.00 (all equal) | – | – |" in comparison_table(rows, margin=6).markdown()
     assert "the same on every seed" in " ".join(notes(rows, results, baseline="random"))
     spread = [
         result(method, seed, 90 + seed * (1 + (method == "emp")), 1) for method in ("random", "emp") for seed in (0, 1)

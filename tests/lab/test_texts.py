@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from emprune_lab.commands.tables import markdown_table, method_notes, notes
+from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import summarise
+from emprune_lab.comparison.table import comparison_table
 from emprune_lab.data.cache import DataSet, Source, SourceError
 from emprune_lab.data.rows import FILES, read_rows, read_splits, write_rows
 from emprune_lab.data.sources import pypi_package
@@ -265,5 +266,5 @@ def test_the_score_is_what_is_compared_and_the_table_names_it() -> None:
     assert [row.score.mean for row in rows] == [40.0, 42.5]
     assert rows[1].difference is not None
     assert rows[1].difference.mean == 2.5
-    assert "| Matthews × 100 |" in markdown_table(rows)
+    assert "| Matthews × 100 |" in comparison_table(rows).markdown()
     assert notes(rows, results, baseline="random")[0].startswith("Matthews × 100 on the test set after the last epoch")

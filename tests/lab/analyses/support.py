@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from emprune_lab.analyses.registry import ANALYSES, Conclusion, Run
+from emprune_lab.analyses.analysis import Conclusion
+from emprune_lab.analyses.finished_run import FinishedRun
+from emprune_lab.analyses.registry import ANALYSES
 from emprune_lab.comparison.experiment import DEFAULT_BASELINE, Experiment
 from emprune_lab.comparison.queue import Queue, make_queue
-from emprune_lab.comparison.workers import Job
 from emprune_lab.settings import RunConfig
 from numpy.typing import NDArray
 
@@ -26,9 +27,9 @@ def experiment_of(
     )
 
 
-def runs_of(experiment: Experiment, out: Path) -> list[Run]:
+def runs_of(experiment: Experiment, out: Path) -> list[FinishedRun]:
     """Make the runs that are missing."""
-    return [Run(job) for job in made(experiment, out).jobs]
+    return [FinishedRun(job.config, job.folder) for job in made(experiment, out).jobs]
 
 
 def made(experiment: Experiment, out: Path) -> Queue:
@@ -51,23 +52,23 @@ def pretended(
     visits: Sequence[int] | None = None,
     probe_losses: dict[int, float] | None = None,
     **settings: Any,
-) -> Run:
+) -> FinishedRun:
     """Return a run that has left no more than is given."""
     config = RunConfig.for_task("digits", method, seed=seed, **{**SMALL, **settings})
-    run = Run(Job(0, config, folder, None, 0))
+    run = FinishedRun(config, folder)
     leave(run, visits=visits, probe_losses=probe_losses)
     return run
 
 
 def leave(
-    run: Run,
+    run: FinishedRun,
     *,
     visits: Sequence[int] | None = None,
     probe_losses: dict[int, float] | None = None,
     measured: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write what a run could have left, and what could have been measured on it."""
-    folder = run.job.folder
+    folder = run.folder
     folder.mkdir(parents=True)
     (folder / "result.json").write_text("{}")
     if visits is not None:

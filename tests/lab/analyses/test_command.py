@@ -28,7 +28,7 @@ def test_an_analysis_ends_in_a_table_numbers_and_a_picture_and_goes_on_where_it_
     assert "emp" in first.stdout or "full" in first.stdout
     document = json.loads((tmp_path / f"{name}.json").read_text())
     assert (document["analysis"], document["task"], document["num_runs"]) == (name, task, 2)
-    assert document["settings"] == {**analysis.settings, **SMALL}
+    assert document["settings"] == {**analysis.question.settings, **SMALL}
     assert document["quantity"]
     assert len(document["methods"]) == len(methods.split(","))
 

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from emprune_lab.analyses.alignment_gap import NUM_PAIRS, AlignmentGap
-from emprune_lab.analyses.gaps import estimate
-from emprune_lab.analyses.registry import ANALYSES, Conclusion
+from emprune_lab.analyses.analysis import Conclusion
+from emprune_lab.analyses.memorization import NUM_PAIRS, AlignmentGap, Gaps
+from emprune_lab.analyses.registry import ANALYSES
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.data.distort import with_label_noise
 from emprune_lab.errors import RunError
@@ -27,7 +27,7 @@ def test_the_gaps_are_what_a_slow_twin_finds() -> None:
     random = np.random.default_rng(0)
     values, seen = random.normal(size=(6, 40)), random.random((6, 40)) < 0.7
     seen[:, 3], seen[:, 4] = True, False
-    gaps = estimate(values, seen)
+    gaps = Gaps.of(values, seen)
     for sample in range(40):
         groups = [[values[run, sample] for run in range(6) if seen[run, sample] == having] for having in (True, False)]
         if all(groups):
@@ -150,7 +150,7 @@ def test_a_result_from_elsewhere_has_no_model_to_measure(tmp_path: Path) -> None
     experiment = experiment_of("memorization")
     runs = runs_of(experiment, tmp_path)
     for name in ("checkpoint.pt", "checkpoint-previous.pt"):
-        (runs[0].job.folder / name).unlink()
+        (runs[0].folder / name).unlink()
     with pytest.raises(RunError, match="holds a result without its last checkpoint"):
         ANALYSES["memorization"].conclude(experiment, runs)
 

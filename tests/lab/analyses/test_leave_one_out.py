@@ -20,15 +20,15 @@ def test_the_losses_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
     (method,) = conclusion.values["methods"].values()
     differences = []
     for run, told in zip(runs, method["runs"], strict=True):
-        session = Session.build(run.job.config, load_splits(run.job.config, None))
-        session.load_state_dict(checkpoint_of(run.job.folder)["session"])
+        session = Session.build(run.config, load_splits(run.config, None))
+        session.load_state_dict(checkpoint_of(run.folder)["session"])
         session.model.eval()
         everything, kept = run.training_set, drawn(80, leave_out=1, seed=run.seed)
         with torch.no_grad():
             logits = session.model(session.objective.task.normalise(everything.x))
         losses = F.cross_entropy(logits, everything.y, reduction="none")
         (left_out,) = set(range(80)) - set(kept.tolist())
-        visits = np.load(run.job.folder / "visits.npy")
+        visits = np.load(run.folder / "visits.npy")
         assert 0 < (visits == 0).sum() < 79  # 0.3 of two epochs does not reach everybody
         seen = [losses[sample].item() for sample, n in zip(kept.tolist(), visits, strict=True) if n > 0]
         assert told["sample"] == left_out

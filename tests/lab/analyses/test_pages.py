@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emprune_lab.analyses.registry import ANALYSES, Run
+from emprune_lab.analyses.finished_run import FinishedRun
+from emprune_lab.analyses.registry import ANALYSES
 from emprune_lab.comparison.queue import make_queue
 
 from tests.lab import browser
@@ -30,14 +31,14 @@ def page_of(name: str, out: Path) -> Path:
     analysis = ANALYSES[name]
     task = "simclr-digits" if analysis.objective == "contrastive" else "digits"
     experiment = experiment_of(name, task, methods=METHODS, num_runs=3)
-    runs = [Run(job) for job in make_queue(experiment, out).jobs]
+    runs = [FinishedRun(job.config, job.folder) for job in make_queue(experiment, out).jobs]
     for place, run in enumerate(runs):
         pretend(run, np.random.default_rng(place))
     _, page = analysis.write(experiment, analysis.conclude(experiment, runs), out)
     return page
 
 
-def pretend(run: Run, draw: np.random.Generator) -> None:
+def pretend(run: FinishedRun, draw: np.random.Generator) -> None:
     """Leave what any of the analyses asks of a run."""
     labels, size = run.training_set.y.numpy(), len(run.training_set)
     classes = np.where(draw.random(size) < 0.7, labels, draw.integers(0, 10, size))

@@ -16,11 +16,11 @@ def test_the_losses_of_the_removed_and_the_kept_are_what_a_slow_twin_finds(tmp_p
     rates = conclusion.values["methods"]["full"]
     assert [told["rate"] for told in rates] == [0.25, 0.75]
     for told in rates:
-        own = [run for run in runs if run.job.config.subset_fraction == 1 - told["rate"]]
+        own = [run for run in runs if run.config.subset_fraction == 1 - told["rate"]]
         assert [run.seed for run in own] == [0, 1]
         for place, run in enumerate(own):
             kept = drawn(80, fraction=1 - told["rate"], seed=run.seed).tolist()
-            losses = np.load(run.job.folder / f"{OUTPUTS.name}.npy")[:, 0]
+            losses = np.load(run.folder / f"{OUTPUTS.name}.npy")[:, 0]
             removed = [loss for sample, loss in enumerate(losses) if sample not in kept]
             assert len(removed) == 80 * told["rate"]
             assert told["per_run"]["removed"][place] == pytest.approx(np.mean(removed))

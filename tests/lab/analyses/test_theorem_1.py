@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from emprune_lab.analyses.finished_run import OUTPUTS
 from emprune_lab.analyses.stored_information import Terms, coin_entropy
-from emprune_lab.analyses.theorem_1 import Theorem1, clean_labels
+from emprune_lab.analyses.theorem_1 import Theorem1
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -70,12 +70,12 @@ def test_the_terms_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
     experiment = experiment_of("theorem-1", methods=["random", "emp"], label_noise=0.25, keep=0.4)
     runs = runs_of(experiment, tmp_path)
     conclusion = Theorem1().conclude(experiment, runs)
-    right = clean_labels(runs[0])
+    right = runs[0].clean_labels()
     for method, told in conclusion.values["methods"].items():
         own = [run for run in runs if run.method == method]
         missed = []
         for place, run in enumerate(own):
-            losses, classes = np.load(run.job.folder / f"{OUTPUTS.name}.npy").T
+            losses, classes = np.load(run.folder / f"{OUTPUTS.name}.npy").T
             labels = run.training_set.y.numpy()
             assert (labels != right).sum() == 20
             hit = [int(classes[sample]) == labels[sample] for sample in range(80)]
@@ -83,7 +83,7 @@ def test_the_terms_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
             assert told["per_run"]["loss"][place] == pytest.approx(losses.mean(), rel=1e-6)
             wrong = [hit[sample] for sample in range(80) if labels[sample] != right[sample]]
             assert told["per_run"]["wrong_fitted"][place] == pytest.approx(np.mean(wrong))
-            assert told["per_run"]["visited"][place] == np.mean(np.load(run.job.folder / "visits.npy") > 0) < 1
+            assert told["per_run"]["visited"][place] == np.mean(np.load(run.folder / "visits.npy") > 0) < 1
             missed.append([not one for one in hit])
         h = np.mean([coin_entropy(float(np.mean([run[sample] for run in missed]))) for sample in range(80)])
         assert told["error_entropy_over_runs"] == pytest.approx(h)

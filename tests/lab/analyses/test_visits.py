@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emprune_lab.analyses.visits import Spread, Visits
+from emprune_lab.analyses.visits import Visits, quantile
 from emprune_lab.errors import RunError
 
 from tests.lab.analyses.support import concluded, experiment_of, pretended
@@ -13,13 +13,13 @@ def test_golden_values(tmp_path: Path) -> None:
         pretended(tmp_path / "0", seed=0, visits=[0, 0, 0, 4]),
         pretended(tmp_path / "1", seed=1, visits=[1, 1, 1, 1]),
     ]
-    spread = Spread.of(runs)
-    assert spread.gini == {0: 0.75, 1: 0.0}
-    assert spread.counts.tolist() == [0.375, 0.5, 0, 0, 0.125]
-    assert spread.samples == [0, 0.25, 0.5, 0.75, 1]
-    assert spread.visits == [0, 0.125, 0.25, 0.375, 1]
-    assert [spread.quantile(share) for share in (0, 0.375, 0.5, 0.875, 0.9, 1)] == [0, 0, 1, 1, 4, 4]
-    values = spread.values()
+    (values,) = Visits().conclude(experiment_of("visits"), runs).values["methods"].values()
+    shares = values["share_by_visits"]
+    assert shares == [0.375, 0.5, 0, 0, 0.125]
+    assert [quantile(np.array(shares), share) for share in (0, 0.375, 0.5, 0.875, 0.9, 1)] == [0, 0, 1, 1, 4, 4]
+    assert values["lorenz"]["samples"] == [0, 0.25, 0.5, 0.75, 1]
+    assert values["lorenz"]["visits"] == [0, 0.125, 0.25, 0.375, 1]
+    assert values["gini_per_run"] == [0.75, 0.0]
     assert values["gini"]["mean"] == 0.375
     assert values["never_visited"] == 0.375
     assert values["most"] == 4

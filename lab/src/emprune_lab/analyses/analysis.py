@@ -1,25 +1,28 @@
 """What an analysis is: which runs it takes, and what it concludes from them."""
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from emprune.errors import ConfigError
-from emprune_lab.analyses.finished_run import Run
+from emprune_lab.analyses.finished_run import FinishedRun
 from emprune_lab.analyses.questions import Question
-from emprune_lab.analyses.table import Table
 from emprune_lab.comparison.experiment import MOST_SEEDS, Experiment
+from emprune_lab.comparison.statistics import Estimate
+from emprune_lab.comparison.table import Table
 from emprune_lab.files import write_whole
 from emprune_lab.pages.drawing import Figure, colours
 from emprune_lab.pages.rendering import render_page
 from emprune_lab.tasks import ImageTask, get_task
 
-__all__ = ["Analysis", "Conclusion", "check_subsets"]
+__all__ = ["INTERVALS", "Analysis", "Conclusion", "check_subsets", "paired_remark"]
 
 FORMAT = 1
+INTERVALS = "Means over the runs ± 95 % intervals (Student t)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +31,25 @@ class Conclusion:
 
     Args:
         quantity: What was found, in a line.
-        values: The same as plain values, each method's under `methods`.
-        table: In numbers.
-        figures: As pictures, the methods in the `colours` of `values["methods"]`.
+        methods: The numbers of each method, by their names: numbers, arrays, and estimates over the runs.
+        table: The numbers to read first.
+        figures: The methods in the `colours` of `methods`.
         remarks: What a reader of any of them must know.
+        shared: Numbers that all methods share.
     """
 
     quantity: str
-    values: Mapping[str, Any]
+    methods: Mapping[str, Any]
     table: Table
     figures: Sequence[Figure]
     remarks: Sequence[str] = ()
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All numbers, as JSON has them."""
+        values: dict[str, Any] = _plain({**self.shared, "methods": self.methods})
+        return values
 
 
 class Analysis(ABC):
@@ -58,13 +69,8 @@ class Analysis(ABC):
         """As given on the command line; also the name of its files."""
         return self.question.name
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What runs are made with, unless told otherwise, instead of the recipe's; a list is varied."""
-        return self.question.settings
-
     @abstractmethod
-    def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
+    def conclude(self, experiment: Experiment, runs: Sequence[FinishedRun]) -> Conclusion:
         """Return what the finished runs say.
 
         Raises:
@@ -92,15 +98,15 @@ class Analysis(ABC):
             methods=methods,
             seeds=list(range(num_runs)),
             baseline=baseline,
-            settings={**self.settings, **settings},
+            settings={**self.question.settings, **settings},
             title=self.name,
         )
         self.check(experiment)
         return experiment
 
-    def document(self, experiment: Experiment, conclusion: Conclusion) -> dict[str, Any]:
-        """Return all of it as plain values."""
-        return {
+    def write(self, experiment: Experiment, conclusion: Conclusion, out: Path) -> list[Path]:
+        """Write OUT/<name>.json and .html, and return the two."""
+        document = {
             "format": FORMAT,
             "analysis": self.name,
             "quantity": conclusion.quantity,
@@ -111,28 +117,19 @@ class Analysis(ABC):
             "remarks": list(conclusion.remarks),
             **conclusion.values,
         }
-
-    def write(self, experiment: Experiment, conclusion: Conclusion, out: Path) -> list[Path]:
-        """Write OUT/<name>.json and .html, and return the two."""
-        numbers, picture = (out / f"{self.name}.{kind}" for kind in ("json", "html"))
-        text = json.dumps(self.document(experiment, conclusion), indent=1) + "\n"
-        html = self._page(experiment, conclusion)
-        write_whole(numbers, lambda file: file.write(text.encode()))
-        write_whole(picture, lambda file: file.write(html.encode(errors="replace")))
-        return [numbers, picture]
-
-    def _page(self, experiment: Experiment, conclusion: Conclusion) -> str:
-        methods, num_runs = list(conclusion.values["methods"]), len(experiment.seeds)
-        settings = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in experiment.settings.items()]
-        return render_page(
+        page = render_page(
             "emprune_lab.analyses",
-            styles=colours(methods),
-            methods=methods,
+            styles=colours(conclusion.methods),
+            methods=list(conclusion.methods),
             analysis=self.name,
             conclusion=conclusion,
             task=experiment.task,
-            made=", ".join([f"{experiment.task}: {num_runs} run{'s' * (num_runs != 1)} a method", *settings]),
+            made=_made(experiment),
         )
+        numbers, picture = (out / f"{self.name}.{kind}" for kind in ("json", "html"))
+        write_whole(numbers, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
+        write_whole(picture, lambda file: file.write(page.encode(errors="replace")))
+        return [numbers, picture]
 
     def _check_task(self, task: str) -> None:
         chosen = get_task(task)
@@ -147,13 +144,38 @@ class Analysis(ABC):
             )
 
 
-def _in_words(value: object) -> str:
-    return " / ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def check_subsets(experiment: Experiment, *, so_that: str) -> None:
     """Raise ConfigError unless each run trains on less than all the data."""
     fractions = experiment.settings.get("subset_fraction", 1.0)
     for fraction in fractions if isinstance(fractions, list) else [fractions]:
         if not fraction < 1:
             raise ConfigError(f"`subset_fraction` must be below 1, so that {so_that}; got subset_fraction={fraction}.")
+
+
+def paired_remark(experiment: Experiment, methods: Mapping[str, Any]) -> str:
+    """Return what a table's intervals are, and its differences where there are any."""
+    differs = experiment.baseline in methods and len(methods) > 1
+    return f"{INTERVALS}{f'; difference: to {experiment.baseline}, paired by seed' if differs else ''}."
+
+
+def _made(experiment: Experiment) -> str:
+    """Return which runs were made, in words."""
+    num_runs = len(experiment.seeds)
+    parts = [f"{experiment.task}: {num_runs} run{'s' * (num_runs != 1)} a method"]
+    for name, value in experiment.settings.items():
+        shown = " / ".join(map(str, value)) if isinstance(value, list) else str(value)
+        parts.append(f"{name.replace('_', ' ')} {shown}")
+    return ", ".join(parts)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: arrays as lists, estimates as tables, null for nan."""
+    if isinstance(value, Estimate):
+        return {"mean": value.mean, "half_width": _plain(value.half_width)}
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if hasattr(value, "tolist"):  # of numpy, or of pandas
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

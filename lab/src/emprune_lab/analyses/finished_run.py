@@ -13,18 +13,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emprune_lab.comparison.workers import Job, load_splits
+from emprune_lab.comparison.statistics import Floats
+from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import RunError
 from emprune_lab.files import read_text, write_whole
-from emprune_lab.tasks import Split, drawn
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import Split, drawn, get_task
 from emprune_lab.training.checkpoint import load_checkpoint
 from emprune_lab.training.session import Session
 from emprune_lab.training.tally import Tally
 
-__all__ = ["OUTPUTS", "Bools", "Floats", "Measurement", "Run", "by_method"]
+__all__ = ["OUTPUTS", "FinishedRun", "Measurement", "by_method"]
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+WHOLE = {"subset_fraction": 1.0, "leave_out": 0}
+"""The settings of a run that trains on the whole training set."""
 
 
 @dataclass(frozen=True)
@@ -50,41 +52,56 @@ OUTPUTS = Measurement("train-outputs", losses_and_classes)
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run.
 
     All that is said of samples is in the order of the task's training set as the settings made it, (N,), of which the
     run may have trained on a part.
 
     Args:
-        job: Its settings and its folder.
+        config: Its settings.
+        folder: Its folder.
+        data_dir: Where data sets are cached; None is the user's cache.
         say: Told what takes time.
     """
 
-    job: Job
+    config: RunConfig
+    folder: Path
+    data_dir: Path | None = None
     say: Callable[[str], None] = lambda line: None
 
     @property
     def method(self) -> str:
         """The method and its options."""
-        return self.job.config.method
+        return self.config.method
 
     @property
     def seed(self) -> int:
         """The run's seed."""
-        return self.job.config.seed
+        return self.config.seed
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of its task."""
+        return get_task(self.config.task).num_classes
 
     @cached_property
     def training_set(self) -> Split[Any]:
         """The N samples."""
-        config = self.job.config.replace(subset_fraction=1.0, leave_out=0)
-        split: Split[Any] = load_splits(config, self.job.data_dir).train
+        split: Split[Any] = load_splits(self.config.replace(**WHOLE), self.data_dir).train
         return split
 
+    def clean_labels(self) -> NDArray[np.int64]:
+        """Return the labels (N,) of the training set before some were made wrong."""
+        labels: NDArray[np.int64] = load_splits(
+            self.config.replace(label_noise=0.0, **WHOLE), self.data_dir
+        ).train.y.numpy()
+        return labels
+
     @cached_property
-    def trained_on(self) -> Bools:
+    def trained_on(self) -> NDArray[np.bool_]:
         """(N,) whether a sample was in what the run trained on."""
-        config, num_samples = self.job.config, len(self.training_set)
+        config, num_samples = self.config, len(self.training_set)
         chosen = drawn(num_samples, fraction=config.subset_fraction, leave_out=config.leave_out, seed=config.seed)
         mask = np.zeros(num_samples, dtype=bool)
         mask[chosen.numpy()] = True
@@ -96,7 +113,7 @@ class Run:
         return np.load(self._file("visits.npy")).astype(np.int64)  # type: ignore[no-any-return]
 
     @cached_property
-    def visited(self) -> Bools:
+    def visited(self) -> NDArray[np.bool_]:
         """(N,) whether a sample was ever visited."""
         mask = np.zeros(len(self.training_set), dtype=bool)
         mask[self.trained_on] = self.visits > 0
@@ -112,8 +129,8 @@ class Run:
         Raises:
             RunError: If the run left no model.
         """
-        kept = self.job.folder / f"{measurement.name}.npy"
-        if not kept.exists() or kept.stat().st_mtime < (self.job.folder / "result.json").stat().st_mtime:
+        kept = self.folder / f"{measurement.name}.npy"
+        if not kept.exists() or kept.stat().st_mtime < (self.folder / "result.json").stat().st_mtime:
             self.say(f"measuring {self.method}, seed {self.seed}")
             session = self._trained()
             values = measurement.measure(session, self.training_set.to(session.compute.device)).cpu().numpy()
@@ -122,28 +139,30 @@ class Run:
         return measured
 
     def _trained(self) -> Session:
-        config, folder = self.job.config, self.job.folder
-        torch.set_num_threads(config.threads)
-        session = Session.build(config, load_splits(config, self.job.data_dir))
+        torch.set_num_threads(self.config.threads)
+        session = Session.build(self.config, load_splits(self.config, self.data_dir))
 
         def load(state: Mapping[str, Any]) -> None:
             session.load_state_dict(state["session"])
 
-        state = load_checkpoint(folder, config, load=load, say=self.say)
-        if state is None or Tally.restored(state["tally"], num_epochs=config.epochs).epoch < config.epochs:
-            raise RunError(f"{folder} holds a result without its last checkpoint. Delete the folder to run it here.")
+        num_epochs = self.config.epochs
+        state = load_checkpoint(self.folder, self.config, load=load, say=self.say)
+        if state is None or Tally.restored(state["tally"], num_epochs=num_epochs).epoch < num_epochs:
+            raise self._lacks("its last checkpoint")
         return session
 
     def _file(self, name: str) -> Path:
-        path = self.job.folder / name
-        if not path.is_file():
-            raise RunError(f"{self.job.folder} holds a result without {name}. Delete the folder to run it here.")
-        return path
+        if not (self.folder / name).is_file():
+            raise self._lacks(name)
+        return self.folder / name
+
+    def _lacks(self, what: str) -> RunError:
+        return RunError(f"{self.folder} holds a result without {what}. Delete the folder to run it here.")
 
 
-def by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def by_method(runs: Iterable[FinishedRun]) -> dict[str, list[FinishedRun]]:
     """Return the runs of each method, in order."""
-    methods: dict[str, list[Run]] = {}
+    methods: dict[str, list[FinishedRun]] = {}
     for run in runs:
         methods.setdefault(run.method, []).append(run)
     return methods

@@ -10,58 +10,26 @@ orders of magnitude. The mean of the differences, with its interval over the run
 out the same sample. Methods share the samples that are left out.
 """
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from emprune.errors import ConfigError
-from emprune_lab.analyses.analysis import Analysis, Conclusion
-from emprune_lab.analyses.finished_run import OUTPUTS, Run, by_method
+from emprune_lab.analyses.analysis import INTERVALS, Analysis, Conclusion
+from emprune_lab.analyses.finished_run import OUTPUTS, FinishedRun, by_method
 from emprune_lab.analyses.questions import LEAVE_ONE_OUT
-from emprune_lab.analyses.table import INTERVALS, Table, cell, plain
 from emprune_lab.comparison.experiment import Experiment
-from emprune_lab.comparison.statistics import Estimate, mean_interval
+from emprune_lab.comparison.statistics import mean_interval
+from emprune_lab.comparison.table import Table
 from emprune_lab.pages.drawing import Figure, Style, add_points, canvas, colours, estimate_rows, transparent
 
 __all__ = ["LeaveOneOut"]
 
 SPREAD = (0.05, 0.95)
 MOST_TICKS = 10
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One run.
-
-    Args:
-        seed: Its seed.
-        sample: The place of the sample that it left out, in the training set.
-        left_out: That sample's loss.
-        seen: The mean loss of the samples that were seen.
-        low: Below which a twentieth of those losses lies.
-        high: Above which a twentieth of them lies.
-    """
-
-    seed: int
-    sample: int
-    left_out: float
-    seen: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, run: Run) -> "Comparison":
-        """Return the comparison of a run that left one sample out."""
-        losses = run.measured(OUTPUTS)[:, 0]
-        (sample,) = np.flatnonzero(~run.trained_on).tolist()
-        seen = losses[run.visited]
-        low, high = np.quantile(seen, SPREAD).tolist()
-        return cls(run.seed, sample, float(losses[sample]), float(seen.mean()), low, high)
 
 
 class LeaveOneOut(Analysis):
@@ -76,77 +44,75 @@ class LeaveOneOut(Analysis):
             if value != 1:
                 raise ConfigError(f"`{name}` must stay 1, so that one sample is left out; got {name}={value!r}.")
 
-    def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
+    def conclude(self, experiment: Experiment, runs: Sequence[FinishedRun]) -> Conclusion:
         """Return the losses."""
-        found = {method: [Comparison.of(run) for run in own] for method, own in by_method(runs).items()}
-        heads = ["method", "left out", "median", "seen", "difference", "above the seen's mean"]
-        rows = [[method, *cells(own)] for method, own in found.items()]
+        losses = {m: pd.DataFrame([losses_of(run) for run in own]) for m, own in by_method(runs).items()}
+        found = {
+            method: {
+                "left_out": mean_interval(own.left_out),
+                "left_out_median": own.left_out.median(),
+                "seen": mean_interval(own.seen),
+                "difference": mean_interval(own.left_out - own.seen),
+                "share_above": (own.left_out > own.seen).mean(),
+                "runs": own.to_dict("records"),
+            }
+            for method, own in losses.items()
+        }
+        formats = {
+            "method": "", "left out": ".3f", "median": ".3f", "seen": ".3f", "difference": "+.3f",
+            "above the seen's mean": ".0%",
+        }  # fmt: skip
+        rows = [[m, *(value for name, value in own.items() if name != "runs")] for m, own in found.items()]
         return Conclusion(
             quantity="leave one out: the loss of a sample that was left out, and the mean loss of those that were seen",
-            values={"methods": {method: values(own) for method, own in found.items()}},
-            table=Table("loss of the sample left out", heads, rows),
-            figures=figures(found),
+            methods=found,
+            table=Table.of(formats, rows, title="loss of the sample left out"),
+            figures=figures(losses, {method: own["difference"] for method, own in found.items()}),
             remarks=[f"{INTERVALS}; difference: left out minus seen; seen: visited at least once."],
         )
 
 
-def difference(own: Sequence[Comparison]) -> Estimate:
-    """Return how much higher the loss of the sample left out is, mean over the runs."""
-    return mean_interval([one.left_out - one.seen for one in own])
+def losses_of(run: FinishedRun) -> dict[str, Any]:
+    """Return what a run that left one sample out came to.
 
-
-def cells(own: Sequence[Comparison]) -> list[str]:
-    """Return a method's numbers as the table's cells."""
-    return [
-        cell(mean_interval([one.left_out for one in own]), digits=3, signed=False),
-        f"{np.median([one.left_out for one in own]):.3f}",
-        cell(mean_interval([one.seen for one in own]), digits=3, signed=False),
-        cell(difference(own), digits=3),
-        f"{np.mean([one.left_out > one.seen for one in own]):.0%}",
-    ]
-
-
-def values(own: Sequence[Comparison]) -> dict[str, Any]:
-    """Return a method's numbers as plain values."""
+    The place of that sample in the training set and its loss; the mean loss of the samples that were seen, and the ends
+    of the band in which nine tenths of their losses lie.
+    """
+    losses = run.measured(OUTPUTS)[:, 0]
+    (sample,) = np.flatnonzero(~run.trained_on).tolist()
+    seen = losses[run.visited]
+    low, high = np.quantile(seen, SPREAD)
     return {
-        "left_out": plain(mean_interval([one.left_out for one in own])),
-        "left_out_median": float(np.median([one.left_out for one in own])),
-        "seen": plain(mean_interval([one.seen for one in own])),
-        "difference": plain(difference(own)),
-        "share_above": float(np.mean([one.left_out > one.seen for one in own])),
-        "runs": [dataclasses.asdict(one) for one in own],
-    }
+        "seed": run.seed, "sample": sample, "left_out": losses[sample], "seen": seen.mean(), "low": low, "high": high,
+    }  # fmt: skip
 
 
-def figures(found: Mapping[str, Sequence[Comparison]]) -> list[Figure]:
+def figures(losses: Mapping[str, pd.DataFrame], differences: Mapping[str, Any]) -> list[Figure]:
     """Return each method's losses, run by run, and the mean differences."""
-    styles = colours(found)
+    styles = colours(losses)
     note = "A point: the sample that a run left out; dashed: their mean. A stroke: the mean of those that the run saw; "
     note += f"band: from {100 * SPREAD[0]:g} % to {100 * SPREAD[1]:g} % of their losses."
-    losses = [
-        Figure(f"left-out-{place}", f"Losses of {method}", note, losses_figure(method, own, styles[method]))
-        for place, (method, own) in enumerate(found.items(), start=1)
+    drawn = [
+        Figure(f"left-out-{place}", f"Losses of {method}", note, losses_drawing(method, own, styles[method]))
+        for place, (method, own) in enumerate(losses.items(), start=1)
     ]
-    gaps = {method: difference(own) for method, own in found.items()}
     axis = "left out − mean of the seen, nats"
-    drawing = estimate_rows(axis, gaps, styles, hover="%{x:+.3g}", level=0, xaxis_rangemode="normal")
+    drawing = estimate_rows(axis, differences, styles, hover="%{x:+.3g}", level=0, xaxis_rangemode="normal")
     gap_note = "Mean over the runs; bars are 95 % intervals. The dotted line, at 0: nothing is remembered."
-    return [*losses, Figure("difference", "How much higher the loss of the sample left out is", gap_note, drawing)]
+    return [*drawn, Figure("difference", "How much higher the loss of the sample left out is", gap_note, drawing)]
 
 
-def losses_figure(method: str, own: Sequence[Comparison], style: Style) -> go.Figure:
+def losses_drawing(method: str, own: pd.DataFrame, style: Style) -> go.Figure:
     """Return the losses of the samples left out, against the mean of the seen and the spread of their losses."""
-    seeds, left_out = [one.seed for one in own], [one.left_out for one in own]
     step = -(-len(own) // MOST_TICKS)
     drawing = canvas("run, by its seed", "cross-entropy, nats", xaxis_rangemode="normal", xaxis_dtick=step)
-    ends = {"x": [min(seeds) - 0.5, max(seeds) + 0.5], "mode": "lines", "meta": method, "hoverinfo": "skip"}
-    low, high = (float(np.mean([getattr(one, end) for one in own])) for end in ("low", "high"))
-    drawing.add_scatter(**ends, y=[low, low], line_width=0)
-    drawing.add_scatter(**ends, y=[high, high], line_width=0, fill="tonexty", fillcolor=transparent(style))
-    drawing.add_scatter(**ends, y=2 * [float(np.mean(left_out))], line={**style, "dash": "dash", "width": 1.5})
-    seen = [(one.seed, math.nan, one.seen, math.nan) for one in own]
-    add_points(drawing, method, style, seen, hover="mean of the seen %{y:.3g}", symbol="line-ew")
-    points = [(one.seed, math.nan, one.left_out, math.nan) for one in own]
-    add_points(drawing, method, style, points, hover="sample %{text}, left out of run %{x}: %{y:.3g}")
-    drawing.update_traces(text=[str(one.sample) for one in own], selector=-1)
+    ends = {"x": [own.seed.min() - 0.5, own.seed.max() + 0.5], "mode": "lines", "meta": method, "hoverinfo": "skip"}
+    drawing.add_scatter(**ends, y=2 * [own.low.mean()], line_width=0)
+    drawing.add_scatter(**ends, y=2 * [own.high.mean()], line_width=0, fill="tonexty", fillcolor=transparent(style))
+    drawing.add_scatter(**ends, y=2 * [own.left_out.mean()], line={**style, "dash": "dash", "width": 1.5})
+    seeds = own.seed.tolist()
+    add_points(drawing, method, style, seeds, own.seen.tolist(), hover="mean of the seen %{y:.3g}", symbol="line-ew")
+    hover = "sample %{text}, left out of run %{x}: %{y:.3g}"
+    add_points(drawing, method, style, seeds, own.left_out.tolist(), hover=hover)
+    drawing.update_traces(text=own["sample"].astype(str).tolist(), selector=-1)
     return drawing

@@ -9,21 +9,19 @@ visited samples. With ties broken at random that is exactly `random-permutation`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from emprune_lab.analyses.analysis import Analysis, Conclusion
-from emprune_lab.analyses.finished_run import Floats, Run, by_method
+from emprune_lab.analyses.analysis import Analysis, Conclusion, paired_remark
+from emprune_lab.analyses.finished_run import FinishedRun, by_method
 from emprune_lab.analyses.questions import LOSS_CURVES
-from emprune_lab.analyses.table import Table, cell, paired, paired_remark, plain
 from emprune_lab.comparison.experiment import Experiment
-from emprune_lab.comparison.statistics import Estimate, mean_interval
+from emprune_lab.comparison.statistics import differences, mean_interval
+from emprune_lab.comparison.table import Table
 from emprune_lab.errors import RunError
 from emprune_lab.pages.drawing import colours
-from emprune_lab.pages.probe_loss import probe_loss_figure
+from emprune_lab.pages.shared_figures import probe_loss_figure
 
 __all__ = ["LossCurves", "probe_losses"]
 
@@ -40,63 +38,35 @@ class LossCurves(Analysis):
 
     question = LOSS_CURVES
 
-    def conclude(self, experiment: Experiment, runs: Sequence[Run]) -> Conclusion:
+    def conclude(self, experiment: Experiment, runs: Sequence[FinishedRun]) -> Conclusion:
         """Return the curves."""
-        curves = {method: Curve.of(own) for method, own in by_method(runs).items()}
-        last = {method: curve.last for method, curve in curves.items()}
-        ends = {method: paired(last, method, experiment.baseline) for method in curves}
-        epochs = curves[runs[0].method].epochs
-        places = [max(0, round(share * len(epochs)) - 1) for share in SHOWN]
-        heads = ["method", *(f"epoch {epochs[place]}" for place in places), "difference at the end"]
-        rows = [
-            [m, *(cell(curve.means[place], digits=3, signed=False) for place in places), cell(ends[m], digits=3)]
-            for m, curve in curves.items()
-        ]
+        methods = by_method(runs)
+        epochs = list(probe_losses(runs[0]))
+        losses = {m: np.array([list(probe_losses(run).values()) for run in own]) for m, own in methods.items()}
+        ends = {m: {run.seed: curve[-1] for run, curve in zip(methods[m], losses[m], strict=True)} for m in methods}
+        gaps = differences(ends, experiment.baseline)
+        found: dict[str, dict[str, Any]] = {
+            method: {
+                "epochs": epochs,
+                "loss": [mean_interval(epoch) for epoch in own.T],
+                "per_run": own,
+                "difference_at_the_end": gaps[method],
+            }
+            for method, own in losses.items()
+        }
+        shown = [max(0, round(share * len(epochs)) - 1) for share in SHOWN]
+        formats = {"method": "", **{f"epoch {epochs[at]}": ".3f" for at in shown}, "difference at the end": "+.3f"}
+        rows = [[m, *(own["loss"][at] for at in dict.fromkeys(shown)), gaps[m]] for m, own in found.items()]
         return Conclusion(
             quantity="loss curves: mean cross-entropy on a fixed probe of the training set",
-            values={"methods": {m: {**c.values(), "difference_at_the_end": plain(ends[m])} for m, c in curves.items()}},
-            table=Table("loss on a probe of the training set", heads, rows),
-            figures=[probe_loss_figure({m: (c.epochs, c.losses) for m, c in curves.items()}, colours(curves))],
-            remarks=[paired_remark(curves, experiment.baseline), *([READING] if LOW_FREQUENCY in curves else [])],
+            methods=found,
+            table=Table.of(formats, rows, title="loss on a probe of the training set"),
+            figures=[probe_loss_figure({m: (epochs, own) for m, own in losses.items()}, colours(methods))],
+            remarks=[paired_remark(experiment, methods), *([READING] if LOW_FREQUENCY in methods else [])],
         )
 
 
-@dataclass(frozen=True)
-class Curve:
-    """The losses of a method's runs.
-
-    Args:
-        epochs: After which they were measured, counted from 1.
-        seeds: Of the m runs.
-        losses: (m, epochs).
-    """
-
-    epochs: list[int]
-    seeds: list[int]
-    losses: Floats
-
-    @classmethod
-    def of(cls, runs: Sequence[Run]) -> "Curve":
-        """Return the curve of runs of equal length."""
-        losses = [probe_losses(run) for run in runs]
-        return cls(list(losses[0]), [run.seed for run in runs], np.array([list(own.values()) for own in losses]))
-
-    @cached_property
-    def means(self) -> list[Estimate]:
-        """The mean loss by epoch."""
-        return [mean_interval(column) for column in self.losses.T.tolist()]
-
-    @property
-    def last(self) -> dict[int, float]:
-        """The loss at the end, by seed."""
-        return dict(zip(self.seeds, self.losses[:, -1].tolist(), strict=True))
-
-    def values(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
-        return {"epochs": self.epochs, "loss": [plain(mean) for mean in self.means], "per_run": self.losses.tolist()}
-
-
-def probe_losses(run: Run) -> dict[int, float]:
+def probe_losses(run: FinishedRun) -> dict[int, float]:
     """Return the loss on the probe by epoch, counted from 1.
 
     Raises:
@@ -104,5 +74,5 @@ def probe_losses(run: Run) -> dict[int, float]:
     """
     losses = {record["epoch"] + 1: record["probe_loss"] for record in run.log() if "probe_loss" in record}
     if not losses:
-        raise RunError(f"{run.job.folder} holds a run of an older emprune, without probe_loss. Delete it to rerun it.")
+        raise RunError(f"{run.folder} holds a run of an older emprune, without probe_loss. Delete it to rerun it.")
     return losses

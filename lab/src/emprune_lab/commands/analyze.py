@@ -50,10 +50,9 @@ def _command(question: Question) -> Callable[..., None]:
         from emprune_lab.commands.running import failures_reported
 
         with failures_reported():
-            from emprune_lab.commands.answer import answer
-
-            asked: dict[str, Any] = {"methods": methods, "num_runs": runs, "baseline": baseline, "settings": settings}
-            answer(question.name, task, **asked, out_dir=out_dir, num_jobs=jobs, data_dir=data_dir)
+            named = [method for method in methods.split(",") if method.strip()]
+            asked: dict[str, Any] = {"methods": named, "num_runs": runs, "baseline": baseline, "settings": settings}
+            _answer(question.name, task, asked, out_dir=out_dir, num_jobs=jobs, data_dir=data_dir)
 
     command.__doc__ = question.text
     return takes_settings(command, unless_given=question.settings)
@@ -61,3 +60,35 @@ def _command(question: Question) -> Callable[..., None]:
 
 for _question in QUESTIONS.values():
     analyze.command(_question.name)(_command(_question))
+
+
+def _answer(
+    name: str, task: str, asked: dict[str, Any], *, out_dir: Path, num_jobs: int, data_dir: Path | None
+) -> None:
+    """Make the runs of the analysis `name` that are missing, and print and write what all of them say."""
+    from emprune_lab.analyses.finished_run import FinishedRun
+    from emprune_lab.analyses.registry import ANALYSES
+    from emprune_lab.commands.comparing import prepared_queue, warn_of_precisions, watch_comparison
+    from emprune_lab.commands.consoles import out, progress
+    from emprune_lab.commands.running import refuse_torchrun
+    from emprune_lab.commands.tables import plain_table
+    from emprune_lab.files import refuse_foreign
+
+    refuse_torchrun(f"analyze {name}")
+    analysis = ANALYSES[name]
+    experiment = analysis.experiment(task, **asked)
+    queue = prepared_queue(experiment, out=out_dir, num_jobs=num_jobs, data_dir=data_dir, console=progress)
+    refuse_foreign(*(out_dir / f"{name}{end}" for end in (".json", ".html", "-results.json", "-table.md")))
+    warn_of_precisions(queue, progress)
+    comparison = watch_comparison(experiment, queue, num_jobs=num_jobs, console=progress)
+    comparison.write(out_dir, prefix=f"{name}-")
+    finished = [
+        FinishedRun(job.config, job.folder, data_dir, lambda line: progress.print(line, soft_wrap=True))
+        for job in queue.jobs
+    ]
+    conclusion = analysis.conclude(experiment, finished)
+    out.print(plain_table(conclusion.table))
+    for remark in conclusion.remarks:
+        out.print(remark, highlight=False)
+    for path in analysis.write(experiment, conclusion, out_dir):
+        out.print(f"{path}", highlight=False, soft_wrap=True)

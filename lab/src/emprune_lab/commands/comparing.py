@@ -8,14 +8,16 @@ from typing import Any
 from rich.console import Console
 
 from emprune.errors import ConfigError, EmpruneError
-from emprune_lab.commands.comparison_table import comparison_table
+from emprune_lab.commands.comparison_table import console_table
 from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.options import DEFAULT_METHODS, DEFAULT_SEEDS, refuse_settings
 from emprune_lab.commands.progress import watching
 from emprune_lab.commands.running import announce_data, refuse_torchrun, stoppable
-from emprune_lab.commands.tables import little_notes, long_duration, queue_table, unlike_precision
+from emprune_lab.commands.tables import queue_table
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
+from emprune_lab.comparison.notes import little_notes, unlike_precision
 from emprune_lab.comparison.queue import Comparison, Queue, adopt, compare, look_elsewhere, make_queue, refuse_loss
+from emprune_lab.comparison.table import long_duration
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.compute import Compute
 from emprune_lab.results.run_folder import RunFolder
@@ -75,7 +77,7 @@ def make_comparison(
     result.write(where)
     for group in result.groups:
         title = ", ".join(filter(None, (experiment.task, group.title, str(where))))
-        table, lines = comparison_table(group.rows, title=title, width=out.width, margin=experiment.margin)
+        table, lines = console_table(group.rows, title=title, width=out.width, margin=experiment.margin)
         out.print(table)
         for remark in (*lines, *result.remarks(group)):
             out.print(remark, highlight=False)
@@ -172,9 +174,9 @@ def report_comparison(experiment: Experiment, queue: Queue, *, out_dir: Path, da
     """
     try:
         from emprune_lab.report.page import write_report
-        from emprune_lab.report.records import Found, Run
+        from emprune_lab.report.records import Found, RunRecord
 
-        runs = [Run(RunFolder(job.folder).result(), job.folder) for job in queue.jobs]
+        runs = [RunRecord(RunFolder(job.folder).result(), job.folder) for job in queue.jobs]
         path = write_report(Found(runs, [dataclasses.asdict(experiment)]), out_dir, data_dir=data_dir)
     except (EmpruneError, OSError, ValueError, LookupError, ModuleNotFoundError) as error:
         progress.print(f"The report could not be written: {error}. `emprune report {out_dir}` tries again.")

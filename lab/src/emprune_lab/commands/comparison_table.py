@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from emprune_lab.commands.tables import comparison_cells
 from emprune_lab.comparison.rows import Row
+from emprune_lab.comparison.table import comparison_table
 
-__all__ = ["comparison_table", "shared_columns"]
+__all__ = ["console_table", "shared_columns"]
 
 LEAST_NAME = 18
 """Characters that a method's name has, before columns are left out for them."""
@@ -17,7 +17,7 @@ FEWEST_COLUMNS = 2
 """The method and its result."""
 
 
-def comparison_table(
+def console_table(
     rows: Sequence[Row], *, title: str, width: int, margin: float | None = None
 ) -> tuple[Table, list[str]]:
     """Return the comparison for a terminal, and the lines below it: what the table leaves out.
@@ -29,12 +29,12 @@ def comparison_table(
         rows: The comparison's.
         title: The table's.
         width: Of the terminal, in characters.
-        margin: As `comparison_cells` takes it.
+        margin: As `comparison_table` takes it.
     """
     shared = shared_columns(rows)
-    heads, *cells = comparison_cells(rows, margin=margin)
-    kept = [place for place, head in enumerate(heads) if head not in shared]
-    lines = [[line[place] for place in kept] for line in (heads, *cells)]
+    table = comparison_table(rows, margin=margin)
+    kept = [place for place, head in enumerate(table.heads) if head not in shared]
+    lines = [[line[place] for place in kept] for line in (table.heads, *table.rows)]
     said = [] if not shared else [_shared_line(shared, rows)]
     names, left_out = lines[0], 0
     if _width(lines, name=None) > width:
@@ -61,12 +61,12 @@ def shared_columns(rows: Sequence[Row]) -> dict[str, str]:
 
     Methods that are pruned at one cost are: their visits and steps are planned.
     """
-    heads, *cells = comparison_cells(rows)
-    pruned = [line for line in cells if line[0] != "full"] or cells
+    table = comparison_table(rows)
+    pruned = [line for line in table.rows if line[0] != "full"] or table.rows
     found = {}
     for head in ("visits", "steps", "seeds"):
-        place = heads.index(head)
-        compared = cells if head == "seeds" else pruned
+        place = table.heads.index(head)
+        compared = table.rows if head == "seeds" else pruned
         if len({line[place] for line in compared}) == 1:
             found[head] = compared[0][place]
     return found

@@ -13,7 +13,7 @@ from emprune.distributed import Ranks, launched_rank, launched_ranks
 from emprune.errors import ConfigError, EmpruneError, RankError
 from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.progress import reporter
-from emprune_lab.commands.tables import little_notes, method_notes
+from emprune_lab.comparison.notes import little_notes, method_notes
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.results.run_folder import RunFolder

@@ -12,9 +12,10 @@ from typing import Any
 
 from emprune.distributed import Ranks
 from emprune.errors import ConfigError, EmpruneError
-from emprune_lab.commands.tables import markdown_table, method_notes, notes
 from emprune_lab.comparison.experiment import Experiment
+from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import Row, summarise
+from emprune_lab.comparison.table import comparison_table
 from emprune_lab.comparison.workers import Board, Job, load_splits, run_job, start_worker
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.files import refuse_foreign, write_whole
@@ -69,7 +70,7 @@ class Comparison:
         parts = []
         for group in self.groups:
             heading = f"### {group.title}\n\n" if group.title else ""
-            table = markdown_table(group.rows, margin=self.experiment.margin)
+            table = comparison_table(group.rows, margin=self.experiment.margin).markdown()
             remarks = "".join(f"\n{remark}\n" for remark in self.remarks(group))
             parts.append(heading + table + remarks)
         return "\n".join(parts)

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEWEST_SEEDS", "Estimate", "holm", "mean_band", "mean_interval", "paired_difference"]
+__all__ = [
+    "FEWEST_SEEDS",
+    "Estimate",
+    "Floats",
+    "differences",
+    "holm",
+    "mean_band",
+    "mean_interval",
+    "paired_difference",
+]
+
+Floats = NDArray[np.float64]
 
 FEWEST_SEEDS = 5
 """Below this many seeds an interval is wide and shaky, and tables say so."""
@@ -124,9 +135,18 @@ def paired_difference(
     return mean_interval([values[seed] - baseline[seed] for seed in common], confidence=confidence)
 
 
-def mean_band(
-    values: NDArray[np.float64], *, confidence: float = 0.95
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def differences(values: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, Estimate | None]:
+    """Return each method's mean difference to the baseline, paired by seed; None where there is none to it.
+
+    Args:
+        values: Of each method, one number for each seed.
+        baseline: The method that differences are taken to.
+    """
+    others = {method: own for method, own in values.items() if method != baseline and baseline in values}
+    return dict.fromkeys(values) | {m: paired_difference(own, values[baseline]) for m, own in others.items()}
+
+
+def mean_band(values: Floats, *, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """Return the mean over seeds at each of P points, and half the width of its Student t interval.
 
     Args:

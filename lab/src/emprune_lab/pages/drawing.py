@@ -1,20 +1,19 @@
 """How every figure looks: plotly's, bare, for a page that colours text and lines itself, light or dark."""
 
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
-from emprune_lab.comparison.statistics import Estimate, mean_band
+from emprune_lab.comparison.statistics import Estimate, Floats, mean_band
 
 __all__ = [
     "GREY",
     "Figure",
-    "Floats",
     "Style",
     "Styles",
     "add_band",
@@ -42,7 +41,6 @@ BAND_OPACITY = 0.16
 NAME_ABOVE = 13
 """Pixels between a row and the name that stands above it."""
 
-Floats = NDArray[np.float64]
 Style = Mapping[str, Any]
 Styles = Mapping[str, Style]
 
@@ -173,33 +171,34 @@ def add_points(
     figure: go.Figure,
     method: str,
     style: Style,
-    points: Sequence[tuple[Any, float, Any, float]],
+    x: Sequence[Any],
+    y: Sequence[Any],
     *,
     hover: str,
     joined: bool = False,
     symbol: str = "circle",
 ) -> None:
-    """Add a method's points, each with its 95 % interval.
+    """Add a method's points.
 
     Args:
         figure: To add to.
         method: Its name.
         style: Colour and dash.
-        points: x, half the width of its interval or nan, y, likewise.
+        x: Where the points are; an Estimate has its 95 % interval around it.
+        y: Likewise.
         hover: What is shown of a point.
         joined: Whether a line goes through them.
         symbol: Plotly's name of what stands at a point.
     """
-    x, x_half, y, y_half = (list(column) for column in zip(*points, strict=True))
-    bars = {
-        f"error_{axis}": {"array": [0 if np.isnan(h) else h for h in halves], "color": style["color"], "thickness": 1.2}
-        for axis, halves in (("x", x_half), ("y", y_half))
-        if not np.isnan(halves).all()
-    }
+    places: dict[str, Any] = {}
+    for axis, values in (("x", x), ("y", y)):
+        estimates = [value if isinstance(value, Estimate) else Estimate(value, math.nan, 1) for value in values]
+        places[axis] = [estimate.mean for estimate in estimates]
+        halves = [0 if math.isnan(estimate.half_width) else estimate.half_width for estimate in estimates]
+        if any(halves):
+            places[f"error_{axis}"] = {"array": halves, "color": style["color"], "thickness": 1.2}
     figure.add_scatter(
-        x=x,
-        y=y,
-        **bars,
+        **places,
         mode="lines+markers" if joined else "markers",
         line={**style, "width": 1.4},
         marker={"size": 9, "color": style["color"], "symbol": symbol, "line": {"color": style["color"], "width": 2}},
@@ -244,7 +243,7 @@ def estimate_rows(
     """Return a figure with a mean and its 95 % interval in a row for each method; `layout` is `row_canvas`'s."""
     figure = row_canvas(x, list(estimates), **layout)
     for method, at in estimates.items():
-        add_points(figure, method, styles[method], [(at.mean, at.half_width, method, np.nan)], hover=hover)
+        add_points(figure, method, styles[method], [at], [method], hover=hover)
     return figure
 
 

@@ -1,20 +1,19 @@
-"""A report's figures, a function each: accuracy against what it costs, visits, epochs, classes."""
+"""A report's figures: accuracy against what it costs, visits, and what the log has of each epoch."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 
-from emprune_lab.comparison.statistics import Estimate, mean_interval
-from emprune_lab.pages.drawing import Figure, Floats, Style, Styles, add_band, add_points, canvas, transparent
-from emprune_lab.pages.probe_loss import TITLE as PROBE_TITLE
-from emprune_lab.pages.probe_loss import probe_loss_figure
-from emprune_lab.pages.spread import TITLE, spread_figures
-from emprune_lab.report.records import Run
-from emprune_lab.report.sections import Group, Section
+from emprune_lab.comparison.statistics import Estimate, Floats, mean_interval
+from emprune_lab.pages.drawing import Figure, Style, Styles, add_band, add_points, canvas, transparent
+from emprune_lab.pages.shared_figures import PROBE_TITLE, VISITS_TITLE, probe_loss_figure, visit_figures
+from emprune_lab.report.records import RunRecord
+from emprune_lab.report.sections import CostGroup, Section
 
-__all__ = ["against_cost", "against_time", "by_epoch", "visit_figures"]
+__all__ = ["against_cost", "against_time", "by_epoch", "recorded_visits"]
 
 BESIDE = 0.8
 """Per cent of the visits between methods that cost the same, so that they do not hide each other."""
@@ -22,32 +21,32 @@ BESIDE = 0.8
 NO_VISITS = "No run recorded its visits (visits.npy or samples.parquet in its folder), so there is nothing to draw."
 NO_LOG = "No run has its log (log.jsonl in its folder) to the last epoch, so there is nothing to draw."
 NO_PROBE = "The logs hold no probe loss: the runs are older than it, or of a task that has none."
+NO_OVERLAP = "No epoch has an overlap: it is known from when every sample was seen once."
 
 CURVES = (
-    ("churn", "Churn", "new since the epoch before, % of the plan",
-     lambda record: _percent(record["summary"]["churn"]),
-     "How much of an epoch's plan was not in the one before.", NO_LOG),
-    ("greedy-overlap", "Overlap with greedy", "in greedy's plan too, % of the plan",
-     lambda record: _percent(record["summary"]["greedy_overlap"]),
-     "How much of an epoch's plan the highest last losses would have chosen; from when every sample was seen once.",
-     "No epoch has an overlap: it is known from when every sample was seen once."),
-    ("staleness", "Staleness", "mean age of the scores, epochs",
-     lambda record: record["summary"]["staleness"],
-     "How old the last observation of a sample is on average; 1 where all were visited in the epoch before.", NO_LOG),
+    ("churn", "Churn", 100, "new since the epoch before, % of the plan", NO_LOG,
+     "How much of an epoch's plan was not in the one before."),
+    ("greedy_overlap", "Overlap with greedy", 100, "in greedy's plan too, % of the plan", NO_OVERLAP,
+     "How much of an epoch's plan the highest last losses would have chosen; from when every sample was seen once."),
+    ("staleness", "Staleness", 1, "mean age of the scores, epochs", NO_LOG,
+     "How old the last observation of a sample is on average; 1 where all were visited in the epoch before."),
 )  # fmt: skip
+"""Of each curve the name in the log, the title, the unit's size, the axis, why there may be none, and what it is."""
 
 
 def against_cost(section: Section, styles: Styles) -> Figure:
     """Return accuracy against visits, one point a method and cost, `full` as a line."""
-
-    def cost(runs: Sequence[Run]) -> Estimate:
-        return mean_interval([100 * float(run.result["visits_fraction"]) for run in runs])
-
     return Figure(
         name="accuracy-cost",
         title=f"{_metric(section)} against cost",
         note="95 % intervals over the seeds; the dashed line is full training. Methods of one cost stand side by side.",
-        drawing=_against(section, styles, "cost: visits, % of full training", cost, beside=BESIDE),
+        drawing=_against(
+            section,
+            styles,
+            "cost: visits, % of full training",
+            lambda run: 100 * float(run.result["visits_fraction"]),
+            beside=BESIDE,
+        ),
     )
 
 
@@ -55,111 +54,97 @@ def against_time(section: Section, styles: Styles) -> Figure:
     """Return accuracy against the training time that was measured."""
     longest = max(float(run.result["train_seconds"]) for run in section.runs)
     unit, seconds = ("min", 60) if longest >= 180 else ("s", 1)
-
-    def time(runs: Sequence[Run]) -> Estimate:
-        return mean_interval([float(run.result["train_seconds"]) / seconds for run in runs])
-
-    places = {str(run.result["machine"].get("device_name")) for run in section.runs}
-    mixed = "" if len(places) == 1 else f" Measured in different places ({', '.join(sorted(places))}): do not compare."
+    devices = sorted({str(run.result["machine"].get("device_name")) for run in section.runs})
+    mixed = "" if len(devices) == 1 else f" Measured in different places ({', '.join(devices)}): do not compare."
     return Figure(
         name="accuracy-time",
         title=f"{_metric(section)} against measured time",
         note=f"Planning included, scoring not; 95 % intervals over the seeds in both directions.{mixed}",
-        drawing=_against(section, styles, f"training time, {unit}", time),
+        drawing=_against(
+            section, styles, f"training time, {unit}", lambda run: float(run.result["train_seconds"]) / seconds
+        ),
     )
 
 
-def visit_figures(group: Group, styles: Styles) -> list[Figure]:
+def recorded_visits(group: CostGroup, styles: Styles) -> list[Figure]:
     """Return how visits spread over the samples, but for `full`, whose samples are all visited in every epoch."""
-    recorded = {method: [run.visits for run in runs] for method, runs in group.by_method.items() if method != "full"}
-    visits = {method: [own for own in runs if own is not None] for method, runs in recorded.items()}
-    visits = {method: runs for method, runs in visits.items() if runs}
+    recorded = {
+        method: [run.visits for run in runs if run.visits is not None]
+        for method, runs in group.by_method.items()
+        if method != "full"
+    }
+    visits = {method: runs for method, runs in recorded.items() if runs}
     if not visits:
-        return [Figure("visits", TITLE, NO_VISITS)]
+        return [Figure("visits", VISITS_TITLE, NO_VISITS)]
     full = " full, which visits all in every epoch, is left out." if "full" in group.by_method else ""
-    return spread_figures(visits, styles, note=full)
+    return visit_figures(visits, styles, note=full)
 
 
-def by_epoch(group: Group, styles: Styles) -> list[Figure]:
+def by_epoch(group: CostGroup, styles: Styles) -> list[Figure]:
     """Return what the logs say of each epoch: the loss on the probe, churn, overlap with greedy, staleness."""
-    return [_probe_loss(group, styles), *(_curve(group, styles, *curve) for curve in CURVES)]
+    has_log = any(run.log is not None for run in group.runs)
+    losses = _logged(group, "probe_loss")
+    missing = Figure("probe-loss", PROBE_TITLE, NO_PROBE if has_log else NO_LOG)
+    figures = [probe_loss_figure(losses, styles) if losses else missing]
+    for column, title, unit, axis, none, note in CURVES:
+        name, drawing, logged = column.replace("_", "-"), canvas("epoch", axis), _logged(group, column)
+        for method, (epochs, values) in logged.items():
+            add_band(drawing, method, styles[method], epochs, unit * values, hover="%{y:.3g} in epoch %{x}")
+        if logged:
+            figures.append(Figure(name, title, f"{note} Bands are 95 % intervals over the seeds.", drawing))
+        else:
+            figures.append(Figure(name, title, none if has_log else NO_LOG))
+    return figures
 
 
 def _against(
-    section: Section, styles: Styles, x: str, place: Callable[[Sequence[Run]], Estimate], *, beside: float = 0.0
-) -> Any:
+    section: Section, styles: Styles, x: str, cost: Callable[[RunRecord], float], *, beside: float = 0.0
+) -> go.Figure:
     """Draw each method's points, `beside` each other by so much where they have one x."""
-    figure = canvas(x, f"{_metric(section)}, {_unit(section)}")
+    drawing = canvas(x, f"{_metric(section)}, {_unit(section)}")
     if _unit(section) == "%":
-        figure.update_yaxes(autorangeoptions_clipmax=101)
+        drawing.update_yaxes(autorangeoptions_clipmax=101)
     else:
-        figure.update_yaxes(rangemode="normal")  # a correlation may be below 0
-    points: dict[str, dict[tuple[int, ...], tuple[float, float, float, float]]] = {}
+        drawing.update_yaxes(rangemode="normal")  # a correlation may be below 0
+    points: dict[str, list[tuple[Estimate, Estimate]]] = {}
     for group in section.groups:
-        scores = {row.method: row.score for row in group.rows}
-        for method, runs in group.by_method.items():
-            at, score = place(runs), scores[method]
-            own = points.setdefault(method, {})  # `full` is in every group: once is enough
-            own[tuple(id(run) for run in runs)] = (at.mean, at.half_width, score.mean, score.half_width)
-    everywhere = [point[0] for own in points.values() for point in own.values()]
-    for own_cost, _, height, half in points.get("full", {}).values():
-        _add_line(figure, styles["full"], (min(0.95 * min(everywhere), own_cost), max(everywhere)), height, half)
+        for row in group.rows:
+            if row.method != "full" or "full" not in points:  # it is in every group: once is enough
+                at = mean_interval([cost(run) for run in group.by_method[row.method]])
+                points.setdefault(row.method, []).append((at, row.score))
+    costs = [at.mean for own in points.values() for at, _ in own]
+    for at, score in points.get("full", []):
+        _add_line(drawing, styles["full"], [min(0.95 * min(costs), at.mean), max(costs)], score)
     for nth, (method, own) in enumerate(points.items()):
         aside = beside * (nth - (len(points) - 1) / 2) if method != "full" else 0.0
-        ordered = [(x_mean + aside, x_half, y_mean, y_half) for x_mean, x_half, y_mean, y_half in sorted(own.values())]
-        add_points(figure, method, styles[method], ordered, hover="%{y:.2f} at %{x:.3g}", joined=len(ordered) > 1)
-    return figure
+        own = sorted(own, key=lambda point: point[0].mean)
+        places = [dataclasses.replace(at, mean=at.mean + aside) for at, _ in own]
+        scores = [score for _, score in own]
+        add_points(drawing, method, styles[method], places, scores, hover="%{y:.2f} at %{x:.3g}", joined=len(own) > 1)
+    return drawing
 
 
-def _add_line(figure: Any, style: Style, ends: tuple[float, float], score: float, half: float) -> None:
-    if not math.isnan(half):
-        edge = {"mode": "lines", "meta": "full", "x": list(ends), "hoverinfo": "skip", "line": {"width": 0}}
-        figure.add_scatter(**edge, y=[score - half] * 2)
-        figure.add_scatter(**edge, y=[score + half] * 2, fill="tonexty", fillcolor=transparent(style))
-    figure.add_scatter(
-        x=list(ends), y=[score] * 2, mode="lines", meta="full", line={**style, "dash": "dash", "width": 1.5},
+def _add_line(drawing: go.Figure, style: Style, ends: list[float], score: Estimate) -> None:
+    """Draw `full` as a line, with its interval as a band."""
+    if not math.isnan(score.half_width):
+        edge = {"mode": "lines", "meta": "full", "x": ends, "hoverinfo": "skip", "line": {"width": 0}}
+        drawing.add_scatter(**edge, y=[score.mean - score.half_width] * 2)
+        fill = {"fill": "tonexty", "fillcolor": transparent(style)}
+        drawing.add_scatter(**edge, **fill, y=[score.mean + score.half_width] * 2)
+    drawing.add_scatter(
+        x=ends, y=[score.mean] * 2, mode="lines", meta="full", line={**style, "dash": "dash", "width": 1.5},
         hovertemplate="full: %{y:.2f}<extra></extra>",
     )  # fmt: skip
 
 
-def _probe_loss(group: Group, styles: Styles) -> Figure:
-    losses = _logged(group, lambda record: record.get("probe_loss"))
-    return probe_loss_figure(losses, styles) if losses else Figure("probe-loss", PROBE_TITLE, _missing(group, NO_PROBE))
-
-
-def _curve(
-    group: Group, styles: Styles, name: str, title: str, y: str, read: Callable[[Any], Any], note: str, missing: str
-) -> Figure:
-    figure, logged = canvas("epoch", y), _logged(group, read)
-    for method, (epochs, values) in logged.items():
-        add_band(figure, method, styles[method], epochs, values, hover="%{y:.3g} in epoch %{x}")
-    return (
-        Figure(name, title, f"{note} Bands are 95 % intervals over the seeds.", figure)
-        if logged
-        else Figure(name, title, _missing(group, missing))
-    )
-
-
-def _logged(group: Group, read: Callable[[Any], float | None]) -> dict[str, tuple[Sequence[int], Floats]]:
-    """The epochs, and (S, epochs) of what is read of them, of each method whose logs have any of it."""
+def _logged(group: CostGroup, name: str) -> dict[str, tuple[Sequence[int], Floats]]:
+    """The epochs, and (S, epochs) of a number that the logs have, of each method whose logs have any of it."""
     found: dict[str, tuple[Sequence[int], Floats]] = {}
     for method, runs in group.by_method.items():
-        values = np.array([[_number(read(record)) for record in run.log] for run in runs if run.log])
+        values = np.array([run.log[name] for run in runs if run.log is not None])
         if values.size and not np.isnan(values).all():
             found[method] = range(1, values.shape[1] + 1), values
     return found
-
-
-def _missing(group: Group, missing: str) -> str:
-    return missing if any(run.log for run in group.runs) else NO_LOG
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _percent(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
 
 
 def _metric(section: Section) -> str:

@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from emprune.errors import ConfigError
-from emprune_lab.commands.options import PARAMETERS
-from emprune_lab.commands.tables import long_duration
 from emprune_lab.comparison.experiment import DEFAULT_BASELINE
-from emprune_lab.report.records import DEFAULTS, Run
-from emprune_lab.report.sections import NOT_COMPARED, Group, Section
+from emprune_lab.comparison.table import NOTHING, long_duration
+from emprune_lab.report.records import DEFAULTS, RunRecord
+from emprune_lab.report.sections import NOT_COMPARED, CostGroup, Section
 from emprune_lab.settings import RunConfig
 from emprune_lab.tasks import get_task
 
 __all__ = ["commands", "facts", "sample_files"]
 
-OPTIONS = tuple(parameter.name for parameter in PARAMETERS if parameter.name in RunConfig.__dataclass_fields__)
-"""The settings that can be given on a command line."""
+OPTIONS = (
+    "keep", "epochs", "warmup_epochs", "tail_epochs", "train_size", "validation", "label_noise", "imbalance",
+    "subset_fraction", "model", "batch_size", "optimizer", "max_lr", "schedule", "ema", "recalibrate_bn", "device",
+    "precision", "compile",
+)  # fmt: skip
+"""The settings that have an option of their own, in the order of the command's help."""
 
-MACHINE = ("device_name", "precision", "system", "architecture", "cpu_count", "num_ranks", "world_size")
+MACHINE = {
+    "device_name": "{}", "precision": "{}", "system": "{}", "architecture": "{}", "cpu_count": "{} CPUs",
+    "num_ranks": "{} ranks", "world_size": "{} ranks",
+}  # fmt: skip
 """What is said of a machine. Version 0.1 wrote `num_ranks` for `world_size`."""
 
 
@@ -38,8 +44,10 @@ def facts(section: Section) -> list[tuple[str, str]]:
         ("seeds", _seeds(runs)),
         ("training samples", " or ".join(f"{size:,}" for size in sizes)),
         *((name.replace("_", " "), _text(runs[0].config[name])) for name in names),
-        *((name, _distinct(run.result["versions"].get(name, "not recorded") for run in runs)) for name in versions),
-        ("commit", _distinct(run.result["versions"].get("commit", "not recorded") for run in runs)),
+        *(
+            (name, _distinct(run.result["versions"].get(name, "not recorded") for run in runs))
+            for name in [*versions, "commit"]
+        ),
         ("machine", _distinct(_machine(run.result["machine"]) for run in runs)),
     ]
 
@@ -63,7 +71,7 @@ def _link(file: Path, out: Path) -> str:
     return "./" + urllib.parse.quote(os.fsencode(Path(os.path.relpath(file, out)).as_posix()))
 
 
-def _command(group: Group) -> str:
+def _command(group: CostGroup) -> str:
     pruned = [run for run in group.runs if run.method != "full"]
     config = (pruned or group.runs)[0].config
     recipe, recipe_settings = _recipe(config)
@@ -76,11 +84,13 @@ def _command(group: Group) -> str:
     if len(group.runs) == 1:
         own = ["run", config["task"], "--method", config["method"], "--seed", str(config["seed"])]
     else:
-        own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds", _seed_option(group.runs)]
+        seeds = sorted({run.seed for run in group.runs})
+        shortest = str(seeds[-1] + 1) if seeds[0] == 0 else f"{seeds[0]}-{seeds[-1]}"
+        own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds", shortest]
         own += ["--baseline", group.baseline] if group.baseline not in (DEFAULT_BASELINE, None) else []
         own += ["--margin", str(group.margin)] if group.margin is not None else []
-    unlike = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, "files") and config[n] != usual[n]]
-    remark = f"  # and in an experiment file: {', '.join(unlike)}" if unlike else ""
+    others = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, "files") and config[n] != usual[n]]
+    remark = f"  # and in an experiment file: {', '.join(others)}" if others else ""
     return shlex.join(["emprune", *own, *options, "--out", "runs/again"]) + remark
 
 
@@ -97,7 +107,7 @@ def _recipe(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "default", recipes["default"]
 
 
-def _seeds(runs: Sequence[Run]) -> str:
+def _seeds(runs: Sequence[RunRecord]) -> str:
     """The seeds of all methods, or where they differ of each."""
     by_method: dict[str, set[int]] = {}
     for run in runs:
@@ -108,16 +118,8 @@ def _seeds(runs: Sequence[Run]) -> str:
     return "; ".join(f"{method}: {text}" for method, text in texts.items())
 
 
-def _seed_option(runs: Sequence[Run]) -> str:
-    """The shortest range that has them all."""
-    seeds = sorted({run.seed for run in runs})
-    return str(seeds[-1] + 1) if seeds[0] == 0 else f"{seeds[0]}-{seeds[-1]}"
-
-
 def _machine(machine: Mapping[str, Any]) -> str:
-    known = {name: machine[name] for name in MACHINE if machine.get(name) not in (None, 1)}
-    counted = {"cpu_count": "{} CPUs", "num_ranks": "{} ranks", "world_size": "{} ranks"}
-    return ", ".join(counted.get(name, "{}").format(value) for name, value in known.items())
+    return ", ".join(said.format(machine[name]) for name, said in MACHINE.items() if machine.get(name) not in (None, 1))
 
 
 def _distinct(values: Iterable[object]) -> str:
@@ -125,4 +127,4 @@ def _distinct(values: Iterable[object]) -> str:
 
 
 def _text(value: object) -> str:
-    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return NOTHING if value is None else str(value).lower() if isinstance(value, bool) else str(value)

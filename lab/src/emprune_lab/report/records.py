@@ -1,17 +1,16 @@
-"""What a report is made from: finished runs, of which everything but the result may be missing."""
+"""What a report is made from: finished runs, of which everything but the result may be missing or damaged."""
 
 import dataclasses
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -20,22 +19,22 @@ from emprune_lab.files import read_text
 from emprune_lab.results.reading import results_at, unlike
 from emprune_lab.settings import RunConfig
 
-__all__ = ["Experiment", "Found", "Run", "find_runs"]
+__all__ = ["Found", "RunRecord", "find_runs"]
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(RunConfig) if f.default is not dataclasses.MISSING}
-RECORD = {"summary": dict, "probe_loss": float | None}
-SUMMARY = dict.fromkeys(("churn", "greedy_overlap", "staleness"), float | None)
-"""What is read of an epoch in the log, and of its summary."""
+SUMMARY = ("churn", "greedy_overlap", "staleness")
+"""What is read of an epoch's summary in the log."""
 
 MOST_CLASSES = 1_000_000
+DAMAGE = (OSError, ValueError, EOFError, RecursionError, zipfile.BadZipFile)
+"""What reading a damaged file raises; pyarrow's errors are ValueErrors."""
 
-Experiment = Mapping[str, Any]
-"""What `compare` wrote of itself: its task, title, baseline and margin among others."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run.
+class RunRecord:
+    """A finished run, as its files have it. What is missing or damaged is None.
 
     Args:
         result: What its result.json holds, or its entry in a results.json.
@@ -67,84 +66,59 @@ class Run:
 
     @property
     def draws_samples(self) -> bool:
-        """Whether its seed decides on what samples it trains, so that another's have other places."""
+        """Whether its seed decides on what samples it trains, so that another's have other positions."""
         return bool(self.config["subset_fraction"] != 1 or self.config["leave_out"])
 
     @cached_property
-    def log(self) -> list[dict[str, Any]]:
-        """A record for each epoch; empty where the log is missing, damaged or not this run's whole."""
-        path = self._file("log.jsonl")
-        try:
-            records = [json.loads(line) for line in read_text(path).splitlines()] if path else []
-        except (OSError, ValueError, RecursionError):
-            return []
-        return records if len(records) == self.config["epochs"] and all(map(_is_record, records)) else []
+    def log(self) -> pd.DataFrame | None:
+        """A row for each epoch: `probe_loss`, `churn`, `greedy_overlap` and `staleness`, nan where not measured."""
+        return self._read("log.jsonl", _read_log)
 
     @cached_property
-    def samples(self) -> pa.Table | None:
-        """A row for each training sample, as `results.samples` makes it; None where that is missing or damaged."""
-        path = self._file("samples.parquet")
-        try:
-            table = None if path is None else pq.read_table(path)
-        except (OSError, ValueError):  # pyarrow's errors are ValueErrors
-            return None
-        return table if table is not None and self._are_samples(table) else None
+    def samples(self) -> pd.DataFrame | None:
+        """A row for each training sample, as `results.samples` makes it."""
+        return self._read("samples.parquet", _read_samples)
 
     @cached_property
     def visits(self) -> NDArray[np.int64] | None:
         """(N,) how often each training sample was visited."""
         if self.samples is not None:
             return self.column("visits", np.int64)
-        path = self._file("visits.npy")
-        try:
-            found = None if path is None else np.load(path)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            return None
-        if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu" or not len(found):
-            return None
-        return found.astype(np.int64) if found.min() >= 0 and found.max() <= self.config["epochs"] else None
+        return self._read("visits.npy", _read_visits)
 
     @property
     def damaged(self) -> list[Path]:
         """The files that are there and hold something else than what a run leaves in them."""
-        read = {"log.jsonl": bool(self.log), "samples.parquet": self.samples is not None}
+        read = {"log.jsonl": self.log, "samples.parquet": self.samples}
         if self.samples is None:
-            read["visits.npy"] = self.visits is not None
-        files = [self._file(name) for name, whole in read.items() if not whole]
+            read["visits.npy"] = self.visits
+        files = [self._file(name) for name, content in read.items() if content is None]
         return [file for file in files if file is not None]
-
-    def _are_samples(self, table: pa.Table) -> bool:
-        """Whether a table has a row for each sample, with a label and a number of visits that can be."""
-        limits = {"index": len(table) - 1, "label": MOST_CLASSES - 1, "visits": self.config["epochs"]}
-        if not len(table) or not set(limits) <= set(table.column_names):
-            return False
-        for name, most in limits.items():
-            column = table[name]
-            if not pa.types.is_integer(column.type) or column.null_count:
-                return False
-            if not 0 <= pc.min(column).as_py() <= pc.max(column).as_py() <= most:
-                return False
-        return True
 
     @property
     def class_names(self) -> dict[int, str]:
         """The names of the classes by label, of those that it trained on; empty where they were not recorded."""
-        if self.samples is None or "class" not in self.samples.column_names:
+        if self.samples is None or "class" not in self.samples:
             return {}
-        pairs = self.samples.select(["label", "class"])
-        if not pa.types.is_string(pairs.schema.field("class").type):
+        named = self.samples[["label", "class"]].dropna()
+        if not pd.api.types.is_string_dtype(named["class"]):
             return {}
-        known = pairs.group_by(["label", "class"]).aggregate([]).drop_null()
-        return dict(zip(known["label"].to_pylist(), known["class"].to_pylist(), strict=True))
+        named = named.drop_duplicates()
+        return dict(zip(named["label"], named["class"], strict=True))
 
     def column(self, name: str, kind: Any = np.float64) -> NDArray[Any] | None:
         """Return a column of `samples`, (N,), with nan where nothing is known; None where no such numbers are."""
-        if self.samples is None or name not in self.samples.column_names:
+        if self.samples is None or name not in self.samples or self.samples[name].dtype.kind not in "iuf":
             return None
-        held = self.samples.schema.field(name).type
-        if not (pa.types.is_integer(held) or pa.types.is_floating(held)):
+        return self.samples[name].to_numpy(kind)  # type: ignore[no-any-return]
+
+    def _read(self, name: str, read: Callable[[Path, int], T]) -> T | None:
+        """What a file holds, read by a function of its path and the number of epochs."""
+        file = self._file(name)
+        try:
+            return None if file is None else read(file, self.config["epochs"])
+        except DAMAGE:
             return None
-        return self.samples[name].to_numpy().astype(kind)  # type: ignore[no-any-return]
 
     def _file(self, name: str) -> Path | None:
         path = None if self.folder is None else self.folder / name
@@ -153,69 +127,96 @@ class Run:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in the places that a report is made of.
+    """What lies in the folders and files that a report is made of.
 
     Args:
         runs: The finished runs, each once.
-        experiments: What the comparisons among them say of themselves.
+        experiments: What the comparisons among them say of themselves: task, title, baseline, margin and more.
         num_unfinished: Runs that have not come to their end.
         num_repeated: Runs left out because another of the same settings and seed, with other results, came first.
     """
 
-    runs: Sequence[Run]
-    experiments: Sequence[Experiment] = ()
+    runs: Sequence[RunRecord]
+    experiments: Sequence[Mapping[str, Any]] = ()
     num_unfinished: int = 0
     num_repeated: int = 0
 
 
-def find_runs(places: Sequence[Path]) -> Found:
-    """Return the finished runs of several places.
+def find_runs(paths: Sequence[Path]) -> Found:
+    """Return the finished runs of several folders and files.
 
     Args:
-        places: Folders of `emprune compare`, folders of single runs, result.json or results.json files.
+        paths: Folders of `emprune compare`, folders of single runs, result.json or results.json files.
 
     Raises:
         ConfigError: If one holds no finished run, runs of several tasks, or what cannot be read.
     """
-    runs: dict[str, Run] = {}
-    experiments: list[Experiment] = []
+    runs: dict[str, RunRecord] = {}
+    experiments: list[Mapping[str, Any]] = []
     repeated: set[str] = set()
     num_unfinished = 0
-    for place in places:
-        own = []
-        for results in results_at(place):
-            own += [Run(result, results.folder) for result in results.runs]
-            experiments += [] if results.experiment is None else [results.experiment]
-        _check(place, own)
+    for path in paths:
+        found = list(results_at(path))
+        own = [RunRecord(result, results.folder) for results in found for result in results.runs]
+        experiments += [results.experiment for results in found if results.experiment is not None]
+        _check_tasks(path, own)
         for run in own:
             key = json.dumps(run.config, sort_keys=True)
             if key in runs and run.content != runs[key].content:
                 repeated.add(key)
             elif key not in runs or runs[key].folder is None:
                 runs[key] = run
-        if place.is_dir():
-            folders = {path.parent for path in place.resolve().rglob("config.json")}
-            runs_alone = {f for f in folders if f.parent.parent not in folders}  # a Trainer's checkpoints lie so deep
-            num_unfinished += sum(not (folder / "result.json").is_file() for folder in runs_alone)
+        num_unfinished += _num_unfinished(path) if path.is_dir() else 0
     return Found(list(runs.values()), experiments, num_unfinished, len(repeated))
 
 
-def _is_record(record: object) -> bool:
-    """Whether a line of a log is of an epoch."""
-    if not isinstance(record, dict) or any(unlike(record, RECORD, needed=["summary"])):
-        return False
-    return not any(unlike(record["summary"], SUMMARY, needed=SUMMARY))
+def _num_unfinished(path: Path) -> int:
+    folders = {file.parent for file in path.resolve().rglob("config.json")}
+    runs_alone = {f for f in folders if f.parent.parent not in folders}  # a Trainer's checkpoints lie so deep
+    return sum(not (folder / "result.json").is_file() for folder in runs_alone)
 
 
-def _check(place: Path, runs: Sequence[Run]) -> None:
+def _check_tasks(path: Path, runs: Sequence[RunRecord]) -> None:
     tasks = sorted({str(run.config["task"]) for run in runs})
     if not tasks:
         raise ConfigError(
-            f"{place} holds no finished run: there is neither a result.json below it nor a results.json in it. "
+            f"{path} holds no finished run: there is neither a result.json below it nor a results.json in it. "
             "`emprune run` and `emprune compare` make them."
         )
     if len(tasks) > 1:
         raise ConfigError(
-            f"{place} mixes runs of {len(tasks)} tasks, which do not compare: {', '.join(tasks)}. "
+            f"{path} mixes runs of {len(tasks)} tasks, which do not compare: {', '.join(tasks)}. "
             "Name the folder of each task; several folders give a section each."
         )
+
+
+def _read_log(path: Path, num_epochs: int) -> pd.DataFrame:
+    records = [json.loads(line) for line in read_text(path).splitlines()]
+    _hold(len(records) == num_epochs)
+    for record in records:
+        _hold(isinstance(record, dict))
+        _hold(not any(unlike(record, {"summary": dict, "probe_loss": float | None}, needed=["summary"])))
+        _hold(not any(unlike(record["summary"], dict.fromkeys(SUMMARY, float | None), needed=SUMMARY)))
+    rows = [{**record["summary"], "probe_loss": record.get("probe_loss")} for record in records]
+    return pd.DataFrame(rows, columns=["probe_loss", *SUMMARY], dtype=float)
+
+
+def _read_samples(path: Path, num_epochs: int) -> pd.DataFrame:
+    samples = pq.read_table(path).to_pandas(ignore_metadata=True)
+    _hold(len(samples) > 0 and samples.columns.is_unique)
+    for name, most in {"index": len(samples) - 1, "label": MOST_CLASSES - 1, "visits": num_epochs}.items():
+        _hold(name in samples and samples[name].dtype.kind in "iu" and samples[name].between(0, most).all())
+    return samples
+
+
+def _read_visits(path: Path, num_epochs: int) -> NDArray[np.int64]:
+    visits = np.load(path)
+    _hold(isinstance(visits, np.ndarray) and visits.ndim == 1 and visits.dtype.kind in "iu" and len(visits) > 0)
+    _hold(visits.min() >= 0 and visits.max() <= num_epochs)
+    return visits.astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _hold(condition: bool) -> None:
+    """Raise ValueError unless a file holds what it must."""
+    if not condition:
+        raise ValueError("The file is damaged.")

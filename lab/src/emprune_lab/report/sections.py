@@ -9,10 +9,9 @@ from typing import Any
 from emprune.errors import ConfigError
 from emprune_lab.comparison.experiment import DEFAULT_BASELINE
 from emprune_lab.comparison.rows import Row, summarise
-from emprune_lab.report.records import Experiment, Run
-from emprune_lab.report.verdict import RIVAL
+from emprune_lab.report.records import RunRecord
 
-__all__ = ["Group", "Section", "divide_runs"]
+__all__ = ["CostGroup", "Section", "divide_runs"]
 
 COST = ("keep", "warmup_epochs", "tail_epochs")
 NOT_COMPARED = ("task", "method", "seed", "device", "threads", *COST)
@@ -20,7 +19,7 @@ NOT_COMPARED = ("task", "method", "seed", "device", "threads", *COST)
 
 
 @dataclass(frozen=True)
-class Group:
+class CostGroup:
     """Runs of one section at one cost, with those of `full`, which has a cost of its own.
 
     Args:
@@ -31,7 +30,7 @@ class Group:
     """
 
     cost: Mapping[str, Any]
-    runs: Sequence[Run]
+    runs: Sequence[RunRecord]
     baseline: str
     margin: float | None
 
@@ -41,9 +40,9 @@ class Group:
         return summarise(self.results, baseline=self.baseline)
 
     @cached_property
-    def rival_rows(self) -> list[Row]:
-        """The rows with differences to `RIVAL`, whatever the baseline is."""
-        return summarise(self.results, baseline=RIVAL)
+    def findings_rows(self) -> list[Row]:
+        """The rows with differences to the default baseline, whatever the table's is."""
+        return summarise(self.results, baseline=DEFAULT_BASELINE)
 
     @property
     def results(self) -> list[Mapping[str, Any]]:
@@ -51,9 +50,9 @@ class Group:
         return [run.result for run in self.runs]
 
     @cached_property
-    def by_method(self) -> dict[str, list[Run]]:
+    def by_method(self) -> dict[str, list[RunRecord]]:
         """The runs of each method, in order of first appearance."""
-        runs: dict[str, list[Run]] = {}
+        runs: dict[str, list[RunRecord]] = {}
         for run in self.runs:
             runs.setdefault(run.method, []).append(run)
         return runs
@@ -92,10 +91,10 @@ class Section:
     task: str
     differing: Mapping[str, Any]
     title: str
-    groups: Sequence[Group]
+    groups: Sequence[CostGroup]
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[RunRecord]:
         """All runs, each once."""
         return list({id(run): run for group in self.groups for run in group.runs}.values())
 
@@ -106,7 +105,7 @@ class Section:
 
 
 def divide_runs(
-    runs: Sequence[Run], experiments: Sequence[Experiment] = (), *, baseline: str | None = None
+    runs: Sequence[RunRecord], experiments: Sequence[Mapping[str, Any]] = (), *, baseline: str | None = None
 ) -> list[Section]:
     """Return runs in the sections and groups in which they compare.
 
@@ -121,18 +120,21 @@ def divide_runs(
     if baseline is not None and all(run.method != baseline for run in runs):
         known = ", ".join(dict.fromkeys(run.method for run in runs))
         raise ConfigError(f"`baseline` must be one of the methods that were run, {known}; got {baseline!r}.")
-    alike: dict[str, list[Run]] = {}
+    alike: dict[str, list[RunRecord]] = {}
     for run in runs:
         alike.setdefault(json.dumps([run.config["task"], _settings(run)], sort_keys=True), []).append(run)
     return [_section(own, runs, experiments, baseline) for own in alike.values()]
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def _settings(run: RunRecord) -> dict[str, Any]:
     return {name: value for name, value in run.config.items() if name not in NOT_COMPARED}
 
 
 def _section(
-    own: Sequence[Run], everything: Sequence[Run], experiments: Sequence[Experiment], baseline: str | None
+    own: Sequence[RunRecord],
+    everything: Sequence[RunRecord],
+    experiments: Sequence[Mapping[str, Any]],
+    baseline: str | None,
 ) -> Section:
     task = str(own[0].config["task"])
     others = [_settings(run) for run in everything if run.config["task"] == task]
@@ -140,7 +142,7 @@ def _section(
     differing = {name: mine[name] for name in mine if any(other[name] != mine[name] for other in others)}
     said = next((e for e in experiments if e.get("task") == task and _is_of(mine, e.get("settings", {}))), {})
     chosen = baseline or said.get("baseline") or DEFAULT_BASELINE
-    groups = [Group(cost, runs, chosen, said.get("margin")) for cost, runs in _costs(own)]
+    groups = [CostGroup(cost, runs, chosen, said.get("margin")) for cost, runs in _costs(own)]
     return Section(task, differing, said.get("title") or "", groups)
 
 
@@ -150,10 +152,10 @@ def _is_of(mine: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
     return all(mine[name] in (value if isinstance(value, list) else [value]) for name, value in given.items())
 
 
-def _costs(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
+def _costs(runs: Sequence[RunRecord]) -> list[tuple[dict[str, Any], list[RunRecord]]]:
     """Group by cost; full training is in every group."""
     full = [run for run in runs if run.method == "full"]
-    pruned: dict[tuple[Any, ...], list[Run]] = {}
+    pruned: dict[tuple[Any, ...], list[RunRecord]] = {}
     for run in runs:
         if run not in full:
             pruned.setdefault(tuple(run.config[name] for name in COST), []).append(run)
@@ -163,6 +165,6 @@ def _costs(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
     return [(dict(zip(COST, cost, strict=True)), _once([*full, *pruned[cost]])) for cost in ordered]
 
 
-def _once(runs: Sequence[Run]) -> list[Run]:
+def _once(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Each method and seed once, the first of those that differ in the machine alone."""
     return list({(run.method, run.seed): run for run in reversed(runs)}.values())[::-1]

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 from PIL import Image
 from torch import Tensor
 
 from emprune.errors import EmpruneError
-from emprune_lab.comparison.statistics import mean_band
 from emprune_lab.comparison.workers import load_splits
-from emprune_lab.report.records import Run
-from emprune_lab.report.sections import Group
-from emprune_lab.report.verdict import best_first, is_scored
+from emprune_lab.report.findings import best_first, is_scored
+from emprune_lab.report.records import RunRecord
+from emprune_lab.report.sections import CostGroup
 from emprune_lab.results.samples import shortened
 from emprune_lab.settings import RunConfig
 from emprune_lab.tasks import Split, data_of
 
-__all__ = ["MOST_METHODS", "Gallery", "Sample", "Training", "galleries", "load_training"]
+__all__ = ["MOST_METHODS", "ExtremeSamples", "Sample", "TrainingData", "extreme_samples", "load_training_data"]
 
 MOST_METHODS = 4
 MOST_PIXELS = 96
@@ -30,7 +29,7 @@ NOT_SHOWN = ("index", "label", "visits")
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingData:
     """What the runs of a group trained on.
 
     Args:
@@ -61,7 +60,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class ExtremeSamples:
     """The samples that a method visited most, and least."""
 
     method: str
@@ -69,11 +68,10 @@ class Gallery:
     least: Sequence[Sample]
 
 
-def load_training(group: Group, data_dir: Path | None) -> Training | str:
+def load_training_data(group: CostGroup, data_dir: Path | None) -> TrainingData | str:
     """Return what the group's runs trained on, without fetching anything; a sentence where that cannot be had."""
-    known = ((run, run.visits) for run in group.runs)
-    run, visits = next((pair for pair in known if pair[1] is not None), (None, None))
-    if run is None or visits is None:
+    run = next((run for run in group.runs if run.visits is not None), None)
+    if run is None or run.visits is None:
         return "No run recorded its visits (visits.npy or samples.parquet in its folder)."
     try:
         config = RunConfig.from_json(run.result["config"])
@@ -84,60 +82,58 @@ def load_training(group: Group, data_dir: Path | None) -> Training | str:
         splits = load_splits(config, data_dir)
     except (EmpruneError, OSError) as error:
         return f"The data cannot be loaded: {error}"
-    if len(splits.train) != len(visits):
-        return f"The data here have {len(splits.train):,} training samples, the runs' had {len(visits):,}."
-    return Training(splits.train, true, splits.classes, run.seed if run.draws_samples else None)
+    if len(splits.train) != len(run.visits):
+        return f"The data here have {len(splits.train):,} training samples, the runs' had {len(run.visits):,}."
+    return TrainingData(splits.train, true, splits.classes, run.seed if run.draws_samples else None)
 
 
-def galleries(group: Group, training: Training, *, num_samples: int) -> list[Gallery]:
+def extreme_samples(group: CostGroup, data: TrainingData, *, num_samples: int) -> list[ExtremeSamples]:
     """Return the most and the least visited samples of the methods that choose; at most of four, the best first."""
-    pruned = [row.method for row in best_first(group.rival_rows) if row.method != "full"]
+    pruned = [row.method for row in best_first(group.findings_rows) if row.method != "full"]
     methods = [method for method in pruned if is_scored(method)] or pruned
-    found = [_gallery(method, group.by_method[method], training, num_samples) for method in methods[:MOST_METHODS]]
-    return [gallery for gallery in found if gallery is not None]
+    found = [_of_method(method, group.by_method[method], data, num_samples) for method in methods[:MOST_METHODS]]
+    return [samples for samples in found if samples is not None]
 
 
-def _gallery(method: str, runs: Sequence[Run], training: Training, num_samples: int) -> Gallery | None:
-    runs = [run for run in runs if run.visits is not None and training.seed in (None, run.seed)]
-    runs = [run for run in runs if len(_visits(run)) == len(training.split)]
-    if not runs:
+def _of_method(method: str, runs: Sequence[RunRecord], data: TrainingData, num_samples: int) -> ExtremeSamples | None:
+    runs = [run for run in runs if data.seed in (None, run.seed)]
+    recorded = [run.visits for run in runs if run.visits is not None and len(run.visits) == len(data.split)]
+    if not recorded:
         return None
-    visits = _mean([_visits(run).astype(np.float64) for run in runs])
-    names = [name for name in (runs[0].samples.column_names if runs[0].samples else []) if name not in NOT_SHOWN]
-    columns = {name: [c for c in (run.column(name) for run in runs) if c is not None] for name in names}
-    values = {name: _mean(found) for name, found in columns.items() if found}
-    order = np.lexsort((values.get("loss", visits), visits)).tolist()
+    visits = np.mean(recorded, axis=0)
+    columns = _mean_columns(
+        [run.samples for run in runs if run.samples is not None and len(run.samples) == len(visits)]
+    )
+    order = np.lexsort((columns.get("loss", visits), visits)).tolist()
     size = min(num_samples, len(order) // 2)
-    brightest = None if not isinstance(training.split.x, Tensor) else int(training.split.x.max())
+    brightest = int(data.split.x.max()) if isinstance(data.split.x, Tensor) else 0
 
     def sample(index: int) -> Sample:
-        known = [(name, float(column[index])) for name, column in values.items() if not np.isnan(column[index])]
-        return _sample(index, training, brightest, float(visits[index]), known)
+        known = {} if columns.empty else columns.loc[index].dropna().to_dict()
+        return _sample(index, data, brightest, float(visits[index]), list(known.items()))
 
-    return Gallery(method, [sample(i) for i in order[::-1][:size]], [sample(i) for i in order[:size]])
-
-
-def _visits(run: Run) -> NDArray[np.int64]:
-    assert run.visits is not None
-    return run.visits
+    return ExtremeSamples(method, [sample(i) for i in order[::-1][:size]], [sample(i) for i in order[:size]])
 
 
-def _mean(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return mean_band(np.stack(columns))[0]
+def _mean_columns(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """What the runs recorded of each sample, in numbers, as means over the runs."""
+    if not tables:
+        return pd.DataFrame()
+    means = pd.concat(tables).groupby(level=0).mean(numeric_only=True)
+    return means.drop(columns=list(NOT_SHOWN)).astype(float)
 
 
 def _sample(
-    index: int, training: Training, brightest: int | None, visits: float, values: Sequence[tuple[str, float]]
+    index: int, data: TrainingData, brightest: int, visits: float, values: Sequence[tuple[str, float]]
 ) -> Sample:
-    split = training.split
-    label = int(split.y[index])
-    true = None if training.true is None else int(training.true[index])
+    split, label = data.split, int(data.split.y[index])
+    true = None if data.true is None else int(data.true[index])
     picture = text = None
-    if brightest is None:
+    if isinstance(split.x, Tensor):
+        picture = _png(split.x[index], brightest)
+    else:
         both = [split.x.first[index], *([] if split.x.second is None else [split.x.second[index]])]
         text = " | ".join(map(shortened, both))
-    else:
-        picture = _png(split.x[index], brightest)
     path = None if split.paths is None else split.paths[index]
     return Sample(index, picture, text, path, label, None if true == label else true, visits, values)
 

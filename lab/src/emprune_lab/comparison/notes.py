@@ -1,0 +1,90 @@
+"""What a reader of a comparison must know, in sentences: of its table, of its methods, of runs that hardly train."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from emprune.methods.emp import TWO_CLASS_BETA
+from emprune_lab.comparison.rows import Row, scored_part, unequal_cost
+from emprune_lab.comparison.statistics import FEWEST_SEEDS, mean_interval
+from emprune_lab.comparison.table import metric_name
+from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import get_task
+
+__all__ = ["little_notes", "method_notes", "notes", "unlike_precision"]
+
+
+def notes(
+    rows: Sequence[Row], results: Sequence[Mapping[str, Any]], *, baseline: str, margin: float | None = None
+) -> list[str]:
+    """Return what a reader of the table must know."""
+    if any(row.method == baseline for row in rows):
+        differences = (
+            f"difference: to {baseline}, paired by seed, * where its interval excludes zero; p: of that difference, "
+            "adjusted for the number of rows (Holm)"
+        )
+    else:
+        differences = f"no differences, because {baseline} is not among the methods"
+    metric = metric_name(rows).removesuffix(" %")
+    counted = f"{metric[0].upper()}{metric[1:]} on the {scored_part(results)} after the last epoch"
+    remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
+    if any("knn_accuracy" in result for result in results):
+        remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")
+    if margin is not None:
+        remarks.append(
+            f"Non-inferior: the whole interval of the difference lies above −{margin:g} points (2.5 % one-sided)."
+        )
+    estimates = [e for row in rows for e in (row.score, row.difference, row.to_full) if e is not None]
+    fewest = min((estimate.num_seeds for estimate in estimates), default=0)
+    if fewest < FEWEST_SEEDS:
+        remarks.append(f"Only {fewest} seed{'s' * (fewest != 1)}, fewer than {FEWEST_SEEDS}: read it as a first look.")
+    shared = [(row.method, row.difference.num_seeds, row.score.num_seeds) for row in rows if row.difference is not None]
+    fewer = [f"{method} {common} of {own}" for method, common, own in shared if common < own]
+    if fewer:
+        remarks.append(f"Differences are over the seeds that {baseline} has too: {', '.join(fewer)}.")
+    if any(math.isnan(e.half_width) and e.num_seeds > 1 for e in estimates):
+        remarks.append("All equal: the same on every seed, so that there is no spread to make an interval of.")
+    places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
+    if len(places) > 1:
+        remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
+    remarks += unlike_precision(r["machine"]["precision"] for r in results)
+    unequal = unequal_cost(results)
+    return remarks if unequal is None else [*remarks, unequal]
+
+
+def _neighbours(rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> str:
+    """The accuracy of the nearest neighbours, a method at a time."""
+    values = {row.method: [r["knn_accuracy"] for r in results if r["config"]["method"] == row.method] for row in rows}
+    return f"Nearest neighbours: {', '.join(f'{m} {mean_interval(v):.2f}' for m, v in values.items())}."
+
+
+def unlike_precision(precisions: Iterable[str]) -> list[str]:
+    """Say of runs that they are not all of one precision, if they are not: `auto` is another on another machine."""
+    counted = sorted(Counter(precisions).items())
+    if len(counted) < 2:
+        return []
+    how = " and ".join(f"{number} in {precision}" for precision, number in counted)
+    return [f"Of the runs {how}: what differs in precision may differ by it. To avoid it set `precision`."]
+
+
+def method_notes(configs: Sequence[RunConfig]) -> list[str]:
+    """Say which methods rank as greedy does because there are two classes, and which prefer nothing, if any do."""
+    tasks = [(config.spec, get_task(config.task)) for config in configs]
+    specs = [(spec, task.num_classes) for spec, task in tasks if task.objective == "classification"]
+    same = {str(spec) for spec, num_classes in specs if spec.ranks_as_greedy(num_classes)}
+    uniform = {str(config.spec) for config in configs if config.spec.prefers_nothing(config.keep)}
+    found = {
+        f"On two classes EMP with a beta below {TWO_CLASS_BETA} ranks exactly as the loss alone, as greedy does": same,
+        "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does": uniform,
+    }
+    return [f"{what}: {', '.join(sorted(methods))}." for what, methods in found.items() if methods]
+
+
+def little_notes(config: RunConfig, *, planned_visits: int) -> list[str]:
+    """Say it where a run keeps less than a batch in an epoch, so that it hardly trains."""
+    kept = planned_visits / config.epochs
+    if kept >= config.batch_size or config.keep is None or config.spec.name == "full":
+        return []
+    what = f"{kept:.3g} samples an epoch, less than a batch of {config.batch_size:,}, and {planned_visits:,} visits"
+    return [f"keep={config.keep:g} leaves {what} in all. Raise `keep` or `epochs`, or lower `batch_size`."]
