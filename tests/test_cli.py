@@ -1,5 +1,6 @@
 """The command as a stranger meets it."""
 
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from emprune_lab.commands.app import app
 from emprune_lab.commands.progress import LineReporter
 from emprune_lab.data.cache import DataSet, Source, SourceError
 from emprune_lab.results import run_folder as store
-from emprune_lab.tasks import DATA_SETS, fashion_mnist
+from emprune_lab.tasks import TASKS
 from emprune_lab.training import loop as train
 from typer.testing import CliRunner
 
@@ -279,8 +280,7 @@ def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
         raise SourceError("no network")
 
     data = DataSet(name="fashion-mnist", sha256={"file": "0"}, sources=(Source("somewhere", absent),))
-    monkeypatch.setattr(fashion_mnist, "DATA", data)
-    monkeypatch.setitem(DATA_SETS, "fashion-mnist", data)
+    monkeypatch.setitem(TASKS, "fashion-mnist", dataclasses.replace(TASKS["fashion-mnist"], data=data))
     for command in (["data", "fashion-mnist"], ["run", "fashion-mnist", "--out", tmp_path / "out"]):
         code, _, stderr = call(*command, "--data-dir", tmp_path)
         assert code == 1
@@ -290,7 +290,7 @@ def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
 
 def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataSet(name="fashion-mnist", sha256={}, sources=(Source("here", lambda folder, data_dir: None),))
-    monkeypatch.setitem(DATA_SETS, "fashion-mnist", data)
+    monkeypatch.setitem(TASKS, "fashion-mnist", dataclasses.replace(TASKS["fashion-mnist"], data=data))
     assert call("data", "fashion-mnist", "--data-dir", tmp_path)[1] == (
         f"fashion-mnist is in {tmp_path / 'fashion-mnist'}, verified.\n"
     )

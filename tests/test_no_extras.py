@@ -12,8 +12,8 @@ import sys
 EXTRAS = (
     "accelerate",
     "lightning",
-    "platformdirs",
     "plotly",
+    "pooch",
     "pyarrow",
     "rich",
     "scipy",

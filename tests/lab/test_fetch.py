@@ -1,20 +1,26 @@
+import dataclasses
 import gzip
 import hashlib
 import http.client
 import os
+import socket
 import struct
 import tarfile
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shutil import copy
 
 import pytest
 import torch
+from emprune_lab.data import sources
 from emprune_lab.data.cache import DataSet, Source, SourceError
-from emprune_lab.data.idx import read_idx
-from emprune_lab.data.sources import debian_package, local_folder, web_address
+from emprune_lab.data.sources import debian_package, local_folder, take_files, web_file, web_folder
 from emprune_lab.errors import DataError
-from emprune_lab.tasks import fashion_mnist
+from emprune_lab.tasks.mnist import FASHION_MNIST, read_idx
 
 CONTENT = {"images": b"what is in the file", "labels": b"and in the other"}
 
@@ -143,19 +149,67 @@ def test_damaged_data_in_the_cache_is_refused_not_used(tmp_path: Path) -> None:
         data.ensure(tmp_path)
 
 
-def test_a_folder_and_an_address_are_unpacked(tmp_path: Path) -> None:
+TAKE = partial(take_files, list(CONTENT))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, and fails at first where it is asked to."""
+
+    failures = 0
+
+    def do_GET(self) -> None:
+        if Quiet.failures > 0:
+            Quiet.failures -= 1
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Of a server of the folder `there`."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "there"))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_folder_and_an_address_are_unpacked(tmp_path: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
     write_packed(tmp_path / "there")
-    for place, found in enumerate(
-        [
-            local_folder(str(tmp_path / "there"), list(CONTENT)),
-            web_address((tmp_path / "there").as_uri(), list(CONTENT)),
-        ]
-    ):
-        data_set(found).ensure(tmp_path / str(place))
-    with pytest.raises(SourceError, match=r"images\.gz, labels\.gz not there"):
-        local_folder(str(tmp_path), list(CONTENT)).collect(tmp_path, tmp_path)
+    packed = [f"{name}.gz" for name in CONTENT]
+    found = [local_folder(str(tmp_path / "there"), TAKE), web_folder(address, packed, TAKE)]
+    for place, one in enumerate(found):
+        data_set(one).ensure(tmp_path / str(place))
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(SourceError, match=r"images, labels not there"):
+        local_folder(str(tmp_path), TAKE).collect(tmp_path, tmp_path)
+    with pytest.raises(SourceError, match="no answer .*404"):
+        web_folder(f"{address}/nowhere", packed, TAKE).collect(tmp_path, tmp_path)
+
+
+def test_a_download_is_verified_and_tried_again(tmp_path: Path, address: str) -> None:
+    write_packed(tmp_path / "there")
+    write_all(tmp_path / "there", tmp_path)
+    (tmp_path / "into").mkdir()
+    right = hashlib.sha256(CONTENT["images"]).hexdigest()
+    Quiet.failures = sources.RETRIES
+    web_file(f"{address}/images", right, copy).collect(tmp_path / "into", tmp_path)
+    assert (tmp_path / "into" / "images").read_bytes() == CONTENT["images"]
+    with pytest.raises(SourceError, match="images has another checksum; refused"):
+        web_file(f"{address}/images", "0" * 64, copy).collect(tmp_path / "into", tmp_path)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(SourceError, match="no answer"):
-        web_address((tmp_path / "nowhere").as_uri(), list(CONTENT)).collect(tmp_path, tmp_path)
+        web_file(f"{nobody}/images", right, copy).collect(tmp_path / "into", tmp_path)
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
@@ -163,7 +217,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "there" / "images.gz").read_bytes()
     (tmp_path / "there" / "images.gz").write_bytes(whole[:-9])
     with pytest.raises(SourceError, match=r"images\.gz is damaged"):
-        local_folder(str(tmp_path / "there"), list(CONTENT)).collect(tmp_path, tmp_path)
+        local_folder(str(tmp_path / "there"), TAKE).collect(tmp_path, tmp_path)
 
 
 def fake_program(folder: Path, name: str, script: str) -> None:
@@ -179,22 +233,22 @@ def test_a_debian_package_is_downloaded_and_unpacked_without_installing(
     fake_program(tmp_path / "bin", "apt-get", 'test "$1 $2" = "download dataset-made-up" && touch x.deb')
     fake_program(tmp_path / "bin", "dpkg-deb", f'cp -r {tmp_path}/content "$3"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    found = debian_package("dataset-made-up", "/usr/share/made-up", list(CONTENT))
+    found = debian_package("dataset-made-up", "/usr/share/made-up", TAKE)
     data_set(found).ensure(tmp_path / "cache")
 
 
 def test_a_debian_package_that_cannot_be_had_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = debian_package("dataset-made-up", "/usr/share/made-up", list(CONTENT))
+    found = debian_package("dataset-made-up", "/usr/share/made-up", TAKE)
     fake_program(tmp_path / "bin", "dpkg-deb", "exit 0")
     fake_program(tmp_path / "bin", "apt-get", "echo 'E: Unable to locate package' >&2; exit 100")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     with pytest.raises(SourceError, match=r"Unable to locate package \(`apt-get update` may help\)"):
         found.collect(tmp_path, tmp_path)
     fake_program(tmp_path / "bin", "apt-get", "exit 0")
-    with pytest.raises(SourceError, match="0 packages instead of one"):
+    with pytest.raises(SourceError, match="`apt-get download dataset-made-up` gave 0 files instead of one"):
         found.collect(tmp_path, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    with pytest.raises(SourceError, match="not on this machine"):
+    with pytest.raises(SourceError, match="apt-get is not on this machine"):
         found.collect(tmp_path, tmp_path)
 
 
@@ -222,17 +276,14 @@ def test_fashion_mnist_reads_its_four_files(tmp_path: Path, monkeypatch: pytest.
         "t10k-images-idx3-ubyte": idx(10, 28, 28),
         "t10k-labels-idx1-ubyte": idx(10),
     }
-    (tmp_path / "there").mkdir()
+    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)  # as torchvision has it in its root
     for name, data in content.items():
-        (tmp_path / "there" / f"{name}.gz").write_bytes(gzip.compress(data))
-    made_up = DataSet(
-        name="fashion-mnist",
-        sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
-        sources=(local_folder(str(tmp_path / "there"), list(content)),),
-    )
-    monkeypatch.setattr(fashion_mnist, "DATA", made_up)
-    splits = fashion_mnist.load(tmp_path / "cache")
+        (tmp_path / "FashionMNIST" / "raw" / f"{name}.gz").write_bytes(gzip.compress(data))
+    assert FASHION_MNIST.data is not None
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    made_up = dataclasses.replace(FASHION_MNIST.data, sha256=digests)
+    splits = dataclasses.replace(FASHION_MNIST, data=made_up).load(tmp_path)
     assert splits.train.x.shape == (20, 1, 28, 28)
     assert splits.test.y.tolist() == list(range(10))
-    augmented = fashion_mnist.augment(torch.Generator().manual_seed(0), splits.train.x)
+    augmented = FASHION_MNIST.augment(torch.Generator().manual_seed(0), splits.train.x)
     assert augmented.shape == splits.train.x.shape

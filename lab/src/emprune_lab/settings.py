@@ -16,7 +16,7 @@ from emprune_lab.errors import unknown_name
 from emprune_lab.method_spec import MethodSpec
 from emprune_lab.models import check_encoder, check_model
 from emprune_lab.models.pretrained import check_pretrained
-from emprune_lab.tasks import Recipe, Task, TextTask, get_task
+from emprune_lab.tasks import Recipe, Task, get_task
 from emprune_lab.training.learning_rate import SCHEDULES
 
 __all__ = ["RunConfig"]
@@ -111,7 +111,7 @@ class RunConfig:
         object.__setattr__(self, "task", task.name)
         self.spec.make()
         object.__setattr__(self, "method", str(self.spec))
-        self._check_kind("texts" if isinstance(task, TextTask) else "images")
+        self._check_kind(task.kind)
         self._check_choices()
         self._check_numbers()
         if task.objective == "contrastive":
@@ -135,8 +135,7 @@ class RunConfig:
         for name in given:
             if name not in cls.__dataclass_fields__:
                 raise unknown_name("setting", name, cls.__dataclass_fields__)
-        files = None if own.files is None else own.files()
-        return cls(task=task, method=method, **{**chosen, "files": files})
+        return cls(task=task, method=method, **{**chosen, "files": own.files})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -8,7 +8,7 @@ from emprune_lab.analyses.analysis import Conclusion
 from emprune_lab.analyses.memorization import NUM_PAIRS, AlignmentGap, Gaps
 from emprune_lab.analyses.registry import ANALYSES
 from emprune_lab.comparison.workers import load_splits
-from emprune_lab.data.distort import with_label_noise
+from emprune_lab.data.dividing import with_label_noise
 from emprune_lab.errors import RunError
 from emprune_lab.settings import RunConfig
 from emprune_lab.tasks import drawn

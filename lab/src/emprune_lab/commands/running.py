@@ -16,9 +16,10 @@ from emprune_lab.commands.progress import reporter
 from emprune_lab.comparison.notes import little_notes, method_notes
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import RunError, StoppedError
+from emprune_lab.models.pretrained import MINILM_DATA
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import RunConfig
-from emprune_lab.tasks.fetching import find_data_set, have_data
+from emprune_lab.tasks import get_task
 from emprune_lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
 from emprune_lab.training import drivers
 from emprune_lab.training.session import planned_visits, step_size
@@ -137,7 +138,7 @@ def _on_all_data(config: RunConfig) -> RunConfig:
 
 def fetch(name: str, data_dir: Path | None) -> None:
     """Do what `emprune data` is asked for: fetch what is missing, and say what of it is verified."""
-    found = find_data_set(name)
+    found = MINILM_DATA if name == MINILM_DATA.name else get_task(name).data
     if found is None:
         whose = "is a folder of your own" if name.startswith(IMAGE_FOLDER) else "comes with its package"
         out.print(f"{name} {whose}; there is nothing to fetch.", soft_wrap=True)
@@ -162,7 +163,8 @@ def stoppable(advice: str, *, said: bool = True) -> Iterator[StopRequest]:
 
 def announce_data(config: RunConfig, data_dir: Path | None, console: Console) -> None:
     """Fetch what a run needs and is missing, saying so."""
-    have_data(config, data_dir, say=lambda line: console.print(line, soft_wrap=True))
+    task = get_task(config.task)
+    task.fetch(config.model, data_dir, say=lambda line: console.print(line, soft_wrap=True))
 
 
 def _fail(message: str, code: int, *, said: bool = True) -> None:

@@ -1,6 +1,5 @@
 """Runs in processes of their own, which show their progress, and are asked to stop, in shared memory without locks."""
 
-import dataclasses
 import multiprocessing
 import os
 import signal
@@ -9,7 +8,6 @@ import warnings
 from collections.abc import Mapping
 from ctypes import Array, c_bool, c_longlong
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing.sharedctypes import RawArray, RawValue
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from typing import Any
 import torch
 
 from emprune.distributed import Ranks
+from emprune_lab import tasks
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Splits, divide, drawn, get_task
+from emprune_lab.tasks import Splits, get_task
 from emprune_lab.training import drivers
 
 __all__ = ["Board", "Job", "load_splits", "run_job", "start_worker"]
@@ -78,23 +77,16 @@ class BoardReporter:
 
 def load_splits(config: RunConfig, data_dir: Path | None) -> Splits[Any]:
     """Return the splits that a run trains and scores on; the last data are kept."""
-    subset = (config.train_size, config.validation, config.imbalance, config.label_noise)
-    splits = _load_splits(config.task, subset, data_dir)
-    if config.subset_fraction == 1 and config.leave_out == 0:
-        return splits
-    chosen = drawn(len(splits.train), fraction=config.subset_fraction, leave_out=config.leave_out, seed=config.seed)
-    return dataclasses.replace(splits, train=splits.train.take(chosen))
-
-
-@lru_cache(maxsize=1)
-def _load_splits(task: str, subset: tuple[int | None, float, float, float], data_dir: Path | None) -> Splits[Any]:
-    train_size, validation, imbalance, label_noise = subset
-    return divide(
-        get_task(task).load(data_dir),
-        train_size=train_size,
-        validation=validation,
-        imbalance=imbalance,
-        label_noise=label_noise,
+    return tasks.load_splits(
+        get_task(config.task),
+        data_dir,
+        train_size=config.train_size,
+        validation=config.validation,
+        imbalance=config.imbalance,
+        label_noise=config.label_noise,
+        subset_fraction=config.subset_fraction,
+        leave_out=config.leave_out,
+        seed=config.seed,
     )
 
 

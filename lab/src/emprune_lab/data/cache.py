@@ -15,7 +15,7 @@ from pathlib import Path
 from emprune_lab.errors import DataError
 from emprune_lab.files import draft_folder, read_text
 
-__all__ = ["DataSet", "Source", "SourceError", "data_folder"]
+__all__ = ["DataSet", "Source", "SourceError", "check_digest", "data_folder"]
 
 NOTE = "source.json"
 """Says where a data set came from, and the digests of its files."""
@@ -29,8 +29,7 @@ class SourceError(Exception):
 
 
 UNREADABLE = (
-    SourceError, tarfile.TarError, zipfile.BadZipFile, zlib.error, http.client.HTTPException, EOFError, ValueError,
-    KeyError,
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, http.client.HTTPException, EOFError, ValueError, KeyError,
 )  # fmt: skip
 """What a source raises that has something else, or a part of it: a damaged archive, a page in its place."""
 
@@ -58,36 +57,58 @@ class DataSet:
     Args:
         name: Of the data set, and of its folder in the cache.
         sources: Tried in order.
-        sha256: The SHA-256 of each file, as hexadecimal digits, by file name. None where the files are converted from
-            archives that the sources verify themselves: then what was converted is recorded, and verified from then on.
-        files: The files' names, where `sha256` is None.
+        sha256: The SHA-256 of each file by its name. None where the files are converted from archives that the sources
+            verify themselves: then what was converted is recorded, and verified from then on.
     """
 
     name: str
     sources: Sequence[Source]
     sha256: Mapping[str, str] | None = None
-    files: Sequence[str] = ()
 
     def folder(self, data_dir: Path | None = None) -> Path:
         """Return where the files are, or would be, under `data_dir` (None: the user's cache)."""
-        return (data_folder() if data_dir is None else data_dir) / self.name
+        return data_folder(data_dir) / self.name
 
-    def ensure(self, data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> Path:
-        """Return the folder of the verified files, fetching them first if they are not there.
+    def fetch(self, data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> Path:
+        """Return the folder of the files, fetching them first if they are not there, and telling `say` of it.
 
         The files are collected and verified in a temporary folder beside the final one, which a rename then puts in
         place whole: a fetch that was cut short leaves nothing that could be mistaken for data.
 
-        Args:
-            data_dir: Where data sets are cached; None is the user's cache.
-            say: Told what happens, a line at a time.
+        Raises:
+            DataError: If no source has the data.
+        """
+        folder = self.folder(data_dir)
+        if folder.exists():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        failures = []
+        for source in self.sources:
+            say(f"{self.name}: trying {source.name}")
+            with draft_folder(folder) as draft:
+                try:
+                    self._collect(source, draft / self.name, folder.parent)
+                except SourceError as error:
+                    reason = str(error)
+                except UNREADABLE as error:
+                    reason = f"what it gave cannot be read: {error!r}"
+                else:
+                    _put_in_place(draft / self.name, folder)
+                    return folder
+            failures.append(f"{source.name}: {reason}")
+            say(f"{self.name}: {reason}")
+        advice = f"Get one of them by other means, into {folder.parent}."
+        if self.sha256 is not None:
+            advice = f"Get {', '.join(self.sha256)} by other means, uncompressed, into {folder}."
+        raise DataError(f"{self.name} could not be fetched. Tried {'; '.join(failures)}. {advice}")
+
+    def ensure(self, data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> Path:
+        """Return the folder of the files as `fetch` does, verified.
 
         Raises:
             DataError: If no source has the data, or what lies in the cache is damaged.
         """
-        folder = self.folder(data_dir)
-        if not folder.exists():
-            self._fetch(folder, say)
+        folder = self.fetch(data_dir, say=say)
         damaged = self._damaged(folder)
         if damaged:
             raise DataError(
@@ -101,40 +122,17 @@ class DataSet:
         if self.sha256 is not None:
             return None
         note = json.loads(read_text(self.folder(data_dir) / NOTE))
-        source = str(note.get("source", "a source that is not known"))
+        source: str = note.get("source", "a source that is not known")
         return None if note.get("verified", source.startswith(ALWAYS_VERIFIED)) else source
 
-    def _fetch(self, folder: Path, say: Callable[[str], None]) -> None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        failures = []
-        for source in self.sources:
-            say(f"{self.name}: trying {source.name}")
-            with draft_folder(folder) as temporary:
-                try:
-                    self._collect(source, temporary / self.name)
-                except UNREADABLE as error:
-                    what = error if isinstance(error, SourceError) else f"what it gave cannot be read: {error!r}"
-                    failures.append(f"{source.name}: {what}")
-                    say(f"{self.name}: {what}")
-                    continue
-                _put_in_place(temporary / self.name, folder)
-                return
-        raise DataError(f"{self.name} could not be fetched. Tried " + "; ".join(failures) + f". {self._advice(folder)}")
-
-    def _advice(self, folder: Path) -> str:
-        if self.sha256 is None:
-            return f"Get one of them by other means, into {folder.parent}."
-        return f"Get {', '.join(self.sha256)} by other means, uncompressed, into {folder}."
-
-    def _collect(self, source: Source, folder: Path) -> None:
+    def _collect(self, source: Source, folder: Path, data_dir: Path) -> None:
         folder.mkdir()
-        source.collect(folder, folder.parents[1])
-        digests = self.sha256 or {name: _sha256(folder / name) or "" for name in self.files}
-        damaged = [name for name, digest in digests.items() if not digest or _sha256(folder / name) != digest]
+        source.collect(folder, data_dir)
+        found = {path.name: _digest(path) for path in sorted(folder.iterdir())}
+        damaged = [name for name, digest in (self.sha256 or found).items() if found.get(name) != digest]
         if damaged:
             raise SourceError(f"{', '.join(damaged)} missing or with another checksum; refused")
-        verified = self.sha256 is not None or source.verified
-        note = {"source": source.name, "verified": verified, "sha256": dict(digests)}
+        note = {"source": source.name, "verified": self.sha256 is not None or source.verified, "sha256": found}
         (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
     def _damaged(self, folder: Path) -> list[str]:
@@ -144,21 +142,30 @@ class DataSet:
                 digests = dict(json.loads(read_text(folder / NOTE))["sha256"])
             except (OSError, ValueError, KeyError, TypeError):
                 return [NOTE]
-        return [name for name, digest in digests.items() if _sha256(folder / name) != digest]
+        return [name for name, digest in digests.items() if _digest(folder / name) != digest]
 
 
-def data_folder() -> Path:
-    """Return the folder data sets are cached in unless `--data-dir` names another: the user's cache."""
-    from platformdirs import user_cache_path
+def data_folder(chosen: Path | None = None) -> Path:
+    """Return the folder that data sets are cached in: the one of `--data-dir`, or the user's cache."""
+    if chosen is not None:
+        return chosen
+    from pooch import os_cache  # takes longer to import than the help of a command to print
 
-    return user_cache_path("emprune")
+    return Path(os_cache("emprune"))
 
 
-def _sha256(path: Path) -> str | None:
+def check_digest(path: Path, expected: str, *, algorithm: str = "sha256") -> None:
+    """Raise SourceError unless a file is there and has the digest that is expected, as hexadecimal digits."""
+    found = _digest(path, algorithm)
+    if found != expected:
+        raise SourceError(f"{path.name} {'not there' if found is None else 'has another checksum; refused'}")
+
+
+def _digest(path: Path, algorithm: str = "sha256") -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _put_in_place(complete: Path, folder: Path) -> None:

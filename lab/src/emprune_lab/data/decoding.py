@@ -4,11 +4,12 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,6 @@ from torch import Tensor
 
 from emprune_lab.errors import DataError
 from emprune_lab.files import sweep, write_whole
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["decoded"]
 
@@ -35,14 +33,13 @@ UNREADABLE = (
 """What Pillow raises at a file that is damaged, by the format; a bomb is named by its own class."""
 
 
-def decoded(paths: Sequence[Path], size: int, cache: Path, say: Callable[[str], None]) -> Tensor:
+def decoded(paths: Sequence[Path], size: int, cache: Path) -> Tensor:
     """Return images (N, 3, size, size) uint8, from the cache if they were decoded before and have not changed since.
 
     Args:
         paths: The N files.
         size: Pixels of the shorter side, to which a square is cut.
         cache: The folder of what was decoded.
-        say: Told what happens, a line at a time.
 
     Raises:
         DataError: If one cannot be read as an image.
@@ -53,31 +50,19 @@ def decoded(paths: Sequence[Path], size: int, cache: Path, say: Callable[[str], 
         key.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     file = cache / f"{key.hexdigest()[:32]}.npy"
     shape = (len(paths), 3, size, size)
-    pixels = _cached(file)
+    try:
+        pixels = np.load(file)
+    except (FileNotFoundError, EOFError, ValueError):  # there is nothing, or it is cut short
+        pixels = None
     if pixels is None or pixels.shape != shape or pixels.dtype != np.uint8:
-        say(f"decoding {len(paths):,} images to {size}x{size} pixels")
-        pixels = _decode_all(paths, np.empty(shape, np.uint8))
+        pixels = np.empty(shape, np.uint8)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # in memory: whoever is killed leaves nothing behind
+            for place, image in enumerate(pool.map(partial(_decode, size=size), paths)):
+                pixels[place] = image
         cache.mkdir(parents=True, exist_ok=True)
         sweep(cache, r"[0-9a-f]{32}\.npy")  # of other images too, which nobody may decode again
         write_whole(file, lambda content: np.save(content, pixels))
     return torch.from_numpy(pixels)
-
-
-def _cached(file: Path) -> NDArray[np.uint8] | None:
-    """Return what was decoded before; None if there is nothing, or it is cut short: the images are still there."""
-    try:
-        found: NDArray[np.uint8] = np.load(file)
-    except (FileNotFoundError, EOFError, ValueError):
-        return None
-    return found
-
-
-def _decode_all(paths: Sequence[Path], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Decode in memory, so that whoever is killed meanwhile leaves nothing behind."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for place, image in enumerate(pool.map(partial(_decode, size=pixels.shape[2]), paths)):
-            pixels[place] = image
-    return pixels
 
 
 def _decode(path: Path, *, size: int) -> NDArray[np.uint8]:
@@ -87,23 +72,15 @@ def _decode(path: Path, *, size: int) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             image.load()
-            upright = _upright(image)
+            upright: Image.Image = image
+            with suppress(*UNREADABLE):  # a damaged header says of no orientation, and leaves the picture as it is
+                upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
             upright = Image.fromarray(_eight_bits(np.asarray(upright), path))
         square = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
     except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as an image ({error}). Mend or remove it.") from error
     return np.asarray(square).transpose(2, 0, 1)
-
-
-def _upright(image: "Image.Image") -> "Image.Image":
-    """Turn a photograph; one whose header is damaged says of no orientation, and stays as it is."""
-    from PIL import ImageOps
-
-    try:
-        return ImageOps.exif_transpose(image)
-    except UNREADABLE:
-        return image
 
 
 def _eight_bits(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Which images a user's folder holds, and of which classes. What is hidden does not count, links are followed."""
 
+import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from emprune.errors import ConfigError
 from emprune_lab.errors import DataError
 
-__all__ = ["Layout", "Listing", "find_layout", "images_below", "list_images"]
+__all__ = ["Layout", "digest_of", "find_layout", "list_images"]
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -26,25 +27,11 @@ PART = re.compile(
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a folder of images has its parts.
-
-    Args:
-        train: The folder of the training classes.
-        test: That of the test classes, if there is one.
-        classes: The names of the classes, sorted: a label is a place among them.
-    """
+    """Where a folder has its parts, and the sorted names of its classes: a label is a place among them."""
 
     train: Path
     test: Path | None
     classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The images of one part: paths, and the class of each by its place in the sorted class names."""
-
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...]
 
 
 def find_layout(path: Path) -> Layout:
@@ -69,32 +56,32 @@ def find_layout(path: Path) -> Layout:
     return Layout(train or path, test, _classes(train or path))
 
 
-def list_images(folder: Path, classes: Sequence[str]) -> Listing:
-    """Return the images of a part, class by class.
-
-    Raises:
-        DataError: If there are none, or some of classes that are not among `classes`.
-    """
-    found = [(image, label) for label, name in enumerate(classes) for image in images_below(folder / name)]
-    strange = [entry.name for entry in _folders(folder) if entry.name not in classes and any(images_below(entry))]
+def list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
+    """Return the images of a part, class by class, and the label of each; DataError for others, or none."""
+    found = [(image, label) for label, name in enumerate(classes) for image in _images_below(folder / name)]
+    strange = [entry.name for entry in _folders(folder) if entry.name not in classes and _images_below(entry)]
     if strange:
         raise DataError(f"{folder} holds classes that the training part lacks: {', '.join(strange)}.")
     if not found:
         raise DataError(f"{folder} holds no images.")
-    return Listing(tuple(image for image, _ in found), tuple(label for _, label in found))
+    return [image for image, _ in found], [label for _, label in found]
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """Yield the images of a folder and those below it in order, hidden ones left out.
+def digest_of(path: Path, layout: Layout) -> str:
+    """Say in a word which images there are: names and sizes in bytes, which another machine's copy has too."""
+    key = hashlib.sha256()
+    parts = [layout.train] if layout.test is None else [layout.train, layout.test]
+    for file in sorted({image for part in parts for image in _images_below(part)}):
+        key.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+    return key.hexdigest()[:12]
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Return the images of a folder and those below it in order, hidden ones left out.
 
     Linked folders count, but for those that lead back to a folder above them.
-
-    Raises:
-        DataError: If a name is not UTF-8, or a link leads nowhere.
-        OSError: If a folder cannot be read.
     """
-    if folder.is_dir():
-        yield from sorted(_walk(folder, {folder.resolve()}))
+    return sorted(_walk(folder, {folder.resolve()})) if folder.is_dir() else []
 
 
 def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
@@ -111,18 +98,15 @@ def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
 
 def _visible(folder: Path) -> Iterator[Path]:
     for name in os.listdir(folder):
-        if not name.startswith("."):
-            _check_name(folder, name)
-            yield folder / name
-
-
-def _check_name(folder: Path, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise DataError(
-            f"Names of files must be UTF-8; got {os.fsencode(name)!r} in {os.fsencode(folder)!r}. Rename it."
-        ) from None
+        if name.startswith("."):
+            continue
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"Names of files must be UTF-8; got {os.fsencode(name)!r} in {os.fsencode(folder)!r}. Rename it."
+            ) from None
+        yield folder / name
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -142,7 +126,7 @@ def _part(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    classes = [entry.name for entry in _folders(folder) if any(images_below(entry))]
+    classes = [entry.name for entry in _folders(folder) if _images_below(entry)]
     parts = [f"{name}/" for name in classes if PART.fullmatch(name.lower())]
     if parts:
         raise ConfigError(

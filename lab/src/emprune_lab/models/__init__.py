@@ -1,34 +1,26 @@
-"""The models and their registry. A new model is one line below."""
+"""The models and their registry. A new model is one entry below."""
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from emprune.errors import ConfigError
 from emprune_lab.errors import unknown_name
-from emprune_lab.models.projected import Projected
-from emprune_lab.models.resnet import resnet18, resnet50
-from emprune_lab.models.small_resnet import SmallResNet
+from emprune_lab.models.resnet import Block, Projected, ResNet, resnet18, resnet50
 
 __all__ = ["MODELS", "check_encoder", "check_model", "make_encoder", "make_model"]
 
-
-def _small_resnet(in_channels: int, num_classes: int) -> nn.Module:
-    return SmallResNet(in_channels=in_channels, num_classes=num_classes, widths=(16, 32, 64), strides=(2, 1, 2, 2))
-
-
-def _tiny_resnet(in_channels: int, num_classes: int) -> nn.Module:
-    return SmallResNet(in_channels=in_channels, num_classes=num_classes, widths=(16, 32, 64), strides=(1, 1, 2, 2))
-
+_small = partial(ResNet, block=Block, widths=(16, 32, 64), depths=(1, 1, 1))
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
-    "tiny-resnet": _tiny_resnet,
-    "small-resnet": _small_resnet,
+    "tiny-resnet": partial(_small, strides=(1, 1, 2, 2)),
+    "small-resnet": partial(_small, strides=(2, 1, 2, 2)),
     "resnet18": resnet18,
     "resnet50": resnet50,
 }
-"""Builders, given the images' channels and the number of classes."""
+"""Builders, given the images' channels and the number of classes. The first two are for two CPU cores."""
 
 
 def _torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
@@ -94,11 +86,7 @@ def check_encoder(name: str) -> None:
 
 
 def make_encoder(name: str, *, in_channels: int) -> Projected:
-    """Return a freshly initialised model with a projection head in the place of its classifier.
-
-    Args:
-        name: One of `MODELS`.
-        in_channels: Channels of the images.
+    """Return one of `MODELS`, freshly initialised, with a projection head in the place of its classifier.
 
     Raises:
         ConfigError: If it is none of those.

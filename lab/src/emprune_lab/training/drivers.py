@@ -15,7 +15,7 @@ from emprune_lab.compute import Compute
 from emprune_lab.files import draft_folder
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Splits, TextTask, get_task
+from emprune_lab.tasks import Splits, get_task
 from emprune_lab.training.loop import Reporter, train
 from emprune_lab.training.objectives import make_objective
 from emprune_lab.training.objectives.objective import curve_epochs, tested_epochs
@@ -60,7 +60,7 @@ def run(
         StoppedError: If `stop` said yes.
         RunError: If the losses diverge, or no checkpoint can be used.
     """
-    if isinstance(get_task(config.task), TextTask):
+    if get_task(config.task).kind == "texts":
         from emprune_lab.training.texts.finetune import finetune  # takes seconds, and the extra `transformers`
         from emprune_lab.training.texts.text_session import TextSession
 
@@ -73,7 +73,7 @@ def run(
 @_said_elsewhere()
 def check(config: RunConfig, splits: Splits[Any], ranks: Ranks) -> None:
     """Raise ConfigError if a run is impossible, before anything is written."""
-    if not isinstance(get_task(config.task), TextTask):
+    if get_task(config.task).kind == "images":
         make_loader(make_objective(config, Compute.choose(config.device, config.precision)), splits.train, ranks)
         return
     if ranks.size > 1:
@@ -88,7 +88,7 @@ def check(config: RunConfig, splits: Splits[Any], ranks: Ranks) -> None:
 def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None) -> Speed:
     """Return what a few steps of a run take on this machine, on the run's threads."""
     torch.set_num_threads(config.threads)
-    if not isinstance(get_task(config.task), TextTask):
+    if get_task(config.task).kind == "images":
         return measure_speed(Session.build(config, splits))
     from emprune_lab.training.texts.text_session import TextSession
     from emprune_lab.training.texts.text_speed import measure_text_speed
@@ -99,7 +99,7 @@ def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None)
 
 def num_scored(config: RunConfig, splits: Splits[Any]) -> int:
     """Return how many samples a run's scoring takes through the model."""
-    if not isinstance(get_task(config.task), TextTask):
+    if get_task(config.task).kind == "images":
         return make_objective(config, Compute.choose(config.device, config.precision)).num_scored(splits)
     validation = 0 if splits.validation is None else len(splits.validation)
     return len(splits.test) * len(tested_epochs(config)) + validation * len(curve_epochs(config.epochs))
