@@ -43,6 +43,15 @@ def test_imports_run_downwards(capfd: pytest.CaptureFixture[str]) -> None:
     assert status == cli.EXIT_STATUS_SUCCESS, said[said.find("Contracts\n") :]
 
 
+def test_no_imports_go_in_a_circle() -> None:
+    grimp = pytest.importorskip("grimp", reason="import-linter brings it")
+    networkx = pytest.importorskip("networkx", reason="torch brings it")
+    graph = grimp.build_graph("emprune", "emprune_lab", cache_dir=None)  # with those under TYPE_CHECKING
+    imports = [(one, other) for one in graph.modules for other in graph.find_modules_directly_imported_by(one)]
+    circles = networkx.strongly_connected_components(networkx.DiGraph(imports))
+    assert [sorted(circle) for circle in circles if len(circle) > 1] == []
+
+
 def test_no_file_is_long() -> None:
     long = {
         file.relative_to(ROOT).as_posix()
