@@ -205,13 +205,13 @@ def launched_ranks() -> Iterator[Ranks]:
         return
     on_gpu = torch.cuda.is_available()
     if on_gpu:
-        local_rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local_rank >= num_gpus:
+        num_ranks, num_gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if num_ranks > num_gpus:  # on all of them, since the first alone is heard
             raise ConfigError(
-                f"Each rank on a machine must have a GPU of its own; got rank {local_rank} and {num_gpus} GPUs. Start "
+                f"Each rank on a machine must have a GPU of its own; got {num_ranks} ranks and {num_gpus} GPUs. Start "
                 f"torchrun with --nproc-per-node {num_gpus}. Or train on the CPU: set CUDA_VISIBLE_DEVICES to nothing."
             )
-        torch.cuda.set_device(local_rank)
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     os.environ.setdefault("TORCH_DIST_INIT_BARRIER", "1")  # or a rank may fail and exit while others still connect
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:

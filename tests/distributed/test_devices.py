@@ -42,7 +42,7 @@ def reduce_on_a_gpu() -> list[list[int]]:
 
 def train_on_gpus() -> tuple[list[str], dict[str, Any]]:
     """EMP, with indices, losses and logits on the GPU."""
-    device = torch.device("cuda", dist.get_rank())
+    device = torch.device("cuda", dist.get_rank() % torch.cuda.device_count())
     torch.cuda.set_device(device)
     pruner = make_pruner()
     fingerprints = []
@@ -69,5 +69,13 @@ def test_nccl_reduces_what_is_on_the_cpu(ranks: RankPool) -> None:
 @pytest.mark.skipif(NUM_GPUS < 2 or not dist.is_nccl_available(), reason="needs two GPUs and NCCL")
 def test_gpus_remember_the_same(ranks: RankPool) -> None:
     one, other = ranks.run(train_on_gpus, backend="nccl")
+    assert one[0] == other[0]
+    assert_same_state(one[1], other[1])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(NUM_GPUS < 1, reason="needs a GPU")
+def test_ranks_that_talk_over_gloo_may_share_a_gpu(ranks: RankPool) -> None:
+    one, other = ranks.run(train_on_gpus, backend="gloo")
     assert one[0] == other[0]
     assert_same_state(one[1], other[1])

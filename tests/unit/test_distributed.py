@@ -27,9 +27,9 @@ def test_ranks_that_came_after_the_pruner_are_noticed(monkeypatch: pytest.Monkey
 
 
 def test_fewer_gpus_than_ranks(raises: Raises, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("TORCHELASTIC_RUN_ID", "a run")):
+    for name, value in (("RANK", "0"), ("LOCAL_WORLD_SIZE", "2"), ("TORCHELASTIC_RUN_ID", "a run")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with raises(emprune.ConfigError, value="rank 1 and 1 GPUs"), launched_ranks():
+    with raises(emprune.ConfigError, value="2 ranks and 1 GPUs"), launched_ranks():
         pass
