@@ -224,6 +224,13 @@ class PendingObservations:
         if self._length - self._num_in_blocks >= _BLOCK_ROWS or self._num_elements >= _BLOCK_ELEMENTS:
             self._settle()
 
+    def wait(self) -> None:
+        """Let a GPU finish its work, which `gather` needs: a clock read next does not count that work."""
+        for values in (*(self._recent[-1] if self._recent else {}).values(), *self._buffers.values()):
+            if values.is_cuda:
+                torch.cuda.current_stream(values.device).synchronize()
+                return
+
     def gather(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (M,) int64 indices and (M,) float32 of each quantity, on the CPU, in the order observed.
 

@@ -129,6 +129,7 @@ class DataPruner(PrunerReadings):
         if self._current is not None and epoch == self.epoch:
             return self.plan
         check_next(epoch, self._current, num_epochs=self.num_epochs)
+        self._pending.wait()
         start = time.perf_counter()
         spent = sum(self._history.num_kept)
         size = self.schedule.num_kept(

@@ -114,3 +114,13 @@ def test_the_delivery_of_pinned_batches(num_workers: int) -> None:
             assert y.equal(task.labels.cpu()[index])
     loader.sync()
     assert int(loader.pruner.visits.sum()) == sum(entry["num_kept"] for entry in loader.pruner.history)
+
+
+def test_the_time_of_planning_does_not_count_the_steps_that_the_gpu_has_left() -> None:
+    task, pruner = Classifier(), make_pruner("emp")
+    for epoch in range(2):
+        for index, x, y in task.batches(pruner.begin_epoch(epoch, multiple_of=BATCH_SIZE), "cpu"):
+            pruner.observe(index, *task.forward(x, y))
+    torch.cuda._sleep(2_000_000_000)  # about a second
+    pruner.begin_epoch(2, multiple_of=BATCH_SIZE)
+    assert pruner.history[2]["planning_seconds"] < 0.3
