@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emprune_lab.analyses.finished_run import OUTPUTS
 from emprune_lab.analyses.static_removal import StaticRemoval
 from emprune_lab.tasks import drawn
 
@@ -20,7 +19,7 @@ def test_the_losses_of_the_removed_and_the_kept_are_what_a_slow_twin_finds(tmp_p
         assert [run.seed for run in own] == [0, 1]
         for place, run in enumerate(own):
             kept = drawn(80, fraction=1 - told["rate"], seed=run.seed).tolist()
-            losses = np.load(run.folder / f"{OUTPUTS.name}.npy")[:, 0]
+            losses = np.load(run.folder / "train-outputs.npy")[:, 0]
             removed = [loss for sample, loss in enumerate(losses) if sample not in kept]
             assert len(removed) == 80 * told["rate"]
             assert told["per_run"]["removed"][place] == pytest.approx(np.mean(removed))

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emprune_lab.analyses.finished_run import OUTPUTS
 from emprune_lab.analyses.stored_information import Terms, coin_entropy
 from emprune_lab.analyses.theorem_1 import Theorem1
 from hypothesis import example, given
@@ -75,7 +74,7 @@ def test_the_terms_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
         own = [run for run in runs if run.method == method]
         missed = []
         for place, run in enumerate(own):
-            losses, classes = np.load(run.folder / f"{OUTPUTS.name}.npy").T
+            losses, classes = np.load(run.folder / "train-outputs.npy").T
             labels = run.training_set.y.numpy()
             assert (labels != right).sum() == 20
             hit = [int(classes[sample]) == labels[sample] for sample in range(80)]

@@ -23,32 +23,10 @@ from emprune_lab.training.checkpoint import load_checkpoint
 from emprune_lab.training.session import Session
 from emprune_lab.training.tally import Tally
 
-__all__ = ["OUTPUTS", "FinishedRun", "Measurement", "by_method"]
+__all__ = ["FinishedRun", "by_method"]
 
 WHOLE = {"subset_fraction": 1.0, "leave_out": 0}
 """The settings of a run that trains on the whole training set."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What is measured on a trained model.
-
-    Args:
-        name: Of the file that keeps it, in the run's folder.
-        measure: Maps a trained session and N samples to (N, ...) float.
-    """
-
-    name: str
-    measure: Callable[[Session, Split], Tensor]
-
-
-def losses_and_classes(session: Session, split: Split) -> Tensor:
-    """Return (N, 2) float32: the plain cross-entropy of a sample, without augmentation, and the class it is given."""
-    logits = session.objective.predict_all(session.result_model, split.x)
-    return torch.stack([F.cross_entropy(logits, split.y, reduction="none"), logits.argmax(1).float()], dim=1)
-
-
-OUTPUTS = Measurement("train-outputs", losses_and_classes)
 
 
 @dataclass(frozen=True)
@@ -123,17 +101,31 @@ class FinishedRun:
         """Return the record of each epoch."""
         return [json.loads(line) for line in read_text(self._file("log.jsonl")).splitlines()]
 
-    def measured(self, measurement: Measurement) -> Floats:
+    @cached_property
+    def losses(self) -> Floats:
+        """(N,) the plain cross-entropy of each sample at the end, without augmentation."""
+        return self.measured("train-outputs", _losses_and_classes)[:, 0]
+
+    @cached_property
+    def classes(self) -> Floats:
+        """(N,) the class that each sample is given at the end."""
+        return self.measured("train-outputs", _losses_and_classes)[:, 1]
+
+    def measured(self, name: str, measure: Callable[[Session, Split], Tensor]) -> Floats:
         """Return (N, ...), measured on all samples, those that the run did not train on too; kept in its folder.
+
+        Args:
+            name: Of the file that keeps it.
+            measure: Maps a trained session and N samples to (N, ...) float.
 
         Raises:
             RunError: If the run left no model.
         """
-        kept = self.folder / f"{measurement.name}.npy"
+        kept = self.folder / f"{name}.npy"
         if not kept.exists() or kept.stat().st_mtime < (self.folder / "result.json").stat().st_mtime:
             self.say(f"measuring {self.method}, seed {self.seed}")
             session = self._trained()
-            values = measurement.measure(session, self.training_set.to(session.compute.device)).cpu().numpy()
+            values = measure(session, self.training_set.to(session.compute.device)).cpu().numpy()
             write_whole(kept, lambda file: np.save(file, values))
         measured: Floats = np.load(kept).astype(np.float64)
         return measured
@@ -166,3 +158,9 @@ def by_method(runs: Iterable[FinishedRun]) -> dict[str, list[FinishedRun]]:
     for run in runs:
         methods.setdefault(run.method, []).append(run)
     return methods
+
+
+def _losses_and_classes(session: Session, split: Split) -> Tensor:
+    """(N, 2) float32."""
+    logits = session.objective.predict_all(session.result_model, split.x)
+    return torch.stack([F.cross_entropy(logits, split.y, reduction="none"), logits.argmax(1).float()], dim=1)

@@ -19,12 +19,12 @@ import plotly.graph_objects as go
 
 from emprune.errors import ConfigError
 from emprune_lab.analyses.analysis import INTERVALS, Analysis, Conclusion
-from emprune_lab.analyses.finished_run import OUTPUTS, FinishedRun, by_method
+from emprune_lab.analyses.finished_run import FinishedRun, by_method
 from emprune_lab.analyses.questions import LEAVE_ONE_OUT
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import Table
-from emprune_lab.pages.drawing import Figure, Style, add_points, canvas, colours, estimate_rows, transparent
+from emprune_lab.pages.drawing import Figure, Style, add_level, add_points, canvas, colours, estimate_rows
 
 __all__ = ["LeaveOneOut"]
 
@@ -78,13 +78,11 @@ def losses_of(run: FinishedRun) -> dict[str, Any]:
     The place of that sample in the training set and its loss; the mean loss of the samples that were seen, and the ends
     of the band in which nine tenths of their losses lie.
     """
-    losses = run.measured(OUTPUTS)[:, 0]
     (sample,) = np.flatnonzero(~run.trained_on).tolist()
-    seen = losses[run.visited]
+    seen = run.losses[run.visited]
     low, high = np.quantile(seen, SPREAD)
-    return {
-        "seed": run.seed, "sample": sample, "left_out": losses[sample], "seen": seen.mean(), "low": low, "high": high,
-    }  # fmt: skip
+    found = {"left_out": run.losses[sample], "seen": seen.mean(), "low": low, "high": high}
+    return {"seed": run.seed, "sample": sample, **found}
 
 
 def figures(losses: Mapping[str, pd.DataFrame], differences: Mapping[str, Any]) -> list[Figure]:
@@ -106,10 +104,8 @@ def losses_drawing(method: str, own: pd.DataFrame, style: Style) -> go.Figure:
     """Return the losses of the samples left out, against the mean of the seen and the spread of their losses."""
     step = -(-len(own) // MOST_TICKS)
     drawing = canvas("run, by its seed", "cross-entropy, nats", xaxis_rangemode="normal", xaxis_dtick=step)
-    ends = {"x": [own.seed.min() - 0.5, own.seed.max() + 0.5], "mode": "lines", "meta": method, "hoverinfo": "skip"}
-    drawing.add_scatter(**ends, y=2 * [own.low.mean()], line_width=0)
-    drawing.add_scatter(**ends, y=2 * [own.high.mean()], line_width=0, fill="tonexty", fillcolor=transparent(style))
-    drawing.add_scatter(**ends, y=2 * [own.left_out.mean()], line={**style, "dash": "dash", "width": 1.5})
+    ends = [own.seed.min() - 0.5, own.seed.max() + 0.5]
+    add_level(drawing, method, style, ends, own.left_out.mean(), band=(own.low.mean(), own.high.mean()))
     seeds = own.seed.tolist()
     add_points(drawing, method, style, seeds, own.seen.tolist(), hover="mean of the seen %{y:.3g}", symbol="line-ew")
     hover = "sample %{text}, left out of run %{x}: %{y:.3g}"

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emprune_lab.analyses.analysis import Analysis, Conclusion, check_subsets, paired_remark
-from emprune_lab.analyses.finished_run import FinishedRun, Measurement, by_method
+from emprune_lab.analyses.finished_run import FinishedRun, by_method
 from emprune_lab.analyses.questions import ALIGNMENT_GAP, MEMORIZATION
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import Estimate, Floats, differences, mean_interval
@@ -142,10 +142,9 @@ class GapAnalysis(Analysis):
 
     def _gaps(self, runs: Sequence[FinishedRun]) -> tuple[dict[str, Gaps], float]:
         """The gaps of each method, and what they were divided by."""
-        measurement = Measurement(self.name, self.measure)
         found = {}
         for method, own in by_method(runs).items():
-            values = np.stack([run.measured(measurement) for run in own])
+            values = np.stack([run.measured(self.name, self.measure) for run in own])
             found[method] = Gaps.of(values, np.stack([run.trained_on for run in own]))
         if not self.by_range:
             return found, 1.0

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from emprune_lab.analyses.analysis import INTERVALS, Analysis, Conclusion, check_subsets
-from emprune_lab.analyses.finished_run import OUTPUTS, FinishedRun, by_method
+from emprune_lab.analyses.finished_run import FinishedRun, by_method
 from emprune_lab.analyses.questions import STATIC_REMOVAL
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import mean_interval
@@ -55,9 +55,8 @@ def losses_by_rate(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
     """Return what the runs of a method lose, the lowest rate first."""
     losses = []
     for run in runs:
-        loss, kept = run.measured(OUTPUTS)[:, 0], run.trained_on
-        rate = round(1 - run.config.subset_fraction, 9)
-        losses.append({"rate": rate, "removed": loss[~kept].mean(), "kept": loss[kept].mean()})
+        rate, kept = round(1 - run.config.subset_fraction, 9), run.trained_on
+        losses.append({"rate": rate, "removed": run.losses[~kept].mean(), "kept": run.losses[kept].mean()})
     return [
         {
             "rate": rate,

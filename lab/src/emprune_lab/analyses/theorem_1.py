@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune_lab.analyses.analysis import INTERVALS, Analysis, Conclusion
-from emprune_lab.analyses.finished_run import OUTPUTS, FinishedRun, by_method
+from emprune_lab.analyses.finished_run import FinishedRun, by_method
 from emprune_lab.analyses.questions import THEOREM_1
 from emprune_lab.analyses.stored_information import Terms, coin_entropy
 from emprune_lab.comparison.experiment import Experiment
@@ -113,7 +113,7 @@ def terms_of(run: FinishedRun, right: NDArray[np.int64]) -> dict[str, float]:
         num_classes=run.num_classes,
         noise=float(wrong[own].mean()),
         errors=float(lost[own].mean()),
-        loss=float(run.measured(OUTPUTS)[own, 0].mean()),
+        loss=float(run.losses[own].mean()),
         visited=float(run.visited[own].mean()),
     )
     return {name: getattr(terms, name) for name in NAMES} | {"wrong_fitted": float(1 - lost[own & wrong].mean())}
@@ -121,7 +121,7 @@ def terms_of(run: FinishedRun, right: NDArray[np.int64]) -> dict[str, float]:
 
 def missed(run: FinishedRun) -> NDArray[np.bool_]:
     """Return (N,) whether a sample is not given its label."""
-    lost: NDArray[np.bool_] = run.measured(OUTPUTS)[:, 1] != run.training_set.y.numpy()
+    lost: NDArray[np.bool_] = run.classes != run.training_set.y.numpy()
     return lost
 
 

@@ -1,12 +1,11 @@
 """What finished runs say when put side by side: rows of estimates, one for each method."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference
+from emprune_lab.comparison.statistics import Estimate, differences, holm, mean_interval
 
 __all__ = ["Fit", "Row", "held_out_loss", "outcome", "scored_part", "summarise", "unequal_cost"]
 
@@ -67,9 +66,33 @@ def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
     by_method: dict[str, dict[int, Result]] = {}
     for result in results:
         by_method.setdefault(result["config"]["method"], {})[result["config"]["seed"]] = result
-    rows = [_row(runs, by_method.get(baseline), by_method.get("full")) for runs in by_method.values()]
-    adjusted = holm([math.nan if row.difference is None else row.difference.p_value for row in rows])
-    return [dataclasses.replace(row, p_holm=p_holm) for row, p_holm in zip(rows, adjusted, strict=True)]
+    scores = _values(by_method, outcome)
+    to_baseline, to_full = differences(scores, baseline), differences(scores, "full")
+    probed = {method: runs for method, runs in by_method.items() if all("probe_loss" in r for r in runs.values())}
+    train = differences(_values(probed, lambda result: float(result["probe_loss"])), baseline)
+    held_out = differences(_values(probed, held_out_loss), baseline)
+    fits = {
+        method: Fit(fitted, held)
+        for method in probed
+        if (fitted := train[method]) is not None and (held := held_out[method]) is not None
+    }
+    p_values = [math.nan if gap is None else gap.p_value for gap in to_baseline.values()]
+    return [
+        Row(
+            method,
+            next(iter(runs.values())).get("metric", "accuracy"),
+            mean_interval(list(scores[method].values())),
+            to_baseline[method],
+            fits.get(method),
+            p_holm,
+            to_full[method],
+            _mean(runs.values(), "visits_fraction"),
+            _mean(runs.values(), "optimizer_steps"),
+            _mean(runs.values(), "train_seconds"),
+            _relative_time(runs, by_method.get("full")),
+        )
+        for (method, runs), p_holm in zip(by_method.items(), holm(p_values), strict=True)
+    ]
 
 
 def scored_part(results: Iterable[Mapping[str, Any]]) -> str:
@@ -106,40 +129,6 @@ def unequal_cost(results: Sequence[Result]) -> str | None:
     return None
 
 
-def _difference(
-    runs: Mapping[int, Result], other: Mapping[int, Result] | None, value: Callable[[Result], float] = outcome
-) -> Estimate | None:
-    if other is None or other is runs:
-        return None
-    return paired_difference(_values(runs, value), _values(other, value))
-
-
-def _fit(runs: Mapping[int, Result], other: Mapping[int, Result] | None) -> Fit | None:
-    if any("probe_loss" not in result for part in (runs, other or {}) for result in part.values()):
-        return None
-    train = _difference(runs, other, lambda result: float(result["probe_loss"]))
-    held_out = _difference(runs, other, held_out_loss)
-    return None if train is None or held_out is None else Fit(train, held_out)
-
-
-def _row(runs: Mapping[int, Result], baseline: Mapping[int, Result] | None, full: Mapping[int, Result] | None) -> Row:
-    """Return a method's row, whose p-value is not adjusted yet."""
-    result = next(iter(runs.values()))
-    return Row(
-        result["config"]["method"],
-        result.get("metric", "accuracy"),
-        mean_interval(list(_values(runs, outcome).values())),
-        _difference(runs, baseline),
-        _fit(runs, baseline),
-        math.nan,
-        _difference(runs, full),
-        _mean(runs.values(), "visits_fraction"),
-        _mean(runs.values(), "optimizer_steps"),
-        _mean(runs.values(), "train_seconds"),
-        _relative_time(runs, full),
-    )
-
-
 def _relative_time(runs: Mapping[int, Result], full: Mapping[int, Result] | None) -> float | None:
     common = sorted(runs.keys() & (full or {}).keys())
     if full is None or not common:
@@ -147,8 +136,10 @@ def _relative_time(runs: Mapping[int, Result], full: Mapping[int, Result] | None
     return _mean((runs[s] for s in common), "train_seconds") / _mean((full[s] for s in common), "train_seconds")
 
 
-def _values(runs: Mapping[int, Result], value: Callable[[Result], float]) -> dict[int, float]:
-    return {seed: value(result) for seed, result in runs.items()}
+def _values(
+    by_method: Mapping[str, Mapping[int, Result]], value: Callable[[Result], float]
+) -> dict[str, dict[int, float]]:
+    return {method: {seed: value(result) for seed, result in runs.items()} for method, runs in by_method.items()}
 
 
 def _mean(results: Iterable[Result], name: str) -> float:

@@ -58,6 +58,16 @@ class Estimate:
         return f"{mean} ± {format(self.half_width, spec.lstrip('+'))}"
 
     @property
+    def low(self) -> float:
+        """Where the interval begins; nan where there is none."""
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        """Where it ends."""
+        return self.mean + self.half_width
+
+    @property
     def excludes_zero(self) -> bool:
         """Whether zero lies outside the interval."""
         return abs(self.mean) > self.half_width  # False for nan

@@ -17,13 +17,13 @@ __all__ = [
     "Style",
     "Styles",
     "add_band",
+    "add_level",
     "add_points",
     "as_drawn",
     "canvas",
     "colours",
     "estimate_rows",
     "row_canvas",
-    "transparent",
 ]
 
 GREY = "#8a8f98"
@@ -151,17 +151,15 @@ def add_band(
     drawn = ~np.isnan(mean)
     x = [place for place, there in zip(x, drawn, strict=True) if there]
     mean, low, high = mean[drawn], low[drawn], high[drawn]
-    common = {"mode": "lines" if len(x) > 1 else "markers", "meta": method, "x": x}
     if not np.isnan(half[drawn]).all():
-        edge = {**common, "hoverinfo": "skip", "line": {"width": 0, "shape": shape}}
-        figure.add_scatter(**edge, y=_listed(np.where(np.isnan(low), mean, low)))
-        fill = {"fill": "tonexty", "fillcolor": transparent(style)}
-        figure.add_scatter(**edge, **fill, y=_listed(np.where(np.isnan(high), mean, high)))
-    line = {**style, "width": 2, "shape": shape}
+        edges = [_listed(np.where(np.isnan(edge), mean, edge)) for edge in (low, high)]
+        _fill(figure, method, style, x, edges, shape)
     figure.add_scatter(
-        **common,
+        mode=_mode(x),
+        meta=method,
+        x=x,
         y=_listed(mean),
-        line=line,
+        line={**style, "width": 2, "shape": shape},
         marker_color=style["color"],
         hovertemplate=f"{as_drawn(method)}: {hover}<extra></extra>",
     )
@@ -207,6 +205,34 @@ def add_points(
     )
 
 
+def add_level(
+    figure: go.Figure,
+    method: str,
+    style: Style,
+    x: Sequence[float],
+    y: float,
+    *,
+    band: tuple[float, float],
+    hover: str = "",
+) -> None:
+    """Add a dashed line at one height, and a band around it.
+
+    Args:
+        figure: To add to.
+        method: Whose it is.
+        style: Colour; it is dashed whatever the dash is.
+        x: The two ends.
+        y: The height.
+        band: From where to where the band goes; nan for none.
+        hover: What is shown of the line; nothing by default.
+    """
+    if not np.isnan(band).any():
+        _fill(figure, method, style, x, [[edge] * 2 for edge in band])
+    shown = {"hovertemplate": f"{as_drawn(method)}: {hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
+    line = {**style, "dash": "dash", "width": 1.5}
+    figure.add_scatter(mode="lines", meta=method, x=x, y=[y] * 2, line=line, **shown)
+
+
 def row_canvas(x: str, methods: Sequence[str], *, level: float | None = None, **layout: Any) -> go.Figure:
     """Return an empty figure with a row for each method, whose name is its height, the first on top.
 
@@ -247,12 +273,27 @@ def estimate_rows(
     return figure
 
 
+def _fill(
+    figure: go.Figure,
+    method: str,
+    style: Style,
+    x: Sequence[Any],
+    edges: Sequence[Sequence[float]],
+    shape: str = "linear",
+) -> None:
+    """Add a band between two edges, in the style's colour."""
+    red, green, blue = (int(style["color"][at : at + 2], 16) for at in (1, 3, 5))
+    for y, fill in zip(
+        edges, ({}, {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},{BAND_OPACITY})"}), strict=True
+    ):
+        line = {"width": 0, "shape": shape}
+        figure.add_scatter(mode=_mode(x), meta=method, x=x, y=y, line=line, hoverinfo="skip", **fill)
+
+
+def _mode(x: Sequence[Any]) -> str:
+    return "lines" if len(x) > 1 else "markers"
+
+
 def _listed(values: Floats) -> list[float]:
     """Rounded to six digits: twice as many bytes would draw the same."""
     return [float(f"{value:.6g}") for value in values]
-
-
-def transparent(style: Style) -> str:
-    """Return a style's colour as that of a band."""
-    red, green, blue = (int(style["color"][place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{BAND_OPACITY})"

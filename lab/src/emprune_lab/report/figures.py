@@ -1,14 +1,13 @@
 """A report's figures: accuracy against what it costs, visits, and what the log has of each epoch."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from emprune_lab.comparison.statistics import Estimate, Floats, mean_interval
-from emprune_lab.pages.drawing import Figure, Style, Styles, add_band, add_points, canvas, transparent
+from emprune_lab.pages.drawing import Figure, Styles, add_band, add_level, add_points, canvas
 from emprune_lab.pages.shared_figures import PROBE_TITLE, VISITS_TITLE, probe_loss_figure, visit_figures
 from emprune_lab.report.records import RunRecord
 from emprune_lab.report.sections import CostGroup, Section
@@ -114,7 +113,8 @@ def _against(
                 points.setdefault(row.method, []).append((at, row.score))
     costs = [at.mean for own in points.values() for at, _ in own]
     for at, score in points.get("full", []):
-        _add_line(drawing, styles["full"], [min(0.95 * min(costs), at.mean), max(costs)], score)
+        ends, band = [min(0.95 * min(costs), at.mean), max(costs)], (score.low, score.high)
+        add_level(drawing, "full", styles["full"], ends, score.mean, band=band, hover="%{y:.2f}")
     for nth, (method, own) in enumerate(points.items()):
         aside = beside * (nth - (len(points) - 1) / 2) if method != "full" else 0.0
         own = sorted(own, key=lambda point: point[0].mean)
@@ -122,19 +122,6 @@ def _against(
         scores = [score for _, score in own]
         add_points(drawing, method, styles[method], places, scores, hover="%{y:.2f} at %{x:.3g}", joined=len(own) > 1)
     return drawing
-
-
-def _add_line(drawing: go.Figure, style: Style, ends: list[float], score: Estimate) -> None:
-    """Draw `full` as a line, with its interval as a band."""
-    if not math.isnan(score.half_width):
-        edge = {"mode": "lines", "meta": "full", "x": ends, "hoverinfo": "skip", "line": {"width": 0}}
-        drawing.add_scatter(**edge, y=[score.mean - score.half_width] * 2)
-        fill = {"fill": "tonexty", "fillcolor": transparent(style)}
-        drawing.add_scatter(**edge, **fill, y=[score.mean + score.half_width] * 2)
-    drawing.add_scatter(
-        x=ends, y=[score.mean] * 2, mode="lines", meta="full", line={**style, "dash": "dash", "width": 1.5},
-        hovertemplate="full: %{y:.2f}<extra></extra>",
-    )  # fmt: skip
 
 
 def _logged(group: CostGroup, name: str) -> dict[str, tuple[Sequence[int], Floats]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune_lab.files import read_text
-from emprune_lab.results.reading import results_at, unlike
+from emprune_lab.results.reading import results_at, table_problems
 from emprune_lab.settings import RunConfig
 
 __all__ = ["Found", "RunRecord", "find_runs"]
@@ -195,8 +195,8 @@ def _read_log(path: Path, num_epochs: int) -> pd.DataFrame:
     _hold(len(records) == num_epochs)
     for record in records:
         _hold(isinstance(record, dict))
-        _hold(not any(unlike(record, {"summary": dict, "probe_loss": float | None}, needed=["summary"])))
-        _hold(not any(unlike(record["summary"], dict.fromkeys(SUMMARY, float | None), needed=SUMMARY)))
+        _hold(not any(table_problems(record, {"summary": dict, "probe_loss": float | None}, needed=["summary"])))
+        _hold(not any(table_problems(record["summary"], dict.fromkeys(SUMMARY, float | None), needed=SUMMARY)))
     rows = [{**record["summary"], "probe_loss": record.get("probe_loss")} for record in records]
     return pd.DataFrame(rows, columns=["probe_loss", *SUMMARY], dtype=float)
 

@@ -15,7 +15,7 @@ from emprune_lab.earlier import settings_now
 from emprune_lab.files import read_text
 from emprune_lab.settings import RunConfig
 
-__all__ = ["Results", "as_named_now", "problem_of", "read_results", "results_at", "unlike"]
+__all__ = ["Results", "as_named_now", "problem_of", "read_results", "results_at", "table_problems"]
 
 NUMBERS = (
     "accuracy", "loss", "visits", "visits_fraction", "optimizer_steps", "final_learning_rate", "train_seconds",
@@ -121,7 +121,7 @@ def problem_of(result: object) -> str | None:
     return next(_problems(result), None)
 
 
-def unlike(values: Mapping[str, Any], kinds: Mapping[str, Any], *, needed: Collection[str]) -> Iterator[str]:
+def table_problems(values: Mapping[str, Any], kinds: Mapping[str, Any], *, needed: Collection[str]) -> Iterator[str]:
     """Yield, in words, what is missing of a table as JSON has it, and what is of another kind than it must be."""
     for name, kind in kinds.items():
         if name not in values:
@@ -149,16 +149,16 @@ def _problems(result: object) -> Iterator[str]:
     if not isinstance(result, dict):
         yield f"a result must be a table; got {reprlib.repr(result)}"
         return
-    yield from unlike(result, RESULT, needed=(*NUMBERS, *TABLES))
-    yield from unlike(result["machine"], MACHINE, needed=MACHINE)
-    yield from unlike(settings_now(result["config"]), SETTINGS, needed=NEEDED_SETTINGS)
+    yield from table_problems(result, RESULT, needed=(*NUMBERS, *TABLES))
+    yield from table_problems(result["machine"], MACHINE, needed=MACHINE)
+    yield from table_problems(settings_now(result["config"]), SETTINGS, needed=NEEDED_SETTINGS)
     for value in result.get("class_accuracy") or ():
-        yield from unlike({"class_accuracy": value}, {"class_accuracy": float | None}, needed=())
+        yield from table_problems({"class_accuracy": value}, {"class_accuracy": float | None}, needed=())
 
 
 def _problems_of_experiment(document: Mapping[str, Any]) -> Iterator[str]:
-    yield from unlike(document, {"experiment": dict}, needed=())
-    yield from unlike(document.get("experiment", {}), EXPERIMENT, needed=())
+    yield from table_problems(document, {"experiment": dict}, needed=())
+    yield from table_problems(document.get("experiment", {}), EXPERIMENT, needed=())
 
 
 def _is(value: object, kind: Any) -> bool:
