@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from emprune_lab.comparison.statistics import mean_band, mean_interval
-from emprune_lab.pages.drawing import add_band, canvas, colours
+from emprune_lab.pages.drawing import Drawing, colours
 from emprune_lab.report.extreme_samples import TrainingData, extreme_samples, load_training_data
 from emprune_lab.report.figures import against_cost, against_time, by_epoch
 from emprune_lab.report.records import RunRecord, find_runs
@@ -229,9 +229,9 @@ def test_a_score_below_0_has_a_place_on_the_axis_and_an_accuracy_takes_no_room_t
 
 
 def test_a_curve_of_one_epoch_is_a_point_that_can_be_seen() -> None:
-    figure = canvas("epoch", "loss")
-    add_band(figure, "emp", colours(["emp"])["emp"], [1], np.array([[0.5]]))
-    assert [trace.mode for trace in figure.data] == ["markers"]
+    drawing = Drawing("epoch", "loss", colours(["emp"]))
+    drawing.band("emp", [1], np.array([[0.5]]), hover="%{y}")
+    assert [trace.mode for trace in drawing.figure.data] == ["markers"]
 
 
 @pytest.mark.parametrize("name", ["javascript:alert(1)//", "50% #1?x", 'a"b<c>&d', "a:b", "ü ~"])

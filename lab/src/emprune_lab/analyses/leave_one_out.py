@@ -24,7 +24,7 @@ from emprune_lab.analyses.questions import LEAVE_ONE_OUT
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import Table
-from emprune_lab.pages.drawing import Figure, Style, add_level, add_points, canvas, colours, estimate_rows
+from emprune_lab.pages.drawing import Drawing, Figure, Styles, colours, estimate_rows
 
 __all__ = ["LeaveOneOut"]
 
@@ -91,7 +91,7 @@ def figures(losses: Mapping[str, pd.DataFrame], differences: Mapping[str, Any]) 
     note = "A point: the sample that a run left out; dashed: their mean. A stroke: the mean of those that the run saw; "
     note += f"band: from {100 * SPREAD[0]:g} % to {100 * SPREAD[1]:g} % of their losses."
     drawn = [
-        Figure(f"left-out-{place}", f"Losses of {method}", note, losses_drawing(method, own, styles[method]))
+        Figure(f"left-out-{place}", f"Losses of {method}", note, losses_drawing(method, own, styles))
         for place, (method, own) in enumerate(losses.items(), start=1)
     ]
     axis = "left out − mean of the seen, nats"
@@ -100,15 +100,15 @@ def figures(losses: Mapping[str, pd.DataFrame], differences: Mapping[str, Any]) 
     return [*drawn, Figure("difference", "How much higher the loss of the sample left out is", gap_note, drawing)]
 
 
-def losses_drawing(method: str, own: pd.DataFrame, style: Style) -> go.Figure:
+def losses_drawing(method: str, own: pd.DataFrame, styles: Styles) -> go.Figure:
     """Return the losses of the samples left out, against the mean of the seen and the spread of their losses."""
     step = -(-len(own) // MOST_TICKS)
-    drawing = canvas("run, by its seed", "cross-entropy, nats", xaxis_rangemode="normal", xaxis_dtick=step)
+    drawing = Drawing("run, by its seed", "cross-entropy, nats", styles, xaxis_rangemode="normal", xaxis_dtick=step)
     ends = [own.seed.min() - 0.5, own.seed.max() + 0.5]
-    add_level(drawing, method, style, ends, own.left_out.mean(), band=(own.low.mean(), own.high.mean()))
+    drawing.level(method, ends, own.left_out.mean(), own.low.mean(), own.high.mean())
     seeds = own.seed.tolist()
-    add_points(drawing, method, style, seeds, own.seen.tolist(), hover="mean of the seen %{y:.3g}", symbol="line-ew")
+    drawing.points(method, seeds, own.seen.tolist(), hover="mean of the seen %{y:.3g}", symbol="line-ew")
     hover = "sample %{text}, left out of run %{x}: %{y:.3g}"
-    add_points(drawing, method, style, seeds, own.left_out.tolist(), hover=hover)
-    drawing.update_traces(text=own["sample"].astype(str).tolist(), selector=-1)
-    return drawing
+    drawing.points(method, seeds, own.left_out.tolist(), hover=hover)
+    drawing.figure.update_traces(text=own["sample"].astype(str).tolist(), selector=-1)
+    return drawing.figure

@@ -38,7 +38,7 @@ from emprune_lab.analyses.questions import ALIGNMENT_GAP, MEMORIZATION
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import Estimate, Floats, differences, mean_interval
 from emprune_lab.comparison.table import Table
-from emprune_lab.pages.drawing import Figure, add_band, canvas, colours, estimate_rows
+from emprune_lab.pages.drawing import Drawing, Figure, colours, estimate_rows
 from emprune_lab.tasks import Split
 from emprune_lab.training.objectives.objective import EVALUATION_BATCH
 from emprune_lab.training.session import Session
@@ -195,15 +195,15 @@ class AlignmentGap(GapAnalysis):
 def _figures(axis: str, gaps: Mapping[str, Gaps], means: Mapping[str, Estimate]) -> list[Figure]:
     """The distributions, and their means over the runs."""
     styles, shares = colours(gaps), np.linspace(1, 0, NUM_POINTS)
-    drawing = canvas(axis, "samples with at least so much, %", xaxis_rangemode="normal")
+    drawing = Drawing(axis, "samples with at least so much, %", styles, xaxis_rangemode="normal")
     for method, own in gaps.items():
         least = np.quantile(own.estimated, 1 - shares).tolist()
-        add_band(drawing, method, styles[method], least, 100 * shares[None], hover="%{y:.1f} % have %{x:.3g} or more")
+        drawing.band(method, least, 100 * shares[None], hover="%{y:.1f} % have %{x:.3g} or more")
     rows = estimate_rows(f"mean {axis}", means, styles, hover="%{x:.4f}", level=0, xaxis_rangemode="normal")
     note = "Over the samples that some runs of a method trained on and others did not."
     mean_note = "Bars are 95 % intervals over the runs; the dotted line, at 0: nothing is remembered."
     return [
-        Figure("distribution", "Distribution over the samples", note, drawing),
+        Figure("distribution", "Distribution over the samples", note, drawing.figure),
         Figure("mean", "Mean over the samples", mean_note, rows),
     ]
 

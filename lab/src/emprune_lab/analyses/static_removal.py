@@ -20,7 +20,7 @@ from emprune_lab.analyses.questions import STATIC_REMOVAL
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import Table
-from emprune_lab.pages.drawing import Figure, add_points, canvas, colours
+from emprune_lab.pages.drawing import Drawing, Figure, colours
 
 __all__ = ["StaticRemoval"]
 
@@ -70,13 +70,13 @@ def losses_by_rate(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
 
 def figure(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Return the losses against the rate."""
-    drawing = canvas("removed before training, % of all", "mean loss, nats", yaxis_rangemode="tozero")
     styles, hover = colours(found), "%{y:.3g} where %{x:.0f} % were removed"
+    drawing = Drawing("removed before training, % of all", "mean loss, nats", styles, yaxis_rangemode="tozero")
     for method, own in found.items():
         rates, removed, kept = ([at[name] for at in own] for name in ("rate", "removed", "kept"))
-        percent, dotted = [100 * rate for rate in rates], {**styles[method], "dash": "dot"}
-        add_points(drawing, method, styles[method], percent, removed, hover=f"removed, {hover}", joined=True)
-        add_points(drawing, method, dotted, percent, kept, hover=f"kept, {hover}", joined=True, symbol="circle-open")
+        percent = [100 * rate for rate in rates]
+        drawing.points(method, percent, removed, hover=f"removed, {hover}", dash=styles[method]["dash"])
+        drawing.points(method, percent, kept, hover=f"kept, {hover}", dash="dot", symbol="circle-open")
     note = "Cross-entropy of the final model. Filled, solid: what was removed; open, dotted: what was kept. "
     note += "Bars are 95 % intervals over the runs."
-    return Figure("static-removal", "Loss of what was removed, and of what was kept", note, drawing)
+    return Figure("static-removal", "Loss of what was removed, and of what was kept", note, drawing.figure)

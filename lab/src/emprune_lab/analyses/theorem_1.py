@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
@@ -21,7 +20,7 @@ from emprune_lab.analyses.stored_information import Terms, coin_entropy
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import Table
-from emprune_lab.pages.drawing import Figure, add_points, as_drawn, colours, row_canvas
+from emprune_lab.pages.drawing import Figure, Rows, colours
 from emprune_lab.tasks import get_task
 
 __all__ = ["Theorem1"]
@@ -127,35 +126,29 @@ def missed(run: FinishedRun) -> NDArray[np.bool_]:
 
 def caps_figure(found: Mapping[str, Any], level: float) -> Figure:
     """Return the fitted shares below the caps on them; `level` is the share of right labels."""
-    drawing = row_canvas("fitted, % of the training set", list(found), level=100 * level)
+    drawing = Rows("fitted, % of the training set", list(found), colours(found), level=100 * level)
     add_ranges(drawing, found, "cap_lowest", "cap_proved", unit=100)
     for method, own in found.items():
         fitted = mean_interval(100 * own["per_run"]["fitted"])
-        add_points(drawing, method, colours(found)[method], [fitted], [method], hover="%{x:.1f} %")
+        drawing.points(method, [fitted], [method], hover="%{x:.1f} %")
     note = "A point: what is fitted, with its 95 % interval over the runs. A bar: where Theorem 1's cap on it lies, "
     note += f"lowest to proved. The dotted line, at {100 * level:.1f} %: nothing stored of the wrong labels."
-    return Figure("caps", "What is fitted, and the cap on it", note, drawing)
+    return Figure("caps", "What is fitted, and the cap on it", note, drawing.figure)
 
 
 def stored_figure(found: Mapping[str, Any], entropy: float) -> Figure:
     """Return where the stored information lies, below H(y|x)."""
-    drawing = row_canvas("stored of the labels, nats per sample", list(found), level=entropy)
+    drawing = Rows("stored of the labels, nats per sample", list(found), colours(found), level=entropy)
     add_ranges(drawing, found, "stored_least", "stored_most")
-    drawing.update_xaxes(rangemode="tozero")
+    drawing.figure.update_xaxes(rangemode="tozero")
     note = "A bar: where I(w; y|x) lies, from what the model betrays to what it was shown, means over the runs. "
     note += "The dotted line: H(y|x), all there is to store."
-    return Figure("stored", "What is stored of the labels", note, drawing)
+    return Figure("stored", "What is stored of the labels", note, drawing.figure)
 
 
-def add_ranges(drawing: go.Figure, found: Mapping[str, Any], low: str, high: str, *, unit: float = 1) -> None:
+def add_ranges(drawing: Rows, found: Mapping[str, Any], low: str, high: str, *, unit: float = 1) -> None:
     """Draw a bar from one number to another in each method's row, means over the runs."""
     for method, own in found.items():
-        drawing.add_scatter(
-            x=[unit * own[low].mean, unit * own[high].mean],
-            y=[method, method],
-            mode="lines",
-            meta=method,
-            line={"color": colours(found)[method]["color"], "width": RANGE_WIDTH},
-            opacity=RANGE_OPACITY,
-            hovertemplate=f"{as_drawn(method)}: %{{x:.3g}}<extra></extra>",
-        )
+        ends = [unit * own[low].mean, unit * own[high].mean]
+        line = {"color": drawing.styles[method]["color"], "width": RANGE_WIDTH}
+        drawing.trace(method, ends, [method, method], hover="%{x:.3g}", line=line, opacity=RANGE_OPACITY)

@@ -11,20 +11,7 @@ import plotly.graph_objects as go
 
 from emprune_lab.comparison.statistics import Estimate, Floats, mean_band
 
-__all__ = [
-    "GREY",
-    "Figure",
-    "Style",
-    "Styles",
-    "add_band",
-    "add_level",
-    "add_points",
-    "as_drawn",
-    "canvas",
-    "colours",
-    "estimate_rows",
-    "row_canvas",
-]
+__all__ = ["GREY", "Drawing", "Figure", "Rows", "Styles", "as_drawn", "colours", "estimate_rows"]
 
 GREY = "#8a8f98"
 GRID = "rgba(138,143,152,.25)"
@@ -41,8 +28,9 @@ BAND_OPACITY = 0.16
 NAME_ABOVE = 13
 """Pixels between a row and the name that stands above it."""
 
-Style = Mapping[str, Any]
-Styles = Mapping[str, Style]
+
+Styles = Mapping[str, Mapping[str, str]]
+"""Of each method its colour and its dash."""
 
 
 @dataclass(frozen=True)
@@ -84,216 +72,169 @@ def as_drawn(text: str) -> str:
     return html.escape(text, quote=False).replace("{", "&#123;")
 
 
-def colours(methods: Iterable[str]) -> dict[str, Style]:
+def colours(methods: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return how each method's lines are drawn: in the same way in all figures; `full` in grey."""
-    styles: dict[str, Style] = {}
-    others = [method for method in dict.fromkeys(methods) if method != "full"]
-    for place, method in enumerate(others):
-        dash = DASHES[place // len(COLOURS) % len(DASHES)]
-        styles[method] = {"color": COLOURS[place % len(COLOURS)], "dash": dash}
-    return {"full": {"color": GREY, "dash": "solid"}, **styles}
+    styles = {"full": {"color": GREY, "dash": "solid"}}
+    for number, method in enumerate(dict.fromkeys(method for method in methods if method != "full")):
+        dash = DASHES[number // len(COLOURS) % len(DASHES)]
+        styles[method] = {"color": COLOURS[number % len(COLOURS)], "dash": dash}
+    return styles
 
 
-def canvas(x: str, y: str, **layout: Any) -> go.Figure:
-    """Return an empty figure.
+class Drawing:
+    """What plotly draws of some methods, in `figure`: axes at first, to which each method adds its own.
 
     Args:
         x: The horizontal axis' title, with its unit.
         y: The vertical axis' title, with its unit.
+        styles: How each method is drawn.
         **layout: Plotly's, such as `yaxis_type`, or `yaxis_rangemode="normal"` where values may be negative.
     """
-    axis = {"automargin": True, "showline": True, "linecolor": GREY, "gridcolor": GRID, "zeroline": False}
-    axis["rangemode"] = "nonnegative"  # few values can be negative, though an interval's end may be
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        xaxis={"title": {"text": as_drawn(x), "standoff": 8}, **axis},
-        yaxis={"title": {"text": as_drawn(y), "standoff": 8}, **axis},
-        margin={"l": 8, "r": 14, "t": 14, "b": 8},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        font={"family": "inherit", "size": 12},
-        showlegend=False,
-        dragmode=False,
-        hovermode="closest",
-    )
-    figure.update_layout(**layout)
-    return figure
+
+    def __init__(self, x: str, y: str, styles: Styles, **layout: Any) -> None:
+        self.styles = styles
+        axis = {"automargin": True, "showline": True, "linecolor": GREY, "gridcolor": GRID, "zeroline": False}
+        axis["rangemode"] = "nonnegative"  # few values can be negative, though an interval's end may be
+        self.figure = go.Figure()
+        self.figure.update_layout(
+            template="none",
+            xaxis={"title": {"text": as_drawn(x), "standoff": 8}, **axis},
+            yaxis={"title": {"text": as_drawn(y), "standoff": 8}, **axis},
+            margin={"l": 8, "r": 14, "t": 14, "b": 8},
+            paper_bgcolor=CLEAR,
+            plot_bgcolor=CLEAR,
+            font={"family": "inherit", "size": 12},
+            showlegend=False,
+            dragmode=False,
+            hovermode="closest",
+        )
+        self.figure.update_layout(**layout)
+
+    def trace(self, method: str, x: Sequence[Any], y: Sequence[Any], *, hover: str = "", **trace: Any) -> None:
+        """Add what belongs to a method, which the page can hide: a scatter trace of plotly's."""
+        said = {"hovertemplate": f"{as_drawn(method)}: {hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
+        self.figure.add_scatter(x=x, y=y, meta=method, **said, **{"mode": "lines", **trace})
+
+    def band(
+        self,
+        method: str,
+        x: Sequence[Any],
+        values: Floats,
+        *,
+        hover: str,
+        shape: str = "linear",
+        floor: float = -math.inf,
+    ) -> None:
+        """Add a method's line, the mean over its seeds, and the 95 % interval around it as a band.
+
+        Args:
+            method: Its name.
+            x: (P,) where the points are.
+            values: (S, P), a row for each seed; nan where there is nothing to draw.
+            hover: What is shown of a point.
+            shape: Plotly's line shape.
+            floor: What nothing is drawn below, where the axis is logarithmic.
+        """
+        mean, half = mean_band(values)
+        drawn = ~np.isnan(mean)
+        x = [at for at, there in zip(x, drawn, strict=True) if there]
+        around = np.nan_to_num(half)
+        low, line, high = (
+            [float(f"{value:.6g}") for value in np.maximum(edge, floor)[drawn]]  # more digits would draw the same
+            for edge in (mean - around, mean, mean + around)
+        )
+        mode = "lines" if len(x) > 1 else "markers"
+        if not np.isnan(half[drawn]).all():
+            self._fill(method, x, low, high, mode=mode, shape=shape)
+        style = self.styles[method]
+        stroke = {**style, "width": 2, "shape": shape}
+        self.trace(method, x, line, hover=hover, mode=mode, line=stroke, marker_color=style["color"])
+
+    def level(self, method: str, x: Sequence[Any], y: float, low: float, high: float, *, hover: str = "") -> None:
+        """Add a dashed line from one x to another at the height y, and a band around it where `low` is not nan."""
+        if not math.isnan(low):
+            self._fill(method, x, [low] * 2, [high] * 2)
+        self.trace(method, x, [y] * 2, hover=hover, line={**self.styles[method], "dash": "dash", "width": 1.5})
+
+    def points(
+        self,
+        method: str,
+        x: Sequence[Any],
+        y: Sequence[Any],
+        *,
+        hover: str,
+        symbol: str = "circle",
+        dash: str | None = None,
+    ) -> None:
+        """Add a method's points.
+
+        Args:
+            method: Its name.
+            x: Where the points are; an Estimate has its 95 % interval around it.
+            y: Likewise.
+            hover: What is shown of a point.
+            symbol: Plotly's name of what stands at a point.
+            dash: Of the line through them; None for no line.
+        """
+        color = self.styles[method]["color"]
+        points, bars = {}, {}
+        for axis, values in (("x", x), ("y", y)):
+            estimates = [value if isinstance(value, Estimate) else Estimate(value, math.nan, 1) for value in values]
+            points[axis] = [estimate.mean for estimate in estimates]
+            halves = [0 if math.isnan(estimate.half_width) else estimate.half_width for estimate in estimates]
+            if any(halves):
+                bars[f"error_{axis}"] = {"array": halves, "color": color, "thickness": 1.2}
+        marker = {"size": 9, "color": color, "symbol": symbol, "line": {"color": color, "width": 2}}
+        line = {"color": color, "dash": dash or self.styles[method]["dash"], "width": 1.4}
+        mode = "markers" if dash is None else "lines+markers"
+        self.trace(method, points["x"], points["y"], hover=hover, mode=mode, line=line, marker=marker, **bars)
+
+    def _fill(
+        self,
+        method: str,
+        x: Sequence[Any],
+        low: Sequence[float],
+        high: Sequence[float],
+        *,
+        mode: str = "lines",
+        shape: str = "linear",
+    ) -> None:
+        red, green, blue = (int(self.styles[method]["color"][at : at + 2], 16) for at in (1, 3, 5))
+        fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},{BAND_OPACITY})"}
+        for edge, how in ((low, {}), (high, fill)):
+            self.trace(method, x, edge, mode=mode, line={"width": 0, "shape": shape}, **how)
 
 
-def add_band(
-    figure: go.Figure,
-    method: str,
-    style: Style,
-    x: Sequence[Any],
-    values: Floats,
-    *,
-    shape: str = "linear",
-    floor: float | None = None,
-    hover: str = "%{y:.3g}",
-) -> None:
-    """Add a method's line, the mean over its seeds, and the 95 % interval around it as a band.
-
-    Args:
-        figure: To add to.
-        method: Its name.
-        style: Colour and dash.
-        x: P places.
-        values: (S, P), a row for each seed; nan where there is nothing to draw.
-        shape: Plotly's line shape.
-        floor: What nothing is drawn below, where the axis is logarithmic.
-        hover: What is shown of a point.
-    """
-    mean, half = mean_band(values)
-    low, high = mean - half, mean + half
-    if floor is not None:
-        mean, low, high = (np.maximum(line, floor) for line in (mean, low, high))
-    drawn = ~np.isnan(mean)
-    x = [place for place, there in zip(x, drawn, strict=True) if there]
-    mean, low, high = mean[drawn], low[drawn], high[drawn]
-    if not np.isnan(half[drawn]).all():
-        edges = [_listed(np.where(np.isnan(edge), mean, edge)) for edge in (low, high)]
-        _fill(figure, method, style, x, edges, shape)
-    figure.add_scatter(
-        mode=_mode(x),
-        meta=method,
-        x=x,
-        y=_listed(mean),
-        line={**style, "width": 2, "shape": shape},
-        marker_color=style["color"],
-        hovertemplate=f"{as_drawn(method)}: {hover}<extra></extra>",
-    )
-
-
-def add_points(
-    figure: go.Figure,
-    method: str,
-    style: Style,
-    x: Sequence[Any],
-    y: Sequence[Any],
-    *,
-    hover: str,
-    joined: bool = False,
-    symbol: str = "circle",
-) -> None:
-    """Add a method's points.
-
-    Args:
-        figure: To add to.
-        method: Its name.
-        style: Colour and dash.
-        x: Where the points are; an Estimate has its 95 % interval around it.
-        y: Likewise.
-        hover: What is shown of a point.
-        joined: Whether a line goes through them.
-        symbol: Plotly's name of what stands at a point.
-    """
-    places: dict[str, Any] = {}
-    for axis, values in (("x", x), ("y", y)):
-        estimates = [value if isinstance(value, Estimate) else Estimate(value, math.nan, 1) for value in values]
-        places[axis] = [estimate.mean for estimate in estimates]
-        halves = [0 if math.isnan(estimate.half_width) else estimate.half_width for estimate in estimates]
-        if any(halves):
-            places[f"error_{axis}"] = {"array": halves, "color": style["color"], "thickness": 1.2}
-    figure.add_scatter(
-        **places,
-        mode="lines+markers" if joined else "markers",
-        line={**style, "width": 1.4},
-        marker={"size": 9, "color": style["color"], "symbol": symbol, "line": {"color": style["color"], "width": 2}},
-        meta=method,
-        hovertemplate=f"{as_drawn(method)}: {hover}<extra></extra>",
-    )
-
-
-def add_level(
-    figure: go.Figure,
-    method: str,
-    style: Style,
-    x: Sequence[float],
-    y: float,
-    *,
-    band: tuple[float, float],
-    hover: str = "",
-) -> None:
-    """Add a dashed line at one height, and a band around it.
-
-    Args:
-        figure: To add to.
-        method: Whose it is.
-        style: Colour; it is dashed whatever the dash is.
-        x: The two ends.
-        y: The height.
-        band: From where to where the band goes; nan for none.
-        hover: What is shown of the line; nothing by default.
-    """
-    if not np.isnan(band).any():
-        _fill(figure, method, style, x, [[edge] * 2 for edge in band])
-    shown = {"hovertemplate": f"{as_drawn(method)}: {hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
-    line = {**style, "dash": "dash", "width": 1.5}
-    figure.add_scatter(mode="lines", meta=method, x=x, y=[y] * 2, line=line, **shown)
-
-
-def row_canvas(x: str, methods: Sequence[str], *, level: float | None = None, **layout: Any) -> go.Figure:
-    """Return an empty figure with a row for each method, whose name is its height, the first on top.
+class Rows(Drawing):
+    """A row for each method, whose name is its height, the first on top.
 
     Args:
         x: The horizontal axis' title, with its unit.
         methods: The rows, each with its name above it: beside it there is no room on a phone.
+        styles: How each method is drawn.
         level: Where a dotted line stands, which is of no method.
         **layout: Plotly's.
     """
-    figure = canvas(x, "method")
-    order = {"type": "category", "categoryorder": "array", "categoryarray": list(reversed(methods))}
-    figure.update_yaxes(**order, range=[-0.5, len(methods) - 0.3], showticklabels=False, showgrid=False)
-    for method in methods:
-        figure.add_annotation(
-            x=0,
-            xref="x domain",
-            xanchor="left",
-            align="left",
-            xshift=4,
-            y=method,
-            yshift=NAME_ABOVE,
-            text=as_drawn(method),
-            showarrow=False,
-        )
-    if level is not None:
-        figure.add_vline(x=level, line={"color": GREY, "dash": "dot", "width": 1.5}, layer="below")
-    figure.update_layout(**layout)
-    return figure
+
+    def __init__(
+        self, x: str, methods: Sequence[str], styles: Styles, *, level: float | None = None, **layout: Any
+    ) -> None:
+        super().__init__(x, "method", styles)
+        order = {"type": "category", "categoryorder": "array", "categoryarray": list(reversed(methods))}
+        self.figure.update_yaxes(**order, range=[-0.5, len(methods) - 0.3], showticklabels=False, showgrid=False)
+        name = {"x": 0, "xref": "x domain", "xanchor": "left", "align": "left", "xshift": 4, "showarrow": False}
+        for method in methods:
+            self.figure.add_annotation(**name, y=method, yshift=NAME_ABOVE, text=as_drawn(method))
+        if level is not None:
+            self.figure.add_vline(x=level, line={"color": GREY, "dash": "dot", "width": 1.5}, layer="below")
+        self.figure.update_layout(**layout)
 
 
 def estimate_rows(
     x: str, estimates: Mapping[str, Estimate], styles: Styles, *, hover: str = "%{x:.3f}", **layout: Any
 ) -> go.Figure:
-    """Return a figure with a mean and its 95 % interval in a row for each method; `layout` is `row_canvas`'s."""
-    figure = row_canvas(x, list(estimates), **layout)
+    """Return a figure with a mean and its 95 % interval in a row for each method; `layout` is that of `Rows`."""
+    drawing = Rows(x, list(estimates), styles, **layout)
     for method, at in estimates.items():
-        add_points(figure, method, styles[method], [at], [method], hover=hover)
-    return figure
-
-
-def _fill(
-    figure: go.Figure,
-    method: str,
-    style: Style,
-    x: Sequence[Any],
-    edges: Sequence[Sequence[float]],
-    shape: str = "linear",
-) -> None:
-    """Add a band between two edges, in the style's colour."""
-    red, green, blue = (int(style["color"][at : at + 2], 16) for at in (1, 3, 5))
-    for y, fill in zip(
-        edges, ({}, {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},{BAND_OPACITY})"}), strict=True
-    ):
-        line = {"width": 0, "shape": shape}
-        figure.add_scatter(mode=_mode(x), meta=method, x=x, y=y, line=line, hoverinfo="skip", **fill)
-
-
-def _mode(x: Sequence[Any]) -> str:
-    return "lines" if len(x) > 1 else "markers"
-
-
-def _listed(values: Floats) -> list[float]:
-    """Rounded to six digits: twice as many bytes would draw the same."""
-    return [float(f"{value:.6g}") for value in values]
+        drawing.points(method, [at], [method], hover=hover)
+    return drawing.figure

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from emprune.summary import gini
 from emprune_lab.comparison.statistics import Floats, mean_band, mean_interval
-from emprune_lab.pages.drawing import GREY, Figure, Styles, add_band, canvas, estimate_rows
+from emprune_lab.pages.drawing import GREY, Drawing, Figure, Styles, estimate_rows
 
 __all__ = ["PROBE_TITLE", "VISITS_TITLE", "Ints", "gini_of", "lorenz", "probe_loss_figure", "visit_figures"]
 
@@ -82,24 +82,26 @@ def _histogram(visits: Visits, styles: Styles) -> go.Figure:
     num_bins = most // width + 1
     smallest = 50 / max(map(len, everybody))  # half a sample, in per cent
     centres = [width * place + (width - 1) / 2 for place in range(num_bins)]
-    drawing = canvas("visits of a sample in the run", "samples, %", yaxis_type="log")
-    drawing.update_yaxes(range=[math.log10(smallest), math.log10(130)], dtick=1, exponentformat="none")
+    drawing = Drawing("visits of a sample in the run", "samples, %", styles, yaxis_type="log")
+    drawing.figure.update_yaxes(range=[math.log10(smallest), math.log10(130)], dtick=1, exponentformat="none")
     hover = "%{y:.3g} % of the samples, %{x:.4g} visits"
     for method, runs in visits.items():
         shares = np.array([100 * np.bincount(own // width, minlength=num_bins) / len(own) for own in runs])
-        add_band(drawing, method, styles[method], centres, shares, shape="hvh", floor=smallest, hover=hover)
-    return drawing
+        drawing.band(method, centres, shares, shape="hvh", floor=smallest, hover=hover)
+    return drawing.figure
 
 
 def _lorenz_drawing(visits: Visits, styles: Styles) -> go.Figure:
-    drawing = canvas("samples, least visited first, %", "their part of the visits, %")
-    drawing.add_scatter(x=[0, 100], y=[0, 100], mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip")
+    drawing = Drawing("samples, least visited first, %", "their part of the visits, %", styles)
+    drawing.figure.add_scatter(
+        x=[0, 100], y=[0, 100], mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip"
+    )
     percent = np.linspace(0, 100, 101)
     hover = "%{x:.0f} % of the samples have %{y:.1f} % of the visits"
     for method, runs in visits.items():
         parts = [100 * np.interp(percent / 100, *lorenz(own)) for own in runs]
-        add_band(drawing, method, styles[method], percent.tolist(), np.array(parts), hover=hover)
-    return drawing
+        drawing.band(method, percent.tolist(), np.array(parts), hover=hover)
+    return drawing.figure
 
 
 def probe_loss_figure(losses: Mapping[str, tuple[Sequence[int], Floats]], styles: Styles) -> Figure:
@@ -110,8 +112,8 @@ def probe_loss_figure(losses: Mapping[str, tuple[Sequence[int], Floats]], styles
             not measured.
         styles: How each method is drawn.
     """
-    drawing = canvas("epoch", "loss on the probe, nats", yaxis_type="log")
+    drawing = Drawing("epoch", "loss on the probe, nats", styles, yaxis_type="log")
     lowest = min(float(np.nanmin(mean_band(own)[0])) for _, own in losses.values())
     for method, (epochs, own) in losses.items():
-        add_band(drawing, method, styles[method], epochs, own, floor=lowest / 2, hover="%{y:.3g} in epoch %{x}")
-    return Figure("probe-loss", PROBE_TITLE, PROBE_NOTE, drawing)
+        drawing.band(method, epochs, own, floor=lowest / 2, hover="%{y:.3g} in epoch %{x}")
+    return Figure("probe-loss", PROBE_TITLE, PROBE_NOTE, drawing.figure)

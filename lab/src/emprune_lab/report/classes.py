@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import NOTHING, Table
-from emprune_lab.pages.drawing import Figure, Styles, add_points, as_drawn, canvas
+from emprune_lab.pages.drawing import Drawing, Figure, Styles, as_drawn
 from emprune_lab.report.records import RunRecord
 from emprune_lab.report.sections import CostGroup
 
@@ -105,16 +105,16 @@ def _shown(values: Mapping[str, pd.DataFrame]) -> tuple[list[int], str]:
 def _drawn(
     values: Mapping[str, pd.DataFrame], styles: Styles, shown: Sequence[int], names: Mapping[int, str], y: str
 ) -> go.Figure:
-    drawing = canvas("class", y, xaxis_rangemode="normal")  # those beside the first class lie below 0
+    drawing = Drawing("class", y, styles, xaxis_rangemode="normal")  # those beside the first class lie below 0
     ticks = [_tick(names.get(label, str(label))) for label in shown]
-    drawing.update_xaxes(tickvals=list(range(len(shown))), ticktext=ticks, showgrid=False)
+    drawing.figure.update_xaxes(tickvals=list(range(len(shown))), ticktext=ticks, showgrid=False)
     for nth, (method, own) in enumerate(values.items()):
         beside = SPREAD * ((nth + 0.5) / len(values) - 0.5)
         known = {at: own[label].dropna().tolist() for at, label in enumerate(shown) if label in own}
         points = {at + beside: mean_interval(values) for at, values in known.items() if values}
         if points:
-            add_points(drawing, method, styles[method], list(points), list(points.values()), hover="%{y:.2f}")
-    return drawing
+            drawing.points(method, list(points), list(points.values()), hover="%{y:.2f}")
+    return drawing.figure
 
 
 def _tick(name: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emprune_lab.comparison.statistics import Estimate, Floats, mean_interval
-from emprune_lab.pages.drawing import Figure, Styles, add_band, add_level, add_points, canvas
+from emprune_lab.pages.drawing import Drawing, Figure, Styles
 from emprune_lab.pages.shared_figures import PROBE_TITLE, VISITS_TITLE, probe_loss_figure, visit_figures
 from emprune_lab.report.records import RunRecord
 from emprune_lab.report.sections import CostGroup, Section
@@ -86,11 +86,11 @@ def by_epoch(group: CostGroup, styles: Styles) -> list[Figure]:
     missing = Figure("probe-loss", PROBE_TITLE, NO_PROBE if has_log else NO_LOG)
     figures = [probe_loss_figure(losses, styles) if losses else missing]
     for column, title, unit, axis, none, note in CURVES:
-        name, drawing, logged = column.replace("_", "-"), canvas("epoch", axis), _logged(group, column)
+        name, drawing, logged = column.replace("_", "-"), Drawing("epoch", axis, styles), _logged(group, column)
         for method, (epochs, values) in logged.items():
-            add_band(drawing, method, styles[method], epochs, unit * values, hover="%{y:.3g} in epoch %{x}")
+            drawing.band(method, epochs, unit * values, hover="%{y:.3g} in epoch %{x}")
         if logged:
-            figures.append(Figure(name, title, f"{note} Bands are 95 % intervals over the seeds.", drawing))
+            figures.append(Figure(name, title, f"{note} Bands are 95 % intervals over the seeds.", drawing.figure))
         else:
             figures.append(Figure(name, title, none if has_log else NO_LOG))
     return figures
@@ -100,11 +100,11 @@ def _against(
     section: Section, styles: Styles, x: str, cost: Callable[[RunRecord], float], *, beside: float = 0.0
 ) -> go.Figure:
     """Draw each method's points, `beside` each other by so much where they have one x."""
-    drawing = canvas(x, f"{_metric(section)}, {_unit(section)}")
+    drawing = Drawing(x, f"{_metric(section)}, {_unit(section)}", styles)
     if _unit(section) == "%":
-        drawing.update_yaxes(autorangeoptions_clipmax=101)
+        drawing.figure.update_yaxes(autorangeoptions_clipmax=101)
     else:
-        drawing.update_yaxes(rangemode="normal")  # a correlation may be below 0
+        drawing.figure.update_yaxes(rangemode="normal")  # a correlation may be below 0
     points: dict[str, list[tuple[Estimate, Estimate]]] = {}
     for group in section.groups:
         for row in group.rows:
@@ -113,15 +113,16 @@ def _against(
                 points.setdefault(row.method, []).append((at, row.score))
     costs = [at.mean for own in points.values() for at, _ in own]
     for at, score in points.get("full", []):
-        ends, band = [min(0.95 * min(costs), at.mean), max(costs)], (score.low, score.high)
-        add_level(drawing, "full", styles["full"], ends, score.mean, band=band, hover="%{y:.2f}")
+        ends = [min(0.95 * min(costs), at.mean), max(costs)]
+        drawing.level("full", ends, score.mean, score.low, score.high, hover="%{y:.2f}")
     for nth, (method, own) in enumerate(points.items()):
         aside = beside * (nth - (len(points) - 1) / 2) if method != "full" else 0.0
         own = sorted(own, key=lambda point: point[0].mean)
         places = [dataclasses.replace(at, mean=at.mean + aside) for at, _ in own]
         scores = [score for _, score in own]
-        add_points(drawing, method, styles[method], places, scores, hover="%{y:.2f} at %{x:.3g}", joined=len(own) > 1)
-    return drawing
+        dash = styles[method]["dash"] if len(own) > 1 else None
+        drawing.points(method, places, scores, hover="%{y:.2f} at %{x:.3g}", dash=dash)
+    return drawing.figure
 
 
 def _logged(group: CostGroup, name: str) -> dict[str, tuple[Sequence[int], Floats]]:
