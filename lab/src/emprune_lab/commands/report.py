@@ -11,7 +11,7 @@ __all__ = ["report"]
 
 
 def report(
-    places: Annotated[
+    paths: Annotated[
         list[Path],
         path_argument(metavar="DIR...", help="Folders of `compare`, of single runs, or results.json files."),
     ],
@@ -48,8 +48,8 @@ def report(
         from emprune_lab.report.page import write_report
         from emprune_lab.report.records import find_runs
 
-        where = out_dir or (places[0] if places[0].is_dir() else places[0].parent)
-        found = find_runs(places)
+        where = out_dir or (paths[0] if paths[0].is_dir() else paths[0].parent)
+        found = find_runs(paths)
         path = write_report(found, where, baseline=baseline, data_dir=data_dir)
         for file in (file for run in found.runs for file in run.damaged):
             progress.print(f"{file} is damaged, and left out.", style="yellow", soft_wrap=True)
