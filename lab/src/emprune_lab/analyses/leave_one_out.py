@@ -75,8 +75,8 @@ class LeaveOneOut(Analysis):
 def losses_of(run: FinishedRun) -> dict[str, Any]:
     """Return what a run that left one sample out came to.
 
-    The place of that sample in the training set and its loss; the mean loss of the samples that were seen, and the ends
-    of the band in which nine tenths of their losses lie.
+    The position of that sample in the training set and its loss; the mean loss of the samples that were seen, and the
+    ends of the band in which nine tenths of their losses lie.
     """
     (sample,) = np.flatnonzero(~run.trained_on).tolist()
     seen = run.losses[run.visited]
@@ -91,8 +91,8 @@ def figures(losses: Mapping[str, pd.DataFrame], differences: Mapping[str, Any]) 
     note = "A point: the sample that a run left out; dashed: their mean. A stroke: the mean of those that the run saw; "
     note += f"band: from {100 * SPREAD[0]:g} % to {100 * SPREAD[1]:g} % of their losses."
     drawn = [
-        Figure(f"left-out-{place}", f"Losses of {method}", note, losses_drawing(method, own, styles))
-        for place, (method, own) in enumerate(losses.items(), start=1)
+        Figure(f"left-out-{number}", f"Losses of {method}", note, losses_drawing(method, own, styles))
+        for number, (method, own) in enumerate(losses.items(), start=1)
     ]
     axis = "left out − mean of the seen, nats"
     drawing = estimate_rows(axis, differences, styles, hover="%{x:+.3g}", level=0, xaxis_rangemode="normal")

@@ -49,10 +49,10 @@ def lorenz(visits: Ints, *, num_points: int = NUM_POINTS) -> tuple[Floats, Float
         >>> lorenz(np.array([4, 0, 0, 0]))[1].tolist()
         [0.0, 0.0, 0.0, 0.0, 1.0]
     """
-    places = np.linspace(0, len(visits), min(num_points, len(visits) + 1)).round().astype(int)
-    samples = places / len(visits)
+    positions = np.linspace(0, len(visits), min(num_points, len(visits) + 1)).round().astype(int)
+    samples = positions / len(visits)
     held = np.concatenate([[0], np.sort(visits).cumsum()])
-    return samples, samples if held[-1] == 0 else held[places] / held[-1]
+    return samples, samples if held[-1] == 0 else held[positions] / held[-1]
 
 
 def visit_figures(visits: Visits, styles: Styles, *, note: str = "") -> list[Figure]:
@@ -81,7 +81,7 @@ def _histogram(visits: Visits, styles: Styles) -> go.Figure:
     width = -(-(most + 1) // MOST_BINS)
     num_bins = most // width + 1
     smallest = 50 / max(map(len, everybody))  # half a sample, in per cent
-    centres = [width * place + (width - 1) / 2 for place in range(num_bins)]
+    centres = [width * number + (width - 1) / 2 for number in range(num_bins)]
     drawing = Drawing("visits of a sample in the run", "samples, %", styles, yaxis_type="log")
     drawing.figure.update_yaxes(range=[math.log10(smallest), math.log10(130)], dtick=1, exponentformat="none")
     hover = "%{y:.3g} % of the samples, %{x:.4g} visits"

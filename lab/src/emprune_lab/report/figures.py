@@ -118,10 +118,10 @@ def _against(
     for nth, (method, own) in enumerate(points.items()):
         aside = beside * (nth - (len(points) - 1) / 2) if method != "full" else 0.0
         own = sorted(own, key=lambda point: point[0].mean)
-        places = [dataclasses.replace(at, mean=at.mean + aside) for at, _ in own]
+        costs_beside = [dataclasses.replace(at, mean=at.mean + aside) for at, _ in own]
         scores = [score for _, score in own]
         dash = styles[method]["dash"] if len(own) > 1 else None
-        drawing.points(method, places, scores, hover="%{y:.2f} at %{x:.3g}", dash=dash)
+        drawing.points(method, costs_beside, scores, hover="%{y:.2f} at %{x:.3g}", dash=dash)
     return drawing.figure
 
 

@@ -60,10 +60,7 @@ class CostGroup:
     @cached_property
     def class_names(self) -> dict[int, str]:
         """The names of the classes by label, as far as the runs recorded them."""
-        names: dict[int, str] = {}
-        for run in self.runs:
-            names.update(run.class_names)
-        return names
+        return {label: name for run in self.runs for label, name in run.class_names.items()}
 
     @property
     def title(self) -> str:
