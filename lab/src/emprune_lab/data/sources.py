@@ -134,7 +134,8 @@ def _download(address: str, sha256: str | None, folder: Path) -> Path:
     try:
         return Path(shelf.fetch(name))
     except OSError as error:
-        raise SourceError(f"no answer ({error})") from error
+        cause = getattr(next(iter(error.args), None), "reason", error)  # requests says where it was asked, at length
+        raise SourceError(f"no answer ({cause})") from error
     except ValueError as error:
         raise SourceError(f"{name} has another checksum; refused") from error
 
