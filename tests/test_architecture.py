@@ -84,7 +84,10 @@ def test_the_evidence_stands_on_results_and_statistics_alone() -> None:
                 assert (node.module or "").startswith(allowed), f"{file.name} imports {node.module}"
 
 
-@pytest.mark.parametrize("module", ["settings", "method_spec", "results.reading", "results.run_folder", "results.log"])
+@pytest.mark.parametrize(
+    "module",
+    ["settings", "method_spec", "results.checkpoints", "results.log", "results.reading", "results.run_folder"],
+)
 def test_settings_and_results_are_read_without_torch(module: str) -> None:
     code = f"import emprune_lab.{module}, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

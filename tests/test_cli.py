@@ -43,8 +43,7 @@ def test_run_prints_a_summary_and_fills_its_folder(tmp_path: Path) -> None:
     )
     assert code == 0, stderr
     assert {path.name for path in tmp_path.iterdir()} == {
-        "config.json", "log.jsonl", "result.json", "visits.npy", "samples.parquet", "checkpoint.pt",
-        "checkpoint-previous.pt",
+        "config.json", "log.jsonl", "result.json", "visits.npy", "samples.parquet", "checkpoints",
     }  # fmt: skip
     for part in ("digits, emp:pool=2, seed 0", "accuracy on test", "accuracy on validation", "visits", "planning"):
         assert part in stdout
@@ -263,13 +262,13 @@ def test_a_missing_argument_is_wrong_usage() -> None:
 
 
 def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(folder: Path, state: object) -> None:
-        raise OSError(28, "No space left on device", str(folder / "checkpoint.pt"))
+    def full(checkpoint: Path, state: object) -> None:
+        raise OSError(28, "No space left on device", str(checkpoint / "state.pt"))
 
-    monkeypatch.setattr(train, "save_checkpoint", full)
+    monkeypatch.setattr(train, "save_state", full)
     code, _, stderr = call("run", "digits", *SMALL, "--out", tmp_path)
     assert code == 1
-    place = tmp_path / "checkpoint.pt"
+    place = tmp_path / "checkpoints" / "checkpoint-2"
     assert f"emprune: Cannot read or write {place}: No space left on device. What was finished is kept.\n" in stderr
 
 
@@ -417,7 +416,7 @@ def test_a_run_has_its_folder_to_itself_and_a_killed_one_can_be_resumed(
     process = subprocess.Popen([sys.executable, "-m", "emprune", *command], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
-        while not (tmp_path / "checkpoint.pt").exists():
+        while not list(tmp_path.glob("checkpoints/checkpoint-*")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         for more in ([], ["--resume"], ["--overwrite"]):

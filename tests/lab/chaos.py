@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.lab.runs import checkpoint_of, log, outcome
+from tests.lab.runs import checkpoint_of, checkpoints_of, log, outcome
 from tests.lab.slow_disk import run_slowly
 
 METHODS = ("emp:pool=2", "ucb:replan_every=2", "infobatch", "epsilon-greedy", "random-permutation")
@@ -81,6 +81,7 @@ def differences(one: Path, other: Path) -> list[str]:
         "visits.npy": np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy")),
         "samples.parquet": pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet")),
         "log.jsonl": log(one) == log(other),
+        "checkpoints": [path.name for path in checkpoints_of(one)] == [path.name for path in checkpoints_of(other)],
     }
     parts = {f"checkpoint's {name}": _same(sessions[0][name], sessions[1].get(name)) for name in sessions[0]}
     left_over = [f"{path.name} left over" for path in other.glob(".*")]
@@ -123,13 +124,13 @@ def _wait_for_epochs(number: int, process: ForkServerProcess, says: Path) -> Non
 
 def _interrupted(out: Path) -> str:
     """Say what a killed process was doing, by what it left."""
-    for name in ("checkpoint.pt", "visits.npy", "samples.parquet", "result.json"):
+    if list(out.glob(".checkpoints.*/seal.json")):
+        return "sealing a checkpoint"
+    for name in ("checkpoints", "visits.npy", "samples.parquet", "result.json"):
         if list(out.glob(f".{name}.*")):
-            between = (
-                name == "checkpoint.pt" and not (out / name).exists() and (out / "checkpoint-previous.pt").exists()
-            )
-            return "between the renames of checkpoint.pt" if between else f"writing {name}"
-    return "elsewhere"
+            return f"writing {name}"
+    surplus = len(list(out.glob("checkpoints/checkpoint-*"))) > (1 if (out / "result.json").exists() else 2)
+    return "removing a checkpoint" if surplus else "elsewhere"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import RunConfig
-from emprune_lab.training.checkpoint import load_checkpoint
 from emprune_lab.training.loop import train
+from emprune_lab.training.saved_state import load_state
 from emprune_lab.training.session import Session
 
 CLOCKS = ("seconds", "planning_seconds")
@@ -54,10 +54,14 @@ def run_small(
 
 
 def checkpoint_of(path: Path) -> dict[str, Any]:
-    config = RunFolder(path).config()
-    state = None if config is None else load_checkpoint(path, config)
+    state = RunFolder(path).checkpoints.newest(load_state, say=print)
     assert state is not None
     return state
+
+
+def checkpoints_of(path: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, the newest first."""
+    return sorted((path / "checkpoints").iterdir(), key=lambda path: -int(path.name.split("-")[1]))
 
 
 def files_of(path: Path) -> dict[str, bytes]:

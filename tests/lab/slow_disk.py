@@ -47,8 +47,8 @@ class SlowFile:
 
 
 def slow_down() -> None:
-    """Make writing, renaming and syncing slow in this process."""
-    opened, replaced, synced = Path.open, Path.replace, os.fsync
+    """Make writing, renaming, removing and syncing slow in this process."""
+    opened, replaced, removed, synced = Path.open, Path.replace, Path.unlink, os.fsync
 
     def open_slowly(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
         file = opened(path, mode, *rest, **more)
@@ -56,8 +56,12 @@ def slow_down() -> None:
 
     def replace_slowly(path: Path, target: Path) -> Path:
         moved = replaced(path, target)
-        time.sleep(RENAME_SECONDS)  # afterwards: between the two renames of a checkpoint
+        time.sleep(RENAME_SECONDS)  # afterwards: a new checkpoint is in place, and the oldest not yet removed
         return moved
+
+    def remove_slowly(path: Path, missing_ok: bool = False) -> None:
+        removed(path, missing_ok=missing_ok)
+        time.sleep(PAUSE_SECONDS)
 
     def sync_slowly(file: int) -> None:
         synced(file)
@@ -65,6 +69,7 @@ def slow_down() -> None:
 
     Path.open = open_slowly  # type: ignore[assignment, method-assign]
     Path.replace = replace_slowly  # type: ignore[assignment, method-assign]
+    Path.unlink = remove_slowly  # type: ignore[assignment, method-assign]
     os.fsync = sync_slowly  # type: ignore[assignment]
 
 

@@ -1,9 +1,11 @@
 """Checkpoints that are damaged, foreign, missing, or do not fit on the disk."""
 
+import dataclasses
 import errno
 import io
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,24 @@ import pytest
 import torch
 from emprune_lab.comparison.workers import Board, BoardReporter
 from emprune_lab.errors import RunError, StoppedError
+from emprune_lab.results.checkpoints import UnusableError
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.training import checkpoint
-from emprune_lab.training.checkpoint import SEAL_BYTES, load_checkpoint, save_checkpoint
+from emprune_lab.training.saved_state import load_state, save_state
 
-from tests.lab.runs import SilentReporter, assert_equal_runs, files_of, log, outcome, run_small, small_config
+from tests.lab.runs import (
+    SilentReporter,
+    assert_equal_runs,
+    checkpoints_of,
+    files_of,
+    log,
+    outcome,
+    run_small,
+    small_config,
+)
 
 
 def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
-
-
-def cut_in_the_seal(data: bytes) -> bytes:
-    return data[:-3]
 
 
 def flipped(data: bytes) -> bytes:
@@ -31,26 +38,42 @@ def flipped(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-def of_the_version_before(data: bytes) -> bytes:
-    return data.replace(b"\nemprune checkpoint 3 ", b"\nemprune checkpoint 2 ")
+def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: data.replace(old, new)
 
 
-DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut short": (cut, "is cut short, or written by another version of emprune"),
-    "cut short by little": (cut_in_the_seal, "is cut short, or written by another version of emprune"),
-    "without its seal": (lambda data: data[:-SEAL_BYTES], "is cut short, or written by another version of emprune"),
-    "empty": (lambda data: b"", "is not a checkpoint"),
-    "zeros": (lambda data: bytes(len(data)), "is not a checkpoint"),
-    "a flipped bit": (flipped, "is damaged: its content does not match its checksum"),
-    "another format": (of_the_version_before, "has another format than this version of emprune reads"),
-}
+UNLIKE = "is damaged: its files do not match their checksums"
+UNREADABLE = "is damaged: its seal cannot be read"
+DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes | None], str]] = {
+    "a state cut short": ("state.pt", cut, UNLIKE),
+    "an empty state": ("state.pt", lambda data: b"", UNLIKE),
+    "zeros": ("state.pt", lambda data: bytes(len(data)), UNLIKE),
+    "a flipped bit": ("state.pt", flipped, UNLIKE),
+    "no state": ("state.pt", lambda data: None, "has no state.pt"),
+    "no seal": ("seal.json", lambda data: None, "has no seal.json"),
+    "a seal cut short": ("seal.json", cut, UNREADABLE),
+    "an empty seal": ("seal.json", lambda data: b"", UNREADABLE),
+    "another seal": (
+        "seal.json", replaced(b'"lasting": true', b'"lasting": false'),
+        "is damaged: its seal does not match its own checksum",
+    ),
+    "another format": (
+        "seal.json", replaced(b'"format": 4', b'"format": 3'),
+        "has the format of another version of emprune, which can finish the run",
+    ),
+}  # fmt: skip
 
 
-def saved(path: Path, *, times: int) -> Path:
-    RunFolder.open(path, small_config())
-    for time in range(times):
-        save_checkpoint(path, {"config": small_config().to_json(), "time": time})
-    return path
+def put(folder: RunFolder, num_steps: int) -> None:
+    """Write a small checkpoint."""
+    folder.checkpoints.write(
+        num_steps, lambda checkpoint: (checkpoint / "state.pt").write_text(f"step {num_steps}"), lasting=True
+    )
+
+
+def newest(folder: RunFolder) -> str | None:
+    """Return what is in the newest usable one of them."""
+    return folder.checkpoints.newest(lambda checkpoint: (checkpoint / "state.pt").read_text(), say=print)
 
 
 @pytest.fixture(scope="module")
@@ -63,69 +86,90 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
-    folder = saved(tmp_path, times=3)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "checkpoint.pt", "checkpoint-previous.pt"}
-    times = []
-    for name in ("checkpoint.pt", "checkpoint-previous.pt"):
-        state = load_checkpoint(folder, small_config())
-        assert state is not None
-        times.append(state["time"])
-        assert torch.load(tmp_path / name, weights_only=True)["time"] == times[-1]  # the seal is not in the way
-        (tmp_path / name).unlink()
-    assert times == [2, 1]
-    assert load_checkpoint(folder, small_config()) is None
+    folder = RunFolder.open(tmp_path, small_config())
+    assert newest(folder) is None
+    for num_steps in (3, 9, 10):
+        put(folder, num_steps)
+    assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-10", "checkpoint-9"]
+    for num_steps in (10, 9):
+        assert newest(folder) == f"step {num_steps}"
+        shutil.rmtree(tmp_path / "checkpoints" / f"checkpoint-{num_steps}")
+    assert newest(folder) is None
 
 
-def test_at_every_instant_there_is_a_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = saved(tmp_path, times=2)
-    replace = Path.replace
-    moves = []
+def test_at_every_instant_there_are_two_whole_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.open(tmp_path, small_config())
+    put(folder, 1)
+    put(folder, 2)
+    met = []
 
-    def watched(path: Path, target: Path) -> Path:
-        assert load_checkpoint(folder, small_config()) is not None
-        moves.append(target.name)
-        moved = replace(path, target)
-        assert load_checkpoint(folder, small_config()) is not None
-        return moved
+    def watched(name: str) -> Callable[..., Any]:
+        method = getattr(Path, name)
 
-    monkeypatch.setattr(Path, "replace", watched)
-    save_checkpoint(folder, {"config": small_config().to_json()})
-    assert moves == ["checkpoint-previous.pt", "checkpoint.pt"]
+        def call(path: Path, *arguments: Any, **options: Any) -> Any:
+            assert num_whole(folder) >= 2
+            value = method(path, *arguments, **options)
+            assert num_whole(folder) >= 2
+            met.append(f"{name} {path.name.partition('.')[0] or 'draft'}")
+            return value
+
+        return call
+
+    for name in ("replace", "unlink", "rmdir"):
+        monkeypatch.setattr(Path, name, watched(name))
+    put(folder, 3)
+    assert met == ["replace draft", "unlink state", "unlink seal", "rmdir checkpoint-1"]
+
+
+def num_whole(folder: RunFolder) -> int:
+    num_whole = 0
+    for path in checkpoints_of(folder.path):
+        with suppress(UnusableError):
+            folder.checkpoints._check(path)
+            num_whole += 1
+    return num_whole
 
 
 def test_a_checkpoint_cut_anywhere_or_with_any_byte_changed_is_refused(tmp_path: Path) -> None:
-    folder = saved(tmp_path, times=1)
-    path = tmp_path / "checkpoint.pt"
-    good = path.read_bytes()
-    for place in {*range(0, len(good), 11), *range(len(good) - SEAL_BYTES - 1, len(good))}:
-        for bad in (good[:place], good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :]):
-            path.write_bytes(bad)
-            with pytest.raises(RunError, match="There is no checkpoint to go on from: .*checkpoint.pt .*is missing"):
-                load_checkpoint(folder, small_config())
-    path.write_bytes(good)
-    assert load_checkpoint(folder, small_config()) is not None
+    folder = RunFolder.open(tmp_path, small_config())
+    folder.checkpoints.write(1, lambda checkpoint: save_state(checkpoint, {"x": torch.arange(9)}), lasting=True)
+    for path in checkpoints_of(tmp_path)[0].iterdir():
+        good = path.read_bytes()
+        for place in range(0, len(good) - 1, 7):  # a seal may lack the end of its last line
+            for bad in (good[:place], good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :]):
+                path.write_bytes(bad)
+                with pytest.raises(RunError, match="There is no checkpoint to go on from: .*checkpoint-1 "):
+                    folder.checkpoints.newest(load_state, say=print)
+        path.write_bytes(good)
+        assert folder.checkpoints.newest(load_state, say=print) is not None
 
 
-@pytest.mark.parametrize(("damage", "problem"), DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize(("name", "damage", "problem"), DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_used(
-    damage: Callable[[bytes], bytes], problem: str, tmp_path: Path
+    name: str,
+    damage: Callable[[bytes], bytes | None],
+    problem: str,
+    finished_run: Path,
+    stopped: Path,
+    tmp_path: Path,
 ) -> None:
-    config = small_config()
-    whole = run_small(config, tmp_path / "whole")
-    parts = tmp_path / "parts"
-    with pytest.raises(StoppedError):
-        run_small(config, parts, stop_after=7)  # in the middle of the third epoch
-    newest = parts / "checkpoint.pt"
-    damaged = damage(newest.read_bytes())
-    newest.write_bytes(damaged)
+    parts = shutil.copytree(stopped, tmp_path / "parts")
+    refused, before = checkpoints_of(parts)
+    damaged = damage((refused / name).read_bytes())
+    (refused / name).unlink()
+    if damaged is not None:
+        (refused / name).write_bytes(damaged)
+    content = files_of(refused)
     report = SilentReporter()
-    resumed = run_small(config, parts, report=report)
-    assert report.remarks == [
-        f"{newest} {problem}. Going on from checkpoint-previous.pt instead. It is kept as checkpoint-refused.pt."
-    ]
+    run_small(small_config(), parts, report=report)
+    kept, said = refused.with_name(f"{refused.name}-refused"), f" It is kept as {refused.name}-refused."
+    if "seal.json" not in content:  # it may be somebody else's
+        kept, said = refused, ""
+    assert report.remarks == [f"{refused} {problem}. Going on from {before.name} instead.{said}"]
     assert report.visits_done == 96
-    assert (parts / "checkpoint-refused.pt").read_bytes() == damaged
-    assert_equal_runs(tmp_path / "whole", parts, (whole, resumed))
+    assert files_of(kept) == content
+    assert outcome(parts) == outcome(finished_run)
+    assert log(parts) == log(finished_run)
 
 
 def test_a_worker_of_a_comparison_says_it_too() -> None:
@@ -133,24 +177,60 @@ def test_a_worker_of_a_comparison_says_it_too() -> None:
         BoardReporter(Board(1), 0).remark("checkpoint.pt is damaged")
 
 
-def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:
-    for seed, path in ((0, tmp_path / "one"), (1, tmp_path / "other")):
-        with pytest.raises(StoppedError):
-            run_small(small_config(seed=seed), path, stop_after=7)
-    shutil.copy(tmp_path / "other" / "checkpoint.pt", tmp_path / "one" / "checkpoint.pt")
+def test_the_checkpoint_of_another_run_is_refused_by_name(stopped: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(stopped, tmp_path / "one")
+    with pytest.raises(StoppedError):
+        run_small(small_config(seed=1), tmp_path / "other", stop_after=8)
+    theirs = checkpoints_of(tmp_path / "other")[0]
+    shutil.copytree(theirs, path / "checkpoints" / theirs.name)
     report = SilentReporter()
-    run_small(small_config(), tmp_path / "one", report=report)
-    assert (
-        "checkpoint.pt is of a run with other settings (there and here: seed: 1 and 0). Going on" in report.remarks[0]
-    )
+    run_small(small_config(), path, report=report)
+    expected = "checkpoint-8 is of a run with other settings (there and here: seed: 1 and 0). Going on"
+    assert expected in report.remarks[0]
 
 
-def reseal(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Write a checkpoint anew with something changed, and sealed again."""
-    state = change(torch.load(path / "checkpoint.pt", weights_only=True))
-    content = io.BytesIO()
-    torch.save(state, content)
-    (path / "checkpoint.pt").write_bytes(content.getvalue() + checkpoint._seal(content.getbuffer()))
+def test_the_checkpoints_of_an_earlier_version_are_refused_by_name(tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path, small_config())
+    for name in ("checkpoint.pt", "checkpoint-previous.pt"):
+        (tmp_path / name).write_text("a state")
+    before = files_of(tmp_path)
+    problem = "checkpoint.pt was written by an earlier version of emprune, which can finish the run"
+    with pytest.raises(RunError, match=f"{problem}, and .*previous.*, or move them away to start anew."):
+        run_small(small_config(), tmp_path)
+    assert files_of(tmp_path) == before
+    assert RunFolder.open(tmp_path, small_config(), overwrite=True) == folder
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_finished_run_keeps_its_last_checkpoint_if_it_was_to(tmp_path: Path) -> None:
+    for lasting, left in ((True, ["checkpoint-2"]), (False, [])):
+        folder = RunFolder.open(tmp_path / str(lasting), small_config())
+        for num_steps in (1, 2):
+            folder.checkpoints.write(num_steps, lambda checkpoint: None, lasting=lasting)
+        (folder.path / "result.json").write_text("{}")  # and then it was killed
+        RunFolder.open(folder.path, small_config())
+        assert [path.name for path in folder.path.glob("checkpoints/*")] == left
+        assert (folder.path / "checkpoints").exists() == lasting
+
+
+def test_a_run_killed_while_it_removed_a_checkpoint_removes_the_rest(tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path, small_config())
+    put(folder, 2)
+    rest = shutil.copytree(tmp_path / "checkpoints" / "checkpoint-2", tmp_path / "rest")
+    put(folder, 3)
+    put(folder, 4)
+    (rest / "state.pt").unlink()
+    rest.rename(tmp_path / "checkpoints" / "checkpoint-2")
+    (tmp_path / "checkpoints" / "checkpoint-1").mkdir()
+    put(folder, 5)
+    assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-5", "checkpoint-4"]
+
+
+def reseal(path: Path, change: Callable[[Any], Any]) -> None:
+    """Write the newest checkpoint anew with something changed, and sealed again."""
+    checkpoint = checkpoints_of(path)[0]
+    state = change(torch.load(checkpoint / "state.pt", weights_only=True))
+    RunFolder(path).checkpoints.write(7, lambda draft: torch.save(state, draft / "state.pt"), lasting=True)
 
 
 def without(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -162,9 +242,8 @@ def within(part: str, **changes: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "a list": (lambda state: [1, 2], "is not a run's"),
-    "no settings": (without("config"), "does not say of which run it is"),
-    "settings that are none": (within("config", keep="most"), "is of a run that cannot be made here .*keep='most'"),
+    "a list": (lambda state: [1, 2], "does not fit this run"),
+    "what only this program reads": (lambda state: {"path": Path()}, "was written by other versions .UnpicklingError"),
     "no tally": (without("tally"), "does not fit this run .KeyError: 'tally'"),
     "another tally": (lambda state: {**state, "tally": {"epoch": 1}}, "does not fit this run .StateError.*tally must"),
     "a word for a number": (within("tally", steps="7"), "`steps` of a tally must be .*got '7'"),
@@ -184,12 +263,34 @@ def test_a_sealed_state_that_does_not_fit_is_said_and_nothing_is_changed(
     change: Callable[[dict[str, Any]], Any], problem: str, stopped: Path, tmp_path: Path
 ) -> None:
     path = shutil.copytree(stopped, tmp_path / "run")
-    (path / "checkpoint-previous.pt").unlink()
+    shutil.rmtree(checkpoints_of(path)[1])
     reseal(path, change)
     before = files_of(path)
-    with pytest.raises(RunError, match=f"{path / 'checkpoint.pt'} .*{problem}"):
+    with pytest.raises(RunError, match=f"{checkpoints_of(path)[0]} .*{problem}"):
         run_small(small_config(), path)
     assert files_of(path) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [({}, "is of a run that cannot be made here .*task.* differ"),
+     ({**small_config().to_json(), "keep": "most"}, "is of a run that cannot be made here .*keep='most'"),
+     (small_config(keep=0.5).to_json(), "is of a run with other settings .there and here: keep: 0.5 and 0.3.")],
+    ids=["none", "no run's", "another run's"],
+)  # fmt: skip
+def test_a_sealed_state_of_another_run_is_said_and_nothing_is_changed(
+    settings: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    folder = RunFolder.open(tmp_path, small_config())
+    other = dataclasses.replace(folder.checkpoints, settings=settings)
+    other.write(1, lambda checkpoint: None, lasting=True)
+    before = files_of(tmp_path)
+    with pytest.raises(RunError, match=f"checkpoint-1 {problem}"):
+        run_small(small_config(), tmp_path)
+    with pytest.raises(RunError, match="checkpoint-1 is not this run's, and has the name of its next checkpoint"):
+        put(folder, 1)
+    folder.checkpoints.clear()
+    assert files_of(tmp_path) == before
 
 
 @pytest.mark.parametrize("part", ["tally", "session"])
@@ -197,98 +298,98 @@ def test_after_a_state_that_fits_in_part_the_one_before_is_loaded_whole(
     part: str, finished_run: Path, stopped: Path, tmp_path: Path
 ) -> None:
     path = shutil.copytree(stopped, tmp_path / "run")
-    previous = (path / "checkpoint-previous.pt").read_bytes()
-    change = within("session", random=None) if part == "session" else without("tally")
-    reseal(path, change)
-    (path / "checkpoint-previous.pt").write_bytes(previous)
+    reseal(path, within("session", random=None) if part == "session" else without("tally"))
     report = SilentReporter()
     run_small(small_config(), path, report=report)
-    assert "checkpoint.pt does not fit this run" in report.remarks[0]
+    assert "checkpoint-7 does not fit this run" in report.remarks[0]
     assert outcome(path) == outcome(finished_run)
     assert log(path) == log(finished_run)
 
 
 def test_what_was_refused_before_is_kept_too(tmp_path: Path) -> None:
-    folder = saved(tmp_path, times=2)
-    for time in range(3):
-        (tmp_path / "checkpoint.pt").write_bytes(f"torn {time}".encode())
-        load_checkpoint(folder, small_config())
-    names = ("checkpoint-refused.pt", "checkpoint-refused-2.pt", "checkpoint-refused-3.pt")
-    assert [(tmp_path / name).read_text() for name in names] == ["torn 0", "torn 1", "torn 2"]
-    RunFolder.open(tmp_path, small_config(), overwrite=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", *names}
-
-
-def test_a_run_killed_between_the_two_renames_goes_on_from_the_checkpoint_before(tmp_path: Path) -> None:
-    whole = run_small(small_config(), tmp_path / "whole")
-    with pytest.raises(StoppedError):
-        run_small(small_config(), tmp_path / "parts", stop_after=7)
-    (tmp_path / "parts" / "checkpoint.pt").replace(tmp_path / "parts" / "checkpoint-previous.pt")
-    (tmp_path / "parts" / ".checkpoint.pt.12345").write_bytes(b"what the killed process was writing")
-    report = SilentReporter()
-    parts = run_small(small_config(), tmp_path / "parts", report=report)
-    assert report.remarks[0].endswith("checkpoint.pt is missing. Going on from checkpoint-previous.pt instead.")
-    assert report.visits_done == 112
-    assert not list((tmp_path / "parts").glob(".*"))
-    assert_equal_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
-
-
-def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
-        run_small(small_config(), tmp_path, stop_after=7)
-    names = ("checkpoint.pt", "checkpoint-previous.pt")
+    folder = RunFolder.open(tmp_path, small_config())
+    put(folder, 1)
+    names = ["checkpoint-2-refused", "checkpoint-2-refused-2", "checkpoint-2-refused-3"]
     for name in names:
-        (tmp_path / name).write_bytes(b"torn")
-    before = (tmp_path / "log.jsonl").read_bytes()
-    problems = ", and ".join(f"{tmp_path / name} is not a checkpoint" for name in names)
+        put(folder, 2)
+        (tmp_path / "checkpoints" / "checkpoint-2" / "state.pt").write_text(f"torn {name}")
+        assert newest(folder) == "step 1"
+    RunFolder.open(tmp_path, small_config(), overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "checkpoints" / name / "state.pt").read_text() == f"torn {name}"
+
+
+def test_a_run_killed_before_the_rename_goes_on_from_the_checkpoint_before(
+    finished_run: Path, stopped: Path, tmp_path: Path
+) -> None:
+    parts = shutil.copytree(stopped, tmp_path / "parts")
+    checkpoints_of(parts)[0].replace(parts / ".checkpoints.12345")
+    report = SilentReporter()
+    run_small(small_config(), parts, report=report)
+    assert report.remarks == []
+    assert report.visits_done == 96
+    assert not list(parts.glob(".*"))
+    assert outcome(parts) == outcome(finished_run)
+    assert log(parts) == log(finished_run)
+
+
+def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(stopped: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(stopped, tmp_path / "run")
+    places = checkpoints_of(path)
+    for place in places:
+        (place / "state.pt").write_bytes(b"torn")
+    before = files_of(path)
+    problems = ", and ".join(f"{place} {UNLIKE}" for place in places)
     with pytest.raises(RunError) as caught:
-        run_small(small_config(), tmp_path)
+        run_small(small_config(), path)
     assert str(caught.value) == (
         f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or move them away to start anew."
     )
-    assert (tmp_path / "log.jsonl").read_bytes() == before
-    for name in names:
-        (tmp_path / name).unlink()
-    run_small(small_config(), tmp_path)
+    assert files_of(path) == before
+    for place in places:
+        place.rename(tmp_path / place.name)
+    run_small(small_config(), path)
 
 
 @pytest.mark.parametrize(
     ("name", "time"),
-    [("checkpoint.pt", 3), ("visits.npy", 1), ("samples.parquet", 1), ("result.json", 1)],
+    [("state.pt", 3), ("seal.json", 3), ("visits.npy", 1), ("samples.parquet", 1), ("result.json", 1)],
 )
 def test_a_full_disk_leaves_the_last_checkpoint_whole_and_nothing_else(
     name: str, time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_small(small_config(), tmp_path / "whole")
     parts = tmp_path / "parts"
-    fill_disk(monkeypatch, at=parts / name, time=time)
+    fill_disk(monkeypatch, at=name, time=time)
     with pytest.raises(OSError, match="No space left on device") as caught:
         run_small(small_config(), parts)
-    assert caught.value.filename == str(parts / name)
+    place = parts / "checkpoints" / "checkpoint-9" if time == 3 else parts / name
+    assert caught.value.filename == str(place)
     monkeypatch.undo()
     assert not list(parts.glob(".*"))
     assert not (parts / "result.json").exists()
     report = SilentReporter()
     resumed = run_small(small_config(), parts, report=report)
     assert report.remarks == []
-    assert report.visits_done == (96 if name == "checkpoint.pt" else 192)
+    assert report.visits_done == (96 if time == 3 else 192)
     assert_equal_runs(tmp_path / "whole", parts, (whole, resumed))
 
 
-def fill_disk(monkeypatch: pytest.MonkeyPatch, *, at: Path, time: int) -> None:
-    """Let the disk be full half-way through the `time`-th writing of a file."""
+def fill_disk(monkeypatch: pytest.MonkeyPatch, *, at: str, time: int) -> None:
+    """Let the disk be full half-way through the `time`-th writing of a file of this name."""
     opened = Path.open
     times = 0
 
     def open_file(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
         nonlocal times
         file = opened(path, mode, *rest, **more)
-        if path.name.startswith(f".{at.name}.") and path.parent == at.parent:
+        if mode == "wb" and (path.name == at or path.name.startswith(f".{at}.")):
             times += 1
             if times == time:
                 file.write(b"half")
                 file.close()
-                return FullFile(at.with_name(path.name))
+                return FullFile(path)
         return file
 
     monkeypatch.setattr(Path, "open", open_file)

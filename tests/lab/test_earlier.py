@@ -10,7 +10,6 @@ from emprune_lab.report.sections import divide_runs
 from emprune_lab.results.reading import read_results
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import RunConfig
-from emprune_lab.training.checkpoint import load_checkpoint, save_checkpoint
 from emprune_lab.training.session import make_pruner
 
 from emprune.errors import ConfigError
@@ -82,8 +81,11 @@ def test_a_run_folder_and_a_checkpoint_of_before_are_of_the_same_run(
     old = as_before(config, tail_fraction)
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert RunFolder(tmp_path).config() == config
-    save_checkpoint(tmp_path, {"config": old})
-    assert load_checkpoint(tmp_path, config) == {"config": old}
+    RunFolder(tmp_path).checkpoints.write(1, lambda checkpoint: None, lasting=True)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
+    newest = RunFolder(tmp_path).checkpoints.newest(lambda checkpoint: checkpoint, say=print)
+    assert newest == tmp_path / "checkpoints" / "checkpoint-1"
+    assert json.loads((newest / "seal.json").read_text())["settings"] == old
     make_pruner(config, 1000)
 
 

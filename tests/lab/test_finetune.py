@@ -16,11 +16,11 @@ from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import DataError, RunError, StoppedError
 from emprune_lab.models.mean_pooled import MeanPooledBert
 from emprune_lab.models.pretrained import MINILM_DATA, fetch_pretrained, load_pretrained, load_tokenizer
+from emprune_lab.results.checkpoints import Checkpoints
 from emprune_lab.results.run_folder import RECORDS, RunFolder
 from emprune_lab.training import drivers
 from emprune_lab.training.texts import encoding
 from emprune_lab.training.texts import finetune as finetuning
-from emprune_lab.training.texts.checkpoints import keep_checkpoint
 from emprune_lab.training.texts.text_session import TextSession
 from transformers import BertConfig
 
@@ -113,14 +113,15 @@ def test_a_checkpoint_is_written_when_it_is_time_to_and_at_the_end(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, epochs: list[int]
 ) -> None:
     written: list[int] = []
+    add = Checkpoints.add
 
-    def note(checkpoint: Path, *args: Any) -> None:
+    def note(checkpoints: Checkpoints, checkpoint: Path, *args: Any, **options: Any) -> None:
         state = json.loads((checkpoint / "trainer_state.json").read_text())
         written.append(state["stateful_callbacks"]["Course"]["attributes"]["epoch"])
-        keep_checkpoint(checkpoint, *args)
+        add(checkpoints, checkpoint, *args, **options)
 
     monkeypatch.setattr(finetuning, "SAVE_SECONDS", seconds)
-    monkeypatch.setattr(finetuning, "keep_checkpoint", note)
+    monkeypatch.setattr(Checkpoints, "add", note)
     run_text(text_config(place), tmp_path, place)
     assert written == epochs
 

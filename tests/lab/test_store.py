@@ -23,7 +23,7 @@ def test_a_fresh_folder_gets_its_settings(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_neither_resumed_nor_overwritten_unasked(tmp_path: Path) -> None:
     folder = RunFolder.open(tmp_path, small_config())
-    folder.append_log({"epoch": 0})
+    folder.log.append({"epoch": 0})
     with pytest.raises(RunExistsError, match="unfinished run. Go on with --resume, start anew with --overwrite"):
         RunFolder.open(tmp_path, small_config())
     RunFolder.open(tmp_path, small_config(), resume=True)
@@ -135,7 +135,7 @@ LINES = [f'{{"epoch": {epoch}, "loss": 1.5}}\n' for epoch in range(3)]
 def logged(path: Path) -> tuple[RunFolder, tuple[int, str]]:
     """Return a folder with a log of three epochs, and where its checkpoint after the first is."""
     folder = RunFolder.open(path, small_config())
-    known, *_ = [folder.append_log({"epoch": epoch, "loss": 1.5}) for epoch in range(3)]
+    known, *_ = [folder.log.append({"epoch": epoch, "loss": 1.5}) for epoch in range(3)]
     assert (path / "log.jsonl").read_text() == "".join(LINES)
     return folder, known
 
@@ -144,9 +144,9 @@ def logged(path: Path) -> tuple[RunFolder, tuple[int, str]]:
 def test_the_log_is_cut_to_what_the_checkpoint_knows(behind: str, tmp_path: Path) -> None:
     folder, known = logged(tmp_path)
     (tmp_path / "log.jsonl").write_text("".join(LINES) + behind)
-    folder.cut_log(*known)
+    folder.log.cut(*known)
     assert (tmp_path / "log.jsonl").read_text() == LINES[0]
-    folder.cut_log(0, "")
+    folder.log.cut(0, "")
     assert (tmp_path / "log.jsonl").read_text() == ""
 
 
@@ -163,15 +163,15 @@ def test_a_log_that_is_not_the_runs_own_is_refused_and_left_as_it_is(
     folder, known = logged(tmp_path)
     (tmp_path / "log.jsonl").write_text(content)
     with pytest.raises(RunError, match=f"{tmp_path / 'log.jsonl'} {problem}"):
-        folder.cut_log(*known)
+        folder.log.cut(*known)
     assert (tmp_path / "log.jsonl").read_text() == content
 
 
 def test_a_log_that_shares_its_content_with_another_file_is_cut_alone(tmp_path: Path) -> None:
     folder, known = logged(tmp_path / "run")
     (tmp_path / "copy.jsonl").hardlink_to(tmp_path / "run" / "log.jsonl")
-    folder.cut_log(*known)
-    folder.append_log({"epoch": 1, "loss": 0.5})
+    folder.log.cut(*known)
+    folder.log.append({"epoch": 1, "loss": 0.5})
     assert (tmp_path / "copy.jsonl").read_text() == "".join(LINES)
 
 
@@ -195,7 +195,7 @@ def test_what_a_link_leads_to_is_not_touched(name: str, options: dict[str, bool]
 def test_a_folder_may_be_a_link(tmp_path: Path) -> None:
     logged(tmp_path / "disk")
     (tmp_path / "run").symlink_to(tmp_path / "disk")
-    RunFolder.open(tmp_path / "run", small_config(), resume=True).cut_log(0, "")
+    RunFolder.open(tmp_path / "run", small_config(), resume=True).log.cut(0, "")
     assert (tmp_path / "disk" / "log.jsonl").read_text() == ""
 
 
@@ -268,7 +268,7 @@ def test_a_lock_file_of_another_program_stays(tmp_path: Path) -> None:
 
 def test_an_adopted_run_brings_what_its_folder_recorded_and_nothing_else(finished_run: Path, tmp_path: Path) -> None:
     unfinished = RunFolder.open(tmp_path / "run", small_config())
-    unfinished.append_log({"epoch": 0})
+    unfinished.log.append({"epoch": 0})
     result = RunFolder(finished_run).result()
     unfinished.adopt(small_config(), result, source=finished_run)
     assert unfinished.finished

@@ -16,9 +16,8 @@ pytest.importorskip("transformers", reason="needs emprune[transformers]")
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import RunConfig
-from emprune_lab.training.texts.checkpoints import keep_checkpoint
 
-from tests.lab.runs import SilentReporter, files_of
+from tests.lab.runs import SilentReporter, checkpoints_of, files_of
 from tests.lab.texts import assert_equal_text_runs, run_text, text_config, write_glue, write_model
 
 
@@ -36,7 +35,7 @@ def stopped(config: RunConfig, path: Path, place: Path, *, after: Sequence[int])
     for stop_after in after:
         with pytest.raises(StoppedError):
             run_text(config, path, place, stop_after=stop_after)
-    return sorted((path / "checkpoints").iterdir(), key=lambda path: -int(path.name.split("-")[1]))
+    return checkpoints_of(path)
 
 
 def change(file: Path) -> None:
@@ -120,7 +119,8 @@ def test_a_sealed_checkpoint_that_does_not_fit_is_named_and_nothing_is_changed(p
         callbacks = {**state["stateful_callbacks"], "Course": {"args": {}, "attributes": attributes}}
         (newest / "trainer_state.json").write_text(json.dumps({**state, "stateful_callbacks": callbacks}))
         (newest / "seal.json").unlink()
-        keep_checkpoint(newest.rename(tmp_path / newest.name), newest.parent, config.to_json())
+        checkpoints = RunFolder(tmp_path / "run").checkpoints
+        checkpoints.add(newest.rename(tmp_path / "draft"), state["global_step"], lasting=False)
         before = files_of(tmp_path / "run")
         with pytest.raises(RunError, match=f"{newest} does not fit .*`{name}` .*got {re.escape(repr(value))}"):
             run_text(config, tmp_path / "run", place)

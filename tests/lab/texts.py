@@ -83,7 +83,7 @@ def run_text(
     report = report or SilentReporter()
     folder = RunFolder.open(path, config, resume=True)
     splits = load_splits(config, place / "data")
-    with draft_folder(folder.trainer_checkpoints) as written:
+    with draft_folder(folder.checkpoints.folder) as written:
         session = TextSession.build(config, splits, folder=written, data_dir=place / "data")
         finetune(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
     return session

@@ -47,7 +47,7 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that it is, at any moment and after any crash, the old one or the new one, whole.
 
     A link is replaced by a file; what it leads to stays as it is.
@@ -55,7 +55,6 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path |
     Args:
         path: The file.
         write: Given the open file, writes the content.
-        keep: Where the old file goes, if it is to be kept. Between the two moves it is there, and nothing at `path`.
 
     Raises:
         OSError: If it cannot be written; it names the file, and the old one is as it was.
@@ -68,8 +67,6 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path |
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            path.replace(keep)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,7 @@ def test_the_alignment_is_the_distance_of_views_that_are_the_same_for_every_mode
 def test_a_result_from_elsewhere_has_no_model_to_measure(tmp_path: Path) -> None:
     experiment = experiment_of("memorization")
     runs = runs_of(experiment, tmp_path)
-    for name in ("checkpoint.pt", "checkpoint-previous.pt"):
-        (runs[0].folder / name).unlink()
+    shutil.rmtree(runs[0].folder / "checkpoints")
     with pytest.raises(RunError, match="holds a result without its last checkpoint"):
         ANALYSES["memorization"].conclude(experiment, runs)
 

@@ -17,9 +17,10 @@ from emprune_lab.comparison.statistics import Floats
 from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import RunError
 from emprune_lab.files import read_text, write_whole
+from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import RunConfig
 from emprune_lab.tasks import Split, drawn, get_task
-from emprune_lab.training.checkpoint import load_checkpoint
+from emprune_lab.training.saved_state import load_state
 from emprune_lab.training.session import Session
 from emprune_lab.training.tally import Tally
 
@@ -137,8 +138,8 @@ class FinishedRun:
         def load(state: Mapping[str, Any]) -> None:
             session.load_state_dict(state["session"])
 
-        num_epochs = self.config.epochs
-        state = load_checkpoint(self.folder, self.config, load=load, say=self.say)
+        num_epochs, checkpoints = self.config.epochs, RunFolder(self.folder).checkpoints
+        state = checkpoints.newest(lambda checkpoint: load_state(checkpoint, load), say=self.say)
         if state is None or Tally.restored(state["tally"], num_epochs=num_epochs).epoch < num_epochs:
             raise self._lacks("its last checkpoint")
         return session

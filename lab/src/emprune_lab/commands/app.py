@@ -72,7 +72,7 @@ def run(
 
     The folder gets config.json, log.jsonl (a line per epoch), result.json,
     visits.npy (how often each sample was visited), samples.parquet (its loss
-    and score too), checkpoint.pt, and the checkpoint before it.
+    and score too), and in checkpoints/ what a run goes on from.
     Ctrl-C stops after the current batch; --resume goes on from there, exactly.
 
     The test set is scored after a quarter, half, three quarters and all of

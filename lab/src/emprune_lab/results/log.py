@@ -4,54 +4,63 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emprune_lab.errors import RunError
 from emprune_lab.files import named, write_whole
 
-__all__ = ["append_record", "cut_log"]
+__all__ = ["RunLog"]
 
 FIRST_KEY = b'{"epoch": '
 
 
-def append_record(log: Path, record: Mapping[str, Any]) -> tuple[int, str]:
-    """Add a line, and return the log's length in bytes and its SHA-256, by which a checkpoint knows it again."""
-    with named(log), log.open("ab") as file:
-        file.write(json.dumps(record).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    content = log.read_bytes()
-    return len(content), hashlib.sha256(content).hexdigest()
+@dataclass(frozen=True)
+class RunLog:
+    """The file, which need not exist yet."""
 
+    path: Path
 
-def cut_log(log: Path, num_bytes: int, sha256: str) -> None:
-    """Drop the lines of the epochs after the checkpoint that is being gone on from.
+    def append(self, record: Mapping[str, Any]) -> tuple[int, str]:
+        """Add a line, and return the log's length in bytes and its SHA-256, by which a checkpoint knows it again."""
+        with named(self.path), self.path.open("ab") as file:
+            file.write(json.dumps(record).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        content = self.path.read_bytes()
+        return len(content), hashlib.sha256(content).hexdigest()
 
-    Args:
-        log: The file; another one than it was is in its place afterwards, so that none that shares its content changes.
-        num_bytes: Its length when the checkpoint was written; 0 without a checkpoint.
-        sha256: What it had in it then.
+    def cut(self, num_bytes: int, sha256: str) -> None:
+        """Drop the lines of the epochs after the checkpoint that is being gone on from.
 
-    Raises:
-        RunError: If it is not the log that the checkpoint goes with, or has something else than epochs' lines in it.
-    """
-    content = log.read_bytes() if log.exists() else b""
-    kept, rest = content[:num_bytes], content[num_bytes:]
-    if len(kept) < num_bytes:
-        raise RunError(f"{log} is shorter than its checkpoint says. Delete its folder, and the run is made anew.")
-    if num_bytes and hashlib.sha256(kept).hexdigest() != sha256:
-        raise RunError(
-            f"{log} is not the log that its checkpoint goes with. Put that one back, or delete the folder, and the "
-            "run is made anew."
-        )
-    if not all(map(_is_record, rest.split(b"\n"))):
-        raise RunError(
-            f"{log} has lines in it that are no epochs of the run, behind the {num_bytes} bytes that its checkpoint "
-            "knows. Remove them, and go on with --resume."
-        )
-    if content:
-        write_whole(log, lambda file: file.write(kept))
+        Another file is in its place afterwards, so that none that shares its content changes.
+
+        Args:
+            num_bytes: Its length when the checkpoint was written; 0 without a checkpoint.
+            sha256: What it had in it then.
+
+        Raises:
+            RunError: If it is not the log that the checkpoint goes with, or has something else than epochs' lines.
+        """
+        content = self.path.read_bytes() if self.path.exists() else b""
+        kept, rest = content[:num_bytes], content[num_bytes:]
+        if len(kept) < num_bytes:
+            raise RunError(
+                f"{self.path} is shorter than its checkpoint says. Delete its folder, and the run is made anew."
+            )
+        if num_bytes and hashlib.sha256(kept).hexdigest() != sha256:
+            raise RunError(
+                f"{self.path} is not the log that its checkpoint goes with. Put that one back, or delete the folder, "
+                "and the run is made anew."
+            )
+        if not all(map(_is_record, rest.split(b"\n"))):
+            raise RunError(
+                f"{self.path} has lines in it that are no epochs of the run, behind the {num_bytes} bytes that its "
+                "checkpoint knows. Remove them, and go on with --resume."
+            )
+        if content:
+            write_whole(self.path, lambda file: file.write(kept))
 
 
 def _is_record(line: bytes) -> bool:

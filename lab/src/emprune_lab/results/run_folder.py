@@ -1,4 +1,4 @@
-"""A run's folder: its settings, its log, its result. Files appear whole or not at all."""
+"""A run's folder: its settings, its log, its checkpoints, its result. Files appear whole or not at all."""
 
 import io
 import json
@@ -9,36 +9,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from emprune.errors import ConfigError
 from emprune_lab.errors import RunError, RunExistsError
 from emprune_lab.files import sweep, write_whole
-from emprune_lab.results.log import append_record, cut_log
+from emprune_lab.results.checkpoints import EARLIER, Checkpoints
+from emprune_lab.results.log import RunLog
 from emprune_lab.results.reading import as_named_now, problem_of
 from emprune_lab.settings import RunConfig
-from emprune_lab.training.checkpoint import CHECKPOINTS
-from emprune_lab.training.texts.checkpoints import remove_checkpoints
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["RunFolder"]
 
-LOG = "log.jsonl"
+LOG, CHECKPOINTS = "log.jsonl", "checkpoints"
 
 RECORDS = (LOG, "visits.npy", "samples.parquet")
 """What a run leaves behind besides its result, for whoever reads about it."""
 
-LOCK, LOCK_SECONDS = ".lock", 5.0
-"""Who trains in the folder holds this file, and how long is waited for what a killed process left behind to let go."""
-
-FILES = ("result.json", *CHECKPOINTS, *RECORDS, "config.json")
+FILES = ("result.json", *EARLIER, *RECORDS, "config.json")
 """In the order in which they are cleared away: half-way the run is not finished, and still known as one."""
 
-TRAINER = "checkpoints"
+LOCK, LOCK_SECONDS = ".lock", 5.0
+"""Who trains in the folder holds this file, and how long is waited for what a killed process left behind to let go."""
 
 KNOWN_SETTINGS = {"task", "method", "epochs", "batch_size", "max_lr"}
 """What the settings of every version have, and those of other programs hardly."""
@@ -73,7 +70,9 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         if not folder.finished:
             folder._refuse_links()
-        folder._sweep()
+        sweep(path, "|".join(map(re.escape, (*FILES, CHECKPOINTS))))  # what a killed process was writing
+        if folder.finished:
+            folder.checkpoints.clear(finished=True)
         if not known:
             folder._write_json("config.json", config.to_json())
         return folder
@@ -101,28 +100,12 @@ class RunFolder:
 
     def refuse_foreign(self) -> None:
         """Raise RunExistsError if the folder is no run's, and holds what a run would replace."""
-        held = [name for name in (*FILES, TRAINER) if (self.path / name).exists()]
-        if held and self._known() is None:
+        held = [name for name in (*FILES, CHECKPOINTS) if (self.path / name).exists()]
+        if held and self._settings() is None:
             raise RunExistsError(
                 f"{self.path} holds {', '.join(held)}, but no run of emprune, which would replace that. "
                 "Choose another --out, or move it away."
             )
-
-    def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
-        """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result.
-
-        Raises:
-            RunError: If another process trains in the folder.
-        """
-        with self.held():
-            self._refuse_links()
-            self._write_json("config.json", config.to_json())
-            for name in RECORDS:
-                (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
-                if source is not None and (source / name).is_file():
-                    with (source / name).open("rb") as recorded:
-                        write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
-            self._write_json("result.json", result)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -131,6 +114,8 @@ class RunFolder:
         Raises:
             RunError: If another one trains in it, or its file system has no locks.
         """
+        from filelock import FileLock, Timeout  # takes longer to import than the help of a command to print
+
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / LOCK
         lock = FileLock(file, fallback_to_soft=False)
@@ -159,6 +144,16 @@ class RunFolder:
         """Whether the run has come to its end."""
         return (self.path / "result.json").is_file()
 
+    @property
+    def log(self) -> RunLog:
+        """A line for each epoch."""
+        return RunLog(self.path / LOG)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What the run goes on from."""
+        return Checkpoints(self.path / CHECKPOINTS, self._settings() or {}, _differences)
+
     def config(self) -> RunConfig | None:
         """Return the settings the folder's run was started with, or None if it holds no run.
 
@@ -166,7 +161,7 @@ class RunFolder:
             RunError: If they are damaged.
             ConfigError: If they are none that this version has.
         """
-        values = self._settings()
+        values = self._stored()
         try:
             return None if values is None else RunConfig.from_json(values)
         except ConfigError as error:
@@ -188,80 +183,71 @@ class RunFolder:
             raise RunError(f"{self.path / 'result.json'} is damaged: {problem}. {ANEW}")
         return as_named_now(values)
 
-    def finish(self, result: Mapping[str, Any], samples: pa.Table) -> None:
+    def finish(self, result: Mapping[str, Any], samples: "pa.Table") -> None:
         """Write what is known of each sample and, last, the result: its presence says that the run is complete."""
+        import pyarrow.parquet as pq
+
         visits = samples["visits"].to_numpy()
         write_whole(self.path / "visits.npy", lambda file: np.save(file, visits))
         content = io.BytesIO()  # in memory first: what a full disk does to pyarrow is not ours to name
         pq.write_table(samples, content, compression="zstd")
         write_whole(self.path / "samples.parquet", lambda file: file.write(content.getbuffer()))
         self._write_json("result.json", result)
-        self._remove_trainer_checkpoints()
+        self.checkpoints.clear(finished=True)
 
-    def append_log(self, record: Mapping[str, Any]) -> tuple[int, str]:
-        """Add a line to the log; return what `cut_log` takes to come back to it."""
-        return append_record(self.path / LOG, record)
-
-    def cut_log(self, num_bytes: int, sha256: str) -> None:
-        """Drop what was logged after the checkpoint that is being gone on from.
+    def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
+        """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result.
 
         Raises:
-            RunError: If it is not the log that the checkpoint goes with.
+            RunError: If another process trains in the folder.
         """
-        cut_log(self.path / LOG, num_bytes, sha256)
+        with self.held():
+            self._refuse_links()
+            self._write_json("config.json", config.to_json())
+            for name in RECORDS:
+                (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
+                if source is not None and (source / name).is_file():
+                    with (source / name).open("rb") as recorded:
+                        write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
+            self._write_json("result.json", result)
 
-    @property
-    def trainer_checkpoints(self) -> Path:
-        """Where a run on texts has its checkpoints until it is finished."""
-        return self.path / TRAINER
-
-    def _settings(self) -> Any:
-        """What the folder's files give as settings, checked for nothing; None if they give none."""
-        values = self._read_json("config.json")
-        return (self._read_json("result.json") or {}).get("config") if values is None else values
-
-    def _known(self) -> dict[str, Any] | None:
-        """Return the settings of the folder's run, of whatever version, or None if it holds none.
-
-        Raises:
-            RunError: If they are damaged, and its result does not tell either.
-        """
-        try:
-            settings = self._settings()
-        except RunError:
-            settings = (self._read_json("result.json") or {}).get("config")
-            if settings is None:
-                raise
-        return settings if isinstance(settings, dict) and settings.keys() >= KNOWN_SETTINGS else None
+    def _clear(self) -> None:
+        """Remove the files of the folder's run."""
+        self.refuse_foreign()
+        self._refuse_links()
+        checkpoints = self.checkpoints
+        (self.path / "result.json").unlink(missing_ok=True)
+        checkpoints.clear()
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
 
     def _refuse_links(self) -> None:
         """Raise RunExistsError if a file of the run is a link: what it leads to may be another's."""
-        links = [name for name in (*FILES, TRAINER) if (self.path / name).is_symlink()]
+        links = [name for name in (*FILES, CHECKPOINTS) if (self.path / name).is_symlink()]
         if links:
             raise RunExistsError(
                 f"{self.path} has a link in place of {', '.join(links)}: a run writes no file that may be another's. "
                 "Put the file itself there, or choose another --out."
             )
 
-    def _clear(self) -> None:
-        """Remove the files of the folder's run."""
-        self.refuse_foreign()
-        self._refuse_links()
-        self._remove_trainer_checkpoints()
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
+    def _settings(self) -> dict[str, Any] | None:
+        """Return the settings of the folder's run, of whatever version, or None if it holds none.
 
-    def _remove_trainer_checkpoints(self) -> None:
-        """Remove the checkpoints of the folder's run on texts; what else is beside them stays."""
-        settings = self._known()
-        if settings is not None:
-            remove_checkpoints(self.trainer_checkpoints, settings)
+        Raises:
+            RunError: If they are damaged, and its result does not tell either.
+        """
+        try:
+            settings = self._stored()
+        except RunError:
+            settings = (self._read_json("result.json") or {}).get("config")
+            if settings is None:
+                raise
+        return settings if isinstance(settings, dict) and settings.keys() >= KNOWN_SETTINGS else None
 
-    def _sweep(self) -> None:
-        """Remove what a killed process was in the middle of writing."""
-        sweep(self.path, "|".join(map(re.escape, (*FILES, TRAINER))))
-        if self.finished:
-            self._remove_trainer_checkpoints()
+    def _stored(self) -> Any:
+        """Return what the folder's files give as settings, checked for nothing; None if they give none."""
+        values = self._read_json("config.json")
+        return (self._read_json("result.json") or {}).get("config") if values is None else values
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
@@ -278,3 +264,7 @@ class RunFolder:
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         text = json.dumps(values, indent=1) + "\n"
         write_whole(self.path / name, lambda file: file.write(text.encode()))
+
+
+def _differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    return RunConfig.from_json(stored).differences(RunConfig.from_json(own))

@@ -64,7 +64,7 @@ def run(
         from emprune_lab.training.texts.finetune import finetune  # takes seconds, and the extra `transformers`
         from emprune_lab.training.texts.text_session import TextSession
 
-        with draft_folder(folder.trainer_checkpoints) as written:
+        with draft_folder(folder.checkpoints.folder) as written:
             texts = TextSession.build(config, splits, folder=written, data_dir=data_dir)
             return finetune(texts, folder, report=report, stop=stop)
     return train(Session.build(config, splits, ranks), folder, report=report, stop=stop)

@@ -10,7 +10,7 @@ import torch
 from emprune_lab.errors import StoppedError
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.results.samples import finish_run
-from emprune_lab.training.checkpoint import load_checkpoint, save_checkpoint
+from emprune_lab.training.saved_state import load_state, save_state
 from emprune_lab.training.session import Session, planned_visits
 from emprune_lab.training.stopping import agreed
 from emprune_lab.training.tally import Tally, named
@@ -60,7 +60,7 @@ def train(
         if _train_epoch(session, tally, report, stop):
             record = tally.close_epoch(lambda: _score(session, tally.epoch) if leads else {})
             if leads:
-                tally.log_bytes, tally.log_sha256 = folder.append_log(record)
+                tally.log_bytes, tally.log_sha256 = folder.log.append(record)
             report.epoch(record)
         _save(session, tally, folder)
         if stop() and tally.epoch < num_epochs:
@@ -115,7 +115,7 @@ def _save(session: Session, tally: Tally, folder: RunFolder) -> None:
     if session.ranks.rank > 0:
         return
     state = {"tally": dataclasses.asdict(tally), "session": session.state_dict()}
-    save_checkpoint(folder.path, {"config": session.config.to_json(), **state})
+    folder.checkpoints.write(tally.steps, lambda checkpoint: save_state(checkpoint, state), lasting=True)
 
 
 def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
@@ -127,10 +127,12 @@ def _restore(session: Session, folder: RunFolder, report: Reporter) -> Tally:
         tally = Tally.restored(state["tally"], num_epochs=session.config.epochs)
         session.load_state_dict(state["session"])
 
-    state = load_checkpoint(folder.path, session.config, load=load, say=report.remark) if leads else None
+    state = None
+    if leads:
+        state = folder.checkpoints.newest(lambda checkpoint: load_state(checkpoint, load), say=report.remark)
     state = session.ranks.broadcast(state, doing="loading the checkpoint")
     if leads:
-        folder.cut_log(tally.log_bytes, tally.log_sha256)
+        folder.log.cut(tally.log_bytes, tally.log_sha256)
     elif state is not None:
         load(state)
     return tally

@@ -18,12 +18,11 @@ from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.models.pretrained import quiet
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.results.samples import finish_run
-from emprune_lab.training.checkpoint import MISFITS
 from emprune_lab.training.loop import Reporter
 from emprune_lab.training.objectives.objective import curve_epochs, tested_epochs
+from emprune_lab.training.saved_state import MISFITS, misfit
 from emprune_lab.training.session import planned_visits
 from emprune_lab.training.tally import Tally, named
-from emprune_lab.training.texts.checkpoints import keep_checkpoint, newest_checkpoint
 from emprune_lab.training.texts.text_session import TextSession
 
 __all__ = ["finetune"]
@@ -76,7 +75,7 @@ class Course(TrainerCallback, ExportableState):
         self.tally = TextTally.restored(saved, num_epochs=self.session.config.epochs)
         self.session.trainer.sums[0] = self.tally.loss_sum  # one sum over the epoch, to the last bit
         self.begun = True
-        self.folder.cut_log(self.tally.log_bytes, self.tally.log_sha256)
+        self.folder.log.cut(self.tally.log_bytes, self.tally.log_sha256)
         self._saved = time.perf_counter()
         planned = planned_visits(self.session.config, len(self.session.splits.train))
         self.report.begin(num_epochs=self.session.config.epochs, planned_visits=planned, visits_done=self.tally.visits)
@@ -102,7 +101,7 @@ class Course(TrainerCallback, ExportableState):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Seal the checkpoint that was just written, and put it in place."""
         written = Path(args.output_dir, f"checkpoint-{state.global_step}")
-        keep_checkpoint(written, self.folder.trainer_checkpoints, self.session.config.to_json())
+        self.folder.checkpoints.add(written, state.global_step, lasting=False)
         self._saved = time.perf_counter()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -118,7 +117,7 @@ class Course(TrainerCallback, ExportableState):
         if tally.kept == tally.summary["num_kept"]:
             record = tally.close_epoch(self._score)
             tally.kept = 0
-            tally.log_bytes, tally.log_sha256 = self.folder.append_log(record)
+            tally.log_bytes, tally.log_sha256 = self.folder.log.append(record)
             self.report.epoch(record)
         if self.stop():
             control.should_training_stop = True
@@ -152,7 +151,7 @@ def finetune(
     """
     course = Course(session, folder, report, stop)
     session.trainer.add_callback(course)
-    checkpoint = newest_checkpoint(folder.trainer_checkpoints, session.config, say=report.remark)
+    checkpoint = folder.checkpoints.newest(lambda found: found, say=report.remark)
     try:
         with quiet():
             session.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -160,8 +159,7 @@ def finetune(
         if checkpoint is None or course.begun or isinstance(error, torch.OutOfMemoryError):
             raise
         raise RunError(
-            f"{checkpoint} does not fit this run ({type(error).__name__}: {error}). Move it away, and go on from the "
-            "one before it with --resume."
+            f"{checkpoint} {misfit(error)}. Move it away, and go on from the one before it with --resume."
         ) from error
     tally, num_epochs = course.tally, session.config.epochs
     if tally.epoch < num_epochs:
