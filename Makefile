@@ -77,7 +77,7 @@ $(VENV)/.lab: pyproject.toml lab/pyproject.toml constraints.txt | $(VENV)/.creat
 
 $(VENV)/.all: pyproject.toml lab/pyproject.toml constraints.txt | $(VENV)/.created
 	$(call stage,$(VENV): installing emprune and emprune-lab with all they can use; about a minute)
-	$(call pip_install,$(VENV)) -c constraints.txt -e '.[transformers,accelerate,lightning]' -e './lab[texts]' --group all
+	$(call pip_install,$(VENV)) -c constraints.txt -e '.[transformers,accelerate,lightning]' -e './lab[cluster,texts]' --group all
 	@touch $(VENV)/.lab $@
 
 $(CORE)/.core: pyproject.toml constraints.txt

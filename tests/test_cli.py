@@ -17,7 +17,7 @@ from emprune_lab.commands.progress import LineReporter
 from emprune_lab.data.cache import DataSet, Source, SourceError
 from emprune_lab.results import run_folder as store
 from emprune_lab.tasks import TASKS
-from emprune_lab.training import loop as train
+from emprune_lab.training import images
 from typer.testing import CliRunner
 
 import emprune
@@ -118,7 +118,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("estimate digits --tail-fraction 0", 2, "write tail_epochs=0."),
         ("run digits --keep 0.1 --epochs 4 --tail-epochs 1 --out {out}", 2, "Use tail_epochs=0."),
         ("run digits --warmup-epochs 6 --tail-epochs 6 --epochs 9 --out {out}", 2, "epochs"),
-        ("run digits --epochs 0 --out {out}", 2, "`epochs` must be an integer of at least 1; got epochs=0."),
+        ("run digits --epochs 0 --out {out}", 2, "`epochs` must be an integer from 1 to 1,000,000; got epochs=0."),
         ("run digits --train-size 5000 --out {out}", 2, "`train_size` must be between 1 and 1347"),
         ("run digits --validation 0.0001 --out {out}", 2, "`validation` leaves one part empty"),
         ("run digits --model resnet --out {out}", 2, "Unknown model; got 'resnet'."),
@@ -162,18 +162,42 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("run digits --keep inf --out {out}", 2, "`keep` must be in (0, 1]"),
         ("compare digits --methods full --keep nan --dry-run --out {out}", 2, "`keep` must be in (0, 1]"),
         ("compare digits --methods full --keep -1 --dry-run --out {out}", 2, "`keep` must be in (0, 1]"),
-        ("compare digits --methods full --tail-epochs -1 --dry-run --out {out}", 2, "`tail_epochs` must be from 0"),
-        ("compare digits --methods full --warmup-epochs 9999999 --out {out}", 2, "`warmup_epochs` must be from 0"),
+        (
+            "compare digits --methods full --tail-epochs -1 --dry-run --out {out}",
+            2,
+            "`tail_epochs` must be an integer from 0 to `epochs`; got tail_epochs=-1.",
+        ),
+        (
+            "compare digits --methods full --warmup-epochs 9999999 --out {out}",
+            2,
+            "`warmup_epochs` must be an integer from 0 to `epochs`; got warmup_epochs=9999999.",
+        ),
         ("run digits --method infobatch:normalize=no --out {out}", 2, "`infobatch:normalize` must be true or false"),
         ("run digits --method emp:pool=inf --out {out}", 2, "`pool` must be"),
         ("run digits --method emp:beta=1e39 --out {out}", 2, "`beta` must be"),
         ("compare digits --methods emp:beta=1e39 --dry-run --out {out}", 2, "`beta` must be"),
         ("estimate digits --keep nan", 2, "`keep` must be in (0, 1]"),
         ("analyze visits digits --keep nan --out {out}", 2, "`keep` must be in (0, 1]"),
-        ("run digits --batch-size 1000000000000 --out {out}", 2, "`batch_size` must be at most 1,000,000"),
-        ("run digits --epochs 999999999999 --out {out}", 2, "`epochs` must be at most 1,000,000"),
-        ("run digits --threads 100000 --out {out}", 2, "`threads` must be at most 1,024"),
-        ("estimate digits --epochs 999999999999", 2, "`epochs` must be at most 1,000,000"),
+        (
+            "run digits --batch-size 1000000000000 --out {out}",
+            2,
+            "`batch_size` must be an integer from 1 to 1,000,000; got",
+        ),
+        (
+            "run digits --epochs 999999999999 --out {out}",
+            2,
+            "`epochs` must be an integer from 1 to 1,000,000; got epochs=999999999999.",
+        ),
+        (
+            "run digits --threads 100000 --out {out}",
+            2,
+            "`threads` must be an integer from 1 to 1,024; got threads=100000.",
+        ),
+        (
+            "estimate digits --epochs 999999999999",
+            2,
+            "`epochs` must be an integer from 1 to 1,000,000; got epochs=999999999999.",
+        ),
         ("compare digits --seeds 999999999999 --dry-run --out {out}", 2, "`seeds` must name at most 10,000"),
         ("compare digits --seeds 5-999999999999 --dry-run --out {out}", 2, "`seeds` must name at most 10,000"),
         (f"compare digits --seeds {'9' * 5000} --dry-run --out {{out}}", 2, "`seeds` must be below 2^63"),
@@ -265,7 +289,7 @@ def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(checkpoint: Path, state: object) -> None:
         raise OSError(28, "No space left on device", str(checkpoint / "state.pt"))
 
-    monkeypatch.setattr(train, "save_state", full)
+    monkeypatch.setattr(images, "save_state", full)
     code, _, stderr = call("run", "digits", *SMALL, "--out", tmp_path)
     assert code == 1
     place = tmp_path / "checkpoints" / "checkpoint-2"

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import divide, get_task
+from emprune_lab.run import Run, make_settings
+from emprune_lab.tasks import get_task
+from emprune_lab.training.images import ImageTraining
 from emprune_lab.training.learning_rate import one_cycle
-from emprune_lab.training.loop import train
-from emprune_lab.training.session import Session
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -51,9 +50,9 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     full, pruned, by_hand = [], [], []
     for _ in range(options.repeats):
-        by_hand.append(_timed(lambda: _by_hand(_session(options, "full", 1.0))))
-        full.append(_timed(lambda: _emprune(_session(options, "full", 1.0))))
-        pruned.append(_timed(lambda: _emprune(_session(options, options.method, options.keep))))
+        by_hand.append(_timed(lambda: _by_hand(_training(options, "full", 1.0))))
+        full.append(_timed(lambda: _emprune(_training(options, "full", 1.0))))
+        pruned.append(_timed(lambda: _emprune(_training(options, options.method, options.keep))))
     speed = statistics.median(h / f for h, f in zip(by_hand, full, strict=True))
     share = statistics.median(p / f for p, f in zip(pruned, full, strict=True))
     targets = [
@@ -91,11 +90,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _session(options: argparse.Namespace, method: str, keep: float) -> Session:
-    settings = {"epochs": options.epochs, "model": options.model, "train_size": options.train_size}
-    settings["device"] = options.device
-    config = RunConfig.for_task(options.task, method, keep=keep, threads=options.threads, **settings)
-    return Session.build(config, divide(get_task(options.task).load(options.data_dir), train_size=options.train_size))
+def _training(options: argparse.Namespace, method: str, keep: float) -> ImageTraining:
+    given = {name: getattr(options, name) for name in ("epochs", "model", "train_size", "device", "threads")}
+    task = get_task(options.task)
+    settings = make_settings(task, method, keep=keep, **given)
+    return ImageTraining(Run.resolve(settings, task, data_dir=options.data_dir))
 
 
 def _timed(work: Callable[[], None]) -> float:
@@ -104,31 +103,33 @@ def _timed(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _emprune(session: Session) -> None:
+def _emprune(training: ImageTraining) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        train(session, RunFolder.open(Path(folder) / "run", session.config), report=Silent())
+        training.train(RunFolder.open(Path(folder) / "run", training.run.settings), report=Silent())
 
 
-def _by_hand(session: Session) -> None:
+def _by_hand(training: ImageTraining) -> None:
     """The same training on all the data as one would write it, without emprune, scored as often."""
-    config, data, compute = session.config, session.splits.train, session.compute
-    size, num_batches = config.batch_size, -(-len(data) // config.batch_size)
+    data, task, compute = training.train_split, training.objective.task, training.run.compute
+    size, epochs = training.run.sizes.batch, training.run.settings.cost.epochs
+    num_batches = -(-len(data) // size)
     generator = torch.Generator(compute.device)
-    for epoch in range(config.epochs):
+    for epoch in range(epochs):
         order = torch.randperm(len(data), device=compute.device)
         for number, chosen in enumerate(order.split(size)):
-            x = session.objective.task.normalise(session.objective.task.augment(generator, data.x[chosen]))
-            _hand_step(session, x, data.y[chosen], (epoch * num_batches + number) / (config.epochs * num_batches))
-        if (epoch + 1) * 4 % config.epochs < 4:
-            session.score(session.splits.test)
+            x = task.normalise(task.augment(generator, data.x[chosen]))
+            _hand_step(training, x, data.y[chosen], (epoch * num_batches + number) / (epochs * num_batches))
+        if (epoch + 1) * 4 % epochs < 4:
+            training.evaluate("test")
     compute.synchronize()
 
 
-def _hand_step(session: Session, x: Tensor, y: Tensor, progress: float) -> None:
-    for group in session.optimizer.param_groups:
-        group["lr"] = session.config.max_lr * one_cycle(progress)
-    with session.compute.autocast():
-        logits = session.model(x.contiguous(memory_format=torch.channels_last))
-    F.cross_entropy(logits.float(), y, label_smoothing=session.config.label_smoothing).backward()
-    session.optimizer.step()
-    session.optimizer.zero_grad()
+def _hand_step(training: ImageTraining, x: Tensor, y: Tensor, progress: float) -> None:
+    settings = training.run.settings.training
+    for group in training.optimizer.param_groups:
+        group["lr"] = settings.max_lr * one_cycle(progress)
+    with training.run.compute.autocast():
+        logits = training.model(x.contiguous(memory_format=torch.channels_last))
+    F.cross_entropy(logits.float(), y, label_smoothing=settings.label_smoothing).backward()
+    training.optimizer.step()
+    training.optimizer.zero_grad()

@@ -5,13 +5,16 @@ python experiments/frontier/collect.py runs/frontier
 
 import json
 import shutil
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from emprune_lab.results.reading import read_results
+
+sys.path.append(str(Path(__file__).parents[1] / "study"))
+from evidence import config_of, read_stored  # a module of the study, beside this folder
 
 HERE = Path(__file__).parent
 DESCRIPTION = ("task", "methods", "baseline", "margin", "settings", "title")
@@ -27,9 +30,9 @@ def collect(file: Path, runs: Path) -> int:
     target = file.with_suffix("") / "results.json"
     found: dict[str, Mapping[str, Any]] = {}
     for path in [target, *sorted(runs.rglob("result.json"))]:
-        for run in read_results(path).stored if path.is_file() else ():
+        for run in read_stored(path) if path.is_file() else ():
             content = {name: value for name, value in run.items() if name != "format"}
-            found[json.dumps(run["config"], sort_keys=True)] = content
+            found[json.dumps(config_of(run), sort_keys=True)] = content
     if found:
         target.parent.mkdir(exist_ok=True)
         said = {"baseline": "random-permutation", "margin": None, **tomllib.loads(file.read_text())}
@@ -37,7 +40,7 @@ def collect(file: Path, runs: Path) -> int:
         document = {"format": 2, "experiment": experiment, "runs": list(found.values())}
         target.write_text(json.dumps(document, indent=1) + "\n")
     whole = runs / "results.json"
-    if whole.is_file() and len(read_results(whole).runs) == len(found):
+    if whole.is_file() and len(read_stored(whole)) == len(found):
         shutil.copyfile(runs / "table.md", target.with_name("table.md"))
     return len(found)
 

@@ -15,11 +15,10 @@ from typing import Annotated, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from emprune_lab.comparison.rows import outcome
 from emprune_lab.comparison.statistics import mean_interval, paired_difference
-from emprune_lab.results.reading import read_results
 
 sys.path.append(str(Path(__file__).parents[1] / "study"))
+from evidence import outcome, read_runs
 from picture import GREY, colours, draw_themed  # a script of the study, beside this folder
 
 MARGIN = 0.3
@@ -92,7 +91,7 @@ def read(paths: Iterable[Path]) -> dict[str, Cells]:
     """Return the outcomes of each judged task; what was tuned is left out."""
     tasks: dict[str, Cells] = {}
     for path in paths:
-        for run in read_results(path).runs:
+        for run in read_runs(path):
             config = run["config"]
             if config["validation"] > 0:
                 continue

@@ -4,13 +4,15 @@ python experiments/frontier/tuning.py experiments/frontier/tuning-*/results.json
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from emprune_lab.comparison.rows import outcome
-from emprune_lab.results.reading import read_results
+
+sys.path.append(str(Path(__file__).parents[1] / "study"))
+from evidence import outcome, read_stored  # a module of the study, beside this folder
 
 Result = Mapping[str, Any]
 
@@ -50,7 +52,7 @@ def lines(runs: Sequence[Result]) -> Iterable[str]:
 def main(paths: Annotated[list[Path], typer.Argument(help="The tunings' results.json.", exists=True)]) -> None:
     """Print what is to be frozen for each method."""
     for path in paths:
-        typer.echo("\n".join([f"### {path.parent.name}", "", *lines(read_results(path).stored), ""]))
+        typer.echo("\n".join([f"### {path.parent.name}", "", *lines(read_stored(path)), ""]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Collects the runs of a folder into results.json, and writes the table of the last epoch's accuracy.
+"""Collects the runs of a folder into runs.json, and writes the table of the last epoch's accuracy.
 
 `python experiments/gpu-cifar100/table.py FOLDER`
 """
@@ -20,7 +20,7 @@ Record = dict[str, Any]
 def main() -> None:
     """Collect, write and print."""
     records = [json.loads(path.read_text()) for path in sorted(Path(sys.argv[1]).glob("*.json"))]
-    (HERE / "results.json").write_text(json.dumps(records, indent=1) + "\n")
+    (HERE / "runs.json").write_text(json.dumps(records, indent=1) + "\n")
     text = table(records)
     (HERE / "table.md").write_text(text)
     print(text)

@@ -1,4 +1,4 @@
-"""The finished runs that are committed here, as version 0.1 wrote them, and what a run counts with.
+"""The finished runs that are committed here, as the version that made them wrote them, and what a run counts with.
 
 Nothing of the lab reads them, so that no later version changes a number.
 """
@@ -11,9 +11,29 @@ from typing import Any
 Result = Mapping[str, Any]
 
 
+GROUPS = ("cost", "data", "training", "machine")
+"""Of settings, since version 0.2; version 0.1 has them flat in `config`."""
+
+
+def read_stored(path: Path) -> list[dict[str, Any]]:
+    """Return the runs of a comparison's results.json, or that of a run's result.json, as they are stored."""
+    document = json.loads(path.read_text())
+    runs: list[dict[str, Any]] = document.get("runs", [document])
+    return runs
+
+
 def read_runs(path: Path) -> list[Result]:
-    """Return the runs of a comparison's results.json."""
-    return [{**run, "config": as_named_now(run["config"])} for run in json.loads(path.read_text())["runs"]]
+    """Return the runs of such a file, each with its settings in a flat `config`."""
+    return [{**run, "config": config_of(run)} for run in read_stored(path)]
+
+
+def config_of(run: Result) -> dict[str, Any]:
+    """Return a stored run's settings by their names alone."""
+    if "config" in run:
+        return as_named_now(run["config"])
+    settings = run["settings"]
+    named = {"task": settings["task"], "method": run["method"], "seed": settings["seed"]}
+    return {**named, **{name: value for group in GROUPS for name, value in settings[group].items()}}
 
 
 def as_named_now(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ __all__ = [
     "EmpruneWarning",
     "EpochError",
     "MethodError",
+    "MethodWarning",
     "ObservationError",
     "RankError",
     "StateError",
@@ -61,3 +62,7 @@ class StateError(EmpruneError, ValueError):
 
 class EmpruneWarning(UserWarning):
     """The run goes on, and does probably not do what its author wants."""
+
+
+class MethodWarning(EmpruneWarning):
+    """A method cannot do here what it is chosen for: it ranks as another one does, or prefers nothing."""

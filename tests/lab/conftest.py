@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from tests.lab.reports import write_comparison
-from tests.lab.runs import run_small, small_config
+from tests.lab.runs import run_small, small_settings
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of `small_config()`."""
+    """The folder of a finished run of `small_settings()`."""
     path = tmp_path_factory.mktemp("finished") / "run"
-    run_small(small_config(), path)
+    run_small(small_settings(), path)
     return path
 
 

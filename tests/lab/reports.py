@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from emprune_lab.commands.app import app
-from emprune_lab.comparison.workers import load_splits
+from emprune_lab.method_spec import MethodSpec
 from emprune_lab.report.page import write_report
 from emprune_lab.report.records import find_runs
-from emprune_lab.settings import RunConfig
+from emprune_lab.results.record import RunRecord
+from emprune_lab.settings import Settings
 from plotly.offline import get_plotlyjs
 from typer.testing import CliRunner, Result
 
-from tests.lab.runs import small_config
+from tests.lab.runs import small_settings, splits_of
 
 METHODS = ("full", "random-permutation", "emp:pool=2")
 FIGURES = [
@@ -32,48 +33,57 @@ MACHINE = {"system": "Linux", "architecture": "x86_64", "cpu_count": 2, "device"
 GAIN = {"full": 4.0, "random-permutation": 0.0, "emp": 2.0, "emp:pool=2": 2.0, "greedy": -3.0}
 
 
-def result_of(config: RunConfig, *, num_train: int = 160, **more: Any) -> dict[str, Any]:
+def result_of(settings: Settings, *, num_train: int = 160, **more: Any) -> dict[str, Any]:
     """Return what a run of these settings could have ended with."""
-    share = config.keep
-    accuracy = (
-        80 + GAIN.get(config.method, 1.0) + 0.3 * config.seed + (0.1 if config.seed % 2 else 0) * len(config.method)
-    )
+    share, epochs, seed, method = settings.cost.keep, settings.cost.epochs, settings.seed, str(settings.method)
+    accuracy = 80 + GAIN.get(method, 1.0) + 0.3 * seed + (0.1 if seed % 2 else 0) * len(method)
     return {
-        "format": 1,
+        "format": 2,
         "accuracy": accuracy,
         "loss": 0.5,
         "class_accuracy": [min(100.0, accuracy + label - 5) for label in range(10)],
-        "visits": round(share * num_train * config.epochs),
+        "visits": round(share * num_train * epochs),
         "visits_fraction": share,
         "optimizer_steps": 100,
         "final_learning_rate": 1e-6,
-        "train_seconds": 100.0 * share + config.seed,
+        "train_seconds": 100.0 * share + seed,
         "evaluation_seconds": 1.0,
         "planning_seconds": 0.1,
         "num_train": num_train,
         "versions": VERSIONS,
         "machine": MACHINE,
-        "config": config.to_json(),
+        "method": method,
+        "settings": settings.model_dump(),
         **more,
     }
 
 
-def old_result_of(config: RunConfig, *, tail_fraction: float | None = None, **more: Any) -> dict[str, Any]:
+def old_result_of(settings: Settings, *, tail_fraction: float | None = None, **more: Any) -> dict[str, Any]:
     """Return what a run of version 0.1 could have ended with, with a tail of this share of the visits."""
-    result = result_of(config, **more)
-    settings = {n: value for n, value in result["config"].items() if n not in ("warmup_epochs", "tail_epochs")}
-    return {**result, "config": {**settings, "warmup_fraction": 0.0, "tail_fraction": tail_fraction}}
+    found = {name: value for name, value in result_of(settings, **more).items() if name not in ("method", "settings")}
+    config = {**settings.named(), **settings.flat()}
+    for name in ("warmup_epochs", "tail_epochs"):
+        del config[name]
+    return {**found, "format": 1, "config": {**config, "warmup_fraction": 0.0, "tail_fraction": tail_fraction}}
 
 
-def write_run(folder: Path, config: RunConfig, **more: Any) -> Path:
+def record_of(method: str, seed: int, **found: Any) -> RunRecord:
+    """Return the record of a run whose method is called as it is given, with nothing found but what is given."""
+    name, *options = method.split(":")
+    values = {option: value for option, _, value in (text.partition("=") for text in options)}
+    spec = MethodSpec(name=name, options={**values})
+    return RunRecord(small_settings("random", seed=seed).replace(method=spec), found)
+
+
+def write_run(folder: Path, settings: Settings, **more: Any) -> Path:
     """Write a run's folder with all that a run leaves behind."""
     folder.mkdir(parents=True)
-    num_train = len(load_splits(config, None).train)
-    _write(folder / "config.json", config.to_json())
-    _write(folder / "result.json", result_of(config, num_train=num_train, **more))
-    records = [_record(config, epoch) for epoch in range(config.epochs)]
+    num_train = len(splits_of(settings, None).train)
+    _write(folder / "config.json", settings.model_dump())
+    _write(folder / "result.json", result_of(settings, num_train=num_train, **more))
+    records = [_record(settings, epoch) for epoch in range(settings.cost.epochs)]
     (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    samples = _samples(config)
+    samples = _samples(settings)
     pq.write_table(samples, folder / "samples.parquet")
     np.save(folder / "visits.npy", samples["visits"].to_numpy())
     return folder
@@ -87,12 +97,12 @@ def write_comparison(
     for method in methods:
         chosen = {**settings, "keep": None} if method == "full" else settings
         for seed in seeds:
-            config = small_config(method, seed=seed, **chosen)
-            folders.append(write_run(out / config.task / config.folder_name / f"seed-{seed}", config))
+            made = small_settings(method, seed=seed, **chosen)
+            folders.append(write_run(out / made.task / made.folder_name / f"seed-{seed}", made))
     runs = [json.loads((folder / "result.json").read_text()) for folder in folders]
     task = settings.get("task", "digits")
     experiment = {"task": task, "baseline": "random-permutation", "margin": 0.5, "title": "Does it <work>?"}
-    _write(out / "results.json", {"format": 2, "experiment": experiment, "runs": runs})
+    _write(out / "results.json", {"format": 3, "experiment": experiment, "runs": runs})
     return folders
 
 
@@ -121,21 +131,21 @@ def call_script(script: Path, *arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
-def _record(config: RunConfig, epoch: int) -> dict[str, Any]:
+def _record(settings: Settings, epoch: int) -> dict[str, Any]:
     seen = epoch >= 2
     summary = {
-        "churn": None if epoch == 0 else 0.5 + 0.01 * config.seed,
-        "greedy_overlap": 0.4 + 0.02 * config.seed if seen else None,
-        "staleness": None if epoch == 0 else 1.0 + 0.1 * epoch + 0.01 * config.seed,
+        "churn": None if epoch == 0 else 0.5 + 0.01 * settings.seed,
+        "greedy_overlap": 0.4 + 0.02 * settings.seed if seen else None,
+        "staleness": None if epoch == 0 else 1.0 + 0.1 * epoch + 0.01 * settings.seed,
     }
-    measured = {"probe_loss": 2.0 / (epoch + 1) + 0.01 * config.seed} if epoch % 2 else {}
+    measured = {"probe_loss": 2.0 / (epoch + 1) + 0.01 * settings.seed} if epoch % 2 else {}
     return {"epoch": epoch, "loss": 1.0, **measured, "summary": summary}
 
 
-def _samples(config: RunConfig) -> pa.Table:
-    labels = load_splits(config, None).train.y.numpy()
-    draw = np.random.default_rng(config.seed)
-    visits = draw.integers(0, config.epochs + 1, len(labels)).astype(np.int32)
+def _samples(settings: Settings) -> pa.Table:
+    labels = splits_of(settings, None).train.y.numpy()
+    draw = np.random.default_rng(settings.seed)
+    visits = draw.integers(0, settings.cost.epochs + 1, len(labels)).astype(np.int32)
     loss = np.where(visits > 0, draw.random(len(labels)), np.nan).astype(np.float32)
     unseen = visits == 0
     return pa.table(

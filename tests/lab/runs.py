@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from emprune_lab.comparison.workers import load_splits
+from emprune_lab import run
+from emprune_lab.data.splits import Splits
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
-from emprune_lab.training.loop import train
+from emprune_lab.run import Run, make_settings
+from emprune_lab.settings import Settings
+from emprune_lab.tasks import get_task
+from emprune_lab.training.images import ImageTraining
 from emprune_lab.training.saved_state import load_state
-from emprune_lab.training.session import Session
+
+from emprune.distributed import Ranks
 
 CLOCKS = ("seconds", "planning_seconds")
 
@@ -37,20 +41,39 @@ class SilentReporter:
         self.remarks.append(line)
 
 
-def small_config(method: str = "emp", *, task: str = "digits", **settings: Any) -> RunConfig:
+def settings_for(task: str, method: str, **settings: Any) -> Settings:
+    """Return a run's settings on a task that is known by its name."""
+    return make_settings(get_task(task), method, **settings)
+
+
+def small_settings(method: str = "emp", *, task: str = "digits", **settings: Any) -> Settings:
     values = {"epochs": 4, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32", **settings}
-    return RunConfig.for_task(task, method, **values)
+    return settings_for(task, method, **values)
+
+
+def run_of(settings: Settings, *, data_dir: Path | None = None, world_size: int = 1) -> Run:
+    return Run.resolve(settings, get_task(settings.task), data_dir=data_dir, world_size=world_size)
+
+
+def splits_of(settings: Settings, data_dir: Path | None = None) -> Splits[Any]:
+    return run.splits_of(settings, get_task(settings.task), data_dir)
+
+
+def training_of(settings: Settings) -> ImageTraining:
+    """Return the training of a run, which all ranks share where there are several."""
+    ranks = Ranks()
+    return ImageTraining(run_of(settings, world_size=ranks.size), ranks)
 
 
 def run_small(
-    config: RunConfig, path: Path, *, stop_after: int | None = None, report: SilentReporter | None = None
-) -> Session:
+    settings: Settings, path: Path, *, stop_after: int | None = None, report: SilentReporter | None = None
+) -> ImageTraining:
     """Run in `path`, resuming what is there; ask to stop after so many batches of this call."""
-    session = Session.build(config, load_splits(config, None))
+    training = training_of(settings)
     report = report or SilentReporter()
-    folder = RunFolder.open(path, config, resume=True)
-    train(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
-    return session
+    folder = RunFolder.open(path, settings, resume=True)
+    training.train(folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
+    return training
 
 
 def checkpoint_of(path: Path) -> dict[str, Any]:
@@ -80,8 +103,8 @@ def outcome(path: Path) -> dict[str, Any]:
     return {name: value for name, value in result.items() if not name.endswith("seconds")}
 
 
-def assert_equal_runs(one: Path, other: Path, models: tuple[Session, Session]) -> None:
-    weights = [session.model.state_dict() for session in models]
+def assert_equal_runs(one: Path, other: Path, models: tuple[ImageTraining, ImageTraining]) -> None:
+    weights = [training.model.state_dict() for training in models]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
     assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
     assert pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from emprune_lab.comparison.workers import Board, BoardReporter
+from emprune_lab.comparison.pool import Board, BoardReporter
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.results.checkpoints import UnusableError
 from emprune_lab.results.run_folder import RunFolder
@@ -25,7 +25,7 @@ from tests.lab.runs import (
     log,
     outcome,
     run_small,
-    small_config,
+    small_settings,
 )
 
 
@@ -81,12 +81,12 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped in the middle of its third epoch."""
     path = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(StoppedError):
-        run_small(small_config(), path, stop_after=7)
+        run_small(small_settings(), path, stop_after=7)
     return path
 
 
 def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
-    folder = RunFolder.open(tmp_path, small_config())
+    folder = RunFolder.open(tmp_path, small_settings())
     assert newest(folder) is None
     for num_steps in (3, 9, 10):
         put(folder, num_steps)
@@ -98,7 +98,7 @@ def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 def test_at_every_instant_there_are_two_whole_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunFolder.open(tmp_path, small_config())
+    folder = RunFolder.open(tmp_path, small_settings())
     put(folder, 1)
     put(folder, 2)
     met = []
@@ -131,7 +131,7 @@ def num_whole(folder: RunFolder) -> int:
 
 
 def test_a_checkpoint_cut_anywhere_or_with_any_byte_changed_is_refused(tmp_path: Path) -> None:
-    folder = RunFolder.open(tmp_path, small_config())
+    folder = RunFolder.open(tmp_path, small_settings())
     folder.checkpoints.write(1, lambda checkpoint: save_state(checkpoint, {"x": torch.arange(9)}), lasting=True)
     for path in checkpoints_of(tmp_path)[0].iterdir():
         good = path.read_bytes()
@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_used(
         (refused / name).write_bytes(damaged)
     content = files_of(refused)
     report = SilentReporter()
-    run_small(small_config(), parts, report=report)
+    run_small(small_settings(), parts, report=report)
     kept, said = refused.with_name(f"{refused.name}-refused"), f" It is kept as {refused.name}-refused."
     if "seal.json" not in content:  # it may be somebody else's
         kept, said = refused, ""
@@ -180,41 +180,41 @@ def test_a_worker_of_a_comparison_says_it_too() -> None:
 def test_the_checkpoint_of_another_run_is_refused_by_name(stopped: Path, tmp_path: Path) -> None:
     path = shutil.copytree(stopped, tmp_path / "one")
     with pytest.raises(StoppedError):
-        run_small(small_config(seed=1), tmp_path / "other", stop_after=8)
+        run_small(small_settings(seed=1), tmp_path / "other", stop_after=8)
     theirs = checkpoints_of(tmp_path / "other")[0]
     shutil.copytree(theirs, path / "checkpoints" / theirs.name)
     report = SilentReporter()
-    run_small(small_config(), path, report=report)
+    run_small(small_settings(), path, report=report)
     expected = "checkpoint-8 is of a run with other settings (there and here: seed: 1 and 0). Going on"
     assert expected in report.remarks[0]
 
 
 def test_the_checkpoints_of_an_earlier_version_are_refused_by_name(tmp_path: Path) -> None:
-    folder = RunFolder.open(tmp_path, small_config())
+    folder = RunFolder.open(tmp_path, small_settings())
     for name in ("checkpoint.pt", "checkpoint-previous.pt"):
         (tmp_path / name).write_text("a state")
     before = files_of(tmp_path)
     problem = "checkpoint.pt was written by an earlier version of emprune, which can finish the run"
     with pytest.raises(RunError, match=f"{problem}, and .*previous.*, or move them away to start anew."):
-        run_small(small_config(), tmp_path)
+        run_small(small_settings(), tmp_path)
     assert files_of(tmp_path) == before
-    assert RunFolder.open(tmp_path, small_config(), overwrite=True) == folder
+    assert RunFolder.open(tmp_path, small_settings(), overwrite=True) == folder
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_a_finished_run_keeps_its_last_checkpoint_if_it_was_to(tmp_path: Path) -> None:
     for lasting, left in ((True, ["checkpoint-2"]), (False, [])):
-        folder = RunFolder.open(tmp_path / str(lasting), small_config())
+        folder = RunFolder.open(tmp_path / str(lasting), small_settings())
         for num_steps in (1, 2):
             folder.checkpoints.write(num_steps, lambda checkpoint: None, lasting=lasting)
         (folder.path / "result.json").write_text("{}")  # and then it was killed
-        RunFolder.open(folder.path, small_config())
+        RunFolder.open(folder.path, small_settings())
         assert [path.name for path in folder.path.glob("checkpoints/*")] == left
         assert (folder.path / "checkpoints").exists() == lasting
 
 
 def test_a_run_killed_while_it_removed_a_checkpoint_removes_the_rest(tmp_path: Path) -> None:
-    folder = RunFolder.open(tmp_path, small_config())
+    folder = RunFolder.open(tmp_path, small_settings())
     put(folder, 2)
     rest = shutil.copytree(tmp_path / "checkpoints" / "checkpoint-2", tmp_path / "rest")
     put(folder, 3)
@@ -267,26 +267,27 @@ def test_a_sealed_state_that_does_not_fit_is_said_and_nothing_is_changed(
     reseal(path, change)
     before = files_of(path)
     with pytest.raises(RunError, match=f"{checkpoints_of(path)[0]} .*{problem}"):
-        run_small(small_config(), path)
+        run_small(small_settings(), path)
     assert files_of(path) == before
 
 
 @pytest.mark.parametrize(
     ("settings", "problem"),
-    [({}, "is of a run that cannot be made here .*task.* differ"),
-     ({**small_config().to_json(), "keep": "most"}, "is of a run that cannot be made here .*keep='most'"),
-     (small_config(keep=0.5).to_json(), "is of a run with other settings .there and here: keep: 0.5 and 0.3.")],
+    [({}, "is of a run that cannot be made here. `task` must be a name; got task=None."),
+     ({**small_settings().model_dump(), "cost": {"keep": "most", "epochs": 4}},
+      "is of a run that cannot be made here. `keep` must be .*keep='most'"),
+     (small_settings(keep=0.5).model_dump(), "is of a run with other settings .there and here: keep: 0.5 and 0.3.")],
     ids=["none", "no run's", "another run's"],
 )  # fmt: skip
 def test_a_sealed_state_of_another_run_is_said_and_nothing_is_changed(
     settings: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
-    folder = RunFolder.open(tmp_path, small_config())
+    folder = RunFolder.open(tmp_path, small_settings())
     other = dataclasses.replace(folder.checkpoints, settings=settings)
     other.write(1, lambda checkpoint: None, lasting=True)
     before = files_of(tmp_path)
     with pytest.raises(RunError, match=f"checkpoint-1 {problem}"):
-        run_small(small_config(), tmp_path)
+        run_small(small_settings(), tmp_path)
     with pytest.raises(RunError, match="checkpoint-1 is not this run's, and has the name of its next checkpoint"):
         put(folder, 1)
     folder.checkpoints.clear()
@@ -300,21 +301,21 @@ def test_after_a_state_that_fits_in_part_the_one_before_is_loaded_whole(
     path = shutil.copytree(stopped, tmp_path / "run")
     reseal(path, within("session", random=None) if part == "session" else without("tally"))
     report = SilentReporter()
-    run_small(small_config(), path, report=report)
+    run_small(small_settings(), path, report=report)
     assert "checkpoint-7 does not fit this run" in report.remarks[0]
     assert outcome(path) == outcome(finished_run)
     assert log(path) == log(finished_run)
 
 
 def test_what_was_refused_before_is_kept_too(tmp_path: Path) -> None:
-    folder = RunFolder.open(tmp_path, small_config())
+    folder = RunFolder.open(tmp_path, small_settings())
     put(folder, 1)
     names = ["checkpoint-2-refused", "checkpoint-2-refused-2", "checkpoint-2-refused-3"]
     for name in names:
         put(folder, 2)
         (tmp_path / "checkpoints" / "checkpoint-2" / "state.pt").write_text(f"torn {name}")
         assert newest(folder) == "step 1"
-    RunFolder.open(tmp_path, small_config(), overwrite=True)
+    RunFolder.open(tmp_path, small_settings(), overwrite=True)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == names
     for name in names:
         assert (tmp_path / "checkpoints" / name / "state.pt").read_text() == f"torn {name}"
@@ -326,7 +327,7 @@ def test_a_run_killed_before_the_rename_goes_on_from_the_checkpoint_before(
     parts = shutil.copytree(stopped, tmp_path / "parts")
     checkpoints_of(parts)[0].replace(parts / ".checkpoints.12345")
     report = SilentReporter()
-    run_small(small_config(), parts, report=report)
+    run_small(small_settings(), parts, report=report)
     assert report.remarks == []
     assert report.visits_done == 96
     assert not list(parts.glob(".*"))
@@ -342,14 +343,14 @@ def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(stopped: Path
     before = files_of(path)
     problems = ", and ".join(f"{place} {UNLIKE}" for place in places)
     with pytest.raises(RunError) as caught:
-        run_small(small_config(), path)
+        run_small(small_settings(), path)
     assert str(caught.value) == (
         f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or move them away to start anew."
     )
     assert files_of(path) == before
     for place in places:
         place.rename(tmp_path / place.name)
-    run_small(small_config(), path)
+    run_small(small_settings(), path)
 
 
 @pytest.mark.parametrize(
@@ -359,18 +360,18 @@ def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(stopped: Path
 def test_a_full_disk_leaves_the_last_checkpoint_whole_and_nothing_else(
     name: str, time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run_small(small_config(), tmp_path / "whole")
+    whole = run_small(small_settings(), tmp_path / "whole")
     parts = tmp_path / "parts"
     fill_disk(monkeypatch, at=name, time=time)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        run_small(small_config(), parts)
+        run_small(small_settings(), parts)
     place = parts / "checkpoints" / "checkpoint-9" if time == 3 else parts / name
     assert caught.value.filename == str(place)
     monkeypatch.undo()
     assert not list(parts.glob(".*"))
     assert not (parts / "result.json").exists()
     report = SilentReporter()
-    resumed = run_small(small_config(), parts, report=report)
+    resumed = run_small(small_settings(), parts, report=report)
     assert report.remarks == []
     assert report.visits_done == (96 if time == 3 else 192)
     assert_equal_runs(tmp_path / "whole", parts, (whole, resumed))

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 from emprune_lab.comparison.experiment import Experiment
-from emprune_lab.comparison.queue import Comparison, Queue, adopt, compare, look_elsewhere, make_queue
+from emprune_lab.comparison.pool import compare
+from emprune_lab.comparison.queue import Comparison, Queue, adopt, look_elsewhere, make_queue
 from emprune_lab.errors import RunError, RunExistsError, StoppedError
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
+from emprune_lab.settings import Settings
 
 from emprune.errors import ConfigError
-from tests.lab.reports import call, write_comparison, write_run
-from tests.lab.runs import checkpoint_of, run_small, small_config
+from tests.lab.reports import call, old_result_of, write_comparison, write_run
+from tests.lab.runs import checkpoint_of, run_small, small_settings
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
 SMALL = {"epochs": 3, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
@@ -28,7 +30,7 @@ def small(methods: Sequence[str] = METHODS, seeds: Sequence[int] = (0, 1), **set
 
 
 def run_all(experiment: Experiment, out: Path, **options: Any) -> Comparison:
-    return written(compare(experiment, make_queue(experiment, out), num_jobs=1, **options), out)
+    return written(compare(make_queue(experiment, out), num_jobs=1, **options), out)
 
 
 def written(comparison: Comparison, out: Path) -> Comparison:
@@ -38,7 +40,7 @@ def written(comparison: Comparison, out: Path) -> Comparison:
 
 def test_a_stopped_comparison_goes_on_where_it_was_and_repeats_nothing(tmp_path: Path) -> None:
     experiment = small()
-    configs = experiment.variants()[0].configs
+    runs = experiment.variants[0].runs
     seen: list[int] = []
     with pytest.raises(StoppedError):
         run_all(
@@ -46,22 +48,22 @@ def test_a_stopped_comparison_goes_on_where_it_was_and_repeats_nothing(tmp_path:
             watch=lambda finished, visits: seen.append(len(finished)), stop=lambda: bool(seen) and seen[-1] >= 1,
         )  # fmt: skip
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
-    assert 1 <= len(written) < len(configs)
+    assert 1 <= len(written) < len(runs)
     assert not (tmp_path / "results.json").exists()
 
-    (group,) = run_all(experiment, tmp_path).groups
+    (variant,) = run_all(experiment, tmp_path).variants
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
-    assert len(list(tmp_path.rglob("result.json"))) == len(configs)
+    assert len(list(tmp_path.rglob("result.json"))) == len(runs)
     document = json.loads((tmp_path / "results.json").read_text())
-    assert [run["config"] for run in document["runs"]] == [config.to_json() for config in configs]
-    assert [row.method for row in group.rows] == METHODS
+    assert [run["settings"] for run in document["runs"]] == [settings.model_dump() for settings in runs]
+    assert [row.method for row in variant.rows] == METHODS
     assert "| emp:pool=2 |" in (tmp_path / "table.md").read_text()
-    assert_same_as_alone(configs[-1], tmp_path / "alone", group.results[-1])
-    steps = {r["config"]["method"]: (r["optimizer_steps"], r["final_learning_rate"]) for r in group.results}
+    assert_same_as_alone(runs[-1], tmp_path / "alone", variant.results[-1])
+    steps = {r.method: (r["optimizer_steps"], r["final_learning_rate"]) for r in variant.results}
     assert steps["random-permutation"] == steps["emp:pool=2"]
 
-    (again,) = run_all(small(baseline="full"), tmp_path).groups  # all there: no process is started
-    assert again.results == group.results
+    (again,) = run_all(small(baseline="full"), tmp_path).variants  # all there: no process is started
+    assert again.results == variant.results
     assert again.rows[0].difference is None
 
 
@@ -69,17 +71,17 @@ def run_here(experiment: Experiment, out: Path) -> Comparison:
     """Run in this process: a new one costs seconds."""
     queue = make_queue(experiment, out)
     for job in queue.missing:
-        run_small(job.config, job.folder)
-    return written(compare(experiment, queue, num_jobs=1), out)
+        run_small(job.run.settings, job.folder)
+    return written(compare(queue, num_jobs=1), out)
 
 
 def test_varied_settings_make_a_table_each_and_share_their_runs(tmp_path: Path) -> None:
     experiment = small(["full", "random-permutation"], seeds=[0], keep=[0.5, 0.4])
     queue = make_queue(experiment, tmp_path)
-    assert [job.config.method for job in queue.jobs] == ["full", "random-permutation", "random-permutation"]
+    assert [job.run.settings.method.name for job in queue.jobs] == ["full", *["random-permutation"] * 2]
     result = run_here(experiment, tmp_path)
-    assert [group.title for group in result.groups] == ["keep 0.5", "keep 0.4"]
-    assert result.groups[0].results[0] is result.groups[1].results[0]
+    assert [variant.title for variant in result.variants] == ["keep 0.5", "keep 0.4"]
+    assert result.variants[0].results[0] is result.variants[1].results[0]
     assert len(json.loads((tmp_path / "results.json").read_text())["runs"]) == 3
     assert (tmp_path / "table.md").read_text().count("### keep 0.") == 2
 
@@ -101,14 +103,15 @@ def test_results_of_several_machines_merge(tmp_path: Path) -> None:
     assert take(queue, there / "results.json") == 1
     assert queue.missing == []
     assert take(queue, there) == 0  # nothing is taken twice
-    result = written(compare(whole, queue, num_jobs=1), here)
-    assert [r["config"]["seed"] for r in result.groups[0].results] == [0, 1]
-    assert result.groups[0].results[1]["accuracy"] == other.groups[0].results[0]["accuracy"]
+    result = written(compare(queue, num_jobs=1), here)
+    assert [r.seed for r in result.variants[0].results] == [0, 1]
+    assert result.variants[0].results[1]["accuracy"] == other.variants[0].results[0]["accuracy"]
     assert take(make_queue(whole, third), here) == 2  # a folder of runs does as well
     assert take(make_queue(small(["random"], [0], max_lr=0.1), tmp_path / "other"), here) == 0
     document = json.loads((here / "results.json").read_text())
-    for strange in ({"method": "gone"}, {"unheard": 1}):
-        document["runs"].insert(0, {**document["runs"][0], "config": {**document["runs"][0]["config"], **strange}})
+    (run, *_) = document["runs"]
+    for strange in ({"method": {"name": "gone", "options": {}}}, {"unheard": 1}):
+        document["runs"].insert(0, {**run, "settings": {**run["settings"], **strange}})
     (tmp_path / "mixed.json").write_text(json.dumps(document))
     assert take(make_queue(whole, tmp_path / "fourth"), tmp_path / "mixed.json") == 2  # the others are passed over
 
@@ -116,12 +119,13 @@ def test_results_of_several_machines_merge(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda runs: runs[1].pop("accuracy"), "of run 2, there is no `accuracy`"),
-        (lambda runs: runs[0].update(accuracy="high"), "of run 1, `accuracy` must be a number; got 'high'"),
-        (lambda runs: runs[0].update(machine={}), "there is no `device_name`"),
-        (lambda runs: runs[0]["config"].update(method=5), "`method` must be text; got 5"),
-        (lambda runs: runs[0].pop("config"), "there is no `config`"),
-        (lambda runs: runs.append(5), "of run 10, a result must be a table; got 5"),
+        (lambda runs: runs[1].pop("accuracy"), "Of run 2: There is no `accuracy`."),
+        (lambda runs: runs[0].update(accuracy="high"), "Of run 1: `accuracy` must be a number; got 'high'."),
+        (lambda runs: runs[0].update(machine={}), "Of run 1: There is no `machine.device_name`."),
+        (lambda runs: runs[0]["settings"].update(method=5), "Of run 1: `method` must be .*; got method=5."),
+        (lambda runs: runs[0].pop("settings"), "Of run 1: `settings` must be a table; got None."),
+        (lambda runs: runs[0]["settings"]["cost"].pop("keep"), "Of run 1: The settings lack `keep`"),
+        (lambda runs: runs.append(5), "Of run 10: A result must be a table; got 5."),
     ],
 )
 def test_what_is_no_result_is_not_taken_over(
@@ -137,7 +141,7 @@ def test_what_is_no_result_is_not_taken_over(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"runs": 5}', "`runs` must be a list; got 5"), ('{"score": 1}', "there is no `accuracy`"),
+    [('{"runs": 5}', "`runs` must be a list; got 5"), ('{"score": 1}', "There is no `accuracy`"),
      ("none", "is neither a folder of runs nor a readable results.json")],
 )  # fmt: skip
 def test_a_file_of_something_else_is_not_taken_over(content: str, message: str, tmp_path: Path) -> None:
@@ -190,10 +194,13 @@ def test_results_of_runs_that_have_their_folders_or_are_taken_over_are_replaced(
 
 
 def test_results_from_before_emp_had_a_pool_are_taken_over_as_what_they_are(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "old" / "emp-0", small_config("emp:pool=none"))
-    for name in ("config.json", "result.json"):
-        (folder / name).write_text((folder / name).read_text().replace('"emp:pool=none"', '"emp"'))
-    assert RunFolder(folder).result()["config"]["method"] == "emp:pool=none"
+    settings = small_settings("emp:pool=none")
+    folder = write_run(tmp_path / "old" / "emp-0", settings)
+    result = old_result_of(settings)
+    result["config"]["method"] = "emp"
+    (folder / "config.json").write_text(json.dumps(result["config"]))
+    (folder / "result.json").write_text(json.dumps(result))
+    assert RunFolder(folder).result().method == "emp:pool=none"
     taken = compare_there(
         "random-permutation,emp:pool=none", 1, tmp_path / "here", "--from", tmp_path / "old", "--dry-run"
     )
@@ -214,8 +221,8 @@ def test_a_dry_run_counts_what_it_would_take_over_and_writes_nothing(comparison:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict.clear, "there is no `accuracy`"),
-        (lambda result: result.pop("machine"), "there is no `machine`"),
+        (dict.clear, "There is no `accuracy`"),
+        (lambda result: result.pop("machine"), "There is no `machine`"),
         (lambda result: result.update(accuracy=None), "`accuracy` must be a number; got None"),
         (lambda result: result.update(accuracy="96.4"), "`accuracy` must be a number; got '96.4'"),
     ],
@@ -223,8 +230,8 @@ def test_a_dry_run_counts_what_it_would_take_over_and_writes_nothing(comparison:
 def test_a_damaged_result_is_named_before_anything_is_trained(
     change: Callable[[Any], object], message: str, tmp_path: Path
 ) -> None:
-    config = small_config("random-permutation")
-    folder = write_run(tmp_path / "digits" / config.folder_name / "seed-0", config)
+    settings = small_settings("random-permutation")
+    folder = write_run(tmp_path / "digits" / settings.folder_name / "seed-0", settings)
     result = json.loads((folder / "result.json").read_text())
     change(result)
     (folder / "result.json").write_text(json.dumps(result))
@@ -234,10 +241,10 @@ def test_a_damaged_result_is_named_before_anything_is_trained(
     assert not (folder.parent / "seed-1").exists()
 
 
-def assert_same_as_alone(config: RunConfig, path: Path, result: dict[str, Any]) -> None:
-    run_small(config, path)
-    alone = json.loads((path / "result.json").read_text())
-    for name in ("accuracy", "loss", "visits", "config"):
+def assert_same_as_alone(settings: Settings, path: Path, record: RunRecord) -> None:
+    run_small(settings, path)
+    alone, result = json.loads((path / "result.json").read_text()), record.document()
+    for name in ("accuracy", "loss", "visits", "settings"):
         assert result[name] == alone[name]
 
 
@@ -264,7 +271,7 @@ def test_a_run_that_fails_in_its_own_way_is_named_and_the_others_finish(tmp_path
     )
     queue = make_queue(experiment, tmp_path)
     with pytest.raises(RunError, match=r"1 of 2 runs did not finish\. full, seed 0: ValueError: Expected more than 1"):
-        compare(experiment, queue, num_jobs=1)
+        compare(queue, num_jobs=1)
     assert [(job.folder / "result.json").exists() for job in queue.jobs] == [False, True]
 
 
@@ -280,7 +287,7 @@ def test_a_worker_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path) -> N
             asked.append(visits[0])
 
     with pytest.raises(StoppedError):
-        compare(experiment, queue, num_jobs=1, watch=ask)
+        compare(queue, num_jobs=1, watch=ask)
     assert asked
     assert 16 * checkpoint_of(queue.jobs[0].folder)["tally"]["steps"] >= asked[0]
 
@@ -295,6 +302,6 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
     experiment = small(["random"], [0])
     (job,) = make_queue(experiment, tmp_path).jobs
     job.folder.mkdir(parents=True)
-    (job.folder / "config.json").write_text(json.dumps({**job.config.to_json(), "epochs": 9}))
+    (job.folder / "config.json").write_text(json.dumps(job.run.settings.replace(epochs=9).model_dump()))
     with pytest.raises(RunExistsError, match="epochs: 9 and 3. Use the same settings, delete that folder to run it"):
         make_queue(experiment, tmp_path)

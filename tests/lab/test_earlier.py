@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emprune_lab.report.records import RunRecord, find_runs
+from emprune_lab.earlier import settings_of
+from emprune_lab.report.records import ReportedRun, find_runs
 from emprune_lab.report.sections import divide_runs
-from emprune_lab.results.reading import read_results
+from emprune_lab.results.record import read_results
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
-from emprune_lab.training.session import make_pruner
+from emprune_lab.settings import Settings
 
 from emprune.errors import ConfigError
 from tests.lab.reports import call_script, old_result_of, page_of
-from tests.lab.runs import small_config
+from tests.lab.runs import run_of, small_settings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDY = EXPERIMENTS / "study"
@@ -25,7 +25,7 @@ FILES = sorted(EXPERIMENTS.rglob("results.json"))
 def test_every_committed_result_has_the_epochs_that_it_was_made_with(path: Path) -> None:
     stored = json.loads(path.read_text())["runs"]
     for old, run in zip(stored, read_results(path).runs, strict=True):
-        settings, now = old["config"], RunRecord(run).config
+        settings, now = old["config"], ReportedRun(run).config
         assert not {"tail_fraction", "warmup_fraction"} & now.keys()
         assert now["warmup_epochs"] == 0
         if settings["tail_fraction"] is None:
@@ -67,8 +67,8 @@ def test_the_study_s_scripts_read_them() -> None:
     assert "outcome" in outcome.output
 
 
-def as_before(config: RunConfig, tail_fraction: float | None) -> dict[str, Any]:
-    return dict(old_result_of(config, tail_fraction=tail_fraction)["config"])
+def as_before(settings: Settings, tail_fraction: float | None) -> dict[str, Any]:
+    return dict(old_result_of(settings, tail_fraction=tail_fraction)["config"])
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,16 @@ def as_before(config: RunConfig, tail_fraction: float | None) -> dict[str, Any]:
 def test_a_run_folder_and_a_checkpoint_of_before_are_of_the_same_run(
     tail_fraction: float | None, tail_epochs: int | None, tmp_path: Path
 ) -> None:
-    config = small_config("emp", keep=0.3, epochs=40, tail_epochs=tail_epochs)
-    old = as_before(config, tail_fraction)
+    settings = small_settings("emp", keep=0.3, epochs=40, tail_epochs=tail_epochs)
+    old = as_before(settings, tail_fraction)
     (tmp_path / "config.json").write_text(json.dumps(old))
-    assert RunFolder(tmp_path).config() == config
+    assert RunFolder(tmp_path).settings() == settings
     RunFolder(tmp_path).checkpoints.write(1, lambda checkpoint: None, lasting=True)
-    (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
+    (tmp_path / "config.json").write_text(json.dumps(settings.model_dump()))
     newest = RunFolder(tmp_path).checkpoints.newest(lambda checkpoint: checkpoint, say=print)
     assert newest == tmp_path / "checkpoints" / "checkpoint-1"
     assert json.loads((newest / "seal.json").read_text())["settings"] == old
-    make_pruner(config, 1000)
+    run_of(settings).new_pruner()
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,12 @@ def test_a_run_folder_and_a_checkpoint_of_before_are_of_the_same_run(
     ids=str,
 )
 def test_what_is_no_run_of_any_version_is_refused_by_name(changes: dict[str, Any], tmp_path: Path) -> None:
-    config = {**as_before(small_config("emp", keep=0.3, epochs=40), 0.25), **changes}
-    (tmp_path / "results.json").write_text(json.dumps({"runs": [{**old_result_of(small_config()), "config": config}]}))
+    settings = {**as_before(small_settings("emp", keep=0.3, epochs=40), 0.25), **changes}
+    (tmp_path / "results.json").write_text(
+        json.dumps({"runs": [{**old_result_of(small_settings()), "config": settings}]})
+    )
     name = next(iter(changes)).replace("fraction", "epochs")
     with pytest.raises(ConfigError, match=f"`{name}` must be .*got"):
         read_results(tmp_path / "results.json")
     with pytest.raises(ConfigError, match=f"`{name}` must be .*got"):
-        RunConfig.from_json(config)
+        settings_of(settings)

@@ -2,21 +2,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emprune_lab.commands.comparing import seconds_left
+from emprune_lab.commands.compare import seconds_left
 from emprune_lab.commands.consoles import literal_console
 from emprune_lab.commands.running import foresee
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.queue import make_queue
 from emprune_lab.comparison.table import long_duration
-from emprune_lab.comparison.workers import load_splits
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Splits
-from emprune_lab.training import drivers
-from emprune_lab.training.drivers import num_scored
-from emprune_lab.training.session import Session, step_size
-from emprune_lab.training.speed import Forecast, Speed, TimedStep, forecast, measure_speed
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.run import Run
+from emprune_lab.settings import Settings
+from emprune_lab.tasks import get_task
+from emprune_lab.training import num_scored
+from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.speed import Forecast, Speed, TimedStep, forecast
 
-from tests.lab.runs import run_small, small_config
+from tests.lab.runs import run_small, small_settings, training_of
 
 SPEED = Speed(start=10, loading=0.01, computing=0.03, scoring=0.001, batch_size=100)
 
@@ -50,27 +50,30 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The methods whose steps are timed, in that order; all steps are said to take a second."""
     methods: list[str] = []
 
-    def time_steps(config: RunConfig, splits: Splits[Any], *, data_dir: Path | None) -> Speed:
-        methods.append(config.method)
-        size = step_size(config, len(splits.train))
-        return Speed(start=0, loading=0.5, computing=0.5, scoring=0, batch_size=size)
+    def time_steps(training: ImageTraining) -> Speed:
+        methods.append(str(training.run.settings.method))
+        return Speed(start=0, loading=0.5, computing=0.5, scoring=0, batch_size=training.run.sizes.first_step)
 
-    monkeypatch.setattr(drivers, "time_steps", time_steps)
+    monkeypatch.setattr(ImageTraining, "time_steps", time_steps)
     return methods
 
 
+def foreseen(settings: Settings) -> tuple[Run, Forecast]:
+    return foresee(settings, get_task(settings.task), data_dir=None, console=literal_console())
+
+
 def test_an_epoch_of_less_than_a_batch_is_timed_as_the_batch_it_is() -> None:
-    config = small_config("emp", keep=0.1, batch_size=100)
-    assert measure_speed(Session.build(config, load_splits(config, None))).batch_size == 16
+    training = training_of(small_settings("emp", keep=0.1, batch_size=100))
+    assert training.time_steps().batch_size == training.run.sizes.first_step == 16
 
 
 def test_all_the_data_come_in_whole_batches_though_the_run_s_are_short(timed: list[str]) -> None:
-    foreseen = foresee(small_config("emp", keep=0.1, batch_size=80), data_dir=None, console=literal_console())
+    run, found = foreseen(small_settings("emp", keep=0.1, batch_size=80))
     assert timed == ["emp:pool=2", "full"]
-    assert (foreseen.visits, foreseen.seconds) == (64, 4)
-    assert (foreseen.full_visits, foreseen.full_seconds) == (640, 8)
-    assert foreseen.short_steps
-    foresee(small_config("emp", keep=0.5, batch_size=80), data_dir=None, console=literal_console())
+    assert (found.visits, found.seconds) == (run.sizes.visits, 4) == (64, 4)
+    assert (found.full_visits, found.full_seconds) == (640, 8)
+    assert found.short_steps
+    foreseen(small_settings("emp", keep=0.5, batch_size=80))
     assert timed == ["emp:pool=2", "full", "emp:pool=2"]
 
 
@@ -78,7 +81,7 @@ def test_of_the_runs_left_those_with_steps_alike_are_timed_once(timed: list[str]
     settings = {"epochs": 4, "train_size": 160, "batch_size": 80, "device": "cpu", "precision": "fp32", "keep": 0.1}
     methods = ["full", "random", "greedy"]
     queue = make_queue(Experiment(task="digits", methods=methods, seeds=[0, 1], settings=settings), tmp_path)
-    assert seconds_left(queue, num_jobs=2, data_dir=None) == pytest.approx((2 * 8 + 4 * 4) / 2)
+    assert seconds_left(queue, num_jobs=2) == pytest.approx((2 * 8 + 4 * 4) / 2)
     assert timed == ["full", "random"]
 
 
@@ -96,21 +99,20 @@ def test_a_duration_is_told_in_what_suits_it(seconds: float, said: str) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"train_size": 20, "batch_size": 20}, {"validation": 0.2}])
-def test_a_real_session_is_timed(settings: dict[str, Any], tmp_path: Path) -> None:
-    config = small_config("emp", keep=0.5, **settings)
-    session = Session.build(config, load_splits(config, None))
-    speed = measure_speed(session)
+def test_a_real_run_is_timed(settings: dict[str, Any]) -> None:
+    training = training_of(small_settings("emp", keep=0.5, **settings))
+    speed = training.time_steps()
     assert min(speed.loading, speed.computing, speed.scoring) > 0
     assert speed.start > 0  # the first steps are no measure of the others, though an epoch may be a single batch
-    num_train, scored = len(session.splits.train), num_scored(config, session.splits)
-    assert scored == session.objective.num_scored(session.splits) > 0
-    foreseen = forecast(speed, visits=2 * num_train, full_visits=4 * num_train, num_scored=scored)
-    assert 0 < foreseen.seconds < foreseen.full_seconds
+    num_train, scored = training.run.sizes.train, num_scored(training.run)
+    num_test, num_validation = len(training.run.splits.test), len(training.parts.get("validation", ()))
+    times = 4 if num_validation == 0 else 1
+    assert scored == times * num_test + 4 * num_validation + 4 * num_train > 0  # the probe is all of so little data
+    found = forecast(speed, visits=2 * num_train, full_visits=4 * num_train, num_scored=scored)
+    assert 0 < found.seconds < found.full_seconds
 
 
 def test_a_recalibrated_accuracy_stands_beside_the_ordinary_one(tmp_path: Path) -> None:
-    run_small(small_config("random", recalibrate_bn=True, epochs=2), tmp_path)
-    from emprune_lab.results.run_folder import RunFolder
-
+    run_small(small_settings("random", recalibrate_bn=True, epochs=2), tmp_path)
     result = RunFolder(tmp_path).result()
     assert 0 <= result["accuracy_recalibrated"] <= 100

@@ -6,29 +6,31 @@ from typing import Any
 
 import pytest
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
-from emprune_lab.settings import RunConfig
+from emprune_lab.earlier import settings_of
+from emprune_lab.settings import Settings
 
 from emprune.errors import ConfigError
+from tests.lab.runs import settings_for
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
 
 
-def configs(methods: list[str], seeds: list[int], **settings: Any) -> tuple[RunConfig, ...]:
-    (variant,) = Experiment(task="digits", methods=methods, seeds=seeds, settings=settings).variants()
-    return variant.configs
+def runs_of(methods: list[str], seeds: list[int], **settings: Any) -> tuple[Settings, ...]:
+    (variant,) = Experiment(task="digits", methods=methods, seeds=seeds, settings=settings).variants
+    return variant.runs
 
 
 def test_the_runs_are_seed_by_seed_at_equal_cost() -> None:
-    runs = configs(METHODS, [0, 1], keep=0.4, tail_epochs=3)
-    assert [(config.method, config.seed) for config in runs] == [(m, s) for s in (0, 1) for m in METHODS]
-    assert {(config.keep, config.tail_epochs) for config in runs if config.method != "full"} == {(0.4, 3)}
-    assert {(config.keep, config.tail_epochs) for config in runs if config.method == "full"} == {(1.0, None)}
+    runs = runs_of(METHODS, [0, 1], keep=0.4, tail_epochs=3)
+    assert [(str(run.method), run.seed) for run in runs] == [(m, s) for s in (0, 1) for m in METHODS]
+    assert {(run.cost.keep, run.cost.tail_epochs) for run in runs if run.method.name != "full"} == {(0.4, 3)}
+    assert {(run.cost.keep, run.cost.tail_epochs) for run in runs if run.method.name == "full"} == {(1.0, None)}
 
 
 def test_infobatch_has_its_own_tail_only_where_none_is_given() -> None:
     def tail(tail_epochs: int | None) -> int | None:
-        (config,) = configs(["infobatch"], [0], keep=0.3, tail_epochs=tail_epochs)
-        return config.tail_epochs
+        (settings,) = runs_of(["infobatch"], [0], keep=0.3, tail_epochs=tail_epochs)
+        return settings.cost.tail_epochs
 
     assert (tail(None), tail(2)) == (None, 2)
 
@@ -44,26 +46,26 @@ def test_infobatch_has_its_own_tail_only_where_none_is_given() -> None:
 )
 def test_a_share_of_the_visits_is_refused_with_the_epochs_that_it_was(settings: dict[str, Any], instead: str) -> None:
     with pytest.raises(ConfigError, match=f"_fraction` is gone.* got .*_fraction=.* write {instead}\\."):
-        configs(["full", "emp"], [0], **settings)
+        runs_of(["full", "emp"], [0], **settings)
     if not any(isinstance(value, list) for value in settings.values()):
         with pytest.raises(ConfigError, match=f"write {instead}\\."):
-            RunConfig.for_task("digits", "emp", **settings)
+            settings_for("digits", "emp", **settings)
 
 
 def test_the_example_that_the_docs_name_can_be_run() -> None:
     experiment = Experiment.read(Path(__file__).parents[2] / "examples" / "digits.toml")
     assert experiment.task == "digits"
-    assert len(experiment.variants()) == 2
+    assert len(experiment.variants) == 2
 
 
 def test_lists_are_varied_in_every_combination() -> None:
     settings = {"keep": [0.3, 0.1], "tail_epochs": [0, 1], "epochs": 20}
-    variants = Experiment(task="digits", methods=["emp"], seeds=[0], settings=settings).variants()
+    variants = Experiment(task="digits", methods=["emp"], seeds=[0], settings=settings).variants
     assert [v.title for v in variants] == [
         "keep 0.3, tail epochs 0", "keep 0.3, tail epochs 1",
         "keep 0.1, tail epochs 0", "keep 0.1, tail epochs 1",
     ]  # fmt: skip
-    assert [(v.configs[0].keep, v.configs[0].tail_epochs) for v in variants][3] == (0.1, 1)
+    assert [(v.runs[0].cost.keep, v.runs[0].cost.tail_epochs) for v in variants][3] == (0.1, 1)
 
 
 def test_a_file_says_it_all(tmp_path: Path) -> None:
@@ -74,8 +76,8 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     )
     experiment = Experiment.read(file)
     assert (experiment.title, experiment.seeds, experiment.margin) == ("a claim", [5, 6], 0.3)
-    assert len(experiment.variants()) == 2
-    assert experiment.variants()[0].configs[1].imbalance == 5.0
+    assert len(experiment.variants) == 2
+    assert experiment.variants[0].runs[1].data.imbalance == 5.0
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nrecipe = 3', "`recipe` must be a name; got recipe=3"),
         (
             'task = "digits"\nmethods = ["emp"]\n[settings]\nkeep = true',
-            "`keep` must be a number, a share; got keep=T",
+            r"`keep` must be in \(0, 1\], .*; got keep=True",
         ),
     ],
 )
@@ -123,11 +125,13 @@ def test_seeds_that_are_none_are_refused(text: str) -> None:
 
 def test_equal_settings_have_one_folder_and_defaults_do_not_count_in_its_name() -> None:
     one, same, other = (
-        RunConfig.for_task("digits", "emp", imbalance=i, label_noise=n) for i, n in ((1, 0), (1.0, 0.0), (2, 0.1))
+        settings_for("digits", "emp", imbalance=i, label_noise=n) for i, n in ((1, 0), (1.0, 0.0), (2, 0.1))
     )
     assert one.folder_name == same.folder_name != other.folder_name
-    old = {name: value for name, value in one.to_json().items() if name not in ("ema", "imbalance", "optimizer")}
-    assert RunConfig.from_json(old) == one  # written before those settings existed
+    old = {**one.named(), **one.flat()}
+    for name in ("ema", "imbalance", "optimizer"):  # written before those settings existed
+        del old[name]
+    assert settings_of(old) == one
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

@@ -12,26 +12,22 @@ import torch
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
-from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import DataError, RunError, StoppedError
 from emprune_lab.models.mean_pooled import MeanPooledBert
 from emprune_lab.models.pretrained import MINILM_DATA, fetch_pretrained, load_pretrained, load_tokenizer
 from emprune_lab.results.checkpoints import Checkpoints
 from emprune_lab.results.run_folder import RECORDS, RunFolder
-from emprune_lab.training import drivers
-from emprune_lab.training.texts import encoding
-from emprune_lab.training.texts import finetune as finetuning
-from emprune_lab.training.texts.text_session import TextSession
+from emprune_lab.training.texts import callbacks, encoding
+from emprune_lab.training.texts.fine_tuning import TextTraining
 from transformers import BertConfig
 
-from emprune.distributed import Ranks
-from tests.lab.runs import SilentReporter, log, outcome
+from tests.lab.runs import SilentReporter, log, outcome, run_of, splits_of
 from tests.lab.texts import (
     NUM_TEST,
     NUM_TRAIN,
     assert_equal_text_runs,
     run_text,
-    text_config,
+    text_settings,
     weights,
     write_glue,
     write_model,
@@ -56,7 +52,7 @@ def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_ne
     monkeypatch.setattr(socket.socket, "connect", offline)
     monkeypatch.setattr(socket, "getaddrinfo", offline)
     report = SilentReporter()
-    session = run_text(text_config(place, validation=0.25), tmp_path, place, report=report)
+    training = run_text(text_settings(place, validation=0.25), tmp_path, place, report=report)
     assert capfd.readouterr() == ("", "")
     result, visits = json.loads((tmp_path / "result.json").read_text()), np.load(tmp_path / "visits.npy")
     num_train = NUM_TRAIN * 3 // 4
@@ -66,7 +62,9 @@ def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_ne
     assert result["visits_fraction"] == result["visits"] / (4 * num_train)
     assert abs(result["visits"] - 0.5 * 4 * num_train) <= 4
     assert result["optimizer_steps"] == report.steps == result["visits"] / 4
-    lengths = torch.tensor([len(tokens["input_ids"]) for tokens in session.splits.train.tokens])
+    train = training.trainer.train_dataset
+    assert isinstance(train, encoding.Encoded)
+    lengths = torch.tensor([len(tokens["input_ids"]) for tokens in train.tokens])
     assert result["tokens"] == int((lengths * torch.from_numpy(visits)).sum())
     assert result["tokens"] <= result["padded_tokens"] <= result["visits"] * int(lengths.max())
     assert 0 < result["final_learning_rate"] < 1e-3
@@ -81,29 +79,29 @@ def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_ne
 
 
 def test_each_text_and_each_class_are_recorded(place: Path, tmp_path: Path) -> None:
-    session = run_text(text_config(place, validation=0.25), tmp_path, place)
+    training = run_text(text_settings(place, validation=0.25), tmp_path, place)
     samples, result = pq.read_table(tmp_path / "samples.parquet"), outcome(tmp_path)
     told = ["index", "label", "class", "text", "text_2"]
     assert samples.column_names == [*told, "visits", "loss", "memory", "score"]
-    assert samples["label"].to_pylist() == session.splits.train.labels
+    assert samples["label"].to_pylist() == training.run.splits.train.y.tolist()
     classes = sorted({"entailment", "neutral", "contradiction"})
-    assert samples["class"].to_pylist() == [classes[label] for label in session.splits.train.labels]
-    texts = session.splits.source.train.x
+    assert samples["class"].to_pylist() == [classes[label] for label in training.run.splits.train.y.tolist()]
+    texts = training.run.splits.train.x
     assert (samples["text"].to_pylist(), samples["text_2"].to_pylist()) == (texts.first, texts.second)
     assert samples["visits"].to_pylist() == np.load(tmp_path / "visits.npy").tolist()
-    sizes = np.bincount(session.splits.test.labels)
+    sizes = np.bincount(training.parts["test"].labels)
     assert np.dot(result["class_accuracy"], sizes) / sizes.sum() == pytest.approx(result["accuracy"])
 
 
 @pytest.mark.parametrize("method", ["emp:pool=2", "infobatch"])
 def test_a_stopped_and_resumed_run_is_bit_equal_to_the_whole_one(method: str, place: Path, tmp_path: Path) -> None:
-    config = text_config(place, method, validation=0.25)
-    whole = run_text(config, tmp_path / "whole", place)
+    settings = text_settings(place, method, validation=0.25)
+    whole = run_text(settings, tmp_path / "whole", place)
     for stop_after in (1, 4, 5):  # in the middle of an epoch, at the end of one, and in the next
         with pytest.raises(StoppedError, match="nothing is lost"):
-            run_text(config, tmp_path / "parts", place, stop_after=stop_after)
+            run_text(settings, tmp_path / "parts", place, stop_after=stop_after)
         assert (tmp_path / "parts" / "checkpoints").is_dir()
-    parts = run_text(config, tmp_path / "parts", place)
+    parts = run_text(settings, tmp_path / "parts", place)
     assert_equal_text_runs(tmp_path / "whole", tmp_path / "parts", (whole, parts))
     assert {path.name for path in (tmp_path / "parts").iterdir()} == {"config.json", "result.json", *RECORDS}
 
@@ -117,19 +115,19 @@ def test_a_checkpoint_is_written_when_it_is_time_to_and_at_the_end(
 
     def note(checkpoints: Checkpoints, checkpoint: Path, *args: Any, **options: Any) -> None:
         state = json.loads((checkpoint / "trainer_state.json").read_text())
-        written.append(state["stateful_callbacks"]["Course"]["attributes"]["epoch"])
+        written.append(state["stateful_callbacks"]["TallyCallback"]["attributes"]["epoch"])
         add(checkpoints, checkpoint, *args, **options)
 
-    monkeypatch.setattr(finetuning, "SAVE_SECONDS", seconds)
+    monkeypatch.setattr(callbacks, "SAVE_SECONDS", seconds)
     monkeypatch.setattr(Checkpoints, "add", note)
-    run_text(text_config(place), tmp_path, place)
+    run_text(text_settings(place), tmp_path, place)
     assert written == epochs
 
 
 def test_a_run_that_was_killed_before_its_result_has_it_at_once(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = text_config(place)
+    settings = text_settings(place)
 
     def killed(*args: Any) -> None:
         raise KeyboardInterrupt
@@ -137,46 +135,39 @@ def test_a_run_that_was_killed_before_its_result_has_it_at_once(
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
-            run_text(config, tmp_path, place)
+            run_text(settings, tmp_path, place)
     report = SilentReporter()
-    run_text(config, tmp_path, place, report=report)
+    run_text(settings, tmp_path, place, report=report)
     assert report.steps == 0
     assert len(log(tmp_path)) == 4
     assert (tmp_path / "result.json").is_file()
 
 
 def test_runs_of_one_seed_start_from_the_same_weights(place: Path, tmp_path: Path) -> None:
-    configs = [text_config(place, "emp"), text_config(place, "greedy"), text_config(place, seed=2**40 + 1)]
-    splits = load_splits(configs[0], place / "data")
-    one, same, other = (weights(TextSession.build(config, splits, folder=tmp_path)) for config in configs)
+    chosen = [text_settings(place, "emp"), text_settings(place, "greedy"), text_settings(place, seed=2**40 + 1)]
+    runs = [run_of(settings, data_dir=place / "data") for settings in chosen]
+    one, same, other = (weights(TextTraining(run)) for run in runs)
     assert all(one[name].equal(same[name]) for name in one)
     assert not all(one[name].equal(other[name]) for name in one)
 
 
 def test_on_two_classes_emp_below_its_threshold_is_greedy(place: Path, tmp_path: Path) -> None:
-    sessions = {}
+    trainings = {}
     for method in ("greedy", "emp", "emp:beta=9"):
-        config = text_config(place, method, task="glue:cola", epochs=5)
-        folder, splits = RunFolder.open(tmp_path / method, config), load_splits(config, place / "data")
-        options: dict[str, Any] = {
-            "ranks": Ranks(),
-            "data_dir": place / "data",
-            "report": SilentReporter(),
-            "stop": lambda: False,
-        }
-        drivers.run(config, folder, splits, **options)  # warnings are errors: it does not warn
-        sessions[method] = [log(tmp_path / method), np.load(tmp_path / method / "visits.npy").tolist()]
-    plain = [[{**r, "summary": None} for r in records] for records, _ in (sessions["greedy"], sessions["emp"])]
+        settings = text_settings(place, method, task="glue:cola", epochs=5)
+        run_text(settings, tmp_path / method, place)  # warnings are errors: it does not warn
+        trainings[method] = [log(tmp_path / method), np.load(tmp_path / method / "visits.npy").tolist()]
+    plain = [[{**r, "summary": None} for r in records] for records, _ in (trainings["greedy"], trainings["emp"])]
     assert plain[0] == plain[1]  # the losses of every epoch too: it trained on the same batches
-    assert sessions["greedy"][1] == sessions["emp"][1] != sessions["emp:beta=9"][1]
+    assert trainings["greedy"][1] == trainings["emp"][1] != trainings["emp:beta=9"][1]
 
 
 def test_the_metric_of_the_task_is_the_score(place: Path, tmp_path: Path) -> None:
-    session = run_text(text_config(place, "full", task="glue:cola", keep=1, epochs=8), tmp_path, place)
+    training = run_text(text_settings(place, "full", task="glue:cola", keep=1, epochs=8), tmp_path, place)
     result = outcome(tmp_path)
     assert result["metric"] == "Matthews"
     assert result["score"] == log(tmp_path)[-1]["test_score"]
-    again = session.evaluate(session.splits.test)
+    again = training.evaluate("test")
     assert again == {name: result[name] for name in ("accuracy", "loss", "class_accuracy", "score")}
     assert result["score"] > 50  # it learned
 
@@ -189,9 +180,10 @@ def test_texts_are_tokenised_once_for_all_runs(place: Path, monkeypatch: pytest.
         return load_tokenizer(name, **options)
 
     monkeypatch.setattr(encoding, "load_tokenizer", counted)
-    config = text_config(place, train_size=20)
+    settings = text_settings(place, train_size=20)
     first, second = (
-        encoding.encode(load_splits(c, place / "data"), c.model, max_length=9) for c in (config, config.replace(seed=1))
+        encoding.encode(splits_of(own, place / "data"), own.training.model, max_length=9)
+        for own in (settings, settings.replace(seed=1))
     )
     assert len(calls) == 2  # the training part and the test part
     assert first.train.tokens is second.train.tokens
@@ -202,17 +194,16 @@ def test_texts_are_tokenised_once_for_all_runs(place: Path, monkeypatch: pytest.
 
 def test_a_run_that_diverges_says_so(place: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"The loss became (nan|inf) in epoch \d+: the run diverged. Lower `max_lr`"):
-        run_text(text_config(place, "random", max_lr=1e30, epochs=6), tmp_path, place)
+        run_text(text_settings(place, "random", max_lr=1e30, epochs=6), tmp_path, place)
 
 
 def test_bf16_runs_too(place: Path, tmp_path: Path) -> None:
-    run_text(text_config(place, precision="bf16", epochs=2), tmp_path, place)
+    run_text(text_settings(place, precision="bf16", epochs=2), tmp_path, place)
     assert outcome(tmp_path)["machine"]["precision"] == "bf16"
 
 
 def test_a_few_steps_are_timed(place: Path) -> None:
-    config = text_config(place)
-    speed = drivers.time_steps(config, load_splits(config, place / "data"), data_dir=place / "data")
+    speed = TextTraining(run_of(text_settings(place), data_dir=place / "data")).time_steps()
     assert min(speed.loading, speed.computing, speed.scoring) > 0
 
 

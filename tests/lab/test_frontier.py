@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.reports import call_script, old_result_of
-from tests.lab.runs import small_config
+from tests.lab.runs import small_settings
 
 pytest.importorskip("matplotlib", reason="the group dev has it")
 
@@ -21,7 +21,7 @@ REACHED = {"random-permutation": (80.0, 84.0, 88.0), "emp:pool=2": (82.0, 87.0, 
 
 
 def run(method: str, accuracy: float, *, tail_fraction: float | None = None, **settings: Any) -> dict[str, Any]:
-    return old_result_of(small_config(method, **settings), tail_fraction=tail_fraction) | {"accuracy": accuracy}
+    return old_result_of(small_settings(method, **settings), tail_fraction=tail_fraction) | {"accuracy": accuracy}
 
 
 def frontier_runs(num_seeds: int = 3) -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ import torch
 from emprune_lab.data.cache import DataSet
 from emprune_lab.models import MODELS, make_encoder, make_model
 from emprune_lab.models.pretrained import MINILM_DATA
-from emprune_lab.settings import RunConfig
 from emprune_lab.tasks import TASKS, ImageTask, Split, Splits, TextTask, divide, drawn, get_task
 from emprune_lab.tasks.glue import TASKS as GLUE_TASKS
 from PIL import Image
+
+from tests.lab.runs import settings_for
 
 GOLDEN: dict[str, Any] = json.loads(Path(__file__).with_name("golden_data.json").read_text())
 TEXT_CLASSES = {"r52": 52, "20ng": 20, "imdb": 2, "glue-mnli": 3, "glue-cola": 2}
@@ -119,7 +120,7 @@ def test_a_folder_of_images_is_read_and_told_from_others_as_ever(tmp_path: Path)
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(path, compress_level=0)
     task = f"image-folder:{tmp_path / 'pets'}:size=16"
-    check("image folder", [*digests(get_task(task).load(tmp_path / "cache")), RunConfig.for_task(task, "emp").files])
+    check("image folder", [*digests(get_task(task).load(tmp_path / "cache")), settings_for(task, "emp").data.files])
     whole = f"image-folder:{tmp_path / 'pets' / 'train'}:size=16"
     check("images without parts", digests(get_task(whole).load(tmp_path / "cache")))
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Split, Splits
-from emprune_lab.training.session import Session
+from emprune_lab import run as resolving
+from emprune_lab.data.splits import Split, Splits
+from emprune_lab.training.images import ImageTraining
 
 from tests.cuda.support import no_synchronisation
+from tests.lab.runs import run_of, settings_for
 
 pytestmark = [
     pytest.mark.cuda,
@@ -32,23 +33,25 @@ def made_up(channels: int, size: int, num_classes: int) -> Splits:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["emp:pool=2", "infobatch"])
-def test_a_step_of_a_run(task: str, shape: tuple[int, int, int], method: str) -> None:
+def test_a_step_of_a_run(task: str, shape: tuple[int, int, int], method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if task.startswith("simclr") and method.startswith("emp"):
         method = "emp"
-    config = RunConfig.for_task(task, method, device="cuda", epochs=3, batch_size=40, keep=0.5)
-    session = Session.build(config, made_up(*shape))
+    splits = made_up(*shape)
+    monkeypatch.setattr(resolving, "splits_of", lambda settings, task, data_dir: splits)
+    run = run_of(settings_for(task, method, device="cuda", epochs=3, batch_size=40, keep=0.5))
+    training = ImageTraining(run)
     step = 0
-    for _ in session.loader.epochs():
-        batches = iter(session.loader)
-        for _ in range(len(session.loader)):
+    for _ in training.loader.epochs():
+        batches = iter(training.loader)
+        for _ in range(len(training.loader)):
             index, batch = next(batches)
             assert batch[0].is_cuda
             assert batch[0].dtype == torch.float32
-            session.train_on(index, batch)  # what loads and allocates may wait
+            training.train_on(index, batch)  # what loads and allocates may wait
             step += 1
-        session.loader.sync()
-    assert step == session.total_steps
-    again = Session.build(config, made_up(*shape))
+        training.loader.sync()
+    assert step == run.sizes.steps
+    again = ImageTraining(run)
     for epoch in again.loader.epochs():
         batches = iter(again.loader)
         for _ in range(len(again.loader)):
@@ -57,4 +60,4 @@ def test_a_step_of_a_run(task: str, shape: tuple[int, int, int], method: str) ->
                 index, batch = next(batches)
                 losses = again.train_on(index, batch)
         assert bool(losses.isfinite().all()), epoch
-    assert 0 <= again.score(again.splits.test)["accuracy"] <= 100
+    assert 0 <= again.evaluate("test")["accuracy"] <= 100

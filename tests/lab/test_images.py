@@ -20,14 +20,17 @@ import pytest
 import torch
 from emprune_lab.data.cache import SourceError
 from emprune_lab.data.decoding import decoded
+from emprune_lab.data.dividing import divide
 from emprune_lab.data.sources import npm_package
+from emprune_lab.data.splits import Split, Splits
 from emprune_lab.errors import DataError
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Split, Splits, cifar, divide, get_task
+from emprune_lab.settings import Settings
+from emprune_lab.tasks import cifar, get_task
 from emprune_lab.tasks.image_folder import image_folder
 from PIL import Image
 
 from emprune.errors import ConfigError
+from tests.lab.runs import settings_for
 
 ORIENTATION = 0x0112
 RANDOM = np.random.default_rng(0)
@@ -390,9 +393,9 @@ def test_images_whose_range_is_not_known_and_bombs_are_refused_by_name(
 
 
 def test_settings_tell_an_image_folder_from_one_that_has_changed(tmp_path: Path) -> None:
-    def settings() -> RunConfig:
+    def settings() -> Settings:
         image_folder.cache_clear()  # as in another process
-        return RunConfig.for_task(f"image-folder:{tmp_path / 'pets'}:size=16", "emp")
+        return settings_for(f"image-folder:{tmp_path / 'pets'}:size=16", "emp")
 
     write_folder(tmp_path / "pets", {"cat": 10, "dog": 5})
     before = settings()
@@ -405,7 +408,7 @@ def test_settings_tell_an_image_folder_from_one_that_has_changed(tmp_path: Path)
     shutil.rmtree(tmp_path / "pets")
     shutil.copytree(tmp_path / "copy", tmp_path / "pets", copy_function=shutil.copyfile)
     assert settings() == before
-    assert RunConfig.for_task("digits", "emp", files="x").files is None
+    assert settings_for("digits", "emp", files="x").data.files is None
 
 
 def test_label_noise_that_is_none_is_refused() -> None:

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from emprune_lab.comparison.workers import load_splits
 from emprune_lab.models import make_model
-from emprune_lab.training.session import Session
+from emprune_lab.training.images import ImageTraining
 from torch import nn
 
 from emprune.errors import ConfigError
-from tests.lab.runs import small_config
+from tests.lab.runs import small_settings, training_of
 
 
 @pytest.mark.parametrize(("name", "millions"), [("resnet18", 11.2), ("resnet50", 23.5)])
@@ -55,54 +54,55 @@ def test_libraries_give_their_models_by_name_where_they_are_installed(monkeypatc
         make_model("torchvision:resnet34", in_channels=1, num_classes=5)
 
 
-def logits_of(session: Session, x: torch.Tensor) -> torch.Tensor:
-    return session.objective.predict(session.trained, session.objective.task.normalise(x))
+def logits_of(training: ImageTraining, x: torch.Tensor) -> torch.Tensor:
+    return training.objective.predict(training.network, training.objective.task.normalise(x))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
 def test_every_optimizer_learns(optimizer: str) -> None:
-    config = small_config("random", optimizer=optimizer, max_lr=0.1, epochs=2, batch_size=32)
-    session = Session.build(config, load_splits(config, None))
-    x, y = session.splits.train.x[:64], session.splits.train.y[:64]
+    settings = small_settings("random", optimizer=optimizer, max_lr=0.1, epochs=2, batch_size=32)
+    training = training_of(settings)
+    x, y = training.train_split.x[:64], training.train_split.y[:64]
     losses = []
     for _ in range(8):
-        loss = nn.functional.cross_entropy(logits_of(session, x), y)
+        loss = nn.functional.cross_entropy(logits_of(training, x), y)
         loss.backward()
-        session.step()
+        training.optimizer.step()
+        training.optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
 
 
 def test_the_running_average_is_what_is_scored_and_follows_the_weights() -> None:
-    config = small_config("random", ema=0.5)
-    session = Session.build(config, load_splits(config, None))
-    average = session.result_model
-    assert average is not session.model
-    before = session.model.state_dict()["stem.0.weight"].clone()
-    for _ in range(2):
-        logits_of(session, session.splits.train.x[:16]).sum().backward()
-        session.step()
-    after = session.model.state_dict()["stem.0.weight"]
+    settings = small_settings("random", ema=0.5)
+    training = training_of(settings)
+    average = training.result_model
+    assert average is not training.model
+    before = training.model.state_dict()["stem.0.weight"].clone()
+    training.loader.set_epoch(0)
+    for (index, batch), _ in zip(training.loader, range(2), strict=False):
+        training.train_on(index, batch)
+    after = training.model.state_dict()["stem.0.weight"]
     averaged = average.state_dict()["module.stem.0.weight"]
     assert not averaged.equal(after)
     assert (averaged - after).abs().max() < (before - after).abs().max()
-    restored = Session.build(config, load_splits(config, None))
-    restored.load_state_dict(session.state_dict())
+    restored = training_of(settings)
+    restored.load_state_dict(training.state_dict())
     assert restored.result_model.state_dict()["module.stem.0.weight"].equal(averaged)
 
 
 def test_recalibration_mends_wrong_batch_norm_statistics_and_leaves_the_model_alone() -> None:
-    config = small_config("random")
-    session = Session.build(config, load_splits(config, None))
-    norm = session.model.get_submodule("stem.1")
+    settings = small_settings("random")
+    training = training_of(settings)
+    norm = training.model.get_submodule("stem.1")
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     norm.running_mean.fill_(100.0)
-    model = session.recalibrated()
+    model = training.recalibrated()
     mended = model.get_submodule("stem.1").running_mean
     assert isinstance(mended, torch.Tensor)
     assert mended.abs().max() < 10
     assert norm.running_mean.equal(torch.full_like(norm.running_mean, 100.0))
     with torch.no_grad():
-        convolved = session.model.get_submodule("stem.0")(session.objective.task.normalise(session.splits.train.x))
+        convolved = training.model.get_submodule("stem.0")(training.objective.task.normalise(training.train_split.x))
     torch.testing.assert_close(mended, convolved.mean((0, 2, 3)), atol=0.05, rtol=0.05)

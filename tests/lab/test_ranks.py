@@ -1,5 +1,6 @@
 """Runs that several ranks share: each sample to one of them, one log, one result, resumed with fewer or more."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,43 +9,40 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import StoppedError
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
+from emprune_lab.settings import Settings
 from emprune_lab.training import stopping
-from emprune_lab.training.loop import train
-from emprune_lab.training.session import Session
 
 from emprune.errors import ConfigError
 from tests.distributed.pool import RankPool
-from tests.lab.runs import SilentReporter, log, outcome, small_config
+from tests.lab.runs import SilentReporter, log, outcome, small_settings, training_of
 
 pytestmark = pytest.mark.distributed
 
 
-def share(config: RunConfig, path: Path, stop_after: int | None = None, stopping_rank: int = 0) -> dict[str, Any]:
+def share(settings: Settings, path: Path, stop_after: int | None = None, stopping_rank: int = 0) -> dict[str, Any]:
     """Run in `path` on all ranks, one of which may ask to stop; return what this rank was delivered, and the rest."""
     asked_every, stopping.ASKED_EVERY = stopping.ASKED_EVERY, 1
-    session = Session.build(config, load_splits(config, None))
-    leads, report, delivered = session.ranks.rank == 0, SilentReporter(), list[tuple[int, list[int]]]()
-    observe = session.pruner.observe
+    training = training_of(settings)
+    leads, report, delivered = training.ranks.rank == 0, SilentReporter(), list[tuple[int, list[int]]]()
+    observe = training.pruner.observe
 
     def record(index: torch.Tensor, *arguments: Any, **options: Any) -> None:
-        delivered.append((session.pruner.epoch, index.tolist()))
+        delivered.append((training.pruner.epoch, index.tolist()))
         observe(index, *arguments, **options)
 
-    session.pruner.observe = record  # type: ignore[method-assign]
-    folder = RunFolder.open(path, config, resume=True) if leads else RunFolder(path)
-    asks = session.ranks.rank == stopping_rank and stop_after is not None
+    training.pruner.observe = record  # type: ignore[method-assign]
+    folder = RunFolder.open(path, settings, resume=True) if leads else RunFolder(path)
+    asks = training.ranks.rank == stopping_rank and stop_after is not None
     try:
-        result = train(session, folder, report=report, stop=lambda: asks and report.steps >= (stop_after or 0))
+        result = training.train(folder, report=report, stop=lambda: asks and report.steps >= (stop_after or 0))
     except StoppedError:
         result = {}
     finally:
         stopping.ASKED_EVERY = asked_every
-    weights = {name: values.clone() for name, values in session.model.named_parameters()}
-    plan = sorted(session.pruner.plan.index.tolist())
+    weights = {name: values.clone() for name, values in training.model.named_parameters()}
+    plan = sorted(training.pruner.plan.index.tolist())
     return {"delivered": delivered, "result": result, "steps": report.steps, "weights": weights, "plan": plan}
 
 
@@ -57,19 +55,19 @@ def samples(ranks: list[dict[str, Any]], epoch: int) -> list[int]:
 def test_each_planned_sample_goes_to_one_rank_and_the_run_is_written_once(
     ranks: RankPool, tmp_path: Path, method: str
 ) -> None:
-    config = small_config(method)
-    both = ranks.run(share, config, tmp_path / "two", world_size=2)
-    assert both[0]["result"] == both[1]["result"] == RunFolder(tmp_path / "two").result()
-    for epoch in range(config.epochs):
+    settings = small_settings(method)
+    both = ranks.run(share, settings, tmp_path / "two", world_size=2)
+    assert both[0]["result"] == both[1]["result"] == json.loads((tmp_path / "two" / "result.json").read_text())
+    for epoch in range(settings.cost.epochs):
         once = samples(both, epoch)
         assert len(once) == len(set(once)) == log(tmp_path / "two")[epoch]["num_kept"]
-    assert samples(both, config.epochs - 1) == both[0]["plan"] == both[1]["plan"]
+    assert samples(both, settings.cost.epochs - 1) == both[0]["plan"] == both[1]["plan"]
     visits = np.load(tmp_path / "two" / "visits.npy")
-    everything = [s for epoch in range(config.epochs) for s in samples(both, epoch)]
+    everything = [s for epoch in range(settings.cost.epochs) for s in samples(both, epoch)]
     assert np.array_equal(visits, np.bincount(everything, minlength=len(visits)))
     assert [record["epoch"] for record in log(tmp_path / "two")] == [0, 1, 2, 3]
     assert all(both[0]["weights"][name].equal(both[1]["weights"][name]) for name in both[0]["weights"])
-    [alone] = ranks.run(share, config, tmp_path / "one", world_size=1)
+    [alone] = ranks.run(share, settings, tmp_path / "one", world_size=1)
     for name in ("visits", "optimizer_steps", "final_learning_rate"):
         assert both[0]["result"][name] == alone["result"][name]
     assert RunFolder(tmp_path / "two").result()["machine"]["world_size"] == 2
@@ -80,13 +78,13 @@ def test_each_planned_sample_goes_to_one_rank_and_the_run_is_written_once(
 def test_a_stopped_run_goes_on_with_any_number_of_ranks(
     ranks: RankPool, tmp_path: Path, after: int, stopping_rank: int
 ) -> None:
-    config = small_config()
-    whole = ranks.run(share, config, tmp_path / "whole", world_size=2)
-    first = ranks.run(share, config, tmp_path / "run", 5, stopping_rank, world_size=2)
+    settings = small_settings()
+    whole = ranks.run(share, settings, tmp_path / "whole", world_size=2)
+    first = ranks.run(share, settings, tmp_path / "run", 5, stopping_rank, world_size=2)
     assert [rank["steps"] for rank in first] == [5, 5]
-    second = ranks.run(share, config, tmp_path / "run", world_size=after)
+    second = ranks.run(share, settings, tmp_path / "run", world_size=after)
     visits = np.load(tmp_path / "run" / "visits.npy")
-    everything = [s for part in (first, second) for epoch in range(config.epochs) for s in samples(part, epoch)]
+    everything = [s for part in (first, second) for epoch in range(settings.cost.epochs) for s in samples(part, epoch)]
     assert np.array_equal(visits, np.bincount(everything, minlength=len(visits)))
     stopped_in = first[0]["delivered"][-1][0]
     assert samples(first + second, stopped_in) == samples(whole, stopped_in)
@@ -101,9 +99,9 @@ def test_a_stopped_run_goes_on_with_any_number_of_ranks(
 
 
 def test_what_is_left_of_an_epoch_need_not_divide_among_other_ranks(ranks: RankPool, tmp_path: Path) -> None:
-    config = small_config("full", train_size=162, epochs=2)
-    first = ranks.run(share, config, tmp_path, 5, world_size=2)
-    second = ranks.run(share, config, tmp_path, world_size=4)
+    settings = small_settings("full", train_size=162, epochs=2)
+    first = ranks.run(share, settings, tmp_path, 5, world_size=2)
+    second = ranks.run(share, settings, tmp_path, world_size=4)
     counts = [len(rank["delivered"]) for rank in second]
     assert len(set(counts)) == 1
     assert len({len(samples([rank], 0)) for rank in second}) > 1
@@ -111,22 +109,22 @@ def test_what_is_left_of_an_epoch_need_not_divide_among_other_ranks(ranks: RankP
     assert RunFolder(tmp_path).result()["visits"] == np.load(tmp_path / "visits.npy").sum() == 162 + 160
 
 
-def refuse(config: RunConfig) -> str:
+def refuse(settings: Settings) -> str:
     """Return what a run is refused with."""
     with pytest.raises(ConfigError) as caught:
-        Session.build(config, load_splits(config, None))
+        training_of(settings)
     return str(caught.value)
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(ranks: RankPool) -> None:
-    for message in ranks.run(refuse, small_config(), world_size=3):
+    for message in ranks.run(refuse, small_settings(), world_size=3):
         assert message == (
             "`batch_size` is that of all ranks together, and must be a multiple of their number, 3; got batch_size=16."
         )
 
 
 def test_what_would_depend_on_the_number_of_ranks_is_refused(ranks: RankPool) -> None:
-    for message in ranks.run(refuse, small_config("emp", task="simclr-digits"), world_size=2):
+    for message in ranks.run(refuse, small_settings("emp", task="simclr-digits"), world_size=2):
         assert "compares no samples, on 2 ranks" in message
 
 

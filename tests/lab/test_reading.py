@@ -4,24 +4,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from emprune_lab.comparison.experiment import DEFAULT_BASELINE as BASE
 from emprune_lab.comparison.rows import summarise
+from emprune_lab.method_spec import DEFAULT_BASELINE as BASE
 from emprune_lab.report.findings import Findings, findings_of, is_scored
+from emprune_lab.results.record import RunRecord
+
+from tests.lab.reports import record_of
 
 FULL = [90.0, 91.0, 90.5, 89.5, 90.0]
 RANDOM = [89.0, 89.9, 89.6, 88.5, 89.1]
 SHARES = {"full": 1.0}
 
 
-def result(method: str, seed: int, accuracy: float, **more: Any) -> dict[str, Any]:
-    return {
-        "accuracy": accuracy,
-        "visits_fraction": SHARES.get(method, 0.3),
-        "optimizer_steps": 100,
-        "train_seconds": 100.0 * SHARES.get(method, 0.33),
-        "config": {"method": method, "seed": seed},
+def result(method: str, seed: int, accuracy: float, **more: Any) -> RunRecord:
+    return record_of(
+        method,
+        seed,
+        accuracy=accuracy,
+        visits_fraction=SHARES.get(method, 0.3),
+        optimizer_steps=100,
+        train_seconds=100.0 * SHARES.get(method, 0.33),
         **more,
-    }
+    )
 
 
 def read(scores: Mapping[str, Sequence[float] | Mapping[int, float]], **more: Any) -> Findings:

@@ -9,18 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emprune_lab.commands import comparing
+from emprune_lab.commands import compare as comparing
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.queue import Queue
 from emprune_lab.report import page
 from emprune_lab.report.page import write_report
 from emprune_lab.report.provenance import commands, facts
-from emprune_lab.report.records import Found, RunRecord, find_runs
+from emprune_lab.report.records import Found, ReportedRun, find_runs
 from emprune_lab.report.sections import divide_runs
+from emprune_lab.results.record import read_record
 from rich.console import Console
 
-from tests.lab.reports import FIGURES, METHODS, call, drawn, page_of, result_of, write_comparison, write_run
-from tests.lab.runs import small_config
+from emprune.errors import ConfigError
+from tests.lab.reports import (
+    FIGURES,
+    METHODS,
+    call,
+    drawn,
+    old_result_of,
+    page_of,
+    result_of,
+    write_comparison,
+    write_run,
+)
+from tests.lab.runs import settings_for, small_settings
 
 MISSING = 'class="missing"'
 
@@ -85,7 +97,7 @@ def strip(path: Path, name: str) -> None:
 
 
 def test_one_run_alone_is_a_report_too(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config("emp"))
+    folder = write_run(tmp_path / "run", small_settings("emp"))
     text = page_of(folder, out=tmp_path)
     assert "random-permutation was not run with these settings" in text
     assert "full was not run with these settings" in text
@@ -94,22 +106,21 @@ def test_one_run_alone_is_a_report_too(tmp_path: Path) -> None:
 
 
 def test_full_alone_has_no_samples_to_show(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", small_config("full"))
+    write_run(tmp_path / "run", small_settings("full"))
     text = page_of(tmp_path, out=tmp_path)
     assert "Only full was run" in text
     assert "accuracy-cost" in drawn(text)
 
 
 def test_texts_with_a_metric_of_their_own_and_probes_are_named(tmp_path: Path) -> None:
-    config = small_config("emp", task="simclr-digits", batch_size=16)
-    write_run(tmp_path / "probe", config, knn_accuracy=70.0, class_accuracy=None)
+    settings = small_settings("emp", task="simclr-digits", batch_size=16)
+    write_run(tmp_path / "probe", settings, knn_accuracy=70.0, class_accuracy=None)
     text = page_of(tmp_path / "probe", out=tmp_path)
     assert "points of accuracy of a linear probe" in text
     assert "Accuracy of a linear probe against cost" in text
     assert "class-accuracy" not in drawn(text)
-    texts = {**result_of(small_config("emp")), "metric": "Matthews", "score": 33.0}
-    texts["config"] = {**texts["config"], "task": "glue:cola", "model": "minilm", "optimizer": "adamw",
-                       "schedule": "linear", "label_smoothing": 0.0}  # fmt: skip
+    cola = settings_for("glue:cola", "emp", model="minilm", device="cpu", precision="fp32")
+    texts = result_of(cola, metric="Matthews", score=33.0)
     (tmp_path / "texts.json").write_text(json.dumps({"runs": [texts]}))
     text = page_of(tmp_path / "texts.json", out=tmp_path)
     assert "points of Matthews, 100 being perfect," in text
@@ -119,19 +130,27 @@ def test_texts_with_a_metric_of_their_own_and_probes_are_named(tmp_path: Path) -
 def test_what_is_of_another_version_or_machine_still_reads(tmp_path: Path) -> None:
     results = []
     for seed in (0, 1):
-        result = result_of(small_config("emp", seed=seed))
+        result = old_result_of(small_settings("emp", seed=seed))
         for name in ("schedule", "subset_fraction", "optimizer"):
             del result["config"][name]
-        result["config"] |= {"task": "image-folder:/nowhere", "method": "of-somebody-else", "from-the-future": 1}
+        result["config"] |= {"task": "image-folder:/nowhere", "method": "of-somebody-else:alpha=1.0"}
         results.append(result)
     (tmp_path / "results.json").write_text(json.dumps({"runs": results}))
     text = page_of(tmp_path, out=tmp_path)
-    assert "of-somebody-else at 30 % of the cost reaches" in text
+    assert "of-somebody-else:alpha=1.0 at 30 % of the cost reaches" in text
+
+
+def test_a_setting_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None:
+    for result, settings in ((result_of(small_settings()), "settings"), (old_result_of(small_settings()), "config")):
+        result[settings]["from-the-future"] = 1
+        (tmp_path / "results.json").write_text(json.dumps({"runs": [result]}))
+        with pytest.raises(ConfigError, match="results.json holds .*`from-the-future`"):
+            find_runs([tmp_path])
 
 
 @pytest.mark.parametrize("name", ["world_size", "num_ranks"])
 def test_how_many_ranks_a_run_had_is_read_under_either_name(tmp_path: Path, name: str) -> None:
-    results = [result_of(small_config(method)) for method in METHODS[:2]]
+    results = [result_of(small_settings(method)) for method in METHODS[:2]]
     for result in results:
         result["machine"] = {**{k: v for k, v in result["machine"].items() if k != "world_size"}, name: 2}
     (tmp_path / "results.json").write_text(json.dumps({"runs": results}))
@@ -157,7 +176,7 @@ def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path)
 
 @pytest.mark.parametrize(("seconds", "said"), [(431_999.0, "120.00 h"), (19.0, "20.0 s")])
 def test_what_all_runs_took_is_said_in_hours_or_less(seconds: float, said: str) -> None:
-    (section,) = divide_runs([RunRecord(result_of(small_config("emp"), train_seconds=seconds))])
+    (section,) = divide_runs([ReportedRun(read_record(result_of(small_settings("emp"), train_seconds=seconds)))])
     assert dict(facts(section))["runs"] == f"1, {said} in all"
 
 
@@ -178,7 +197,7 @@ def test_a_setting_without_an_option_is_said_beside_the_command(tmp_path: Path) 
 
 def test_what_the_accuracy_is_measured_on_is_said(tmp_path: Path) -> None:
     for seed in (0, 1):
-        write_run(tmp_path / f"{seed}", small_config(seed=seed, validation=0.2), validation_accuracy=70.0 + seed)
+        write_run(tmp_path / f"{seed}", small_settings(seed=seed, validation=0.2), validation_accuracy=70.0 + seed)
     text = page_of(tmp_path, out=tmp_path)
     assert "points of accuracy on the validation part after the last epoch" in text
     assert "on the test set" not in text
@@ -231,31 +250,31 @@ def test_a_report_that_cannot_be_written_does_not_fail_the_comparison(
     monkeypatch.setattr(page, "write_report", full_disk)
     monkeypatch.setattr(comparing, "progress", console)
     experiment = Experiment(task="digits", methods=["emp"], seeds=[0])
-    comparing.report_comparison(experiment, Queue([], []), out_dir=tmp_path, data_dir=None)
+    comparing.report_comparison(Queue(experiment, [], []), out_dir=tmp_path, data_dir=None)
     assert "The report could not be written: [Errno 28] No space left on device" in console.export_text()
 
 
 def test_a_worst_class_that_is_equal_on_every_seed_is_said_to_be_as_in_the_table(tmp_path: Path) -> None:
-    config = small_config("emp")
+    settings = small_settings("emp")
     for seed, other in enumerate((50.0, 60.0)):
-        write_run(tmp_path / f"run-{seed}", config.replace(seed=seed), class_accuracy=[0.0, other])
+        write_run(tmp_path / f"run-{seed}", settings.replace(seed=seed), class_accuracy=[0.0, other])
     assert "<td>0.00 (all equal)</td>" in page_of(tmp_path, out=tmp_path)
 
 
 def test_many_classes_are_cut_to_the_worst(tmp_path: Path) -> None:
     accuracies = [50.0 + (7 * label) % 50 for label in range(50)]
-    folder = write_run(tmp_path / "run", small_config("emp"), class_accuracy=[None, *accuracies[1:]])
+    folder = write_run(tmp_path / "run", small_settings("emp"), class_accuracy=[None, *accuracies[1:]])
     text = page_of(folder, out=tmp_path)
     assert "The 20 classes with the lowest accuracy." in text
     assert "class 43</td><td>51.00" in text
 
 
 def test_a_hundred_runs_take_seconds(tmp_path: Path) -> None:
-    template = write_run(tmp_path / "template", small_config("emp"))
+    template = write_run(tmp_path / "template", small_settings("emp"))
     runs = []
     for number in range(100):
-        config = small_config(f"emp:beta={number % 10 + 4}", seed=number // 10)
-        runs.append(RunRecord(result_of(config), template))
+        settings = small_settings(f"emp:beta={number % 10 + 4}", seed=number // 10)
+        runs.append(ReportedRun(read_record(result_of(settings)), template))
     start = time.process_time()
     write_report(Found(runs), tmp_path)
     assert time.process_time() - start < 10

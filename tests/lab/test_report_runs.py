@@ -13,18 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from emprune_lab.comparison.statistics import mean_band, mean_interval
+from emprune_lab.method_spec import MethodSpec
 from emprune_lab.pages.drawing import Drawing, colours
 from emprune_lab.report.extreme_samples import TrainingData, extreme_samples, load_training_data
 from emprune_lab.report.figures import against_cost, against_time, by_epoch
-from emprune_lab.report.records import RunRecord, find_runs
+from emprune_lab.report.records import ReportedRun, find_runs
 from emprune_lab.report.sections import CostGroup, divide_runs
-from emprune_lab.results.reading import NEEDED_SETTINGS
+from emprune_lab.results.record import RunRecord, read_record
+from emprune_lab.settings import FIELDS, GROUPS, Settings
 from emprune_lab.tasks.image_folder import image_folder
 from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
-from tests.lab.reports import METHODS, call, drawn, page_of, result_of, write_comparison, write_run
-from tests.lab.runs import small_config
+from tests.lab.reports import METHODS, call, drawn, old_result_of, page_of, result_of, write_comparison, write_run
+from tests.lab.runs import small_settings
 from tests.lab.test_images import write_folder
 
 
@@ -51,8 +53,8 @@ def test_of_a_run_made_twice_the_first_counts_and_it_is_said(comparison: Path, t
 
 
 def test_a_trainer_s_checkpoints_are_no_runs(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "runs" / "one", small_config())
-    write_run(tmp_path / "runs" / "two", small_config(seed=1))
+    folder = write_run(tmp_path / "runs" / "one", small_settings())
+    write_run(tmp_path / "runs" / "two", small_settings(seed=1))
     (folder / "result.json").unlink()
     for step in (1, 2):
         (folder / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
@@ -108,7 +110,7 @@ def test_bad_input_is_a_message_and_exit_code_2(content: str | None, message: st
      ({"machine": "x"}, "`machine` must be a table; got 'x'"), ({"versions": []}, "`versions` must be a table")],
 )  # fmt: skip
 def test_a_damaged_result_is_refused_by_name(damage: dict[str, Any], message: str, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config(), **damage)
+    folder = write_run(tmp_path / "run", small_settings(), **damage)
     code, _, stderr = call("report", tmp_path)
     assert code == 2
     assert f"{folder / 'result.json'} holds something else than results of emprune: " in stderr
@@ -117,15 +119,15 @@ def test_a_damaged_result_is_refused_by_name(damage: dict[str, Any], message: st
 
 @pytest.mark.parametrize("line", ["{}", "5", '{"summary": {}}', '{"summary": null}', "{"])
 def test_a_damaged_log_counts_as_none(line: str, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config())
-    (folder / "log.jsonl").write_text(f"{line}\n" * small_config().epochs)
+    folder = write_run(tmp_path / "run", small_settings())
+    (folder / "log.jsonl").write_text(f"{line}\n" * small_settings().cost.epochs)
     assert find_runs([folder]).runs[0].log is None
     assert "No run has its log" in page_of(folder, out=tmp_path)
 
 
 def test_a_place_that_mixes_tasks_or_is_not_there_is_refused(tmp_path: Path) -> None:
-    write_run(tmp_path / "one", small_config())
-    write_run(tmp_path / "two", small_config(task="simclr-digits"))
+    write_run(tmp_path / "one", small_settings())
+    write_run(tmp_path / "two", small_settings(task="simclr-digits"))
     code, _, stderr = call("report", tmp_path)
     assert code == 2
     assert "mixes runs of 2 tasks, which do not compare: digits, simclr-digits." in stderr
@@ -139,8 +141,8 @@ def group_of(*folders: Path) -> CostGroup:
 
 
 def test_the_samples_are_the_most_and_least_visited_and_wrong_labels_are_marked(tmp_path: Path) -> None:
-    config = small_config("emp", label_noise=0.3)
-    folder = write_run(tmp_path / "run", config)
+    settings = small_settings("emp", label_noise=0.3)
+    folder = write_run(tmp_path / "run", settings)
     group = group_of(folder)
     training = load_training_data(group, None)
     assert isinstance(training, TrainingData)
@@ -180,12 +182,14 @@ def test_where_each_seed_has_samples_of_its_own_one_seed_s_are_shown(settings: d
 
 
 def test_data_that_are_not_here_or_not_those_are_a_reason(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config("emp"))
+    folder = write_run(tmp_path / "run", small_settings("emp"))
     run = find_runs([folder]).runs[0]
 
     def with_settings(**changes: Any) -> Any:
-        changed = {**run.result, "config": {**run.result["config"], **changes}}
-        return load_training_data(divide_runs([RunRecord(changed, folder)])[0].groups[0], tmp_path)
+        values = {**run.result.settings.flat(), **changes}
+        settings = Settings.of(values.pop("task", "digits"), run.result.settings.method, 0, values)
+        changed = RunRecord(settings, run.result.found)
+        return load_training_data(divide_runs([ReportedRun(changed, folder)])[0].groups[0], tmp_path)
 
     assert "The data are not on this machine: `emprune data mnist`" in with_settings(task="mnist", model="small-resnet")
     assert "The data here have 150 training samples, the runs' had 160." in with_settings(train_size=150)
@@ -220,7 +224,7 @@ def test_a_loss_that_rises_by_orders_of_magnitude_leaves_the_others_legible(tmp_
 
 def test_a_score_below_0_has_a_place_on_the_axis_and_an_accuracy_takes_no_room_there() -> None:
     def ranges(**more: Any) -> set[str]:
-        (section,) = divide_runs([RunRecord(result_of(small_config("emp"), **more))])
+        (section,) = divide_runs([ReportedRun(read_record(result_of(small_settings("emp"), **more)))])
         drawings = [draw(section, colours(["emp:pool=2"])).drawing for draw in (against_cost, against_time)]
         return {drawing.layout.yaxis.rangemode for drawing in drawings if drawing is not None}
 
@@ -236,7 +240,7 @@ def test_a_curve_of_one_epoch_is_a_point_that_can_be_seen() -> None:
 
 @pytest.mark.parametrize("name", ["javascript:alert(1)//", "50% #1?x", 'a"b<c>&d', "a:b", "ü ~"])
 def test_a_link_leads_to_the_file_whatever_the_folder_is_called(name: str, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "page" / name / "run", small_config())
+    folder = write_run(tmp_path / "page" / name / "run", small_settings())
     text = page_of(tmp_path / "page", out=tmp_path / "page")
     (link,) = re.findall(r'<a href="([^"]*parquet)">', text)
     assert re.fullmatch(r"\./[\w./%~-]+", link)
@@ -245,11 +249,11 @@ def test_a_link_leads_to_the_file_whatever_the_folder_is_called(name: str, tmp_p
 
 def test_names_out_of_files_are_text_and_nothing_else(tmp_path: Path) -> None:
     evil = '<img src=x onerror=alert(1)><a href="javascript:alert(1)">%{y}</a>'
-    config = {**small_config("emp").to_json(), "method": evil, "model": evil}
-    samples = pq.read_table(write_run(tmp_path / "run", small_config("emp")) / "samples.parquet")
+    settings = small_settings("emp").replace(method=MethodSpec(name=evil), model=evil)
+    samples = pq.read_table(write_run(tmp_path / "run", small_settings("emp")) / "samples.parquet")
     named = samples.append_column("class", pa.array([evil] * len(samples)))
     pq.write_table(named, tmp_path / "run" / "samples.parquet")
-    result = {**result_of(small_config("emp"), metric=evil, score=50.0), "versions": {evil: evil}, "config": config}
+    result = result_of(settings, metric=evil, score=50.0, versions={evil: evil})
     (tmp_path / "run" / "result.json").write_text(json.dumps(result))
     text = page_of(tmp_path / "run", out=tmp_path)
     assert "onerror=alert" in text
@@ -266,7 +270,7 @@ def test_names_out_of_files_are_text_and_nothing_else(tmp_path: Path) -> None:
      {"class_accuracy": {}}, {"optimizer_steps": -math.inf}, {"train_seconds": []}, {"probe_loss": "low"}],
 )  # fmt: skip
 def test_an_odd_result_is_refused_by_name(damage: dict[str, Any], tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config(), **damage)
+    folder = write_run(tmp_path / "run", small_settings(), **damage)
     code, _, stderr = call("report", tmp_path)
     assert code == 2
     assert f"{folder / 'result.json'} holds something else than results of emprune: " in stderr
@@ -274,10 +278,17 @@ def test_an_odd_result_is_refused_by_name(damage: dict[str, Any], tmp_path: Path
 
 
 def test_settings_that_were_left_out_are_at_their_defaults(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config())
+    folder = write_run(tmp_path / "run", small_settings())
     result = json.loads((folder / "result.json").read_text())
-    needed = {name: result["config"][name] for name in NEEDED_SETTINGS}
-    (folder / "result.json").write_text(json.dumps({**result, "config": needed}))
+    for group, model in GROUPS.items():
+        needed = {name for name, field in model.model_fields.items() if field.is_required()}
+        result["settings"][group] = {name: result["settings"][group][name] for name in needed}
+    (folder / "result.json").write_text(json.dumps(result))
+    assert call("report", folder)[0] == 0
+    old = old_result_of(small_settings())
+    needed = {name for name, field in FIELDS.items() if field.is_required()} | {"task", "method"}
+    config = {name: value for name, value in old["config"].items() if name in needed}
+    (folder / "result.json").write_text(json.dumps({**old, "config": config}))
     assert call("report", folder)[0] == 0
 
 
@@ -303,7 +314,7 @@ ODD_COLUMNS = {
 @pytest.mark.parametrize("kind", ODD_COLUMNS)
 @pytest.mark.parametrize("name", ["label", "visits", "loss", "class"])
 def test_odd_samples_are_left_out_and_named(kind: str, name: str, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config())
+    folder = write_run(tmp_path / "run", small_settings())
     (folder / "visits.npy").unlink()
     samples = pq.read_table(folder / "samples.parquet")
     kept = samples.drop_columns([name]) if name in samples.column_names else samples
@@ -322,7 +333,7 @@ def test_odd_samples_are_left_out_and_named(kind: str, name: str, tmp_path: Path
      np.full(160, math.nan)],
 )  # fmt: skip
 def test_odd_visits_are_left_out_and_named(visits: NDArray[Any], tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_config())
+    folder = write_run(tmp_path / "run", small_settings())
     (folder / "samples.parquet").unlink()
     np.save(folder / "visits.npy", visits)
     assert "visits.npy is damaged, and left out." in call("report", folder)[2]
@@ -331,8 +342,8 @@ def test_odd_visits_are_left_out_and_named(visits: NDArray[Any], tmp_path: Path)
 def test_classes_and_files_are_called_by_their_names(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets" / "train", {"cat": 9, "owl": 11})
     write_folder(tmp_path / "pets" / "test", {"cat": 2, "owl": 2})
-    config = small_config("greedy", task=f"image-folder:{tmp_path / 'pets'}:size=8", train_size=None)
-    folder = write_run(tmp_path / "run", config)
+    settings = small_settings("greedy", task=f"image-folder:{tmp_path / 'pets'}:size=8", train_size=None)
+    folder = write_run(tmp_path / "run", settings)
     text = page_of(folder, out=tmp_path, data_dir=tmp_path / "data")
     assert "train/owl/" in text
     assert "class owl" in text

@@ -8,14 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from emprune_lab.comparison.workers import load_splits
 from emprune_lab.environment import commit
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.training.loop import train
-from emprune_lab.training.session import Session
+from emprune_lab.training.images import ImageTraining
 
 from tests.distributed.pool import RankPool
-from tests.lab.runs import SilentReporter, outcome, run_small, small_config
+from tests.lab.runs import SilentReporter, outcome, run_of, run_small, small_settings, splits_of
 from tests.lab.test_images import write_folder
 from tests.lab.test_ranks import share
 
@@ -28,13 +26,13 @@ COLUMNS = {
 
 @pytest.mark.parametrize("method", COLUMNS)
 def test_every_sample_has_a_row_with_what_the_method_remembers(method: str, tmp_path: Path) -> None:
-    session = run_small(small_config(method, epochs=2), tmp_path)
+    training = run_small(small_settings(method, epochs=2), tmp_path)
     table = pq.read_table(tmp_path / "samples.parquet")
     assert table.column_names == COLUMNS[method]
     types = {"index": "int64", "label": "int64", "visits": "int32"}
     assert [str(field.type) for field in table.schema] == [types.get(name, "float") for name in COLUMNS[method]]
     assert table["index"].to_pylist() == list(range(160))
-    assert table["label"].to_pylist() == session.splits.train.y.tolist()
+    assert table["label"].to_pylist() == training.run.splits.train.y.tolist()
     visits = np.load(tmp_path / "visits.npy")
     assert visits.dtype == np.int32
     assert table["visits"].to_pylist() == visits.tolist()
@@ -58,9 +56,9 @@ def test_images_of_a_folder_are_recorded_by_path_and_class(tmp_path: Path) -> No
     write_folder(tmp_path / "pets" / "train", {"cat": 9, "owl": 11})
     write_folder(tmp_path / "pets" / "test", {"cat": 2, "owl": 2})
     task = f"image-folder:{tmp_path / 'pets'}:size=8"
-    config = small_config("random", task=task, train_size=16, batch_size=4, epochs=1, label_noise=0.25)
-    splits = load_splits(config, tmp_path / "data")
-    train(Session.build(config, splits), RunFolder.open(tmp_path / "run", config), report=SilentReporter())
+    settings = small_settings("random", task=task, train_size=16, batch_size=4, epochs=1, label_noise=0.25)
+    run = run_of(settings, data_dir=tmp_path / "data")
+    ImageTraining(run).train(RunFolder.open(tmp_path / "run", settings), report=SilentReporter())
     rows = pq.read_table(tmp_path / "run" / "samples.parquet").to_pylist()
     assert all((tmp_path / "pets" / row["path"]).is_file() for row in rows)
     assert len({row["path"] for row in rows}) == 16
@@ -70,25 +68,25 @@ def test_images_of_a_folder_are_recorded_by_path_and_class(tmp_path: Path) -> No
 
 
 def test_what_the_last_epoch_observed_is_in_it(tmp_path: Path) -> None:
-    session = run_small(small_config("greedy"), tmp_path)
-    last = session.pruner.plan.index
-    observed = session.pruner.stats["last_visit"]
+    training = run_small(small_settings("greedy"), tmp_path)
+    last = training.pruner.plan.index
+    observed = training.pruner.stats["last_visit"]
     assert (observed[last] == 3).all()
     loss = torch.tensor(pq.read_table(tmp_path / "samples.parquet")["loss"].to_pylist(), dtype=torch.float32)
-    assert loss[last].equal(session.pruner.stats["loss"][last])
+    assert loss[last].equal(training.pruner.stats["loss"][last])
 
 
 def test_pre_training_records_labels_that_it_does_not_train_on(tmp_path: Path) -> None:
-    config = small_config("emp", task="simclr-digits", epochs=1, keep=0.5)
-    session: Session = run_small(config, tmp_path)
+    settings = small_settings("emp", task="simclr-digits", epochs=1, keep=0.5)
+    training = run_small(settings, tmp_path)
     table = pq.read_table(tmp_path / "samples.parquet")
-    assert table["label"].to_pylist() == session.splits.train.y.tolist()
+    assert table["label"].to_pylist() == training.run.splits.train.y.tolist()
     assert "class_accuracy" not in outcome(tmp_path)
 
 
 @pytest.mark.distributed
 def test_several_ranks_record_what_all_of_them_observed(ranks: RankPool, tmp_path: Path) -> None:
-    ranks.run(share, small_config("emp:pool=2"), tmp_path, world_size=2)
+    ranks.run(share, small_settings("emp:pool=2"), tmp_path, world_size=2)
     table, visits = pq.read_table(tmp_path / "samples.parquet"), np.load(tmp_path / "visits.npy")
     assert table["visits"].to_pylist() == visits.tolist()
     assert [value is None for value in table["score"].to_pylist()] == (visits == 0).tolist()
@@ -96,7 +94,7 @@ def test_several_ranks_record_what_all_of_them_observed(ranks: RankPool, tmp_pat
 
 def test_the_accuracy_of_the_classes_weighs_up_to_the_whole(finished_run: Path) -> None:
     result = outcome(finished_run)
-    sizes = load_splits(small_config(), None).test.y.bincount(minlength=10)
+    sizes = splits_of(small_settings(), None).test.y.bincount(minlength=10)
     assert len(result["class_accuracy"]) == 10
     mean = (torch.tensor(result["class_accuracy"]) * sizes).sum() / sizes.sum()
     assert float(mean) == pytest.approx(result["accuracy"], abs=1e-4)

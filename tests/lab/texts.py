@@ -11,16 +11,13 @@ import pytest
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
-from emprune_lab.comparison.workers import load_splits
-from emprune_lab.files import draft_folder
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
-from emprune_lab.training.texts.finetune import finetune
-from emprune_lab.training.texts.text_session import TextSession
+from emprune_lab.settings import Settings
+from emprune_lab.training.texts.fine_tuning import TextTraining
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from tests.lab.runs import SilentReporter, log, outcome
+from tests.lab.runs import SilentReporter, log, outcome, run_of, settings_for
 
 WORDS = ["good", "bad", "film", "plot", "actor", "the", "a", "very", "not", "slow", "quick", "end"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -70,31 +67,29 @@ def write_glue(data_dir: Path) -> Path:
     return data_dir
 
 
-def text_config(place: Path, method: str = "emp", *, task: str = "glue:mnli", **settings: Any) -> RunConfig:
+def text_settings(place: Path, method: str = "emp", *, task: str = "glue:mnli", **settings: Any) -> Settings:
     """Return settings for data and model that `write_glue` and `write_model` wrote below `place`."""
     values = {"epochs": 4, "keep": 0.5, "batch_size": 4, "max_lr": 1e-2, "device": "cpu", "precision": "fp32"}
-    return RunConfig.for_task(task, method, model=f"hf:{place / 'model'}", **{**values, **settings})
+    return settings_for(task, method, model=f"hf:{place / 'model'}", **{**values, **settings})
 
 
 def run_text(
-    config: RunConfig, path: Path, place: Path, *, stop_after: int | None = None, report: SilentReporter | None = None
-) -> TextSession:
+    settings: Settings, path: Path, place: Path, *, stop_after: int | None = None, report: SilentReporter | None = None
+) -> TextTraining:
     """Run in `path`, resuming what is there; ask to stop after so many batches of this call."""
     report = report or SilentReporter()
-    folder = RunFolder.open(path, config, resume=True)
-    splits = load_splits(config, place / "data")
-    with draft_folder(folder.checkpoints.folder) as written:
-        session = TextSession.build(config, splits, folder=written, data_dir=place / "data")
-        finetune(session, folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
-    return session
+    folder = RunFolder.open(path, settings, resume=True)
+    training = TextTraining(run_of(settings, data_dir=place / "data"))
+    training.train(folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
+    return training
 
 
-def weights(session: TextSession) -> dict[str, Any]:
-    return cast(dict[str, Any], session.trainer.model.state_dict())  # type: ignore[union-attr]
+def weights(training: TextTraining) -> dict[str, Any]:
+    return cast(dict[str, Any], training.trainer.model.state_dict())  # type: ignore[union-attr]
 
 
-def assert_equal_text_runs(one: Path, other: Path, sessions: tuple[TextSession, TextSession]) -> None:
-    first, second = map(weights, sessions)
+def assert_equal_text_runs(one: Path, other: Path, trainings: tuple[TextTraining, TextTraining]) -> None:
+    first, second = map(weights, trainings)
     assert all(first[name].equal(second[name]) for name in first)
     assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))
     assert pq.read_table(one / "samples.parquet").equals(pq.read_table(other / "samples.parquet"))

@@ -1,32 +1,49 @@
-"""What version 0.1 wrote, in this version's words: the settings of its results, run folders and checkpoints."""
+"""What version 0.1 wrote and what its users write, in this version's words."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from emprune.errors import ConfigError
-from emprune_lab.method_spec import stored_method
+from emprune_lab.errors import OtherVersionError
+from emprune_lab.method_spec import MethodSpec
+from emprune_lab.settings import GROUP_OF, Settings
 
-__all__ = ["refuse_fractions", "settings_now"]
+__all__ = ["refuse_fractions", "settings_of"]
 
 EPOCHS_OF = {"warmup_fraction": "warmup_epochs", "tail_fraction": "tail_epochs"}
 """Version 0.1 had shares of the visits, which it rounded to whole epochs."""
 
 
-def settings_now(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's stored settings as this version has them.
+METHOD_DEFAULTS = {"emp": {"pool": "none"}}
+"""Options that had another default at some time in version 0.1. A stored method without them means it."""
 
-    Example:
-        >>> settings_now({"method": "emp", "keep": 0.1, "epochs": 60, "tail_fraction": 0.25})
-        {'method': 'emp:pool=none', 'keep': 0.1, 'epochs': 60, 'tail_epochs': 2}
+
+def settings_of(stored: Mapping[str, Any]) -> Settings:
+    """Return the settings of a stored run, whatever version wrote it.
+
+    Args:
+        stored: As this version wrote it, a table of groups; or as version 0.1 did, a flat one.
+
+    Raises:
+        ConfigError: If a setting is missing or impossible.
+        OtherVersionError: If one is unknown.
     """
-    settings = {EPOCHS_OF.get(name, name): value for name, value in values.items()}
+    if "cost" in stored:
+        return Settings.read(stored)
+    values = {EPOCHS_OF.get(name, name): value for name, value in stored.items()}
     for name, now in EPOCHS_OF.items():
-        if name in values:
-            settings[now] = _whole_epochs(values[name], values.get("keep"), values.get("epochs"))
-    if isinstance(settings.get("method"), str):
-        settings["method"] = stored_method(settings["method"])
-    return settings
+        if name in stored:
+            values[now] = _whole_epochs(stored[name], stored.get("keep"), stored.get("epochs"))
+    task, method, seed = values.pop("task", None), values.pop("method", None), values.pop("seed", 0)
+    for name, value in (("task", task), ("method", method)):
+        if not isinstance(value, str):
+            raise ConfigError(f"`{name}` must be a name; got {name}={value!r}.")
+    for name in values.keys() - GROUP_OF.keys():
+        raise OtherVersionError(f"The settings hold `{name}`, which this version of emprune does not know.")
+    objective = "contrastive" if task.startswith("simclr-") else "classification"
+    defaults = METHOD_DEFAULTS.get(method.partition(":")[0], {})
+    return Settings.of(task, MethodSpec.stored(method, defaults, objective=objective), seed, values)
 
 
 def refuse_fractions(settings: Mapping[str, Any], *, keep: Any, epochs: Any) -> None:

@@ -1,5 +1,6 @@
 """What a result was computed with and on."""
 
+import importlib.metadata
 import os
 import platform
 import subprocess
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 
 import emprune
-from emprune.distributed import Ranks
 from emprune_lab.compute import Compute
 
 __all__ = ["commit", "machine", "versions"]
@@ -18,8 +18,12 @@ __all__ = ["commit", "machine", "versions"]
 GIT_SECONDS = 10
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what decides a run's numbers, the commit of our source among them if it is under git."""
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of what decides a run's numbers, the commit of our source among them if it is under git.
+
+    Args:
+        *packages: What else decides them.
+    """
     source = commit(Path(emprune.__file__).parent)
     return {
         "emprune": emprune.__version__,
@@ -27,6 +31,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
+        **{package: importlib.metadata.version(package) for package in packages},
     }
 
 
@@ -50,7 +55,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def machine(compute: Compute, ranks: Ranks) -> dict[str, str | int | None]:
+def machine(compute: Compute, world_size: int) -> dict[str, str | int | None]:
     """Return where a run was computed."""
     return {
         "system": platform.system(),
@@ -59,5 +64,5 @@ def machine(compute: Compute, ranks: Ranks) -> dict[str, str | int | None]:
         "device": compute.device.type,
         "device_name": compute.describe(),
         "precision": compute.precision,
-        "world_size": ranks.size,
+        "world_size": world_size,
     }

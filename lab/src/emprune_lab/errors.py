@@ -3,11 +3,15 @@
 from emprune.errors import ConfigError, EmpruneError
 from emprune.names import unknown_name
 
-__all__ = ["DataError", "RunError", "RunExistsError", "StoppedError", "unknown_name"]
+__all__ = ["DataError", "OtherVersionError", "RunError", "RunExistsError", "StoppedError", "unknown_name"]
 
 
 class DataError(EmpruneError, RuntimeError):
     """A data set could not be had, or is damaged."""
+
+
+class OtherVersionError(ConfigError):
+    """Stored settings hold one that this version of emprune does not know."""
 
 
 class RunError(EmpruneError, RuntimeError):

@@ -1,16 +1,24 @@
-"""Methods as they are written on a command line: `emp:beta=3:pool=2`."""
+"""A method and its options as typed values, and how people write them: `emp:beta=3:pool=2`."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
 
 from emprune.errors import ConfigError
-from emprune.methods import Method, make_method, method_class
-from emprune.methods.emp import EMP
-from emprune.methods.infobatch import InfoBatch
-from emprune.methods.options import Option, Value, options_of, parse_options, split_spec
 
-__all__ = ["MethodSpec", "method_options", "stored_method", "usable_as_text"]
+if TYPE_CHECKING:
+    from emprune.methods import Method
+    from emprune.methods.options import Option
+
+# The library's methods are imported where they are asked for: they bring torch, which no --help and no file needs.
+
+__all__ = ["DEFAULT_BASELINE", "DEFAULT_METHODS", "DEFAULT_SEEDS", "MethodSpec", "method_options", "usable_as_text"]
+
+DEFAULT_METHODS = "full,random,random-permutation,infobatch,ucb,epsilon-greedy,greedy,emp"
+DEFAULT_BASELINE = "random-permutation"
+DEFAULT_SEEDS = "5"
+"""What a comparison is made of unless it says otherwise."""
 
 MEMORY_TERMS: dict[str, Sequence[str]] = {
     "classification": ("prediction_entropy",),
@@ -18,17 +26,18 @@ MEMORY_TERMS: dict[str, Sequence[str]] = {
 }
 """The memory terms that what is trained for can have; the first is what is meant where none is named."""
 
-EARLIER_DEFAULTS: dict[str, Mapping[str, str]] = {"emp": {"pool": "none"}}
-"""Options that had another default once, and which: names spell them, and a stored one without them means it."""
+ALWAYS_WRITTEN: dict[str, Sequence[str]] = {"emp": ("pool",)}
+"""Options that had another default in version 0.1. They are always written, so that `emp` is never misread."""
+
+Value = bool | int | float | str | None
 
 
-@dataclass(frozen=True)
-class MethodSpec:
-    """A method's name and, as declared, its options that differ from their defaults or had another default once.
+class MethodSpec(BaseModel):
+    """A method's name and the values of all its options that can be written as text.
 
     Args:
         name: As registered.
-        options: Values by option name.
+        options: Values by option name, those at their defaults too. A default that changes later changes no stored run.
 
     Example:
         >>> str(MethodSpec.parse("emp:pool=2:beta=10"))
@@ -39,12 +48,14 @@ class MethodSpec:
         Greedy()
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
     name: str
-    options: Mapping[str, Value] = field(default_factory=dict)
+    options: dict[str, Value] = {}
 
     @classmethod
     def parse(cls, text: str, *, objective: str = "classification") -> "MethodSpec":
-        """Return the specification that `name:option=value:...` spells.
+        """Return the method that `name:option=value:...` spells.
 
         Args:
             text: The method and its options.
@@ -54,21 +65,47 @@ class MethodSpec:
             ConfigError: If the method or an option does not exist, a value is not of the option's type, or the memory
                 term is one of another objective.
         """
+        from emprune.methods import method_class
+        from emprune.methods.options import parse_options, split_spec
+
         name, texts = split_spec(text)
         given = parse_options(method_class(name), texts)
         declared = method_options(name)
         if "memory" in declared and MEMORY_TERMS[objective][0] in declared["memory"].choices:
-            _choose_memory_term(given, text, objective, declared["memory"])
-        values = {o: given.get(o, option.default) for o, option in declared.items()}
-        spelled = EARLIER_DEFAULTS.get(name, {})
-        return cls(name, {o: value for o, value in values.items() if o in spelled or value != declared[o].default})
+            given["memory"] = _memory_term(given.get("memory"), text, objective, declared["memory"])
+        return cls(
+            name=name,
+            options={
+                o: given.get(o, option.default) for o, option in declared.items() if not option.required or o in given
+            },
+        )
 
-    def make(self) -> Method:
+    @classmethod
+    def stored(cls, text: str, defaults: Mapping[str, str], *, objective: str = "classification") -> "MethodSpec":
+        """Return the method of a stored run that has it as text.
+
+        Args:
+            text: As `parse` takes it. A method of another package, which is not here, keeps its options as text.
+            defaults: Options that the text leaves out, and what they were when it was written.
+            objective: As `parse` takes it.
+        """
+        name, *options = text.split(":")
+        written = dict(option.partition("=")[::2] for option in options)
+        spelled = ":".join([name, *(f"{o}={value}" for o, value in {**defaults, **written}.items())])
+        try:
+            return cls.parse(spelled, objective=objective)
+        except ConfigError:
+            return cls(name=name, options=dict(written))
+
+    def make(self) -> "Method":
         """Return the method itself.
 
         Raises:
             ConfigError: If a value is outside what the method allows, or it needs something that cannot be written.
         """
+        from emprune.methods import make_method, method_class
+        from emprune.methods.options import options_of
+
         declared = options_of(method_class(self.name))
         missing = [o for o, option in declared.items() if option.required and o not in self.options]
         if missing:
@@ -76,57 +113,46 @@ class MethodSpec:
             raise ConfigError(f"`{self.name}`{where} needs {', '.join(missing)}.")
         return make_method(self.name, **self.options)
 
-    def ranks_as_greedy(self, num_classes: int) -> bool:
-        """Return whether the method is EMP with a memory term that cannot change the order, as on two classes."""
-        method = self.make()
-        return isinstance(method, EMP) and method.ranks_as_greedy(num_classes)
-
-    def prefers_nothing(self, keep: float) -> bool:
-        """Return whether the method is InfoBatch at so low a keep that it keeps a uniform subset."""
-        method = self.make()
-        return isinstance(method, InfoBatch) and method.prefers_nothing(keep)
-
     def __str__(self) -> str:
-        declared = options_of(method_class(self.name)) if self.options else {}
-        return ":".join([self.name, *(f"{o}={declared[o].text_of(value)}" for o, value in self.options.items())])
+        """Return the method as people write it: options at their defaults are left out."""
+        try:
+            declared: Mapping[str, Option] = method_options(self.name) if self.options else {}
+        except ConfigError:  # of another package, which is not here
+            declared = {}
+        kept = ALWAYS_WRITTEN.get(self.name, ())
+        parts = [self.name]
+        for option, value in self.options.items():
+            known = declared.get(option)
+            if known is None:
+                parts.append(f"{option}={value}")
+            elif option in kept or value != known.default:
+                parts.append(f"{option}={known.text_of(value)}")
+        return ":".join(parts)
 
-    @property
-    def slug(self) -> str:
-        """The specification as a folder name."""
-        return re.sub(r"[^A-Za-z0-9.]+", "-", str(self))
 
-
-def method_options(name: str) -> dict[str, Option]:
+def method_options(name: str) -> "dict[str, Option]":
     """Return the options of a method that can be written as text, by name, in the order they are declared."""
+    from emprune.methods import method_class
+    from emprune.methods.options import options_of
+
     return {option: value for option, value in options_of(method_class(name)).items() if value.types}
-
-
-def stored_method(text: str) -> str:
-    """Return what a stored name means: `emp` without a pool is of the time when that was the default.
-
-    Example:
-        >>> stored_method("emp:beta=5")
-        'emp:beta=5:pool=none'
-        >>> stored_method("emp:pool=2")
-        'emp:pool=2'
-    """
-    name, *options = text.split(":")
-    named = {option.partition("=")[0] for option in options}
-    meant = [f"{o}={value}" for o, value in EARLIER_DEFAULTS.get(name, {}).items() if o not in named]
-    return ":".join([text, *meant])
 
 
 def usable_as_text(name: str) -> bool:
     """Return whether all that a method needs can be written as text."""
+    from emprune.methods import method_class
+    from emprune.methods.options import options_of
+
     return all(option.types for option in options_of(method_class(name)).values() if option.required)
 
 
-def _choose_memory_term(given: dict[str, Value], text: str, objective: str, memory: Option) -> None:
+def _memory_term(chosen: Value, text: str, objective: str, memory: "Option") -> Value:
     terms = MEMORY_TERMS[objective]
-    chosen = given.setdefault("memory", terms[0])
+    chosen = terms[0] if chosen is None else chosen
     known = {term for others in MEMORY_TERMS.values() for term in others}
     if chosen in known and chosen not in terms:
         raise ConfigError(
             f"`memory` must be a term for {objective}, {' or '.join(map(memory.text_of, terms))}; got {text!r}. "
             f"Leave it out for {memory.text_of(terms[0])}."
         )
+    return chosen

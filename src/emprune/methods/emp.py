@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from emprune.checks import LARGEST_FLOAT32, real_number
-from emprune.errors import EmpruneWarning
+from emprune.errors import MethodWarning
 from emprune.memory.prediction import prediction_entropy
 from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term
 from emprune.methods.base import Method, Selection, SelectionContext
@@ -86,7 +86,7 @@ class EMP(Method):
             warnings.warn(
                 f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
                 "cannot change the order. Raise `beta`, or use Greedy.",
-                EmpruneWarning,
+                MethodWarning,
                 stacklevel=4,
             )
 

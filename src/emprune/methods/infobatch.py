@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from emprune.checks import flag, real_number
-from emprune.errors import EmpruneWarning
+from emprune.errors import MethodWarning
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample, top_k_mask
 
@@ -62,7 +62,7 @@ class InfoBatch(Method):
             warnings.warn(
                 f"InfoBatch at keep={keep} prefers nothing: its weights are at most {1 / (1 - _MAX_RATIO):.0f}, so "
                 f"that it keeps a uniform part of all samples, as Random does. Raise keep, or use Random.",
-                EmpruneWarning,
+                MethodWarning,
                 stacklevel=5,
             )
 

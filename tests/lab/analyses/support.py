@@ -9,12 +9,12 @@ import numpy as np
 from emprune_lab.analyses.analysis import Conclusion
 from emprune_lab.analyses.finished_run import FinishedRun
 from emprune_lab.analyses.registry import ANALYSES
-from emprune_lab.comparison.experiment import DEFAULT_BASELINE, Experiment
+from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.queue import Queue, make_queue
-from emprune_lab.settings import RunConfig
+from emprune_lab.method_spec import DEFAULT_BASELINE
 from numpy.typing import NDArray
 
-from tests.lab.runs import run_small
+from tests.lab.runs import run_of, run_small, settings_for
 
 SMALL: dict[str, Any] = {"epochs": 2, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -29,13 +29,13 @@ def experiment_of(
 
 def runs_of(experiment: Experiment, out: Path) -> list[FinishedRun]:
     """Make the runs that are missing."""
-    return [FinishedRun(job.config, job.folder) for job in made(experiment, out).jobs]
+    return [FinishedRun(job.run, job.folder) for job in made(experiment, out).jobs]
 
 
 def made(experiment: Experiment, out: Path) -> Queue:
     queue = make_queue(experiment, out)
     for job in queue.missing:
-        run_small(job.config, job.folder)
+        run_small(job.run.settings, job.folder)
     return queue
 
 
@@ -54,8 +54,7 @@ def pretended(
     **settings: Any,
 ) -> FinishedRun:
     """Return a run that has left no more than is given."""
-    config = RunConfig.for_task("digits", method, seed=seed, **{**SMALL, **settings})
-    run = FinishedRun(config, folder)
+    run = FinishedRun(run_of(settings_for("digits", method, seed=seed, **{**SMALL, **settings})), folder)
     leave(run, visits=visits, probe_losses=probe_losses)
     return run
 

@@ -8,16 +8,13 @@ import torch
 from emprune_lab.analyses.analysis import Conclusion
 from emprune_lab.analyses.memorization import NUM_PAIRS, AlignmentGap, Gaps
 from emprune_lab.analyses.registry import ANALYSES
-from emprune_lab.comparison.workers import load_splits
-from emprune_lab.data.dividing import with_label_noise
+from emprune_lab.data.dividing import drawn, with_label_noise
 from emprune_lab.errors import RunError
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import drawn
-from emprune_lab.training.session import Session
+from emprune_lab.method_spec import MethodSpec
 
 from emprune.errors import ConfigError
 from tests.lab.analyses.support import SMALL, concluded, experiment_of, runs_of
-from tests.lab.runs import run_small
+from tests.lab.runs import run_small, settings_for, splits_of, training_of
 
 
 def found(name: str, task: str, out: Path, *, num_runs: int = 3, **options: Any) -> Conclusion:
@@ -51,37 +48,37 @@ def test_every_run_draws_its_own_subset_which_methods_share() -> None:
         drawn(3, fraction=0.1, seed=0)
     with pytest.raises(ConfigError, match="`subset_fraction` leaves out none of 80 samples"):
         drawn(80, fraction=0.999, seed=0)
-    config = RunConfig.for_task("digits", "emp", subset_fraction=0.5, seed=2, **SMALL)
-    whole = load_splits(config.replace(subset_fraction=1.0), None)
-    splits = load_splits(config, None)
+    settings = settings_for("digits", "emp", subset_fraction=0.5, seed=2, **SMALL)
+    whole = splits_of(settings.replace(subset_fraction=1.0), None)
+    splits = splits_of(settings, None)
     assert splits.train.x.equal(whole.train.x[drawn(80, fraction=0.5, seed=2)])
     assert splits.test is whole.test
-    assert load_splits(config.replace(method="greedy"), None).train.x.equal(splits.train.x)
-    assert config.folder_name != config.replace(subset_fraction=1.0).folder_name
+    assert splits_of(settings.replace(method=MethodSpec.parse("greedy")), None).train.x.equal(splits.train.x)
+    assert settings.folder_name != settings.replace(subset_fraction=1.0).folder_name
 
 
 def test_a_run_can_leave_samples_out_that_its_seed_draws() -> None:
     whole, left = drawn(50, fraction=0.5, seed=4), drawn(50, fraction=0.5, leave_out=2, seed=4)
     assert len(left) == 23
     assert set(left.tolist()) < set(whole.tolist())
-    config = RunConfig.for_task("digits", "emp", leave_out=1, **SMALL)
-    everything = load_splits(config.replace(leave_out=0), None).train
-    assert config.folder_name != config.replace(leave_out=0).folder_name
+    settings = settings_for("digits", "emp", leave_out=1, **SMALL)
+    everything = splits_of(settings.replace(leave_out=0), None).train
+    assert settings.folder_name != settings.replace(leave_out=0).folder_name
     missing = {int((~torch.isin(torch.arange(80), drawn(80, leave_out=1, seed=seed))).nonzero()) for seed in range(20)}
     assert len(missing) > 10
     for seed in range(3):
-        train = load_splits(config.replace(seed=seed), None).train
+        train = splits_of(settings.replace(seed=seed), None).train
         assert train.x.equal(everything.x[drawn(80, leave_out=1, seed=seed)])
         assert len(train) == 79
     with pytest.raises(ConfigError, match="leaves nothing of 80 samples; got subset_fraction=1.0 and leave_out=80"):
-        load_splits(config.replace(leave_out=80), None)
+        splits_of(settings.replace(leave_out=80), None)
 
 
 def test_a_run_on_a_subset_costs_a_share_of_the_subset(tmp_path: Path) -> None:
-    config = RunConfig.for_task("digits", "emp", keep=0.5, subset_fraction=0.5, **{**SMALL, "batch_size": 10})
-    session = run_small(config, tmp_path)
-    assert session.pruner.num_samples == 40
-    assert int(session.pruner.visits.sum()) == 40
+    settings = settings_for("digits", "emp", keep=0.5, subset_fraction=0.5, **{**SMALL, "batch_size": 10})
+    training = run_small(settings, tmp_path)
+    assert training.pruner.num_samples == 40
+    assert int(training.pruner.visits.sum()) == 40
 
 
 def test_what_is_labelled_wrong_is_memorized_most(tmp_path: Path) -> None:
@@ -89,8 +86,7 @@ def test_what_is_labelled_wrong_is_memorized_most(tmp_path: Path) -> None:
     options: dict[str, Any] = {"epochs": 40, "train_size": 120, "max_lr": 0.1, "label_noise": 0.25}
     findings = found("memorization", "digits", tmp_path, methods=["full"], subset_fraction=0.6, **options)
     given, right = (
-        load_splits(RunConfig.for_task("digits", "full", label_noise=noise, **data), None).train.y
-        for noise in (0.25, 0)
+        splits_of(settings_for("digits", "full", label_noise=noise, **data), None).train.y for noise in (0.25, 0)
     )
     wrong = (given != right).numpy()
     assert wrong.sum() == 30
@@ -128,19 +124,19 @@ def test_a_measured_run_is_not_measured_again_and_every_sample_has_a_value(
 
 
 def test_the_alignment_is_the_distance_of_views_that_are_the_same_for_every_model() -> None:
-    config = RunConfig.for_task("simclr-digits", "random", **SMALL)
-    session = Session.build(config, load_splits(config, None))
-    split = session.splits.train
-    before = {name: value.clone() for name, value in session.model.state_dict().items()}
-    measured = AlignmentGap().measure(session, split)
-    assert measured.equal(AlignmentGap().measure(session, split))
-    assert all(before[name].equal(value) for name, value in session.model.state_dict().items())
-    assert session.model.training
+    settings = settings_for("simclr-digits", "random", **SMALL)
+    training = training_of(settings)
+    split = training.run.splits.train
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    measured = AlignmentGap().measure(training, split)
+    assert measured.equal(AlignmentGap().measure(training, split))
+    assert all(before[name].equal(value) for name, value in training.model.state_dict().items())
+    assert training.model.training
     draws = torch.Generator().manual_seed(0)
-    session.model.eval()
+    training.model.eval()
     expected = torch.zeros(80)
     for _ in range(NUM_PAIRS):
-        features = [session.model.get_submodule("encoder")(v) for v in session.objective.transform(draws, split.x)]
+        features = [training.model.get_submodule("encoder")(v) for v in training.objective.transform(draws, split.x)]
         for sample in range(80):
             one, other = (view[sample] / view[sample].norm() for view in features)
             expected[sample] -= (one - other).norm().item() / NUM_PAIRS

@@ -5,9 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from emprune_lab.analyses.leave_one_out import LeaveOneOut
-from emprune_lab.comparison.workers import load_splits
-from emprune_lab.tasks import drawn
-from emprune_lab.training.session import Session
+from emprune_lab.data.dividing import drawn
+from emprune_lab.training.images import ImageTraining
 
 from tests.lab.analyses.support import experiment_of, runs_of
 from tests.lab.runs import checkpoint_of
@@ -20,12 +19,12 @@ def test_the_losses_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
     (method,) = conclusion.values["methods"].values()
     differences = []
     for run, told in zip(runs, method["runs"], strict=True):
-        session = Session.build(run.config, load_splits(run.config, None))
-        session.load_state_dict(checkpoint_of(run.folder)["session"])
-        session.model.eval()
+        training = ImageTraining(run.run)
+        training.load_state_dict(checkpoint_of(run.folder)["session"])
+        training.model.eval()
         everything, kept = run.training_set, drawn(80, leave_out=1, seed=run.seed)
         with torch.no_grad():
-            logits = session.model(session.objective.task.normalise(everything.x))
+            logits = training.model(training.objective.task.normalise(everything.x))
         losses = F.cross_entropy(logits, everything.y, reduction="none")
         (left_out,) = set(range(80)) - set(kept.tolist())
         visits = np.load(run.folder / "visits.npy")

@@ -9,9 +9,10 @@ import pytest
 from emprune_lab.analyses.analysis import Analysis, Conclusion, paired_remark
 from emprune_lab.analyses.finished_run import FinishedRun, by_method
 from emprune_lab.analyses.questions import Question
-from emprune_lab.comparison.experiment import DEFAULT_BASELINE, Experiment
+from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import differences, mean_interval
 from emprune_lab.comparison.table import Table
+from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.pages.drawing import Figure, colours, estimate_rows
 
 from tests.lab.analyses.support import SMALL, runs_of

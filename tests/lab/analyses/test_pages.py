@@ -31,7 +31,7 @@ def page_of(name: str, out: Path) -> Path:
     analysis = ANALYSES[name]
     task = "simclr-digits" if analysis.objective == "contrastive" else "digits"
     experiment = experiment_of(name, task, methods=METHODS, num_runs=3)
-    runs = [FinishedRun(job.config, job.folder) for job in make_queue(experiment, out).jobs]
+    runs = [FinishedRun(job.run, job.folder) for job in make_queue(experiment, out).jobs]
     for place, run in enumerate(runs):
         pretend(run, np.random.default_rng(place))
     _, page = analysis.write(experiment, analysis.conclude(experiment, runs), out)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emprune_lab.analyses.static_removal import StaticRemoval
-from emprune_lab.tasks import drawn
+from emprune_lab.data.dividing import drawn
 
 from tests.lab.analyses.support import experiment_of, runs_of
 
@@ -15,7 +15,7 @@ def test_the_losses_of_the_removed_and_the_kept_are_what_a_slow_twin_finds(tmp_p
     rates = conclusion.values["methods"]["full"]
     assert [told["rate"] for told in rates] == [0.25, 0.75]
     for told in rates:
-        own = [run for run in runs if run.config.subset_fraction == 1 - told["rate"]]
+        own = [run for run in runs if run.settings.data.subset_fraction == 1 - told["rate"]]
         assert [run.seed for run in own] == [0, 1]
         for place, run in enumerate(own):
             kept = drawn(80, fraction=1 - told["rate"], seed=run.seed).tolist()
@@ -42,6 +42,6 @@ def test_what_was_removed_is_worse_known_the_more_of_it_there_is(tmp_path: Path)
 
 
 def test_the_rates_are_five_unless_told_otherwise() -> None:
-    assert len(experiment_of("static-removal").variants()) == 5
-    (one,) = experiment_of("static-removal", subset_fraction=0.4).variants()
-    assert one.configs[0].subset_fraction == 0.4
+    assert len(experiment_of("static-removal").variants) == 5
+    (one,) = experiment_of("static-removal", subset_fraction=0.4).variants
+    assert one.runs[0].data.subset_fraction == 0.4

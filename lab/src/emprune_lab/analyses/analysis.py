@@ -17,7 +17,7 @@ from emprune_lab.comparison.table import Table
 from emprune_lab.files import write_whole
 from emprune_lab.pages.drawing import Figure, colours
 from emprune_lab.pages.rendering import render_page
-from emprune_lab.tasks import ImageTask, get_task
+from emprune_lab.tasks import Task
 
 __all__ = ["INTERVALS", "Analysis", "Conclusion", "check_subsets", "paired_remark"]
 
@@ -88,7 +88,6 @@ class Analysis(ABC):
         Raises:
             ConfigError: If they could not answer the question, or are impossible.
         """
-        self._check_task(task)
         if num_runs < self.fewest_runs:
             raise ConfigError(f"`runs` must be at least {self.fewest_runs}; got runs={num_runs}.")
         if num_runs > MOST_SEEDS:
@@ -101,6 +100,7 @@ class Analysis(ABC):
             settings={**self.question.settings, **settings},
             title=self.name,
         )
+        self._check_task(experiment.trained_on)
         self.check(experiment)
         return experiment
 
@@ -131,15 +131,14 @@ class Analysis(ABC):
         write_whole(picture, lambda file: file.write(page.encode(errors="replace")))
         return [numbers, picture]
 
-    def _check_task(self, task: str) -> None:
-        chosen = get_task(task)
+    def _check_task(self, task: Task) -> None:
         if self.objective is None:
             return
-        if not isinstance(chosen, ImageTask):
-            raise ConfigError(f"`{self.name}` measures models of images, which we train ourselves; got {task!r}.")
-        if chosen.objective != self.objective:
+        if task.kind != "images":
+            raise ConfigError(f"`{self.name}` measures models of images, which we train ourselves; got {task.name!r}.")
+        if task.objective != self.objective:
             raise ConfigError(
-                f"`{self.name}` is an analysis of {self.objective} tasks; got {task!r}, a {chosen.objective} task. "
+                f"`{self.name}` is an analysis of {self.objective} tasks; got {task.name!r}, a {task.objective} task. "
                 "`emprune tasks` lists them."
             )
 

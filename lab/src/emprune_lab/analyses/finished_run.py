@@ -14,20 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emprune_lab.comparison.statistics import Floats
-from emprune_lab.comparison.workers import load_splits
+from emprune_lab.data.dividing import drawn
+from emprune_lab.data.splits import Split
 from emprune_lab.errors import RunError
 from emprune_lab.files import read_text, write_whole
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Split, drawn, get_task
+from emprune_lab.run import Run, splits_of
+from emprune_lab.settings import Settings
+from emprune_lab.training.images import ImageTraining
 from emprune_lab.training.saved_state import load_state
-from emprune_lab.training.session import Session
 from emprune_lab.training.tally import Tally
 
 __all__ = ["FinishedRun", "by_method"]
-
-WHOLE = {"subset_fraction": 1.0, "leave_out": 0}
-"""The settings of a run that trains on the whole training set."""
 
 
 @dataclass(frozen=True)
@@ -38,50 +36,50 @@ class FinishedRun:
     run may have trained on a part.
 
     Args:
-        config: Its settings.
+        run: What it is.
         folder: Its folder.
-        data_dir: Where data sets are cached; None is the user's cache.
         say: Told what takes time.
     """
 
-    config: RunConfig
+    run: Run
     folder: Path
-    data_dir: Path | None = None
     say: Callable[[str], None] = lambda line: None
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings."""
+        return self.run.settings
 
     @property
     def method(self) -> str:
         """The method and its options."""
-        return self.config.method
+        return str(self.settings.method)
 
     @property
     def seed(self) -> int:
         """The run's seed."""
-        return self.config.seed
+        return self.settings.seed
 
     @property
     def num_classes(self) -> int:
         """Classes of its task."""
-        return get_task(self.config.task).num_classes
+        return self.run.task.num_classes
 
     @cached_property
     def training_set(self) -> Split[Any]:
         """The N samples."""
-        split: Split[Any] = load_splits(self.config.replace(**WHOLE), self.data_dir).train
-        return split
+        return self._whole_training_set()
 
     def clean_labels(self) -> NDArray[np.int64]:
         """Return the labels (N,) of the training set before some were made wrong."""
-        labels: NDArray[np.int64] = load_splits(
-            self.config.replace(label_noise=0.0, **WHOLE), self.data_dir
-        ).train.y.numpy()
+        labels: NDArray[np.int64] = self._whole_training_set(label_noise=0.0).y.numpy()
         return labels
 
     @cached_property
     def trained_on(self) -> NDArray[np.bool_]:
         """(N,) whether a sample was in what the run trained on."""
-        config, num_samples = self.config, len(self.training_set)
-        chosen = drawn(num_samples, fraction=config.subset_fraction, leave_out=config.leave_out, seed=config.seed)
+        data, num_samples = self.settings.data, len(self.training_set)
+        chosen = drawn(num_samples, fraction=data.subset_fraction, leave_out=data.leave_out, seed=self.seed)
         mask = np.zeros(num_samples, dtype=bool)
         mask[chosen.numpy()] = True
         return mask
@@ -112,7 +110,7 @@ class FinishedRun:
         """(N,) the class that each sample is given at the end."""
         return self.measured("train-outputs", _losses_and_classes)[:, 1]
 
-    def measured(self, name: str, measure: Callable[[Session, Split], Tensor]) -> Floats:
+    def measured(self, name: str, measure: Callable[[ImageTraining, Split], Tensor]) -> Floats:
         """Return (N, ...), measured on all samples, those that the run did not train on too; kept in its folder.
 
         Args:
@@ -125,24 +123,30 @@ class FinishedRun:
         kept = self.folder / f"{name}.npy"
         if not kept.exists() or kept.stat().st_mtime < (self.folder / "result.json").stat().st_mtime:
             self.say(f"measuring {self.method}, seed {self.seed}")
-            session = self._trained()
-            values = measure(session, self.training_set.to(session.compute.device)).cpu().numpy()
+            training = self._trained()
+            values = measure(training, self.training_set.to(self.run.compute.device)).cpu().numpy()
             write_whole(kept, lambda file: np.save(file, values))
         measured: Floats = np.load(kept).astype(np.float64)
         return measured
 
-    def _trained(self) -> Session:
-        torch.set_num_threads(self.config.threads)
-        session = Session.build(self.config, load_splits(self.config, self.data_dir))
+    def _whole_training_set(self, **changes: Any) -> Split[Any]:
+        settings = self.settings.replace(subset_fraction=1.0, leave_out=0, **changes)
+        split: Split[Any] = splits_of(settings, self.run.task, self.run.data_dir).train
+        return split
+
+    def _trained(self) -> ImageTraining:
+        settings = self.settings
+        torch.set_num_threads(settings.machine.threads)
+        training = ImageTraining(self.run)
 
         def load(state: Mapping[str, Any]) -> None:
-            session.load_state_dict(state["session"])
+            training.load_state_dict(state["session"])
 
-        num_epochs, checkpoints = self.config.epochs, RunFolder(self.folder).checkpoints
+        num_epochs, checkpoints = settings.cost.epochs, RunFolder(self.folder).checkpoints
         state = checkpoints.newest(lambda checkpoint: load_state(checkpoint, load), say=self.say)
         if state is None or Tally.restored(state["tally"], num_epochs=num_epochs).epoch < num_epochs:
             raise self._lacks("its last checkpoint")
-        return session
+        return training
 
     def _file(self, name: str) -> Path:
         if not (self.folder / name).is_file():
@@ -161,7 +165,7 @@ def by_method(runs: Iterable[FinishedRun]) -> dict[str, list[FinishedRun]]:
     return methods
 
 
-def _losses_and_classes(session: Session, split: Split) -> Tensor:
+def _losses_and_classes(training: ImageTraining, split: Split) -> Tensor:
     """(N, 2) float32."""
-    logits = session.objective.predict_all(session.result_model, split.x)
+    logits = training.objective.predict_all(training.result_model, split.x)
     return torch.stack([F.cross_entropy(logits, split.y, reduction="none"), logits.argmax(1).float()], dim=1)

@@ -40,8 +40,8 @@ from emprune_lab.comparison.statistics import Estimate, Floats, differences, mea
 from emprune_lab.comparison.table import Table
 from emprune_lab.pages.drawing import Drawing, Figure, colours, estimate_rows
 from emprune_lab.tasks import Split
+from emprune_lab.training.images import ImageTraining
 from emprune_lab.training.objectives.objective import EVALUATION_BATCH
-from emprune_lab.training.session import Session
 
 __all__ = ["AlignmentGap", "Gaps", "Memorization"]
 
@@ -107,8 +107,8 @@ class GapAnalysis(Analysis):
     fewest_runs = 2
 
     @abstractmethod
-    def measure(self, session: Session, split: Split) -> Tensor:
-        """Return (N,) float of a trained session and N samples, higher where a sample is remembered better."""
+    def measure(self, training: ImageTraining, split: Split) -> Tensor:
+        """Return (N,) float of a trained run and N samples, higher where a sample is remembered better."""
 
     def check(self, experiment: Experiment) -> None:
         """Refuse runs that would all see everything."""
@@ -159,9 +159,9 @@ class Memorization(GapAnalysis):
     quantity = "memorization: accuracy on a sample with it in the training set, minus without"
     axis = "memorization, −1 to 1"
 
-    def measure(self, session: Session, split: Split) -> Tensor:
+    def measure(self, training: ImageTraining, split: Split) -> Tensor:
         """Return (N,) float32, 1 where the class is named right, without augmentation."""
-        logits = session.objective.predict_all(session.result_model, split.x)
+        logits = training.objective.predict_all(training.result_model, split.x)
         return (logits.argmax(1) == split.y).float()
 
 
@@ -175,10 +175,10 @@ class AlignmentGap(GapAnalysis):
     by_range = True
 
     @torch.no_grad()
-    def measure(self, session: Session, split: Split) -> Tensor:
+    def measure(self, training: ImageTraining, split: Split) -> Tensor:
         """Return (N,) float32, minus the mean distance of five pairs of views, which are the same for every model."""
-        objective, model = session.objective, session.result_model
-        generator = torch.Generator(session.compute.device).manual_seed(VIEWS_SEED)
+        objective, model = training.objective, training.result_model
+        generator = torch.Generator(training.run.compute.device).manual_seed(VIEWS_SEED)
         model.eval()
         parts = []
         for x in split.x.split(EVALUATION_BATCH):

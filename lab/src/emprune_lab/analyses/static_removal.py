@@ -55,7 +55,7 @@ def losses_by_rate(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
     """Return what the runs of a method lose, the lowest rate first."""
     losses = []
     for run in runs:
-        rate, kept = round(1 - run.config.subset_fraction, 9), run.trained_on
+        rate, kept = round(1 - run.settings.data.subset_fraction, 9), run.trained_on
         losses.append({"rate": rate, "removed": run.losses[~kept].mean(), "kept": run.losses[kept].mean()})
     return [
         {

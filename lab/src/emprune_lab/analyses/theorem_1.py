@@ -21,7 +21,6 @@ from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import Table
 from emprune_lab.pages.drawing import Figure, Rows, colours
-from emprune_lab.tasks import get_task
 
 __all__ = ["Theorem1"]
 
@@ -42,7 +41,7 @@ class Theorem1(Analysis):
 
     def check(self, experiment: Experiment) -> None:
         """Refuse what the theorem says nothing about."""
-        num_classes = get_task(experiment.task).num_classes
+        num_classes = experiment.trained_on.num_classes
         if num_classes < 3:
             raise ConfigError(
                 f"`{self.name}` divides by log(C - 1), which is 0 for two classes, where the theorem says nothing "

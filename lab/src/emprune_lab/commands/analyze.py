@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from emprune_lab.analyses.questions import QUESTIONS, Question
-from emprune_lab.commands.options import DEFAULT_BASELINE, DataDir, path_option, takes_settings
+from emprune_lab.commands.options import DataDir, path_option, takes_settings
+from emprune_lab.method_spec import DEFAULT_BASELINE
 
 __all__ = ["analyze"]
 
@@ -68,7 +69,7 @@ def _answer(
     """Make the runs of the analysis `name` that are missing, and print and write what all of them say."""
     from emprune_lab.analyses.finished_run import FinishedRun
     from emprune_lab.analyses.registry import ANALYSES
-    from emprune_lab.commands.comparing import prepared_queue, warn_of_precisions, watch_comparison
+    from emprune_lab.commands.compare import prepared_queue, warn_of_precisions, watch_comparison
     from emprune_lab.commands.consoles import out, progress
     from emprune_lab.commands.running import refuse_torchrun
     from emprune_lab.commands.tables import plain_table
@@ -80,11 +81,10 @@ def _answer(
     queue = prepared_queue(experiment, out=out_dir, num_jobs=num_jobs, data_dir=data_dir, console=progress)
     refuse_foreign(*(out_dir / f"{name}{end}" for end in (".json", ".html", "-results.json", "-table.md")))
     warn_of_precisions(queue, progress)
-    comparison = watch_comparison(experiment, queue, num_jobs=num_jobs, console=progress)
+    comparison = watch_comparison(queue, num_jobs=num_jobs, console=progress)
     comparison.write(out_dir, prefix=f"{name}-")
     finished = [
-        FinishedRun(job.config, job.folder, data_dir, lambda line: progress.print(line, soft_wrap=True))
-        for job in queue.jobs
+        FinishedRun(job.run, job.folder, lambda line: progress.print(line, soft_wrap=True)) for job in queue.jobs
     ]
     conclusion = analysis.conclude(experiment, finished)
     out.print(plain_table(conclusion.table))

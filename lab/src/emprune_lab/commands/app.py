@@ -7,15 +7,9 @@ import typer
 
 import emprune
 from emprune_lab.commands.analyze import analyze
-from emprune_lab.commands.options import (
-    DEFAULT_BASELINE,
-    DEFAULT_METHODS,
-    DEFAULT_SEEDS,
-    DataDir,
-    path_option,
-    takes_settings,
-)
+from emprune_lab.commands.options import DataDir, path_option, takes_settings
 from emprune_lab.commands.report import report
+from emprune_lab.method_spec import DEFAULT_BASELINE, DEFAULT_METHODS, DEFAULT_SEEDS
 
 __all__ = ["app"]
 
@@ -93,11 +87,15 @@ def run(
     from emprune_lab.commands.consoles import out, progress
     from emprune_lab.commands.running import failures_reported, run_once
     from emprune_lab.commands.tables import run_table
-    from emprune_lab.settings import RunConfig
+    from emprune_lab.run import make_settings
+    from emprune_lab.tasks import get_task
 
     with failures_reported():
-        config = RunConfig.for_task(task, method, seed=seed, threads=threads, **settings)
-        result = run_once(out_dir, config, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress)
+        chosen = get_task(task)
+        asked = make_settings(chosen, method, seed=seed, threads=threads, **settings)
+        result = run_once(
+            out_dir, asked, chosen, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress
+        )
         out.print(run_table(result))
 
 
@@ -135,6 +133,21 @@ def compare(
         float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points below it.")
     ] = None,
     jobs: Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")] = 2,
+    launcher: Annotated[
+        str,
+        typer.Option(
+            help="What makes the runs: local, this machine; slurm, jobs of a cluster; submitit, as slurm but here.",
+            rich_help_panel="Machine",
+        ),
+    ] = "local",
+    cluster: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="For slurm: timeout_min=240, partition=gpu, gpus_per_node=1 and the like. Repeatable.",
+            rich_help_panel="Machine",
+        ),
+    ] = None,
     sources: Annotated[
         list[Path] | None,
         path_option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
@@ -159,7 +172,7 @@ def compare(
     from emprune_lab.commands.running import failures_reported
 
     with failures_reported():
-        from emprune_lab.commands.comparing import make_comparison
+        from emprune_lab.commands.compare import make_comparison
 
         given = {"methods": methods, "seeds": seeds, "baseline": baseline, "margin": margin}
         chosen = {name: value for name, value in given.items() if value is not None}
@@ -173,6 +186,8 @@ def compare(
             num_jobs=jobs,
             dry_run=dry_run,
             data_dir=data_dir,
+            launcher_name=launcher,
+            cluster=cluster or [],
         )
 
 
@@ -194,13 +209,15 @@ def estimate(
     from emprune_lab.commands.consoles import out, progress
     from emprune_lab.commands.running import failures_reported, foresee, refuse_torchrun
     from emprune_lab.commands.tables import forecast_table
-    from emprune_lab.settings import RunConfig
+    from emprune_lab.run import make_settings
+    from emprune_lab.tasks import get_task
 
     with failures_reported():
         refuse_torchrun("estimate")
-        config = RunConfig.for_task(task, method, threads=threads, **settings)
-        foreseen = foresee(config, data_dir=data_dir, console=progress)
-        out.print(forecast_table(config, foreseen))
+        chosen = get_task(task)
+        asked = make_settings(chosen, method, threads=threads, **settings)
+        run, foreseen = foresee(asked, chosen, data_dir=data_dir, console=progress)
+        out.print(forecast_table(run, foreseen))
         for warning in foreseen.warnings():
             out.print(warning, style="yellow")
 

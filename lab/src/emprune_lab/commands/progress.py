@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from emprune_lab.comparison.workers import Job
-from emprune_lab.training.loop import Reporter
+from emprune_lab.comparison.queue import Job
+from emprune_lab.training import Reporter
 
 __all__ = ["LineReporter", "LiveReporter", "live_progress", "reporter", "watching"]
 
@@ -99,7 +99,7 @@ def watching(console: Console, jobs: Sequence[Job]) -> Iterator[Callable[[Set[in
         jobs: All runs.
     """
     if not console.is_terminal:
-        yield _Lines(console, len(jobs), sum(job.planned_visits for job in jobs))
+        yield _Lines(console, len(jobs), sum(job.run.sizes.visits for job in jobs))
         return
     with live_progress(console) as progress:
         yield _Bars(progress, jobs)
@@ -120,7 +120,7 @@ class _Lines:
 class _Bars:
     def __init__(self, progress: Progress, jobs: Sequence[Job]) -> None:
         self._progress, self._jobs = progress, jobs
-        self._planned = sum(job.planned_visits for job in jobs)
+        self._planned = sum(job.run.sizes.visits for job in jobs)
         self._all = progress.add_task(f"0/{len(jobs)} runs", total=self._planned, detail="")
         self._bars: dict[int, TaskID] = {}
 
@@ -128,15 +128,14 @@ class _Bars:
         detail = f"{sum(visits):,} of {self._planned:,} visits"
         description = f"{len(finished)}/{len(self._jobs)} runs"
         self._progress.update(self._all, completed=sum(visits), description=description, detail=detail)
-        for place in finished & self._bars.keys():
-            self._progress.remove_task(self._bars.pop(place))
-        for place, done in enumerate(visits):
-            if done and place not in finished:
-                if place not in self._bars:
-                    config = self._jobs[place].config
-                    name = f"  {config.method}, seed {config.seed}"
-                    self._bars[place] = self._progress.add_task(name, total=self._jobs[place].planned_visits, detail="")
-                self._progress.update(self._bars[place], completed=done)
+        for number in finished & self._bars.keys():
+            self._progress.remove_task(self._bars.pop(number))
+        for number, done in enumerate(visits):
+            if done and number not in finished:
+                if number not in self._bars:
+                    run = self._jobs[number].run
+                    self._bars[number] = self._progress.add_task(f"  {run.label}", total=run.sizes.visits, detail="")
+                self._progress.update(self._bars[number], completed=done)
 
 
 @contextmanager

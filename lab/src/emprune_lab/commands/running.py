@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 import typer
@@ -14,15 +13,15 @@ from emprune.errors import ConfigError, EmpruneError, RankError
 from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.progress import reporter
 from emprune_lab.comparison.notes import little_notes, method_notes
-from emprune_lab.comparison.workers import load_splits
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.models.pretrained import MINILM_DATA
+from emprune_lab.results.record import RunRecord, read_record
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import get_task
+from emprune_lab.run import Run
+from emprune_lab.settings import Settings
+from emprune_lab.tasks import Task, get_task
 from emprune_lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
-from emprune_lab.training import drivers
-from emprune_lab.training.session import planned_visits, step_size
+from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Forecast, forecast
 from emprune_lab.training.stopping import StopRequest, stop_on_signals
 
@@ -65,13 +64,14 @@ def refuse_torchrun(command: str) -> None:
 
 def run_once(
     out: Path,
-    config: RunConfig,
+    settings: Settings,
+    task: Task,
     *,
     data_dir: Path | None,
     resume: bool,
     overwrite: bool,
     console: Console,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Run, unless the folder holds this run finished, and return its result.
 
     Under torchrun on all its ranks together, of which the first alone opens the folder, and says anything.
@@ -82,58 +82,50 @@ def run_once(
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite throws it away; got both. Leave one out.")
     with launched_ranks() as ranks, ExitStack() as until_end:
-        leads, folder = ranks.rank == 0, RunFolder(out)
+        leads, folder, run = ranks.rank == 0, RunFolder(out), None
         if leads:
             folder.refuse_foreign()
-            known = None if overwrite else folder.config()
+            known = None if overwrite else folder.settings()
             if known is None or not folder.finished:
-                announce_data(config, data_dir, console)
-                drivers.check(config, load_splits(config, data_dir), ranks)
+                run = _resolve(settings, task, data_dir, ranks, console)
                 until_end.enter_context(folder.held())
             if known is None and resume:
                 console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
-            folder = RunFolder.open(out, config, resume=resume, overwrite=overwrite)
+            folder = RunFolder.open(out, settings, resume=resume, overwrite=overwrite)
         result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
         if result is None:
-            return _run_to_end(config, folder, data_dir=data_dir, console=console, ranks=ranks)
+            run = run or _resolve(settings, task, data_dir, ranks, console)  # other ranks may be on other machines
+            return _run_to_end(run, folder, console=console, ranks=ranks)
         console.print(f"{out} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
         return result
 
 
-def _run_to_end(
-    config: RunConfig, folder: RunFolder, *, data_dir: Path | None, console: Console, ranks: Ranks
-) -> dict[str, Any]:
+def _resolve(settings: Settings, task: Task, data_dir: Path | None, ranks: Ranks, console: Console) -> Run:
+    announce_data(settings, task, data_dir, console)
+    return Run.resolve(settings, task, data_dir=data_dir, world_size=ranks.size)
+
+
+def _run_to_end(run: Run, folder: RunFolder, *, console: Console, ranks: Ranks) -> RunRecord:
     """Run, showing progress; on Ctrl-C or SIGTERM leave a checkpoint, say how to go on and exit as shells expect."""
-    announce_data(config, data_dir, console)  # other ranks may be on other machines
-    torch.set_num_threads(config.threads)
-    splits = load_splits(config, data_dir)
+    torch.set_num_threads(run.settings.machine.threads)
     with stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
-        little = little_notes(config, planned_visits=planned_visits(config, len(splits.train)))
-        for remark in [*method_notes([config]), *little]:
+        methods = [(run.settings.method, run.settings.cost.keep)]
+        for remark in [*method_notes(run.task, methods), *little_notes(run)]:
             report.remark(remark)
-        result = drivers.run(config, folder, splits, ranks=ranks, data_dir=data_dir, report=report, stop=stop)
-    return result
+        return read_record(make_training(run, ranks).train(folder, report=report, stop=stop))
 
 
-def foresee(config: RunConfig, *, data_dir: Path | None, console: Console) -> Forecast:
-    """Time a few steps of a run and return what the whole will take."""
-    announce_data(config, data_dir, console)
-    splits = load_splits(config, data_dir)
-    num_samples, full = len(splits.train), _on_all_data(config)
-    speed, full_speed = drivers.time_steps(config, splits, data_dir=data_dir), None
-    if step_size(config, num_samples) < step_size(full, num_samples):
-        full_speed = drivers.time_steps(full, splits, data_dir=data_dir)
-    return forecast(
-        speed,
-        visits=planned_visits(config, num_samples),
-        full_visits=planned_visits(full, num_samples),
-        num_scored=drivers.num_scored(config, splits),
-        full_speed=full_speed,
-    )
-
-
-def _on_all_data(config: RunConfig) -> RunConfig:
-    return config.replace(method="full", keep=1.0, warmup_epochs=0, tail_epochs=None)
+def foresee(settings: Settings, task: Task, *, data_dir: Path | None, console: Console) -> tuple[Run, Forecast]:
+    """Time a few steps of a run and return it with what the whole will take."""
+    announce_data(settings, task, data_dir, console)
+    torch.set_num_threads(settings.machine.threads)
+    run = Run.resolve(settings, task, data_dir=data_dir)
+    full = run.on_all_data()
+    speed, full_speed = make_training(run).time_steps(), None
+    if run.sizes.first_step < full.sizes.first_step:
+        full_speed = make_training(full).time_steps()
+    visits = {"visits": run.sizes.visits, "full_visits": full.sizes.visits}
+    return run, forecast(speed, **visits, num_scored=num_scored(run), full_speed=full_speed)
 
 
 def fetch(name: str, data_dir: Path | None) -> None:
@@ -161,10 +153,9 @@ def stoppable(advice: str, *, said: bool = True) -> Iterator[StopRequest]:
             raise typer.Exit(request.exit_code) from None
 
 
-def announce_data(config: RunConfig, data_dir: Path | None, console: Console) -> None:
+def announce_data(settings: Settings, task: Task, data_dir: Path | None, console: Console) -> None:
     """Fetch what a run needs and is missing, saying so."""
-    task = get_task(config.task)
-    task.fetch(config.model, data_dir, say=lambda line: console.print(line, soft_wrap=True))
+    task.fetch(settings.training.model, data_dir, say=lambda line: console.print(line, soft_wrap=True))
 
 
 def _fail(message: str, code: int, *, said: bool = True) -> None:

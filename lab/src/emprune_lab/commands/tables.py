@@ -1,23 +1,22 @@
-"""Results as tables for a terminal."""
+"""What a terminal shows of runs, forecasts and queues: tables by rich."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
 
 from emprune_lab.comparison import table as values
 from emprune_lab.comparison.table import long_duration
-from emprune_lab.settings import RunConfig
+from emprune_lab.results.record import RunRecord
+from emprune_lab.run import Run
 from emprune_lab.training.speed import Forecast
 
 __all__ = ["forecast_table", "plain_table", "queue_table", "run_table"]
 
 
-def run_table(result: Mapping[str, Any]) -> Table:
+def run_table(result: RunRecord) -> Table:
     """Return a run's closing summary."""
-    config = result["config"]
-    table = Table(title=f"{config['task']}, {config['method']}, seed {config['seed']}", show_header=False)
+    table = Table(title=f"{result.settings.task}, {result.method}, seed {result.seed}", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     if "validation_accuracy" in result:
@@ -42,10 +41,11 @@ def run_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def forecast_table(config: RunConfig, forecast: Forecast) -> Table:
+def forecast_table(run: Run, forecast: Forecast) -> Table:
     """Return what a run takes, beside the same run on all the data."""
     speed = forecast.speed
-    table = Table(title=f"{config.task}, {config.model}, {config.method}: what a run takes here", box=box.SIMPLE_HEAD)
+    what = f"{run.task.name}, {run.settings.training.model}, {run.settings.method}"
+    table = Table(title=f"{what}: what a run takes here", box=box.SIMPLE_HEAD)
     for head in ("", "this run", "all the data"):
         table.add_column(head, justify="right" if head else "left")
     table.add_row("visits", f"{forecast.visits:,}", f"{forecast.full_visits:,}")

@@ -6,18 +6,20 @@ import reprlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from emprune.errors import ConfigError
-from emprune_lab.commands.options import DEFAULT_BASELINE, DEFAULT_SEEDS
+from emprune.methods import Full, Random
 from emprune_lab.errors import unknown_name
 from emprune_lab.files import read_text
-from emprune_lab.method_spec import MethodSpec
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import get_task
+from emprune_lab.method_spec import DEFAULT_BASELINE, DEFAULT_SEEDS, MethodSpec
+from emprune_lab.run import make_settings
+from emprune_lab.settings import Settings
+from emprune_lab.tasks import Task, get_task
 
-__all__ = ["DEFAULT_BASELINE", "DEFAULT_SEEDS", "MOST_SEEDS", "Experiment", "Variant", "parse_seeds"]
+__all__ = ["MOST_SEEDS", "Experiment", "Variant", "parse_seeds"]
 
 MOST_SEEDS = 10_000
 """Of a comparison, whose runs are listed before the first is made."""
@@ -31,7 +33,7 @@ class Variant:
     """One combination of the varied settings, and the runs of it that are compared with each other."""
 
     varied: Mapping[str, Any]
-    configs: tuple[RunConfig, ...]
+    runs: tuple[Settings, ...]
 
     @property
     def title(self) -> str:
@@ -50,7 +52,7 @@ class Experiment:
         baseline: The method that differences are taken to.
         margin: Points of accuracy that a method may lie below the baseline and still count as non-inferior; None to
             leave that out.
-        settings: Any of RunConfig's, and `recipe`; one that is a list is varied.
+        settings: Any of a run's, and `recipe`; one that is a list is varied.
         title: A line for the reader.
 
     Raises:
@@ -67,17 +69,17 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self._check_kinds()
-        specs = [self._method(method) for method in self.methods]
-        if len(set(specs)) < len(specs):
-            raise ConfigError(f"A method is listed twice; got {', '.join(specs)}.")
-        if not self.seeds or not specs:
+        methods = list(map(str, self.specs))
+        if len(set(methods)) < len(methods):
+            raise ConfigError(f"A method is listed twice; got {', '.join(methods)}.")
+        if not self.seeds or not methods:
             raise ConfigError(
-                f"A comparison needs a seed and a method; got {len(self.seeds)} seeds and {len(specs)} methods."
+                f"A comparison needs a seed and a method; got {len(self.seeds)} seeds and {len(methods)} methods."
             )
         if self.margin is not None and not 0 < self.margin < math.inf:
             raise ConfigError(f"`margin` must be positive and finite, points of accuracy; got margin={self.margin}.")
-        object.__setattr__(self, "baseline", self._method(self.baseline))
-        self.variants()
+        object.__setattr__(self, "baseline", str(self._parsed(self.baseline)))
+        self.variants  # noqa: B018 - which checks every run
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -122,30 +124,40 @@ class Experiment:
                     f"`{name}` must have each of its values once; got {name}={value!r}. Leave out the rest."
                 )
 
+    @cached_property
+    def trained_on(self) -> Task:
+        """The task that is named."""
+        return get_task(self.task)
+
+    @cached_property
+    def specs(self) -> list[MethodSpec]:
+        """The methods, with all their options."""
+        return [self._parsed(method) for method in self.methods]
+
+    @cached_property
     def variants(self) -> list[Variant]:
         """Return the combinations of the varied settings, in order, each with its runs."""
         varied = {name: value for name, value in self.settings.items() if isinstance(value, list)}
         fixed = {name: value for name, value in self.settings.items() if name not in varied}
         combinations = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
-        return [Variant(chosen, tuple(self._configs({**fixed, **chosen}))) for chosen in combinations]
+        return [Variant(chosen, tuple(self._runs({**fixed, **chosen}))) for chosen in combinations]
 
-    def _method(self, text: str) -> str:
-        return str(MethodSpec.parse(text, objective=get_task(self.task).objective))
+    def _parsed(self, text: str) -> MethodSpec:
+        return MethodSpec.parse(text, objective=self.trained_on.objective)
 
-    def _configs(self, settings: Mapping[str, Any]) -> list[RunConfig]:
+    def _runs(self, settings: Mapping[str, Any]) -> list[Settings]:
         """The settings of every run, seed by seed, so that an early look compares like with like.
 
         All methods get the same cost, warm-up and tail. `full` keeps everything and has neither.
         """
-        RunConfig.for_task(self.task, "random", **settings)  # what `full` leaves out of a cost is checked all the same
-        configs = []
-        for seed, method in itertools.product(self.seeds, self.methods):
-            spec = MethodSpec.parse(method, objective=get_task(self.task).objective)
-            cost = dict(settings)
-            if spec.name == "full":
-                cost.update(keep=None, tail_epochs=None, warmup_epochs=None)
-            configs.append(RunConfig.for_task(self.task, str(spec), seed=seed, **cost))
-        return configs
+        pruned = MethodSpec(name=Random.name)
+        make_settings(self.trained_on, pruned, **settings)  # what `full` leaves out of a cost is checked all the same
+        full = {**settings, "keep": None, "tail_epochs": None, "warmup_epochs": None}
+        first = [
+            make_settings(self.trained_on, spec, **(full if spec.name == Full.name else settings))
+            for spec in self.specs
+        ]
+        return [settings.replace(seed=seed) for seed in self.seeds for settings in first]
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -2,21 +2,23 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from emprune.methods import EMP, InfoBatch
 from emprune.methods.emp import TWO_CLASS_BETA
 from emprune_lab.comparison.rows import Row, scored_part, unequal_cost
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, mean_interval
 from emprune_lab.comparison.table import metric_name
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import get_task
+from emprune_lab.method_spec import MethodSpec
+from emprune_lab.results.record import RunRecord
+from emprune_lab.run import Run
+from emprune_lab.tasks import Task
 
 __all__ = ["little_notes", "method_notes", "notes", "unlike_precision"]
 
 
 def notes(
-    rows: Sequence[Row], results: Sequence[Mapping[str, Any]], *, baseline: str, margin: float | None = None
+    rows: Sequence[Row], results: Sequence[RunRecord], *, baseline: str, margin: float | None = None
 ) -> list[str]:
     """Return what a reader of the table must know."""
     if any(row.method == baseline for row in rows):
@@ -53,9 +55,9 @@ def notes(
     return remarks if unequal is None else [*remarks, unequal]
 
 
-def _neighbours(rows: Sequence[Row], results: Sequence[Mapping[str, Any]]) -> str:
+def _neighbours(rows: Sequence[Row], results: Sequence[RunRecord]) -> str:
     """The accuracy of the nearest neighbours, a method at a time."""
-    values = {row.method: [r["knn_accuracy"] for r in results if r["config"]["method"] == row.method] for row in rows}
+    values = {row.method: [r["knn_accuracy"] for r in results if r.method == row.method] for row in rows}
     return f"Nearest neighbours: {', '.join(f'{m} {mean_interval(v):.2f}' for m, v in values.items())}."
 
 
@@ -68,12 +70,20 @@ def unlike_precision(precisions: Iterable[str]) -> list[str]:
     return [f"Of the runs {how}: what differs in precision may differ by it. To avoid it set `precision`."]
 
 
-def method_notes(configs: Sequence[RunConfig]) -> list[str]:
-    """Say which methods rank as greedy does because there are two classes, and which prefer nothing, if any do."""
-    tasks = [(config.spec, get_task(config.task)) for config in configs]
-    specs = [(spec, task.num_classes) for spec, task in tasks if task.objective == "classification"]
-    same = {str(spec) for spec, num_classes in specs if spec.ranks_as_greedy(num_classes)}
-    uniform = {str(config.spec) for config in configs if config.spec.prefers_nothing(config.keep)}
+def method_notes(task: Task, methods: Iterable[tuple[MethodSpec, float]]) -> list[str]:
+    """Say which methods rank as greedy does because there are two classes, and which prefer nothing, if any do.
+
+    Args:
+        task: What they are run on.
+        methods: The methods, each with its keep.
+    """
+    same, uniform = dict[str, None](), dict[str, None]()
+    for spec, keep in methods:
+        method = spec.make()
+        if isinstance(method, EMP) and task.objective == "classification" and method.ranks_as_greedy(task.num_classes):
+            same[str(spec)] = None
+        if isinstance(method, InfoBatch) and method.prefers_nothing(keep):
+            uniform[str(spec)] = None
     found = {
         f"On two classes EMP with a beta below {TWO_CLASS_BETA} ranks exactly as the loss alone, as greedy does": same,
         "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does": uniform,
@@ -81,10 +91,10 @@ def method_notes(configs: Sequence[RunConfig]) -> list[str]:
     return [f"{what}: {', '.join(sorted(methods))}." for what, methods in found.items() if methods]
 
 
-def little_notes(config: RunConfig, *, planned_visits: int) -> list[str]:
+def little_notes(run: Run) -> list[str]:
     """Say it where a run keeps less than a batch in an epoch, so that it hardly trains."""
-    kept = planned_visits / config.epochs
-    if kept >= config.batch_size or config.keep is None or config.spec.name == "full":
+    cost, visits, batch = run.settings.cost, run.sizes.visits, run.sizes.batch
+    if visits / cost.epochs >= batch or run.settings.method.name == "full":
         return []
-    what = f"{kept:.3g} samples an epoch, less than a batch of {config.batch_size:,}, and {planned_visits:,} visits"
-    return [f"keep={config.keep:g} leaves {what} in all. Raise `keep` or `epochs`, or lower `batch_size`."]
+    what = f"{visits / cost.epochs:.3g} samples an epoch, less than a batch of {batch:,}, and {visits:,} visits"
+    return [f"keep={cost.keep:g} leaves {what} in all. Raise `keep` or `epochs`, or lower `batch_size`."]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from emprune_lab.comparison.statistics import Estimate, differences, holm, mean_interval
+from emprune_lab.results.record import RunRecord
 
 __all__ = ["Fit", "Row", "held_out_loss", "outcome", "scored_part", "summarise", "unequal_cost"]
-
-Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,16 @@ class Row:
     relative_time: float | None
 
 
-def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
+def summarise(results: Sequence[RunRecord], *, baseline: str) -> list[Row]:
     """Return a row for each method, in order of first appearance.
 
     Args:
         results: Results of finished runs; each method at most once for each seed.
         baseline: The method that differences are taken to.
     """
-    by_method: dict[str, dict[int, Result]] = {}
+    by_method: dict[str, dict[int, RunRecord]] = {}
     for result in results:
-        by_method.setdefault(result["config"]["method"], {})[result["config"]["seed"]] = result
+        by_method.setdefault(result.method, {})[result.seed] = result
     scores = _values(by_method, outcome)
     to_baseline, to_full = differences(scores, baseline), differences(scores, "full")
     probed = {method: runs for method, runs in by_method.items() if all("probe_loss" in r for r in runs.values())}
@@ -95,12 +94,12 @@ def summarise(results: Sequence[Result], *, baseline: str) -> list[Row]:
     ]
 
 
-def scored_part(results: Iterable[Mapping[str, Any]]) -> str:
+def scored_part(results: Iterable[RunRecord]) -> str:
     """Return what runs are compared on, in words."""
     return "validation part" if any("validation_accuracy" in result for result in results) else "test set"
 
 
-def outcome(result: Result) -> float:
+def outcome(result: Mapping[str, Any]) -> float:
     """Return what a run counts with: its metric on the validation part where one was split off, else on the test set.
 
     Who splits a part off is choosing something, and the test set is for the end.
@@ -109,27 +108,27 @@ def outcome(result: Result) -> float:
     return float(result.get(f"{part}score", result[f"{part}accuracy"]))
 
 
-def held_out_loss(result: Result) -> float:
+def held_out_loss(result: Mapping[str, Any]) -> float:
     """Return the loss that a run ends with where its outcome is measured: the validation part, else the test set."""
     return float(result.get("validation_loss", result["loss"]))
 
 
-def unequal_cost(results: Sequence[Result]) -> str | None:
+def unequal_cost(results: Sequence[RunRecord]) -> str | None:
     """Say how runs of equal cost differ in optimizer steps or in the learning rate they end at; None if they do not.
 
     Of equal cost are all runs, but for `full`: their steps differ by one at most.
     """
-    pruned = [r for r in results if r["config"]["method"] != "full"]
+    pruned = [r for r in results if r.method != "full"]
     steps = [r["optimizer_steps"] for r in pruned]
     rates = [r["final_learning_rate"] for r in pruned]
     if steps and max(steps) - min(steps) > 1:
         return f"Not of equal cost: from {min(steps):,} to {max(steps):,} optimizer steps."
-    if rates and max(rates) - min(rates) > 1e-6 * max(r["config"]["max_lr"] for r in pruned):
+    if rates and max(rates) - min(rates) > 1e-6 * max(r.settings.training.max_lr for r in pruned):
         return f"Not the same schedule: the learning rate ends at {min(rates):.3g} to {max(rates):.3g}."
     return None
 
 
-def _relative_time(runs: Mapping[int, Result], full: Mapping[int, Result] | None) -> float | None:
+def _relative_time(runs: Mapping[int, RunRecord], full: Mapping[int, RunRecord] | None) -> float | None:
     common = sorted(runs.keys() & (full or {}).keys())
     if full is None or not common:
         return None
@@ -137,11 +136,11 @@ def _relative_time(runs: Mapping[int, Result], full: Mapping[int, Result] | None
 
 
 def _values(
-    by_method: Mapping[str, Mapping[int, Result]], value: Callable[[Result], float]
+    by_method: Mapping[str, Mapping[int, RunRecord]], value: Callable[[RunRecord], float]
 ) -> dict[str, dict[int, float]]:
     return {method: {seed: value(result) for seed, result in runs.items()} for method, runs in by_method.items()}
 
 
-def _mean(results: Iterable[Result], name: str) -> float:
+def _mean(results: Iterable[RunRecord], name: str) -> float:
     values = [float(result[name]) for result in results]
     return sum(values) / len(values)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import NOTHING, Table
 from emprune_lab.pages.drawing import Drawing, Figure, Styles, as_drawn
-from emprune_lab.report.records import RunRecord
+from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup
 
 __all__ = ["class_figures", "worst_classes"]
@@ -68,7 +68,7 @@ def worst_classes(group: CostGroup, names: Mapping[int, str]) -> Table | None:
     return Table(heads, rows, "Worst classes") if rows else None
 
 
-def _by_class(group: CostGroup, read: Callable[[RunRecord], pd.Series | None]) -> dict[str, pd.DataFrame]:
+def _by_class(group: CostGroup, read: Callable[[ReportedRun], pd.Series | None]) -> dict[str, pd.DataFrame]:
     """A row a run and a column a class, of each method of which a run has it."""
     found = {}
     for method, runs in group.by_method.items():
@@ -78,12 +78,12 @@ def _by_class(group: CostGroup, read: Callable[[RunRecord], pd.Series | None]) -
     return found
 
 
-def _accuracy(run: RunRecord) -> pd.Series | None:
+def _accuracy(run: ReportedRun) -> pd.Series | None:
     values = run.result.get("class_accuracy")
     return pd.Series(values, dtype=float) if values else None
 
 
-def _visits(run: RunRecord, labels: NDArray[np.int64] | None) -> pd.Series | None:
+def _visits(run: ReportedRun, labels: NDArray[np.int64] | None) -> pd.Series | None:
     own = run.column("label", np.int64)
     if own is None and not run.draws_samples:
         own = labels

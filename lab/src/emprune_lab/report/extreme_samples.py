@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from emprune.errors import EmpruneError
-from emprune_lab.comparison.workers import load_splits
+from emprune_lab.data.splits import Split
 from emprune_lab.report.findings import best_first, is_scored
-from emprune_lab.report.records import RunRecord
+from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup
 from emprune_lab.results.samples import shortened
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import Split, get_task
+from emprune_lab.run import splits_of
+from emprune_lab.tasks import get_task
 
 __all__ = ["MOST_METHODS", "ExtremeSamples", "Sample", "TrainingData", "extreme_samples", "load_training_data"]
 
@@ -74,12 +74,12 @@ def load_training_data(group: CostGroup, data_dir: Path | None) -> TrainingData 
     if run is None or run.visits is None:
         return "No run recorded its visits (visits.npy or samples.parquet in its folder)."
     try:
-        config = RunConfig.from_json(run.result["config"])
-        data = get_task(config.task).data
-        if data is not None and not data.folder(data_dir).exists():
-            return f"The data are not on this machine: `emprune data {config.task}`, then make the report again."
-        true = load_splits(config.replace(label_noise=0.0), data_dir).train.y if config.label_noise else None
-        splits = load_splits(config, data_dir)
+        settings, task = run.result.settings, get_task(run.result.settings.task)
+        if task.data is not None and not task.data.folder(data_dir).exists():
+            return f"The data are not on this machine: `emprune data {task.name}`, then make the report again."
+        noise = settings.data.label_noise
+        true = splits_of(settings.replace(label_noise=0.0), task, data_dir).train.y if noise else None
+        splits = splits_of(settings, task, data_dir)
     except (EmpruneError, OSError) as error:
         return f"The data cannot be loaded: {error}"
     if len(splits.train) != len(run.visits):
@@ -95,7 +95,7 @@ def extreme_samples(group: CostGroup, data: TrainingData, *, num_samples: int) -
     return [samples for samples in found if samples is not None]
 
 
-def _of_method(method: str, runs: Sequence[RunRecord], data: TrainingData, num_samples: int) -> ExtremeSamples | None:
+def _of_method(method: str, runs: Sequence[ReportedRun], data: TrainingData, num_samples: int) -> ExtremeSamples | None:
     runs = [run for run in runs if data.seed in (None, run.seed)]
     recorded = [run.visits for run in runs if run.visits is not None and len(run.visits) == len(data.split)]
     if not recorded:

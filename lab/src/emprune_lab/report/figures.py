@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from emprune_lab.comparison.statistics import Estimate, Floats, mean_interval
 from emprune_lab.pages.drawing import Drawing, Figure, Styles
 from emprune_lab.pages.shared_figures import PROBE_TITLE, VISITS_TITLE, probe_loss_figure, visit_figures
-from emprune_lab.report.records import RunRecord
+from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup, Section
 
 __all__ = ["against_cost", "against_time", "by_epoch", "recorded_visits"]
@@ -97,7 +97,7 @@ def by_epoch(group: CostGroup, styles: Styles) -> list[Figure]:
 
 
 def _against(
-    section: Section, styles: Styles, x: str, cost: Callable[[RunRecord], float], *, beside: float = 0.0
+    section: Section, styles: Styles, x: str, cost: Callable[[ReportedRun], float], *, beside: float = 0.0
 ) -> go.Figure:
     """Draw each method's points, `beside` each other by so much where they have one x."""
     drawing = Drawing(x, f"{_metric(section)}, {_unit(section)}", styles)

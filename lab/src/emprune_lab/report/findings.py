@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from emprune.errors import ConfigError
 from emprune.methods import method_class
-from emprune_lab.comparison.experiment import DEFAULT_BASELINE
 from emprune_lab.comparison.rows import Row
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, Estimate
+from emprune_lab.method_spec import DEFAULT_BASELINE
 
 __all__ = ["Findings", "best_first", "findings_of", "is_scored"]
 

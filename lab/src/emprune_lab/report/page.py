@@ -18,7 +18,7 @@ from emprune_lab.report.findings import findings_of
 from emprune_lab.report.provenance import commands, facts, sample_files
 from emprune_lab.report.records import Found
 from emprune_lab.report.sections import CostGroup, Section, divide_runs
-from emprune_lab.settings import RunConfig
+from emprune_lab.tasks import get_task
 
 __all__ = ["write_report"]
 
@@ -98,8 +98,9 @@ def _group_view(group: CostGroup, styles: Styles, num_samples: int, data_dir: Pa
 
 def _remarks(group: CostGroup) -> list[str]:
     said = notes(group.rows, group.results, baseline=group.baseline, margin=group.margin)
+    settings = [result.settings for result in group.results]
     try:
-        configs = [RunConfig.from_json(result["config"]) for result in group.results]
+        task = get_task(settings[0].task)
+        return said + method_notes(task, [(one.method, one.cost.keep) for one in settings])
     except ConfigError:  # of a task or a method that is not here
         return said
-    return said + method_notes(configs)

@@ -9,21 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from emprune.errors import ConfigError
-from emprune_lab.comparison.experiment import DEFAULT_BASELINE
 from emprune_lab.comparison.table import NOTHING, long_duration
-from emprune_lab.report.records import DEFAULTS, RunRecord
+from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import NOT_COMPARED, CostGroup, Section
-from emprune_lab.settings import RunConfig
+from emprune_lab.settings import FIELDS, OPTIONS
 from emprune_lab.tasks import get_task
 
 __all__ = ["commands", "facts", "sample_files"]
-
-OPTIONS = (
-    "keep", "epochs", "warmup_epochs", "tail_epochs", "train_size", "validation", "label_noise", "imbalance",
-    "subset_fraction", "model", "batch_size", "optimizer", "max_lr", "schedule", "ema", "recalibrate_bn", "device",
-    "precision", "compile",
-)  # fmt: skip
-"""The settings that have an option of their own, in the order of the command's help."""
 
 MACHINE = {
     "device_name": "{}", "precision": "{}", "system": "{}", "architecture": "{}", "cpu_count": "{} CPUs",
@@ -35,7 +28,7 @@ MACHINE = {
 def facts(section: Section) -> list[tuple[str, str]]:
     """Return names and values: seeds, settings, versions, commits, machines."""
     runs = section.runs
-    names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in NOT_COMPARED]
+    names = [name for name in FIELDS if name not in NOT_COMPARED]
     sizes = sorted({int(run.result["num_train"]) for run in runs})
     seconds = sum(float(run.result["train_seconds"]) + float(run.result.get("evaluation_seconds", 0)) for run in runs)
     versions = sorted({name for run in runs for name in run.result["versions"] if name != "commit"})
@@ -75,7 +68,8 @@ def _command(group: CostGroup) -> str:
     pruned = [run for run in group.runs if run.method != "full"]
     config = (pruned or group.runs)[0].config
     recipe, recipe_settings = _recipe(config)
-    usual = {**DEFAULTS, **recipe_settings}
+    defaults = {name: field.default for name, field in FIELDS.items() if not field.is_required()}
+    usual = {**defaults, **recipe_settings}
     options = ["--recipe", recipe] if recipe != "default" else []
     for name in OPTIONS:
         value = config[name]
@@ -107,7 +101,7 @@ def _recipe(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "default", recipes["default"]
 
 
-def _seeds(runs: Sequence[RunRecord]) -> str:
+def _seeds(runs: Sequence[ReportedRun]) -> str:
     """The seeds of all methods, or where they differ of each."""
     by_method: dict[str, set[int]] = {}
     for run in runs:

@@ -1,6 +1,5 @@
 """What a report is made from: finished runs, of which everything but the result may be missing or damaged."""
 
-import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,9 @@ from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from emprune_lab.files import read_text
-from emprune_lab.results.reading import results_at, table_problems
-from emprune_lab.settings import RunConfig
+from emprune_lab.results.record import RunRecord, Table, problem_of, results_at
 
-__all__ = ["Found", "RunRecord", "find_runs"]
-
-DEFAULTS = {f.name: f.default for f in dataclasses.fields(RunConfig) if f.default is not dataclasses.MISSING}
-SUMMARY = ("churn", "greedy_overlap", "staleness")
-"""What is read of an epoch's summary in the log."""
+__all__ = ["Found", "ReportedRun", "find_runs"]
 
 MOST_CLASSES = 1_000_000
 DAMAGE = (OSError, ValueError, EOFError, RecursionError, zipfile.BadZipFile)
@@ -32,8 +26,23 @@ DAMAGE = (OSError, ValueError, EOFError, RecursionError, zipfile.BadZipFile)
 T = TypeVar("T")
 
 
+class Summary(Table):
+    """What is read of an epoch's summary in the log."""
+
+    churn: float | None
+    greedy_overlap: float | None
+    staleness: float | None
+
+
+class EpochRecord(Table):
+    """What is read of an epoch in the log."""
+
+    summary: Summary
+    probe_loss: float | None = None
+
+
 @dataclass(frozen=True)
-class RunRecord:
+class ReportedRun:
     """A finished run, as its files have it. What is missing or damaged is None.
 
     Args:
@@ -41,28 +50,23 @@ class RunRecord:
         folder: Where the rest is; None where only the result is known.
     """
 
-    result: Mapping[str, Any]
+    result: RunRecord
     folder: Path | None = None
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its settings; those that an earlier version did not have are at their defaults."""
-        return {**DEFAULTS, **self.result["config"]}
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The result as any file holds it."""
-        return {name: value for name, value in self.result.items() if name not in ("format", "config")}
+        """Its settings by their names alone, with task, method and seed as people write them."""
+        return {**self.result.settings.named(), **self.result.settings.flat()}
 
     @property
     def method(self) -> str:
         """The method and its options."""
-        return str(self.config["method"])
+        return self.result.method
 
     @property
     def seed(self) -> int:
         """The seed."""
-        return int(self.config["seed"])
+        return self.result.seed
 
     @property
     def draws_samples(self) -> bool:
@@ -136,7 +140,7 @@ class Found:
         num_repeated: Runs left out because another of the same settings and seed, with other results, came first.
     """
 
-    runs: Sequence[RunRecord]
+    runs: Sequence[ReportedRun]
     experiments: Sequence[Mapping[str, Any]] = ()
     num_unfinished: int = 0
     num_repeated: int = 0
@@ -151,18 +155,18 @@ def find_runs(paths: Sequence[Path]) -> Found:
     Raises:
         ConfigError: If one holds no finished run, runs of several tasks, or what cannot be read.
     """
-    runs: dict[str, RunRecord] = {}
+    runs: dict[str, ReportedRun] = {}
     experiments: list[Mapping[str, Any]] = []
     repeated: set[str] = set()
     num_unfinished = 0
     for path in paths:
         found = list(results_at(path))
-        own = [RunRecord(result, results.folder) for results in found for result in results.runs]
+        own = [ReportedRun(result, results.folder) for results in found for result in results.runs]
         experiments += [results.experiment for results in found if results.experiment is not None]
         _check_tasks(path, own)
         for run in own:
             key = json.dumps(run.config, sort_keys=True)
-            if key in runs and run.content != runs[key].content:
+            if key in runs and run.result.found != runs[key].result.found:
                 repeated.add(key)
             elif key not in runs or runs[key].folder is None:
                 runs[key] = run
@@ -176,7 +180,7 @@ def _num_unfinished(path: Path) -> int:
     return sum(not (folder / "result.json").is_file() for folder in runs_alone)
 
 
-def _check_tasks(path: Path, runs: Sequence[RunRecord]) -> None:
+def _check_tasks(path: Path, runs: Sequence[ReportedRun]) -> None:
     tasks = sorted({str(run.config["task"]) for run in runs})
     if not tasks:
         raise ConfigError(
@@ -194,11 +198,9 @@ def _read_log(path: Path, num_epochs: int) -> pd.DataFrame:
     records = [json.loads(line) for line in read_text(path).splitlines()]
     _hold(len(records) == num_epochs)
     for record in records:
-        _hold(isinstance(record, dict))
-        _hold(not any(table_problems(record, {"summary": dict, "probe_loss": float | None}, needed=["summary"])))
-        _hold(not any(table_problems(record["summary"], dict.fromkeys(SUMMARY, float | None), needed=SUMMARY)))
+        _hold(problem_of(EpochRecord, record) is None)
     rows = [{**record["summary"], "probe_loss": record.get("probe_loss")} for record in records]
-    return pd.DataFrame(rows, columns=["probe_loss", *SUMMARY], dtype=float)
+    return pd.DataFrame(rows, columns=["probe_loss", *Summary.model_fields], dtype=float)
 
 
 def _read_samples(path: Path, num_epochs: int) -> pd.DataFrame:

@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from emprune.errors import ConfigError
-from emprune_lab.comparison.experiment import DEFAULT_BASELINE
 from emprune_lab.comparison.rows import Row, summarise
-from emprune_lab.report.records import RunRecord
+from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.report.records import ReportedRun
+from emprune_lab.results.record import RunRecord
 
 __all__ = ["CostGroup", "Section", "divide_runs"]
 
@@ -30,7 +31,7 @@ class CostGroup:
     """
 
     cost: Mapping[str, Any]
-    runs: Sequence[RunRecord]
+    runs: Sequence[ReportedRun]
     baseline: str
     margin: float | None
 
@@ -45,14 +46,14 @@ class CostGroup:
         return summarise(self.results, baseline=DEFAULT_BASELINE)
 
     @property
-    def results(self) -> list[Mapping[str, Any]]:
+    def results(self) -> list[RunRecord]:
         """The runs' results."""
         return [run.result for run in self.runs]
 
     @cached_property
-    def by_method(self) -> dict[str, list[RunRecord]]:
+    def by_method(self) -> dict[str, list[ReportedRun]]:
         """The runs of each method, in order of first appearance."""
-        runs: dict[str, list[RunRecord]] = {}
+        runs: dict[str, list[ReportedRun]] = {}
         for run in self.runs:
             runs.setdefault(run.method, []).append(run)
         return runs
@@ -91,7 +92,7 @@ class Section:
     groups: Sequence[CostGroup]
 
     @property
-    def runs(self) -> list[RunRecord]:
+    def runs(self) -> list[ReportedRun]:
         """All runs, each once."""
         return list({id(run): run for group in self.groups for run in group.runs}.values())
 
@@ -102,7 +103,7 @@ class Section:
 
 
 def divide_runs(
-    runs: Sequence[RunRecord], experiments: Sequence[Mapping[str, Any]] = (), *, baseline: str | None = None
+    runs: Sequence[ReportedRun], experiments: Sequence[Mapping[str, Any]] = (), *, baseline: str | None = None
 ) -> list[Section]:
     """Return runs in the sections and groups in which they compare.
 
@@ -117,19 +118,19 @@ def divide_runs(
     if baseline is not None and all(run.method != baseline for run in runs):
         known = ", ".join(dict.fromkeys(run.method for run in runs))
         raise ConfigError(f"`baseline` must be one of the methods that were run, {known}; got {baseline!r}.")
-    alike: dict[str, list[RunRecord]] = {}
+    alike: dict[str, list[ReportedRun]] = {}
     for run in runs:
         alike.setdefault(json.dumps([run.config["task"], _settings(run)], sort_keys=True), []).append(run)
     return [_section(own, runs, experiments, baseline) for own in alike.values()]
 
 
-def _settings(run: RunRecord) -> dict[str, Any]:
+def _settings(run: ReportedRun) -> dict[str, Any]:
     return {name: value for name, value in run.config.items() if name not in NOT_COMPARED}
 
 
 def _section(
-    own: Sequence[RunRecord],
-    everything: Sequence[RunRecord],
+    own: Sequence[ReportedRun],
+    everything: Sequence[ReportedRun],
     experiments: Sequence[Mapping[str, Any]],
     baseline: str | None,
 ) -> Section:
@@ -149,10 +150,10 @@ def _is_of(mine: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
     return all(mine[name] in (value if isinstance(value, list) else [value]) for name, value in given.items())
 
 
-def _costs(runs: Sequence[RunRecord]) -> list[tuple[dict[str, Any], list[RunRecord]]]:
+def _costs(runs: Sequence[ReportedRun]) -> list[tuple[dict[str, Any], list[ReportedRun]]]:
     """Group by cost; full training is in every group."""
     full = [run for run in runs if run.method == "full"]
-    pruned: dict[tuple[Any, ...], list[RunRecord]] = {}
+    pruned: dict[tuple[Any, ...], list[ReportedRun]] = {}
     for run in runs:
         if run not in full:
             pruned.setdefault(tuple(run.config[name] for name in COST), []).append(run)
@@ -162,6 +163,6 @@ def _costs(runs: Sequence[RunRecord]) -> list[tuple[dict[str, Any], list[RunReco
     return [(dict(zip(COST, cost, strict=True)), _once([*full, *pruned[cost]])) for cost in ordered]
 
 
-def _once(runs: Sequence[RunRecord]) -> list[RunRecord]:
+def _once(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
     """Each method and seed once, the first of those that differ in the machine alone."""
     return list({(run.method, run.seed): run for run in reversed(runs)}.values())[::-1]

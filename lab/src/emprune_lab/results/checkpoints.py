@@ -159,7 +159,7 @@ class Checkpoints:
         try:
             differing = self.differences(seal["settings"], self.settings)
         except (ConfigError, TypeError) as error:
-            raise UnusableError(f"is of a run that cannot be made here ({error})") from error
+            raise UnusableError(f"is of a run that cannot be made here. {error}".rstrip(".")) from error
         if differing:
             raise UnusableError(f"is of a run with other settings (there and here: {'; '.join(differing)})")
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from emprune.errors import ConfigError
+from emprune_lab.earlier import settings_of
 from emprune_lab.errors import RunError, RunExistsError
 from emprune_lab.files import sweep, write_whole
 from emprune_lab.results.checkpoints import EARLIER, Checkpoints
 from emprune_lab.results.log import RunLog
-from emprune_lab.results.reading import as_named_now, problem_of
-from emprune_lab.settings import RunConfig
+from emprune_lab.results.record import RunRecord, read_record
+from emprune_lab.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,8 +38,8 @@ FILES = ("result.json", *EARLIER, *RECORDS, "config.json")
 LOCK, LOCK_SECONDS = ".lock", 5.0
 """Who trains in the folder holds this file, and how long is waited for what a killed process left behind to let go."""
 
-KNOWN_SETTINGS = {"task", "method", "epochs", "batch_size", "max_lr"}
-"""What the settings of every version have, and those of other programs hardly."""
+KNOWN_SETTINGS = ({"task", "method", "cost", "training"}, {"task", "method", "epochs", "batch_size", "max_lr"})
+"""What the settings of this version have, and those of 0.1; those of other programs hardly."""
 
 ANEW = "Delete its folder, and the run is made anew."
 
@@ -50,7 +51,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def open(cls, path: Path, config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> Self:
+    def open(cls, path: Path, settings: Settings, *, resume: bool = False, overwrite: bool = False) -> Self:
         """Return the folder for a run about to start or to go on, without ever losing one silently.
 
         Raises:
@@ -61,7 +62,7 @@ class RunFolder:
         folder = cls(path)
         if overwrite:
             folder._clear()
-        known = not overwrite and folder.check(config)
+        known = not overwrite and folder.check(settings)
         if known and not resume and not folder.finished:
             raise RunExistsError(
                 f"{path} holds an unfinished run. Go on with --resume, start anew with --overwrite, "
@@ -74,14 +75,14 @@ class RunFolder:
         if folder.finished:
             folder.checkpoints.clear(finished=True)
         if not known:
-            folder._write_json("config.json", config.to_json())
+            folder._write_json("config.json", settings.model_dump())
         return folder
 
-    def check(self, config: RunConfig, *, anew: str = "start anew with --overwrite") -> bool:
+    def check(self, settings: Settings, *, anew: str = "start anew with --overwrite") -> bool:
         """Return whether the folder holds a run.
 
         Args:
-            config: Its settings.
+            settings: Its settings.
             anew: How whoever asks can throw another run away, in words.
 
         Raises:
@@ -89,8 +90,8 @@ class RunFolder:
             RunError: If its settings cannot be read.
         """
         self.refuse_foreign()
-        known = self.config()
-        differing = [] if known is None else known.differences(config)
+        known = self.settings()
+        differing = [] if known is None else known.differences(settings)
         if differing:
             raise RunExistsError(
                 f"{self.path} holds a run with other settings (there and here): {'; '.join(differing)}. "
@@ -101,7 +102,7 @@ class RunFolder:
     def refuse_foreign(self) -> None:
         """Raise RunExistsError if the folder is no run's, and holds what a run would replace."""
         held = [name for name in (*FILES, CHECKPOINTS) if (self.path / name).exists()]
-        if held and self._settings() is None:
+        if held and self._known_settings() is None:
             raise RunExistsError(
                 f"{self.path} holds {', '.join(held)}, but no run of emprune, which would replace that. "
                 "Choose another --out, or move it away."
@@ -152,9 +153,9 @@ class RunFolder:
     @property
     def checkpoints(self) -> Checkpoints:
         """What the run goes on from."""
-        return Checkpoints(self.path / CHECKPOINTS, self._settings() or {}, _differences)
+        return Checkpoints(self.path / CHECKPOINTS, self._known_settings() or {}, _differences)
 
-    def config(self) -> RunConfig | None:
+    def settings(self) -> Settings | None:
         """Return the settings the folder's run was started with, or None if it holds no run.
 
         Raises:
@@ -163,13 +164,13 @@ class RunFolder:
         """
         values = self._stored()
         try:
-            return None if values is None else RunConfig.from_json(values)
+            return None if values is None else settings_of(values)
         except ConfigError as error:
             raise ConfigError(
                 f"{self.path} holds a run that cannot be made here. {error} Choose another --out."
             ) from error
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> RunRecord:
         """Return the result of a finished run.
 
         Raises:
@@ -178,10 +179,10 @@ class RunFolder:
         values = self._read_json("result.json")
         if values is None:
             raise RunError(f"{self.path} holds no finished run.")
-        problem = problem_of(values)
-        if problem is not None:
-            raise RunError(f"{self.path / 'result.json'} is damaged: {problem}. {ANEW}")
-        return as_named_now(values)
+        try:
+            return read_record(values)
+        except ConfigError as error:
+            raise RunError(f"{self.path / 'result.json'} is damaged: {error} {ANEW}") from error
 
     def finish(self, result: Mapping[str, Any], samples: "pa.Table") -> None:
         """Write what is known of each sample and, last, the result: its presence says that the run is complete."""
@@ -195,7 +196,7 @@ class RunFolder:
         self._write_json("result.json", result)
         self.checkpoints.clear(finished=True)
 
-    def adopt(self, config: RunConfig, result: Mapping[str, Any], *, source: Path | None = None) -> None:
+    def adopt(self, result: RunRecord, *, source: Path | None = None) -> None:
         """Take over a run that was made elsewhere: what it recorded if its folder is there and, last, its result.
 
         Raises:
@@ -203,13 +204,13 @@ class RunFolder:
         """
         with self.held():
             self._refuse_links()
-            self._write_json("config.json", config.to_json())
+            self._write_json("config.json", result.settings.model_dump())
             for name in RECORDS:
                 (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
                 if source is not None and (source / name).is_file():
                     with (source / name).open("rb") as recorded:
                         write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
-            self._write_json("result.json", result)
+            self._write_json("result.json", result.document())
 
     def _clear(self) -> None:
         """Remove the files of the folder's run."""
@@ -230,7 +231,7 @@ class RunFolder:
                 "Put the file itself there, or choose another --out."
             )
 
-    def _settings(self) -> dict[str, Any] | None:
+    def _known_settings(self) -> dict[str, Any] | None:
         """Return the settings of the folder's run, of whatever version, or None if it holds none.
 
         Raises:
@@ -239,15 +240,16 @@ class RunFolder:
         try:
             settings = self._stored()
         except RunError:
-            settings = (self._read_json("result.json") or {}).get("config")
+            settings = _settings_in(self._read_json("result.json"))
             if settings is None:
                 raise
-        return settings if isinstance(settings, dict) and settings.keys() >= KNOWN_SETTINGS else None
+        known = isinstance(settings, dict) and any(settings.keys() >= names for names in KNOWN_SETTINGS)
+        return settings if known else None
 
     def _stored(self) -> Any:
         """Return what the folder's files give as settings, checked for nothing; None if they give none."""
         values = self._read_json("config.json")
-        return (self._read_json("result.json") or {}).get("config") if values is None else values
+        return _settings_in(self._read_json("result.json")) if values is None else values
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
@@ -266,5 +268,10 @@ class RunFolder:
         write_whole(self.path / name, lambda file: file.write(text.encode()))
 
 
+def _settings_in(result: Mapping[str, Any] | None) -> Any:
+    """Return the settings that a result has, of this version or of 0.1."""
+    return None if result is None else result.get("settings", result.get("config"))
+
+
 def _differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    return RunConfig.from_json(stored).differences(RunConfig.from_json(own))
+    return settings_of(stored).differences(settings_of(own))

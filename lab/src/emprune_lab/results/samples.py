@@ -9,8 +9,8 @@ from torch import Tensor
 
 import emprune
 from emprune.stats import BASE_COLUMNS
+from emprune_lab.data.splits import Splits, Texts
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.tasks import Splits, Texts
 
 __all__ = ["MOST_LETTERS", "finish_run", "fitted_fraction", "sample_table", "shortened"]
 
@@ -48,7 +48,7 @@ def sample_table(pruner: emprune.DataPruner, splits: Splits[Any]) -> pa.Table:
 
     Example:
         >>> import torch
-        >>> from emprune_lab.tasks import Split
+        >>> from emprune_lab.data.splits import Split
         >>> pruner = emprune.DataPruner(emprune.methods.Greedy(), num_samples=3, num_epochs=2, keep=0.5)
         >>> train = Split(torch.zeros(3, 1, 8, 8), torch.tensor([1, 0, 1]), ["a/1.png", "b/1.png", "a/2.png"])
         >>> sample_table(pruner, Splits(train, train, classes=["b", "a"])).to_pylist()[0]

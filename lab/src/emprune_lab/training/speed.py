@@ -1,20 +1,13 @@
 """What a run will take: a few steps, timed, and the arithmetic from there."""
 
 import statistics
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from torch import Tensor
+__all__ = ["NUM_TIMED_STEPS", "Forecast", "Speed", "TimedStep", "forecast"]
 
-from emprune.data import ArrayLoader
-from emprune_lab.training.objectives.objective import EVALUATION_BATCH
-from emprune_lab.training.session import Session
-
-__all__ = ["TIMED_STEPS", "WARM_UP_STEPS", "Forecast", "Speed", "TimedStep", "forecast", "measure_speed"]
-
-WARM_UP_STEPS, TIMED_STEPS = 3, 15
+WARM_UP_STEPS, NUM_TIMED_STEPS = 3, 18
 LOADING_BOUND = 0.5
 FIXED_BOUND = 0.2
 
@@ -114,27 +107,6 @@ class Forecast:
         return said
 
 
-def measure_speed(session: Session) -> Speed:
-    """Time a few steps of a fresh session, which is of no use afterwards."""
-    steps: list[TimedStep] = []
-    batches = _endless(session.loader)
-    while len(steps) < WARM_UP_STEPS + TIMED_STEPS:
-        before = _now(session)
-        index, batch = next(batches)
-        between = _now(session)
-        session.train_on(index, batch)
-        steps.append(TimedStep(between - before, _now(session) - between, len(index)))
-    return Speed.of(steps, scoring=_scoring(session))
-
-
-def _endless(loader: ArrayLoader) -> Iterator[tuple[Tensor, Any]]:
-    """The run's batches, and from its start again: it may be a single one."""
-    start = loader.state_dict()
-    while True:
-        yield from loader.batches()
-        loader.load_state_dict(start)
-
-
 def forecast(
     speed: Speed, *, visits: int, full_visits: int, num_scored: int, full_speed: Speed | None = None
 ) -> Forecast:
@@ -158,16 +130,3 @@ def _typical(seconds: Sequence[float], sizes: Sequence[int]) -> float:
     for size, own in zip(sizes, seconds, strict=True):
         alike.setdefault(size, []).append(own)
     return sum(len(own) * statistics.median(own) for own in alike.values()) / len(sizes)
-
-
-def _scoring(session: Session) -> float:
-    part = session.splits.test.x[:EVALUATION_BATCH]
-    session.objective.predict_all(session.result_model, part)
-    before = _now(session)
-    session.objective.predict_all(session.result_model, part)
-    return (_now(session) - before) / len(part)
-
-
-def _now(session: Session) -> float:
-    session.compute.synchronize()
-    return time.perf_counter()

@@ -4,39 +4,20 @@ import dataclasses
 import math
 import reprlib
 import time
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from emprune.distributed import Ranks
 from emprune.errors import StateError
 from emprune.summary import PrunerSummary
-from emprune_lab.compute import Compute
 from emprune_lab.environment import machine, versions
 from emprune_lab.errors import RunError
-from emprune_lab.settings import RunConfig
+from emprune_lab.results.record import FORMAT
+from emprune_lab.run import Run
 
-__all__ = ["Tally", "named"]
-
-FORMAT = 1
+__all__ = ["Tally"]
 
 WORDS = {int: "0 or a positive integer", float: "a number", str: "text", dict: "a table"}
-
-
-class Parts(Protocol):
-    """A task's data, images or tokenised texts, of which only the numbers of samples are asked."""
-
-    @property
-    def train(self) -> Sized:
-        """What is trained on."""
-
-    @property
-    def test(self) -> Sized:
-        """What is tested on."""
-
-    @property
-    def validation(self) -> Sized | None:
-        """What was split off the training data, if anything."""
 
 
 @dataclass
@@ -126,7 +107,7 @@ class Tally:
         self.batch, self.loss_sum, self.epoch_seconds = 0, 0.0, 0.0
         return record
 
-    def result(self, config: RunConfig, parts: Parts, *, compute: Compute, ranks: Ranks) -> dict[str, Any]:
+    def result(self, run: Run) -> dict[str, Any]:
         """Return the result of a run that is at its end; the last epoch's scores on the test set lose their `test_`."""
         ours = {name: score for name, score in self.scores.items() if not name.startswith("test_")}
         tested = {name.removeprefix("test_"): score for name, score in self.scores.items() if name not in ours}
@@ -136,25 +117,21 @@ class Tally:
             **ours,
             "test_accuracy_by_epoch": {str(epoch + 1): accuracy for epoch, accuracy in self.test_accuracy.items()},
             "visits": self.visits,
-            "visits_fraction": self.visits / (len(parts.train) * config.epochs),
+            "visits_fraction": self.visits / (run.sizes.train * run.settings.cost.epochs),
             **self.counts(),
             "optimizer_steps": self.steps,
             "final_learning_rate": self.learning_rate,
             "train_seconds": self.train_seconds,
             "evaluation_seconds": self.evaluation_seconds,
             "planning_seconds": self.summary["planning_seconds"],
-            "num_train": len(parts.train),
-            "num_validation": 0 if parts.validation is None else len(parts.validation),
-            "num_test": len(parts.test),
-            "versions": versions(),
-            "machine": machine(compute, ranks),
-            "config": config.to_json(),
+            "num_train": run.sizes.train,
+            "num_validation": run.sizes.validation,
+            "num_test": run.sizes.test,
+            "versions": versions(*(["transformers"] if run.task.kind == "texts" else [])),
+            "machine": machine(run.compute, run.world_size),
+            "method": str(run.settings.method),
+            "settings": run.settings.model_dump(),
         }
-
-
-def named(part: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores on a part of the data, `test` or `validation`, as the log and the result name them."""
-    return {f"{part}_{name}": value for name, value in scores.items()}
 
 
 def _plain(value: Any) -> Any:

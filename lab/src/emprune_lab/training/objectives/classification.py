@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emprune_lab.data.splits import Split
 from emprune_lab.models import make_model
-from emprune_lab.tasks import Split
 from emprune_lab.training.class_accuracy import class_accuracy
 from emprune_lab.training.losses import smoothed_and_plain
 from emprune_lab.training.objectives.objective import (
@@ -16,8 +16,6 @@ from emprune_lab.training.objectives.objective import (
     Losses,
     Network,
     Objective,
-    curve_epochs,
-    tested_epochs,
 )
 
 __all__ = ["Classification"]
@@ -27,10 +25,7 @@ class Classification(Objective):
     """Name the class. Scored by the test set's accuracy, and by a validation part's on the way."""
 
     def make_model(self) -> nn.Module:  # noqa: D102 - inherited
-        return make_model(self.config.model, in_channels=self.task.input_shape[0], num_classes=self.task.num_classes)
-
-    def check_ranks(self, world_size: int) -> None:
-        """Any number can."""
+        return make_model(self.training.model, in_channels=self.task.input_shape[0], num_classes=self.task.num_classes)
 
     def arrays(self, train: Split) -> tuple[Tensor, ...]:
         """Return the images and their labels."""
@@ -45,7 +40,7 @@ class Classification(Objective):
         """Return the cross-entropies: smoothed for the optimizer, plain for the score, which may see the logits."""
         x, y = batch
         logits = self.predict(network, x)
-        smoothed, plain = smoothed_and_plain(logits, y, label_smoothing=self.config.label_smoothing)
+        smoothed, plain = smoothed_and_plain(logits, y, label_smoothing=self.training.label_smoothing)
         return Losses(optimised=smoothed, scored=plain, outputs=logits)
 
     def predict(self, network: Network, x: Tensor) -> Tensor:
@@ -63,15 +58,3 @@ class Classification(Objective):
         right, loss = (totals / len(split)).tolist()
         by_class = class_accuracy(logits.argmax(1), split.y, num_classes=self.task.num_classes)
         return {"accuracy": 100 * right, "loss": loss, "class_accuracy": by_class}
-
-    def test_epochs(self) -> set[int]:
-        """Return four, or the last alone where there is a validation part to look at."""
-        return tested_epochs(self.config)
-
-    def validation_epochs(self) -> set[int]:
-        """Return so many that a curve can be drawn."""
-        return curve_epochs(self.config.epochs)
-
-    def probe_epochs(self) -> set[int]:
-        """Return the same."""
-        return curve_epochs(self.config.epochs)

@@ -1,15 +1,14 @@
 """Contrastive pre-training: two views of an image, told apart from all others; labels are for scoring only."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import emprune
-from emprune.errors import ConfigError
+from emprune_lab.data.splits import Split
 from emprune_lab.models import make_encoder
-from emprune_lab.tasks import Split, Splits
 from emprune_lab.training.objectives.objective import Losses, Network, Objective
 from emprune_lab.training.probes import knn_accuracy, linear_probe_accuracy
 
@@ -26,21 +25,8 @@ class Contrastive(Objective):
         Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations" (ICML 2020).
     """
 
-    whole_batches: ClassVar[bool] = True
-    """The fewer there are in a batch, the easier a view is told from them."""
-
     def make_model(self) -> nn.Module:  # noqa: D102 - inherited
-        return make_encoder(self.config.model, in_channels=self.task.input_shape[0])
-
-    def check_ranks(self, world_size: int) -> None:
-        """Refuse what would depend on the number of ranks."""
-        if world_size == 1:
-            return
-        if "instance_entropy" in str(self.config.spec.make().settings().get("memory", "")):
-            raise ConfigError(
-                f"`method` must be one that compares no samples, on {world_size} ranks; got {self.config.method}, "
-                "whose memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
-            )
+        return make_encoder(self.training.model, in_channels=self.task.input_shape[0])
 
     def arrays(self, train: Split) -> tuple[Tensor, ...]:
         """Return the images alone."""
@@ -86,7 +72,7 @@ class Contrastive(Objective):
         Not by way of `losses`: one rank scores, and the others do not take part.
         """
         generator = torch.Generator(self.compute.device).manual_seed(VIEWS_SEED)
-        size = self.config.batch_size
+        size = self.training.batch_size
         whole = max(1, len(split) // size)
         losses = []
         model.eval()
@@ -95,16 +81,3 @@ class Contrastive(Objective):
             losses.append(emprune.losses.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))
         model.train()
         return torch.cat(losses).double().mean().item()
-
-    def test_epochs(self) -> set[int]:
-        """Return the last: a probe costs more than some epochs."""
-        return {self.config.epochs - 1}
-
-    def validation_epochs(self) -> set[int]:
-        """Return the last, likewise."""
-        return self.test_epochs()
-
-    def num_scored(self, splits: Splits) -> int:
-        """Return the images that features are taken of, and both views of those that a loss is."""
-        held = [splits.test] if splits.validation is None else [splits.test, splits.validation]
-        return sum(len(splits.train) + 3 * len(split) for split in held)

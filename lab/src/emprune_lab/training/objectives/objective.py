@@ -1,51 +1,25 @@
 """What differs between runs that share a training loop: what a batch is made into, what it costs, what is scored."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from emprune.randomness import derive_generator
 from emprune_lab.compute import Compute
-from emprune_lab.settings import RunConfig
-from emprune_lab.tasks import ImageTask, Split, Splits
+from emprune_lab.data.splits import Split
+from emprune_lab.settings import TrainingSettings
+from emprune_lab.tasks import ImageTask
 
-__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective", "curve_epochs", "evenly", "tested_epochs"]
+__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective"]
 
 EVALUATION_BATCH = 250
 """What fits the caches of a CPU: of our networks a larger batch takes half as long again per sample there."""
 
-PROBE_SIZE = 1000
-
 Network: TypeAlias = Callable[[Tensor], Any]
 """The model, or what it was compiled or wrapped into."""
-
-
-def evenly(num_epochs: int, *, times: int) -> set[int]:
-    """Return so many epochs spread evenly over a run, the last among them; all where there are not more.
-
-    Example:
-        >>> sorted(evenly(10, times=4))
-        [2, 4, 7, 9]
-    """
-    return {math.ceil(num_epochs * part / times) - 1 for part in range(1, times + 1)}
-
-
-def tested_epochs(config: RunConfig) -> set[int]:
-    """Return the epochs after which to score the test set: the last of each quarter, or of the run, if it validates."""
-    return evenly(config.epochs, times=4 if config.validation == 0 else 1)
-
-
-def curve_epochs(num_epochs: int) -> set[int]:
-    """Return the epochs after which to measure what a curve is drawn of: all of a short run, 20 of a longer one.
-
-    After every epoch it would cost more than the training, where little is kept.
-    """
-    return evenly(num_epochs, times=20)
 
 
 @dataclass(frozen=True)
@@ -68,16 +42,14 @@ class Objective(ABC):
     """What a run is trained for. It holds no state: the loop, the optimizer and the checkpoint know nothing of it.
 
     Args:
-        config: The run's settings.
-        task: Its task.
+        task: The run's task.
         compute: Where it computes.
+        training: The settings of its training.
     """
 
-    config: RunConfig
     task: ImageTask
     compute: Compute
-    whole_batches: ClassVar[bool] = False
-    """Whether a short batch would be another problem than a whole one."""
+    training: TrainingSettings
 
     @abstractmethod
     def make_model(self) -> nn.Module:
@@ -106,33 +78,6 @@ class Objective(ABC):
         Returns:
             `accuracy`, in per cent, `loss`, and whatever else there is.
         """
-
-    @abstractmethod
-    def test_epochs(self) -> set[int]:
-        """Return the epochs after which the test set is scored, the last among them."""
-
-    @abstractmethod
-    def validation_epochs(self) -> set[int]:
-        """Return the epochs after which a validation part is scored, the last among them."""
-
-    def probe_epochs(self) -> set[int]:
-        """Return the epochs after which the loss on a probe of the training data is measured; none by default."""
-        return set()
-
-    def probe(self, train: Split) -> Split:
-        """Return that probe: the same for all methods of one seed on one training set."""
-        order = torch.randperm(len(train), generator=derive_generator(self.config.seed, "probe"))
-        return train.take(order[:PROBE_SIZE])
-
-    @abstractmethod
-    def check_ranks(self, world_size: int) -> None:
-        """Raise ConfigError if so many ranks cannot share the run."""
-
-    def num_scored(self, splits: Splits) -> int:
-        """Return how many images the run's scoring takes through the model."""
-        validation = 0 if splits.validation is None else len(splits.validation)
-        probed = min(PROBE_SIZE, len(splits.train)) * len(self.probe_epochs())
-        return len(splits.test) * len(self.test_epochs()) + validation * len(self.validation_epochs()) + probed
 
     def run(self, network: Network, x: Tensor) -> Any:
         """Return what a network makes of images (B, C, H, W), in the run's precision."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from emprune_lab.data.splits import Split, Splits, Texts
 from emprune_lab.models.pretrained import load_tokenizer
-from emprune_lab.tasks import Split, Splits, Texts
 
 __all__ = ["Encoded", "EncodedSplits", "encode"]
 

@@ -1,29 +1,30 @@
 """What `emprune compare` does around its runs: an experiment of options or a file, what is left, the tables."""
 
 import dataclasses
+import functools
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from emprune.errors import ConfigError, EmpruneError
 from emprune_lab.commands.comparison_table import console_table
 from emprune_lab.commands.consoles import out, progress
-from emprune_lab.commands.options import DEFAULT_METHODS, DEFAULT_SEEDS, refuse_settings
+from emprune_lab.commands.options import refuse_settings
 from emprune_lab.commands.progress import watching
 from emprune_lab.commands.running import announce_data, refuse_torchrun, stoppable
 from emprune_lab.commands.tables import queue_table
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
 from emprune_lab.comparison.notes import little_notes, unlike_precision
-from emprune_lab.comparison.queue import Comparison, Queue, adopt, compare, look_elsewhere, make_queue, refuse_loss
+from emprune_lab.comparison.pool import Launch, compare
+from emprune_lab.comparison.queue import Comparison, Job, Queue, adopt, look_elsewhere, make_queue, refuse_loss
 from emprune_lab.comparison.table import long_duration
-from emprune_lab.comparison.workers import load_splits
-from emprune_lab.compute import Compute
+from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.tasks import get_task
-from emprune_lab.training import drivers
-from emprune_lab.training.session import step_size
+from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Speed
 
 __all__ = [
@@ -34,6 +35,9 @@ __all__ = [
     "warn_of_precisions",
     "watch_comparison",
 ]
+
+LAUNCHERS: dict[str, str | None] = {"local": None, "slurm": "slurm", "submitit": "local"}
+"""What makes a comparison's runs, and submitit's name of it: `submitit` is its processes on this machine."""
 
 
 def make_comparison(
@@ -47,6 +51,8 @@ def make_comparison(
     num_jobs: int,
     dry_run: bool,
     data_dir: Path | None,
+    launcher_name: str = "local",
+    cluster: Sequence[str] = (),
 ) -> None:
     """Do what `emprune compare` is asked for.
 
@@ -60,39 +66,43 @@ def make_comparison(
         num_jobs: Runs at a time.
         dry_run: Say what is left, and start nothing.
         data_dir: Where data sets are cached; None is the user's cache.
+        launcher_name: What makes the runs.
+        cluster: Its parameters.
     """
     refuse_torchrun("compare")
     experiment = _experiment(task, file, chosen, settings)
-    where = out_dir or Path("runs") / (file.stem if file else get_task(experiment.task).slug)
+    where = out_dir or Path("runs") / (file.stem if file else experiment.trained_on.slug)
+    launch = launcher(launcher_name, where, cluster)
     queue = prepared_queue(experiment, out=where, num_jobs=num_jobs, data_dir=data_dir, console=progress)
     queue = taken_over(queue, sources, out=where, dry_run=dry_run, console=progress)
     warn_of_precisions(queue, progress)
-    warn_of_little(queue, progress)
+    for note in dict.fromkeys(note for job in queue.missing for note in little_notes(job.run)):
+        progress.print(note, style="yellow", soft_wrap=True)
     if dry_run:
-        out.print(queue_table(what_is_left(experiment, queue), title=f"{experiment.task}, {where}"))
-        time = long_duration(seconds_left(queue, num_jobs=num_jobs, data_dir=data_dir))
+        out.print(queue_table(what_is_left(queue), title=f"{experiment.task}, {where}"))
+        time = long_duration(seconds_left(queue, num_jobs=num_jobs))
         out.print(f"{len(queue.missing)} runs left, about {time} with --jobs {num_jobs} on this machine.")
         return
-    result = watch_comparison(experiment, queue, num_jobs=num_jobs, console=progress)
+    result = watch_comparison(queue, num_jobs=num_jobs, console=progress, launch=launch)
     result.write(where)
-    for group in result.groups:
-        title = ", ".join(filter(None, (experiment.task, group.title, str(where))))
-        table, lines = console_table(group.rows, title=title, width=out.width, margin=experiment.margin)
+    for variant in result.variants:
+        title = ", ".join(filter(None, (experiment.task, variant.title, str(where))))
+        table, lines = console_table(variant.rows, title=title, width=out.width, margin=experiment.margin)
         out.print(table)
-        for remark in (*lines, *result.remarks(group)):
+        for remark in (*lines, *result.remarks(variant)):
             out.print(remark, highlight=False)
-    report_comparison(experiment, queue, out_dir=where, data_dir=data_dir)
+    report_comparison(queue, out_dir=where, data_dir=data_dir)
 
 
 def prepared_queue(
     experiment: Experiment, *, out: Path, num_jobs: int, data_dir: Path | None, console: Console
 ) -> Queue:
-    """Have the data at hand, and check every run."""
+    """Have the data at hand, and resolve every run."""
     if num_jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1; got {num_jobs}.")
-    configs = [config for variant in experiment.variants() for config in variant.configs]
-    for config in {config.model: config for config in configs}.values():
-        announce_data(config, data_dir, console)
+    runs = [settings for variant in experiment.variants for settings in variant.runs]
+    for settings in {settings.training.model: settings for settings in runs}.values():
+        announce_data(settings, experiment.trained_on, data_dir, console)
     return make_queue(experiment, out, data_dir=data_dir)
 
 
@@ -113,60 +123,84 @@ def taken_over(queue: Queue, sources: Sequence[Path], *, out: Path, dry_run: boo
 
 def warn_of_precisions(queue: Queue, console: Console) -> None:
     """Say it where the runs that are finished, and those that are not, are of several precisions."""
-    missing = {job.place for job in queue.missing}
+    missing = {job.number for job in queue.missing}
     for remark in unlike_precision(
-        Compute.choose(job.config.device, job.config.precision).precision
-        if job.place in missing
-        else queue.result(job)["machine"]["precision"]
+        job.run.compute.precision if job.number in missing else queue.result(job)["machine"]["precision"]
         for job in queue.jobs
     ):
         console.print(remark, style="yellow", soft_wrap=True)
 
 
-def warn_of_little(queue: Queue, console: Console) -> None:
-    """Say it where runs that are not finished hardly train."""
-    notes = [note for job in queue.missing for note in little_notes(job.config, planned_visits=job.planned_visits)]
-    for note in dict.fromkeys(notes):
-        console.print(note, style="yellow", soft_wrap=True)
-
-
-def what_is_left(experiment: Experiment, queue: Queue) -> list[tuple[str, str, int, int, int]]:
+def what_is_left(queue: Queue) -> list[tuple[str, str, int, int, int]]:
     """Return a line for each combination and method: both in words, runs, those finished, visits left."""
-    missing = {job.place for job in queue.missing}
+    missing = {job.number for job in queue.missing}
     lines = []
-    for variant, places in zip(experiment.variants(), queue.places, strict=True):
-        jobs = [queue.jobs[place] for place in places]
-        for method in dict.fromkeys(job.config.method for job in jobs):
-            own = [job for job in jobs if job.config.method == method]
-            left = [job for job in own if job.place in missing]
-            visits = sum(job.planned_visits for job in left)
+    for variant, jobs in queue.by_variant():
+        by_method: dict[str, list[Job]] = {}
+        for job in jobs:
+            by_method.setdefault(str(job.run.settings.method), []).append(job)
+        for method, own in by_method.items():
+            left = [job for job in own if job.number in missing]
+            visits = sum(job.run.sizes.visits for job in left)
             lines.append((variant.title, method, len(own), len(own) - len(left), visits))
     return lines
 
 
-def seconds_left(queue: Queue, *, num_jobs: int, data_dir: Path | None) -> float:
+def seconds_left(queue: Queue, *, num_jobs: int) -> float:
     """Estimate what the missing runs will take, from a few steps of one run of each kind."""
     seconds = 0.0
     known: dict[tuple[object, ...], Speed] = {}
     for job in queue.missing:
-        c = job.config
-        splits = load_splits(c, data_dir)
-        step = step_size(c, len(splits.train))
-        kind = (c.task, c.model, step, c.optimizer, c.device, c.precision, c.compile, c.train_size)
+        run, training = job.run, job.run.settings.training
+        sizes = (run.sizes.first_step, run.sizes.train)
+        kind = (training.model, training.optimizer, sizes, run.compute, run.settings.machine.compile)
         if kind not in known:
-            known[kind] = drivers.time_steps(c, splits, data_dir=data_dir)
-        scored = drivers.num_scored(c, splits)
-        seconds += known[kind].seconds(visits=job.planned_visits, num_scored=scored)
+            torch.set_num_threads(run.settings.machine.threads)
+            known[kind] = make_training(run).time_steps()
+        seconds += known[kind].seconds(visits=run.sizes.visits, num_scored=num_scored(run))
     return seconds / max(1, min(num_jobs, len(queue.missing)))
 
 
-def watch_comparison(experiment: Experiment, queue: Queue, *, num_jobs: int, console: Console) -> Comparison:
+def watch_comparison(queue: Queue, *, num_jobs: int, console: Console, launch: Launch | None = None) -> Comparison:
     """Compare, showing how far all the runs together have come, and each of those that run."""
     with stoppable("again") as stop, watching(console, queue.jobs) as watch:
-        return compare(experiment, queue, num_jobs=num_jobs, watch=watch, stop=stop)
+        return compare(queue, num_jobs=num_jobs, watch=watch, stop=stop, launch=launch)
 
 
-def report_comparison(experiment: Experiment, queue: Queue, *, out_dir: Path, data_dir: Path | None) -> None:
+def launcher(name: str, out: Path, parameters: Sequence[str]) -> Launch | None:
+    """Return what makes the runs: None for processes of this machine.
+
+    Args:
+        name: `local`, `slurm` or `submitit`.
+        out: The comparison's folder.
+        parameters: A cluster's, each `name=value`.
+
+    Raises:
+        ConfigError: If the launcher or a parameter is not one, or submitit is missing.
+    """
+    if name not in LAUNCHERS:
+        raise ConfigError(f"`launcher` must be one of {', '.join(LAUNCHERS)}; got {name!r}.")
+    cluster = LAUNCHERS[name]
+    if cluster is None:
+        if parameters:
+            raise ConfigError(f"`cluster` is for --launcher slurm; got {parameters[0]!r}. Leave it out.")
+        return None
+    if importlib.util.find_spec("submitit") is None:
+        raise ConfigError(
+            f"`launcher` {name} needs submitit, which is not installed: pip install 'emprune-lab[cluster]'."
+        )
+    from emprune_lab.comparison.cluster import run_on_cluster
+
+    chosen: dict[str, str | int] = {}
+    for parameter in parameters:
+        key, equals, value = parameter.partition("=")
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"`cluster` must be name=value, such as timeout_min=240; got {parameter!r}.")
+        chosen[key] = int(value) if value.isdecimal() else value
+    return functools.partial(run_on_cluster, cluster=cluster, folder=out.resolve() / "cluster", parameters=chosen)
+
+
+def report_comparison(queue: Queue, *, out_dir: Path, data_dir: Path | None) -> None:
     """Write the report of a comparison that is finished, and print its path.
 
     The results are on the disk and on the screen by then: a page that cannot be made must not look like a comparison
@@ -174,10 +208,10 @@ def report_comparison(experiment: Experiment, queue: Queue, *, out_dir: Path, da
     """
     try:
         from emprune_lab.report.page import write_report
-        from emprune_lab.report.records import Found, RunRecord
+        from emprune_lab.report.records import Found, ReportedRun
 
-        runs = [RunRecord(RunFolder(job.folder).result(), job.folder) for job in queue.jobs]
-        path = write_report(Found(runs, [dataclasses.asdict(experiment)]), out_dir, data_dir=data_dir)
+        runs = [ReportedRun(RunFolder(job.folder).result(), job.folder) for job in queue.jobs]
+        path = write_report(Found(runs, [dataclasses.asdict(queue.experiment)]), out_dir, data_dir=data_dir)
     except (EmpruneError, OSError, ValueError, LookupError, ModuleNotFoundError) as error:
         progress.print(f"The report could not be written: {error}. `emprune report {out_dir}` tries again.")
         return

@@ -1,0 +1,276 @@
+"""A run, resolved once: every name is looked up, every check is made and every size is planned here.
+
+What is below takes a `Run` and asks for nothing again. It reads no specification, looks up no task, chooses no device
+and plans no schedule.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import emprune
+from emprune.errors import ConfigError, MethodWarning
+from emprune.methods import Full, method_class
+from emprune_lab.compute import Compute
+from emprune_lab.data.splits import Splits
+from emprune_lab.earlier import refuse_fractions
+from emprune_lab.errors import unknown_name
+from emprune_lab.method_spec import MethodSpec
+from emprune_lab.models import check_encoder, check_model
+from emprune_lab.models.pretrained import check_pretrained
+from emprune_lab.settings import Settings
+from emprune_lab.tasks import Recipe, Task
+from emprune_lab.tasks.task import load_splits
+
+__all__ = ["Run", "Sizes", "make_settings", "method_warnings_said_elsewhere", "splits_of"]
+
+DEFAULT_KEEP = 0.3
+
+CHOICES: dict[str, Mapping[str, Sequence[str]]] = {
+    "images": {"optimizer": ("sgd", "lars"), "schedule": ("one-cycle", "cosine")},
+    "texts": {"optimizer": ("adamw",), "schedule": ("linear",)},
+}
+IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a run's schedule comes to.
+
+    Args:
+        train: Training samples.
+        validation: Samples of the validation part; 0 without one.
+        test: Samples of the test set.
+        per_epoch: Visits of each epoch, on all ranks together, to the last batch.
+        batch: Samples of a step, on all ranks together.
+    """
+
+    train: int
+    validation: int
+    test: int
+    per_epoch: tuple[int, ...]
+    batch: int
+
+    @property
+    def visits(self) -> int:
+        """Visits of the whole run."""
+        return sum(self.per_epoch)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return sum(-(-visits // self.batch) for visits in self.per_epoch)
+
+    @property
+    def first_step(self) -> int:
+        """Samples of the first step: a batch, or what the first epoch keeps where that is less."""
+        return min(self.batch, self.per_epoch[0])
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run is.
+
+    Args:
+        settings: Its identity.
+        task: The task that the settings name.
+        compute: The device and the precision, both decided.
+        sizes: What its schedule comes to.
+        data_dir: Where data sets are cached; None is the user's cache.
+        world_size: Processes that share the run.
+    """
+
+    settings: Settings
+    task: Task
+    compute: Compute
+    sizes: Sizes
+    data_dir: Path | None = None
+    world_size: int = 1
+
+    @classmethod
+    def resolve(cls, settings: Settings, task: Task, *, data_dir: Path | None = None, world_size: int = 1) -> Self:
+        """Return the run of some settings. The data must be at hand: call `have_data` first.
+
+        Raises:
+            ConfigError: If the device, the data, the method, the cost and the ranks do not go together.
+        """
+        compute = Compute.choose(settings.machine.device, settings.machine.precision)
+        splits = splits_of(settings, task, data_dir)
+        _check_ranks(settings, task, world_size)
+        pruner = new_pruner(settings, len(splits.train))
+        per_epoch = pruner.schedule.num_kept_per_epoch(
+            multiple_of=settings.training.batch_size, world_size=world_size, drop_last=_whole_batches(settings, task)
+        )
+        sizes = Sizes(
+            train=len(splits.train),
+            validation=0 if splits.validation is None else len(splits.validation),
+            test=len(splits.test),
+            per_epoch=tuple(per_epoch),
+            batch=settings.training.batch_size,
+        )
+        return cls(settings, task, compute, sizes, data_dir, world_size)
+
+    @cached_property
+    def splits(self) -> Splits[Any]:
+        """The data, cut as the settings say."""
+        splits: Splits[Any] = splits_of(self.settings, self.task, self.data_dir)
+        return splits
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process gets: it loads the data itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "splits"}
+
+    @property
+    def label(self) -> str:
+        """What people call it: the method and the seed."""
+        return f"{self.settings.method}, seed {self.settings.seed}"
+
+    @property
+    def whole_batches(self) -> bool:
+        """Whether all its batches are whole."""
+        return _whole_batches(self.settings, self.task)
+
+    def new_pruner(self) -> emprune.DataPruner:
+        """Return a pruner at the start of the run."""
+        return new_pruner(self.settings, self.sizes.train)
+
+    def on_all_data(self) -> Self:
+        """Return the same run of full training."""
+        full = MethodSpec(name=Full.name)
+        settings = self.settings.replace(method=full, keep=1.0, warmup_epochs=0, tail_epochs=None)
+        return type(self).resolve(settings, self.task, data_dir=self.data_dir, world_size=self.world_size)
+
+
+def make_settings(
+    task: Task, method: str | MethodSpec, *, seed: int = 0, recipe: str | None = None, **given: Any
+) -> Settings:
+    """Return a run's settings: those given, the rest from one of the task's recipes.
+
+    Args:
+        task: The task.
+        method: The method and its options, as they are written, `emp:beta=3`, or as they were parsed.
+        seed: The run's.
+        recipe: The name of a recipe; None for the default one.
+        **given: Settings by name; None counts as not given. `keep` is by default what the method needs: 1 for `full`.
+
+    Raises:
+        ConfigError: If a setting is unknown or impossible, or does not go with the task.
+    """
+    spec = MethodSpec.parse(method, objective=task.objective) if isinstance(method, str) else method
+    spec.make()
+    chosen = {
+        "keep": method_class(spec.name).default_keep or DEFAULT_KEEP,
+        **dataclasses.asdict(_recipe(task, recipe)),
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    refuse_fractions(given, keep=chosen["keep"], epochs=chosen["epochs"])
+    chosen["files"] = task.files
+    settings = Settings.of(task.name, spec, seed, chosen)
+    _check_task(settings, task)
+    return settings
+
+
+def splits_of(settings: Settings, task: Task, data_dir: Path | None) -> Splits[Any]:
+    """Return the data of a run, cut as its settings say; those that were loaded last are kept."""
+    return load_splits(task, data_dir, seed=settings.seed, **settings.data.model_dump(exclude={"files"}))
+
+
+def new_pruner(settings: Settings, num_samples: int) -> emprune.DataPruner:
+    """Return a run's pruner over `num_samples` training samples.
+
+    Raises:
+        ConfigError: If the method, the cost, the warm-up and the tail do not go together.
+    """
+    with method_warnings_said_elsewhere():
+        return emprune.DataPruner(
+            settings.method.make(),
+            num_samples=num_samples,
+            num_epochs=settings.cost.epochs,
+            keep=settings.cost.keep,
+            warmup_epochs=settings.cost.warmup_epochs,
+            tail_epochs=settings.cost.tail_epochs,
+            seed=settings.seed,
+        )
+
+
+@contextmanager
+def method_warnings_said_elsewhere() -> Iterator[None]:
+    """Leave out the methods' own warnings: the command and the tables say them once, where they are seen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MethodWarning)
+        yield
+
+
+def _recipe(task: Task, name: str | None) -> Recipe:
+    if name is None or name == "default":
+        return task.recipe
+    if not isinstance(name, str):
+        raise ConfigError(f"`recipe` must be a name; got recipe={name!r}.")
+    if name not in task.recipes:
+        raise unknown_name(f"recipe of {task.name}", name, ["default", *task.recipes])
+    return task.recipes[name]
+
+
+def _check_task(settings: Settings, task: Task) -> None:
+    """Refuse what makes no sense for the task's kind."""
+    flat = settings.flat()
+    for name, choices in CHOICES[task.kind].items():
+        if flat[name] not in choices:
+            raise ConfigError(
+                f"`{name}` must be one of {', '.join(choices)} for {task.kind}; got {name}={flat[name]!r}."
+            )
+    if task.kind == "texts":
+        check_pretrained(settings.training.model)
+        for name in IMAGES_ONLY:
+            if flat[name]:
+                raise ConfigError(
+                    f"`{name}` is for images, and {task.name} is of texts; got {name}={flat[name]!r}. Leave it out."
+                )
+    else:
+        check_model(settings.training.model)
+    if task.objective == "contrastive":
+        _check_contrastive(settings)
+
+
+def _check_contrastive(settings: Settings) -> None:
+    training = settings.training
+    check_encoder(training.model)
+    if training.label_smoothing != 0:
+        raise ConfigError(
+            "`label_smoothing` must be 0 where training knows no labels; "
+            f"got label_smoothing={training.label_smoothing!r}, task={settings.task!r}."
+        )
+    if training.batch_size < 2:
+        raise ConfigError(
+            f"`batch_size` must be at least 2 in {settings.task}, which tells samples from each other; "
+            f"got batch_size={training.batch_size!r}."
+        )
+
+
+def _check_ranks(settings: Settings, task: Task, world_size: int) -> None:
+    if world_size == 1:
+        return
+    if task.kind == "texts":
+        raise ConfigError(
+            f"{task.name} is a task on texts, which `emprune run` trains in one process; got {world_size} ranks. "
+            "Start it without torchrun, or use PrunedTrainer in a script of your own."
+        )
+    if "instance_entropy" in settings.method.options.values():
+        raise ConfigError(
+            f"`method` must be one that compares no samples, on {world_size} ranks; got {settings.method}, "
+            "whose memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
+        )
+    if settings.training.batch_size % world_size:
+        raise ConfigError(
+            f"`batch_size` is that of all ranks together, and must be a multiple of their number, {world_size}; got "
+            f"batch_size={settings.training.batch_size}."
+        )
+
+
+def _whole_batches(settings: Settings, task: Task) -> bool:
+    return settings.machine.compile or task.objective == "contrastive"

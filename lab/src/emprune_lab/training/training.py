@@ -1,0 +1,162 @@
+"""One run in training: what images and texts share, and the interface that each implements.
+
+`make_training` is the one place that chooses between the two.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sized
+from typing import Any, Protocol
+
+from emprune import DataPruner
+from emprune.distributed import Ranks
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.results.samples import finish_run
+from emprune_lab.run import Run, method_warnings_said_elsewhere
+from emprune_lab.training.speed import Speed
+from emprune_lab.training.tally import Tally
+
+__all__ = ["PROBE_SIZE", "Reporter", "Training", "num_scored", "scored_epochs"]
+
+PROBE_SIZE = 1000
+"""Training images whose loss is measured on the way."""
+
+
+class Reporter(Protocol):
+    """Is told how a run goes."""
+
+    def begin(self, *, num_epochs: int, planned_visits: int, visits_done: int) -> None:
+        """Training starts, or goes on after `visits_done`."""
+
+    def step(self, num_visits: int) -> None:
+        """A batch of `num_visits` samples was trained on."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch ended; `record` is its line in the log."""
+
+    def remark(self, line: str) -> None:
+        """Something happened that whoever started the run should know."""
+
+
+class Training(ABC):
+    """A run in memory: its model, its data and its pruner.
+
+    Args:
+        run: The run.
+        ranks: The processes that share it.
+    """
+
+    def __init__(self, run: Run, ranks: Ranks | None = None) -> None:
+        self.run = run
+        self.ranks = ranks or Ranks()
+
+    def train(self, folder: RunFolder, *, report: Reporter, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """Train to the end, from the folder's newest checkpoint if it has one, and return the result.
+
+        Args:
+            folder: Opened for this run.
+            report: Told about every batch and epoch.
+            stop: Asked after every batch; once it says yes, on any rank, the run writes a checkpoint and stops.
+
+        Raises:
+            StoppedError: If `stop` said yes.
+            RunError: If the losses diverge, a checkpoint cannot be written, or none can be used.
+        """
+        with method_warnings_said_elsewhere():
+            return self._train(folder, report, stop)
+
+    @abstractmethod
+    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Do what `train` promises."""
+
+    def time_steps(self) -> Speed:
+        """Time a few steps and a little scoring. The training is of no use afterwards."""
+        with method_warnings_said_elsewhere():
+            return self._time_steps()
+
+    @abstractmethod
+    def _time_steps(self) -> Speed:
+        """Do what `time_steps` promises."""
+
+    @property
+    @abstractmethod
+    def pruner(self) -> DataPruner:
+        """The run's pruner."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> Mapping[str, Sized]:
+        """What is scored: `test`, and `validation` and `probe` where there are any."""
+
+    @abstractmethod
+    def evaluate(self, part: str) -> dict[str, Any]:
+        """Return the scores on one of the parts: `accuracy` in per cent, `loss`, and others."""
+
+    def scores(self, epoch: int) -> dict[str, Any]:
+        """Return the scores that are due after an epoch, by the names that the log and the result have for them."""
+        scores: dict[str, Any] = {}
+        for part, epochs in scored_epochs(self.run).items():
+            if part in self.parts and epoch in epochs:
+                found = self.evaluate(part)
+                scores |= {
+                    f"{part}_{name}": value for name, value in found.items() if part != "probe" or name == "loss"
+                }
+        return scores
+
+    def begin(self, report: Reporter, tally: Tally) -> None:
+        """Tell the reporter how much there is to do, and what of it a checkpoint had done."""
+        epochs = self.run.settings.cost.epochs
+        report.begin(num_epochs=epochs, planned_visits=self.run.sizes.visits, visits_done=tally.visits)
+
+    def close_epoch(self, tally: Tally, folder: RunFolder, report: Reporter) -> None:
+        """Score what is due, log the epoch and report it. The first rank alone scores, and uses the folder."""
+        leads = self.ranks.rank == 0
+        record = tally.close_epoch(lambda: self.scores(tally.epoch) if leads else {})
+        if leads:
+            tally.log_bytes, tally.log_sha256 = folder.log.append(record)
+        report.epoch(record)
+
+    def finish(self, folder: RunFolder, tally: Tally, **more: Any) -> dict[str, Any]:
+        """Write the result and what is known of each sample, and return the result. The first rank alone calls it.
+
+        The pruner was synced before, on all ranks: what the last epoch observed belongs to what is recorded.
+        """
+        result = {**tally.result(self.run), **more}
+        return finish_run(folder, result, self.pruner, self.run.splits)
+
+
+def scored_epochs(run: Run) -> dict[str, set[int]]:
+    """Return after which epochs each part is scored.
+
+    The test set is scored at the end of each quarter, or at the end alone where a validation part is looked at on the
+    way. Validation part and probe are scored up to 20 times: after every epoch that could cost more than the training.
+    In contrastive learning only the end is scored, because a linear probe costs more than some epochs.
+    """
+    epochs, validates = run.settings.cost.epochs, run.sizes.validation > 0
+    if run.task.objective == "contrastive":
+        return {"validation": {epochs - 1}, "test": {epochs - 1}}
+    curve = evenly(epochs, times=20)
+    test = evenly(epochs, times=1 if validates else 4)
+    return {"validation": curve, "test": test, **({"probe": curve} if run.task.kind == "images" else {})}
+
+
+def num_scored(run: Run) -> int:
+    """Return how many samples a run's scoring takes through the model.
+
+    In contrastive learning those are the training samples, for whose features a linear probe is fitted, and three times
+    the scored ones: each as it is, and as two views.
+    """
+    sizes = {"validation": run.sizes.validation, "test": run.sizes.test, "probe": min(PROBE_SIZE, run.sizes.train)}
+    if run.task.objective == "contrastive":
+        return sum(run.sizes.train + 3 * sizes[part] for part in scored_epochs(run) if sizes[part])
+    return sum(sizes[part] * len(epochs) for part, epochs in scored_epochs(run).items())
+
+
+def evenly(num_epochs: int, *, times: int) -> set[int]:
+    """Return so many epochs spread evenly over a run, the last among them; all where there are not more.
+
+    Example:
+        >>> sorted(evenly(10, times=4))
+        [2, 4, 7, 9]
+    """
+    return {math.ceil(num_epochs * part / times) - 1 for part in range(1, times + 1)}

@@ -1,0 +1,123 @@
+"""Comparisons whose runs are jobs of a cluster: submitit's own processes on this machine stand for one."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from emprune.errors import ConfigError
+from tests.lab.runs import SilentReporter, log, outcome, run_of, small_settings
+from tests.messages import Raises
+
+pytest.importorskip("submitit", reason="needs emprune-lab[cluster]")
+
+from emprune_lab.commands.compare import launcher
+from emprune_lab.comparison.cluster import run_on_cluster
+from emprune_lab.comparison.pool import make_run
+
+METHODS = ("random-permutation", "emp:pool=2")
+SETTINGS: dict[str, Any] = {"epochs": 30, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32"}
+
+
+@contextmanager
+def comparing(out: Path, launcher: str) -> "Iterator[subprocess.Popen[str]]":
+    options = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    command = ["compare", "digits", *options, "--methods", ",".join(METHODS), "--seeds", "1", "--launcher", launcher]
+    with subprocess.Popen(
+        [sys.executable, "-m", "emprune", *command, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
+def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Return the processes that make runs."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "submitit.core._submit" in " ".join(child.cmdline())]
+
+
+def wait_for_more(out: Path, process: "subprocess.Popen[str]") -> None:
+    """Wait until a run has logged epochs that it had not when this was called."""
+    before, end = sizes(out), time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < end:
+        if sizes(out) > before:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no epoch was logged: {process.communicate()}")
+
+
+def sizes(out: Path) -> int:
+    return sum(log.stat().st_size for log in out.rglob("log.jsonl"))
+
+
+@pytest.mark.slow
+def test_a_cluster_s_runs_survive_a_death_and_a_stop_and_end_as_those_of_this_process(tmp_path: Path) -> None:
+    out = tmp_path / "there"
+    with comparing(out, "submitit") as died:
+        wait_for_more(out, died)
+        workers_of(died)[-1].kill()
+        said = died.communicate(timeout=200)[1]
+    assert died.returncode == 1
+    assert "1 of 2 runs did not finish." in said
+    assert "its job died" in said
+    with comparing(out, "submitit") as stopped:
+        wait_for_more(out, stopped)
+        stopped.send_signal(signal.SIGINT)
+        said = stopped.communicate(timeout=200)[1]
+    assert stopped.returncode == 130
+    assert "To go on, give the same command again." in said
+    with comparing(out, "submitit") as last:
+        said = last.communicate(timeout=200)[1]
+    assert last.returncode == 0, said
+    for method in METHODS:
+        settings = small_settings(method, **SETTINGS)
+        run = run_of(settings)
+        make_run(run, tmp_path / method, report=SilentReporter(), stop=lambda: False)
+        there = out / "digits" / settings.folder_name / "seed-0"
+        assert outcome(there) == outcome(tmp_path / method)
+        assert outcome(there)["visits"] == run.sizes.visits
+        assert log(there) == log(tmp_path / method)
+
+
+def test_what_is_no_launcher_and_no_parameter_is_refused(tmp_path: Path, raises: Raises) -> None:
+    with raises(ConfigError, parameter="launcher", value="cloud"):
+        launcher("cloud", tmp_path, [])
+    with raises(ConfigError, parameter="cluster", value="timeout"):
+        launcher("slurm", tmp_path, ["timeout"])
+    with raises(ConfigError, parameter="cluster", value="timeout_min=3"):
+        launcher("local", tmp_path, ["timeout_min=3"])
+
+
+def test_a_cluster_that_is_not_there_is_refused(tmp_path: Path, raises: Raises) -> None:
+    with raises(ConfigError, parameter="launcher", value="slurm"):
+        run_on_cluster(
+            [],
+            num_jobs=1,
+            watch=lambda finished, visits: None,
+            stop=lambda: False,
+            cluster="slurm",
+            folder=tmp_path,
+            parameters={},
+        )
+
+
+def test_a_parameter_that_submitit_does_not_know_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="submitit does not take these cluster parameters: .*colour"):
+        run_on_cluster(
+            [],
+            num_jobs=1,
+            watch=lambda finished, visits: None,
+            stop=lambda: False,
+            cluster="local",
+            folder=tmp_path,
+            parameters={"colour": "red"},
+        )
