@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from emprune_lab.errors import StoppedError
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
 from emprune_lab.training import stopping
@@ -36,9 +37,11 @@ def share(settings: Settings, path: Path, stop_after: int | None = None, stoppin
     folder = RunFolder.open(path, settings, resume=True) if leads else RunFolder(path)
     asks = training.ranks.rank == stopping_rank and stop_after is not None
     try:
-        result = training.train(folder, report=report, stop=lambda: asks and report.steps >= (stop_after or 0))
+        result: RunRecord | None = training.train(
+            folder, report=report, stop=lambda: asks and report.steps >= (stop_after or 0)
+        )
     except StoppedError:
-        result = {}
+        result = None
     finally:
         stopping.ASKED_EVERY = asked_every
     weights = {name: values.clone() for name, values in training.model.named_parameters()}

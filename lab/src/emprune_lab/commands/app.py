@@ -25,6 +25,38 @@ app = typer.Typer(
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="What to train on; `emprune tasks` lists them.")]
 MethodName = Annotated[str, typer.Option(help="A method, with options as in emp:beta=3:pool=2.")]
+Methods = Annotated[
+    str | None,
+    typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.", show_default=DEFAULT_METHODS),
+]
+Seeds = Annotated[
+    str | None, typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default=DEFAULT_SEEDS)
+]
+Baseline = Annotated[str | None, typer.Option(help="What differences are taken to.", show_default=DEFAULT_BASELINE)]
+Margin = Annotated[
+    float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points below it.")
+]
+Jobs = Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")]
+Launcher = Annotated[
+    str,
+    typer.Option(
+        help="What makes the runs: local, this machine; slurm, jobs of a cluster; submitit, as slurm but here.",
+        rich_help_panel="Machine",
+    ),
+]
+Sources = Annotated[
+    list[Path] | None,
+    path_option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List the runs and estimate the hours, and start none.")]
+Cluster = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="For slurm: timeout_min=240, partition=gpu, gpus_per_node=1 and the like. Repeatable.",
+        rich_help_panel="Machine",
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -118,43 +150,15 @@ def compare(
             show_default="runs/<task or file>",
         ),
     ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.", show_default=DEFAULT_METHODS),
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default=DEFAULT_SEEDS),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="What differences are taken to.", show_default=DEFAULT_BASELINE)
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points below it.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")] = 2,
-    launcher: Annotated[
-        str,
-        typer.Option(
-            help="What makes the runs: local, this machine; slurm, jobs of a cluster; submitit, as slurm but here.",
-            rich_help_panel="Machine",
-        ),
-    ] = "local",
-    cluster: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="For slurm: timeout_min=240, partition=gpu, gpus_per_node=1 and the like. Repeatable.",
-            rich_help_panel="Machine",
-        ),
-    ] = None,
-    sources: Annotated[
-        list[Path] | None,
-        path_option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the runs and estimate the hours, and start none.")
-    ] = False,
+    methods: Methods = None,
+    seeds: Seeds = None,
+    baseline: Baseline = None,
+    margin: Margin = None,
+    jobs: Jobs = 2,
+    launcher: Launcher = "local",
+    cluster: Cluster = None,
+    sources: Sources = None,
+    dry_run: DryRun = False,
     data_dir: DataDir = None,
 ) -> None:
     """Train with several methods and seeds at equal cost, and print one table for each setting that is varied.

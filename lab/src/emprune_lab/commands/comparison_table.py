@@ -33,8 +33,8 @@ def console_table(
     """
     shared = shared_columns(rows)
     table = comparison_table(rows, margin=margin)
-    kept = [place for place, head in enumerate(table.heads) if head not in shared]
-    lines = [[line[place] for place in kept] for line in (table.heads, *table.rows)]
+    kept = [column for column, head in enumerate(table.heads) if head not in shared]
+    lines = [[line[column] for column in kept] for line in (table.heads, *table.rows)]
     said = [] if not shared else [_shared_line(shared, rows)]
     names, left_out = lines[0], 0
     if _width(lines, name=None) > width:
@@ -65,10 +65,10 @@ def shared_columns(rows: Sequence[Row]) -> dict[str, str]:
     pruned = [line for line in table.rows if line[0] != "full"] or table.rows
     found = {}
     for head in ("visits", "steps", "seeds"):
-        place = table.heads.index(head)
+        column = table.heads.index(head)
         compared = table.rows if head == "seeds" else pruned
-        if len({line[place] for line in compared}) == 1:
-            found[head] = compared[0][place]
+        if len({line[column] for line in compared}) == 1:
+            found[head] = compared[0][column]
     return found
 
 
@@ -84,7 +84,7 @@ def _shared_line(shared: Mapping[str, str], rows: Sequence[Row]) -> str:
 
 def _width(lines: Sequence[Sequence[str]], *, name: int | None) -> int:
     """How many characters a table of these lines takes, its columns two apart, and names cut after `name` of them."""
-    columns = [[max(map(len, line[place].split("\n"))) for line in lines] for place in range(len(lines[0]))]
+    columns = [[max(map(len, line[column].split("\n"))) for line in lines] for column in range(len(lines[0]))]
     first, *others = [max(column) + 2 for column in columns]
     return (first if name is None else min(first, name + 2)) + sum(others)
 

@@ -15,7 +15,7 @@ from emprune_lab.commands.progress import reporter
 from emprune_lab.comparison.notes import little_notes, method_notes
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.models.pretrained import MINILM_DATA
-from emprune_lab.results.record import RunRecord, read_record
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.settings import Settings
@@ -112,7 +112,7 @@ def _run_to_end(run: Run, folder: RunFolder, *, console: Console, ranks: Ranks) 
         methods = [(run.settings.method, run.settings.cost.keep)]
         for remark in [*method_notes(run.task, methods), *little_notes(run)]:
             report.remark(remark)
-        return read_record(make_training(run, ranks).train(folder, report=report, stop=stop))
+        return make_training(run, ranks).train(folder, report=report, stop=stop)
 
 
 def foresee(settings: Settings, task: Task, *, data_dir: Path | None, console: Console) -> tuple[Run, Forecast]:

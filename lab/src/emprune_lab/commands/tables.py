@@ -65,8 +65,8 @@ def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) 
         title: The table's.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(("settings", "method", "runs", "finished", "visits left")):
-        table.add_column(head, justify="left" if place < 2 else "right")
+    for position, head in enumerate(("settings", "method", "runs", "finished", "visits left")):
+        table.add_column(head, justify="left" if position < 2 else "right")
     for settings, method, runs, finished, visits in lines:
         table.add_row(settings or "–", method, str(runs), str(finished), f"{visits:,}")
     return table
@@ -75,8 +75,8 @@ def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) 
 def plain_table(shown: values.Table) -> Table:
     """Return a table of values for a terminal: the first column folds, the others are numbers."""
     table = Table(title=shown.title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(shown.heads):
-        table.add_column(head, justify="right" if place else "left", overflow="ellipsis" if place else "fold")
+    for position, head in enumerate(shown.heads):
+        table.add_column(head, justify="right" if position else "left", overflow="ellipsis" if position else "fold")
     for row in shown.rows:
         table.add_row(*row)
     return table

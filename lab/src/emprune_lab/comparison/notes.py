@@ -47,9 +47,9 @@ def notes(
         remarks.append(f"Differences are over the seeds that {baseline} has too: {', '.join(fewer)}.")
     if any(math.isnan(e.half_width) and e.num_seeds > 1 for e in estimates):
         remarks.append("All equal: the same on every seed, so that there is no spread to make an interval of.")
-    places = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
-    if len(places) > 1:
-        remarks.append(f"Computed in different places, so times do not compare: {', '.join(places)}.")
+    machines = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
+    if len(machines) > 1:
+        remarks.append(f"Computed in different places, so times do not compare: {', '.join(machines)}.")
     remarks += unlike_precision(r["machine"]["precision"] for r in results)
     unequal = unequal_cost(results)
     return remarks if unequal is None else [*remarks, unequal]

@@ -113,14 +113,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
         >>> holm([0.01, 0.04, math.nan])
         [0.02, 0.04, nan]
     """
-    known = [place for place, p in enumerate(p_values) if not math.isnan(p)]
+    known = [position for position, p in enumerate(p_values) if not math.isnan(p)]
     adjusted = [math.nan] * len(p_values)
     if known:
         from statsmodels.stats.multitest import multipletests
 
-        corrected = multipletests([p_values[place] for place in known], method="holm")[1]
-        for place, p in zip(known, corrected, strict=True):
-            adjusted[place] = float(p)
+        corrected = multipletests([p_values[position] for position in known], method="holm")[1]
+        for position, p in zip(known, corrected, strict=True):
+            adjusted[position] = float(p)
     return adjusted
 
 

@@ -69,10 +69,12 @@ def crop_and_flip(generator: torch.Generator, x: Tensor) -> Tensor:
     stretch = torch.exp(math.log(LARGEST_ASPECT) / 2 * (2 * draw[1] - 1))
     width, height = ((area.sqrt() * side).clamp(max=1) for side in (stretch, 1 / stretch))
     mirror = torch.where(draw[4] < 0.5, -1.0, 1.0)
-    place = torch.zeros(len(x), 2, 3, device=x.device)  # from the new image's coordinates in [-1, 1] to the old one's
-    place[:, 0, 0], place[:, 1, 1] = mirror * width, height
-    place[:, 0, 2], place[:, 1, 2] = (1 - width) * (2 * draw[2] - 1), (1 - height) * (2 * draw[3] - 1)
-    grid = F.affine_grid(place, list(x.shape), align_corners=False)
+    transform = torch.zeros(
+        len(x), 2, 3, device=x.device
+    )  # from the new image's coordinates in [-1, 1] to the old one's
+    transform[:, 0, 0], transform[:, 1, 1] = mirror * width, height
+    transform[:, 0, 2], transform[:, 1, 2] = (1 - width) * (2 * draw[2] - 1), (1 - height) * (2 * draw[3] - 1)
+    grid = F.affine_grid(transform, list(x.shape), align_corners=False)
     return F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
 
 

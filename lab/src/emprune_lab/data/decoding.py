@@ -57,8 +57,8 @@ def decoded(paths: Sequence[Path], size: int, cache: Path) -> Tensor:
     if pixels is None or pixels.shape != shape or pixels.dtype != np.uint8:
         pixels = np.empty(shape, np.uint8)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # in memory: whoever is killed leaves nothing behind
-            for place, image in enumerate(pool.map(partial(_decode, size=size), paths)):
-                pixels[place] = image
+            for position, image in enumerate(pool.map(partial(_decode, size=size), paths)):
+                pixels[position] = image
         cache.mkdir(parents=True, exist_ok=True)
         sweep(cache, r"[0-9a-f]{32}\.npy")  # of other images too, which nobody may decode again
         write_whole(file, lambda content: np.save(content, pixels))

@@ -20,10 +20,10 @@ Row = Sequence[str]
 
 def write_rows(into: Path, *parts: Iterable[Row], sizes: Sequence[int] | None = None) -> None:
     """Write the training and the test part, or the one part that there is, of so many rows where that is known."""
-    for place, (name, part) in enumerate(zip(FILES, parts, strict=False)):
+    for position, (name, part) in enumerate(zip(FILES, parts, strict=False)):
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in part]
-        if not lines or (sizes is not None and len(lines) != sizes[place]):
-            expected = f"{sizes[place]:,}" if sizes else "some"
+        if not lines or (sizes is not None and len(lines) != sizes[position]):
+            expected = f"{sizes[position]:,}" if sizes else "some"
             raise SourceError(f"its {name.partition('.')[0]}ing part has {len(lines):,} texts instead of {expected}")
         (into / name).write_text("".join(lines), encoding="utf-8")
 
@@ -50,6 +50,6 @@ def splits_of(train: Sequence[Row], test: Sequence[Row]) -> Splits[Texts]:
 
 def split_of(rows: Sequence[Row], classes: Sequence[str]) -> Split[Texts]:
     """Return rows as a split; a label is its place among the classes."""
-    number = {name: place for place, name in enumerate(classes)}
+    number = {name: position for position, name in enumerate(classes)}
     columns = list(zip(*(row[1:] for row in rows), strict=True))
     return Split(Texts(*columns), torch.tensor([number[row[0]] for row in rows]))

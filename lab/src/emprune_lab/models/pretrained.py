@@ -42,8 +42,8 @@ def check_pretrained(name: str) -> None:
     """Raise ConfigError unless there is a model of that name, and what is needed to fine-tune it."""
     if name not in PRETRAINED and (not name.startswith(PREFIX) or name == PREFIX):
         raise unknown_name("model for texts", name, [*PRETRAINED, f"{PREFIX}FOLDER-OR-HUB-NAME"])
-    place = home_expanded(name.removeprefix(PREFIX))
-    if name.startswith(PREFIX) and (place.is_absolute() or name[len(PREFIX)] in ".~") and not place.is_dir():
+    folder = home_expanded(name.removeprefix(PREFIX))
+    if name.startswith(PREFIX) and (folder.is_absolute() or name[len(PREFIX)] in ".~") and not folder.is_dir():
         raise ConfigError(f"`model` must name a folder that is there; got {name!r}.")
     missing = [package for package in ("accelerate", "transformers") if importlib.util.find_spec(package) is None]
     if missing:

@@ -75,8 +75,8 @@ class ResNet(nn.Module):
         stages, channels = [], widths[0]
         for width, depth, stride in zip(widths, depths, strides[1:], strict=True):
             blocks = []
-            for place in range(depth):
-                blocks.append(block(channels, width, stride=stride if place == 0 else 1))
+            for position in range(depth):
+                blocks.append(block(channels, width, stride=stride if position == 0 else 1))
                 channels = width * block.EXPANSION
             stages.append(nn.Sequential(*blocks) if depth > 1 else blocks[0])  # saved weights are called so
         self.stages = nn.Sequential(*stages)

@@ -17,9 +17,9 @@ from emprune_lab.data.splits import Split
 from emprune_lab.report.findings import best_first, is_scored
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup
-from emprune_lab.results.samples import shortened
 from emprune_lab.run import splits_of
 from emprune_lab.tasks import get_task
+from emprune_lab.training.samples import shortened
 
 __all__ = ["MOST_METHODS", "ExtremeSamples", "Sample", "TrainingData", "extreme_samples", "load_training_data"]
 

@@ -80,7 +80,7 @@ class ReportedRun:
 
     @cached_property
     def samples(self) -> pd.DataFrame | None:
-        """A row for each training sample, as `results.samples` makes it."""
+        """A row for each training sample, as `training.samples` makes it."""
         return self._read("samples.parquet", _read_samples)
 
     @cached_property

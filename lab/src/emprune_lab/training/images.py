@@ -16,6 +16,7 @@ from emprune.distributed import Ranks
 from emprune.randomness import derive_generator, derive_seed
 from emprune_lab.data.splits import Split
 from emprune_lab.errors import StoppedError
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.training.learning_rate import SCHEDULES
@@ -96,7 +97,7 @@ class ImageTraining(Training):
         """Return a model's scores on a split."""
         return self.objective.score(model, split, train=self.train_split)
 
-    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> dict[str, Any]:
+    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> RunRecord:
         leads, num_epochs = self.ranks.rank == 0, self.run.settings.cost.epochs
         stop = agreed(stop, self.ranks)
         tally = self._restore(folder, report)
@@ -108,8 +109,10 @@ class ImageTraining(Training):
             if stop() and tally.epoch < num_epochs:
                 raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
         self.pruner.sync()
-        result = self.finish(folder, tally, **self._recalibrated_scores()) if leads else {}
-        return self.ranks.broadcast(result, doing="the end of the run")
+        result = self.finish(folder, tally, **self._recalibrated_scores()) if leads else None
+        shared = self.ranks.broadcast(result, doing="the end of the run")
+        assert shared is not None, "the first rank has it"
+        return shared
 
     def train_on(self, index: Tensor, batch: Sequence[Tensor]) -> Tensor:
         """Make one step on a batch of the loader, and return the losses that the score saw, (B,)."""

@@ -12,7 +12,7 @@ from emprune.errors import StateError
 from emprune.summary import PrunerSummary
 from emprune_lab.environment import machine, versions
 from emprune_lab.errors import RunError
-from emprune_lab.results.record import FORMAT
+from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
 
 __all__ = ["Tally"]
@@ -107,12 +107,11 @@ class Tally:
         self.batch, self.loss_sum, self.epoch_seconds = 0, 0.0, 0.0
         return record
 
-    def result(self, run: Run) -> dict[str, Any]:
+    def result(self, run: Run) -> RunRecord:
         """Return the result of a run that is at its end; the last epoch's scores on the test set lose their `test_`."""
         ours = {name: score for name, score in self.scores.items() if not name.startswith("test_")}
         tested = {name.removeprefix("test_"): score for name, score in self.scores.items() if name not in ours}
-        return {
-            "format": FORMAT,
+        found = {
             **tested,
             **ours,
             "test_accuracy_by_epoch": {str(epoch + 1): accuracy for epoch, accuracy in self.test_accuracy.items()},
@@ -129,9 +128,8 @@ class Tally:
             "num_test": run.sizes.test,
             "versions": versions(*(["transformers"] if run.task.kind == "texts" else [])),
             "machine": machine(run.compute, run.world_size),
-            "method": str(run.settings.method),
-            "settings": run.settings.model_dump(),
         }
+        return RunRecord(run.settings, found)
 
 
 def _plain(value: Any) -> Any:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from emprune import DataPruner
 from emprune.distributed import Ranks
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.results.samples import finish_run
 from emprune_lab.run import Run, method_warnings_said_elsewhere
+from emprune_lab.training.samples import finish_run
 from emprune_lab.training.speed import Speed
 from emprune_lab.training.tally import Tally
 
@@ -50,7 +51,7 @@ class Training(ABC):
         self.run = run
         self.ranks = ranks or Ranks()
 
-    def train(self, folder: RunFolder, *, report: Reporter, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    def train(self, folder: RunFolder, *, report: Reporter, stop: Callable[[], bool] = lambda: False) -> RunRecord:
         """Train to the end, from the folder's newest checkpoint if it has one, and return the result.
 
         Args:
@@ -66,7 +67,7 @@ class Training(ABC):
             return self._train(folder, report, stop)
 
     @abstractmethod
-    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> dict[str, Any]:
+    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> RunRecord:
         """Do what `train` promises."""
 
     def time_steps(self) -> Speed:
@@ -116,12 +117,13 @@ class Training(ABC):
             tally.log_bytes, tally.log_sha256 = folder.log.append(record)
         report.epoch(record)
 
-    def finish(self, folder: RunFolder, tally: Tally, **more: Any) -> dict[str, Any]:
+    def finish(self, folder: RunFolder, tally: Tally, **more: Any) -> RunRecord:
         """Write the result and what is known of each sample, and return the result. The first rank alone calls it.
 
         The pruner was synced before, on all ranks: what the last epoch observed belongs to what is recorded.
         """
-        result = {**tally.result(self.run), **more}
+        result = tally.result(self.run)
+        result = RunRecord(result.settings, {**result.found, **more})
         return finish_run(folder, result, self.pruner, self.run.splits)
 
 

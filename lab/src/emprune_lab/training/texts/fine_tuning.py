@@ -14,6 +14,7 @@ from emprune import DataPruner
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.files import draft_folder
 from emprune_lab.models.pretrained import load_pretrained, load_tokenizer, quiet
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.tasks import TextTask
@@ -73,7 +74,7 @@ class TextTraining(Training):
         """Return accuracy in per cent, in all and by class, mean cross-entropy and, of another metric, the score."""
         return self._evaluate(self._parts[part])
 
-    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> dict[str, Any]:
+    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> RunRecord:
         settings, checkpoints = self.run.settings, folder.checkpoints
 
         def begin(tally: TextTally) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 import emprune
 from emprune.stats import BASE_COLUMNS
 from emprune_lab.data.splits import Splits, Texts
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 
 __all__ = ["MOST_LETTERS", "finish_run", "fitted_fraction", "sample_table", "shortened"]
@@ -18,9 +19,7 @@ MOST_LETTERS = 280
 """Of a text: the whole of every one would make a run's record larger than its data."""
 
 
-def finish_run(
-    folder: RunFolder, result: dict[str, Any], pruner: emprune.DataPruner, splits: Splits[Any]
-) -> dict[str, Any]:
+def finish_run(folder: RunFolder, result: RunRecord, pruner: emprune.DataPruner, splits: Splits[Any]) -> RunRecord:
     """Write a run's result, with what it has fitted, and its samples, and return the result.
 
     Args:
@@ -30,9 +29,9 @@ def finish_run(
         splits: Likewise.
     """
     samples = sample_table(pruner, splits)
-    result = {**result, "fitted_fraction": fitted_fraction(samples)}
-    folder.finish(result, samples)
-    return result
+    whole = RunRecord(result.settings, {**result.found, "fitted_fraction": fitted_fraction(samples)})
+    folder.finish(whole, samples)
+    return whole
 
 
 def sample_table(pruner: emprune.DataPruner, splits: Splits[Any]) -> pa.Table:
