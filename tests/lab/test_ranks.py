@@ -1,6 +1,5 @@
 """Runs that several ranks share: each sample to one of them, one log, one result, resumed with fewer or more."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +59,7 @@ def test_each_planned_sample_goes_to_one_rank_and_the_run_is_written_once(
 ) -> None:
     settings = small_settings(method)
     both = ranks.run(share, settings, tmp_path / "two", world_size=2)
-    assert both[0]["result"] == both[1]["result"] == json.loads((tmp_path / "two" / "result.json").read_text())
+    assert both[0]["result"] == both[1]["result"] == RunFolder(tmp_path / "two").result()
     for epoch in range(settings.cost.epochs):
         once = samples(both, epoch)
         assert len(once) == len(set(once)) == log(tmp_path / "two")[epoch]["num_kept"]
