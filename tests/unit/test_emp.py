@@ -122,7 +122,9 @@ def test_the_two_class_warning_comes_once_per_run() -> None:
             for epoch in range(2):
                 for index in pruner.begin_epoch(epoch).index.split(2):
                     pruner.reduce(index, torch.rand(len(index)), torch.randn(len(index), 2))
-    assert [(warning.category, warning.filename) for warning in caught] == 2 * [(emprune.EmpruneWarning, __file__)]
+    assert [(warning.category, warning.filename) for warning in caught] == 2 * [
+        (emprune.errors.MethodWarning, __file__)
+    ]
 
 
 def test_logits_of_one_class_are_refused_with_the_first_batch() -> None:

@@ -174,7 +174,8 @@ def test_the_command_trains_with_an_installed_method(site: Path, tmp_path: Path)
     finished = run_python(site, COMMAND, *f"run digits --method ageing:rate=0.5 {small} --out {out}".split())
     assert finished.returncode == 0, finished.stderr
     assert "ageing:rate=0.5" in finished.stdout
-    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["method"] == "ageing:rate=0.5"
+    stored = json.loads((out / "config.json").read_text(encoding="utf-8"))["method"]
+    assert stored == {"name": "ageing", "options": {"rate": 0.5}}
     refused = run_python(site, COMMAND, *f"run digits --method broken {small} --out {tmp_path / 'other'}".split())
     assert refused.returncode == 2
     assert "the distribution 'broken' does not load" in " ".join(refused.stderr.split())
