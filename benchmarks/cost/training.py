@@ -15,7 +15,7 @@ from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run, make_settings
 from emprune_lab.tasks import get_task
 from emprune_lab.training.images import ImageTraining
-from emprune_lab.training.learning_rate import one_cycle
+from emprune_lab.training.optimization import one_cycle
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor

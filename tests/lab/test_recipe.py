@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from emprune_lab.compute import Compute
-from emprune_lab.training.learning_rate import SCHEDULES, cosine, one_cycle
-from emprune_lab.training.losses import smoothed_and_plain
+from emprune_lab.training.objectives.classification import smoothed_and_plain
+from emprune_lab.training.optimization import SCHEDULES, cosine, one_cycle
 
 from emprune.errors import ConfigError
 

@@ -119,7 +119,7 @@ class TextTask(Task):
     Args:
         read: As for all tasks, but usually left out: its data are `emprune_lab.data.text_files`.
         max_length: Tokens after which a text is cut off.
-        metric: What counts at the end, by its name in `emprune_lab.training.texts.metrics`.
+        metric: What counts at the end, by its name in `emprune_lab.training.scores`.
     """
 
     kind = "texts"

@@ -19,10 +19,9 @@ from emprune_lab.errors import StoppedError
 from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
-from emprune_lab.training.learning_rate import SCHEDULES
 from emprune_lab.training.objectives import Network, Objective, make_objective
 from emprune_lab.training.objectives.objective import EVALUATION_BATCH
-from emprune_lab.training.optimizers import make_optimizer
+from emprune_lab.training.optimization import SCHEDULES, make_optimizer
 from emprune_lab.training.saved_state import load_state, save_state
 from emprune_lab.training.speed import NUM_TIMED_STEPS, Speed, TimedStep
 from emprune_lab.training.stopping import agreed

@@ -9,16 +9,15 @@ from torch import Tensor, nn
 
 from emprune_lab.data.splits import Split
 from emprune_lab.models import make_model
-from emprune_lab.training.class_accuracy import class_accuracy
-from emprune_lab.training.losses import smoothed_and_plain
 from emprune_lab.training.objectives.objective import (
     EVALUATION_BATCH,
     Losses,
     Network,
     Objective,
 )
+from emprune_lab.training.scores import class_accuracy
 
-__all__ = ["Classification"]
+__all__ = ["Classification", "smoothed_and_plain"]
 
 
 class Classification(Objective):
@@ -58,3 +57,20 @@ class Classification(Objective):
         right, loss = (totals / len(split)).tolist()
         by_class = class_accuracy(logits.argmax(1), split.y, num_classes=self.task.num_classes)
         return {"accuracy": 100 * right, "loss": loss, "class_accuracy": by_class}
+
+
+def smoothed_and_plain(logits: Tensor, y: Tensor, *, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return the label-smoothed cross-entropy, for the optimizer, and the plain one, for the score.
+
+    Args:
+        logits: (B, C) float32.
+        y: (B,) int64.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+
+    Returns:
+        Two (B,) tensors.
+    """
+    log_probability = F.log_softmax(logits, dim=1)
+    plain = F.nll_loss(log_probability, y, reduction="none")
+    smoothed = (1 - label_smoothing) * plain - label_smoothing * log_probability.mean(dim=1)
+    return smoothed, plain.detach()

@@ -18,12 +18,11 @@ from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.tasks import TextTask
-from emprune_lab.training.class_accuracy import class_accuracy
 from emprune_lab.training.saved_state import MISFITS, misfit
+from emprune_lab.training.scores import class_accuracy, score
 from emprune_lab.training.speed import Speed
 from emprune_lab.training.texts.callbacks import Clock, TallyCallback, TextTally
 from emprune_lab.training.texts.encoding import Encoded, encode
-from emprune_lab.training.texts.metrics import score
 from emprune_lab.training.texts.trainer import EVALUATION_BATCH, CountingTrainer, arguments_of
 from emprune_lab.training.training import Reporter, Training
 

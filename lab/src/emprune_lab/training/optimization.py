@@ -1,9 +1,14 @@
-"""The learning rate as a function of how far the run has come: no state, so nothing to save or to get wrong."""
+"""The optimizers, and the learning rate as a function of how far the run has come: no state, so nothing to save."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-__all__ = ["SCHEDULES", "cosine", "one_cycle"]
+import torch
+from torch import nn
+
+from emprune_lab.settings import TrainingSettings
+
+__all__ = ["SCHEDULES", "cosine", "make_optimizer", "one_cycle"]
 
 UP_FRACTION = 0.3
 START_DIVISOR = 25
@@ -51,3 +56,31 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"one-cycle": one_cycle, "cosin
 
 def _cosine(start: float, end: float, fraction: float) -> float:
     return start + (end - start) / 2 * (1 - math.cos(math.pi * fraction))
+
+
+def make_optimizer(training: TrainingSettings, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer that `training.optimizer` names, for a model's parameters."""
+    return BUILDERS[training.optimizer](training, model.parameters())
+
+
+def _sgd(training: TrainingSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters,
+        lr=training.max_lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        nesterov=True,
+        fused=True,
+    )
+
+
+def _lars(training: TrainingSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    from pytorch_optimizer import LARS
+
+    return LARS(parameters, lr=training.max_lr, momentum=training.momentum, weight_decay=training.weight_decay)
+
+
+BUILDERS: dict[str, Callable[[TrainingSettings, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "lars": _lars,
+}
