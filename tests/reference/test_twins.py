@@ -156,7 +156,7 @@ def test_order_dp_is_emp_without_its_memory_term(pool: float, seed: int) -> None
 WEIGHTS: dict[Any, Callable[[float, list[float]], float]] = {
     "power": lambda loss, losses: loss,
     "softmax": lambda loss, losses: math.exp(loss),
-    "percentile": lambda loss, losses: sum(other <= loss for other in losses) / len(losses),
+    "percentile": lambda loss, losses: (sum(other < loss for other in losses) + losses.count(loss) / 2) / len(losses),
 }
 
 
@@ -179,6 +179,21 @@ def test_soft_selection_of_a_large_strength_is_greedy(by: Any, strength: float, 
     method = emprune.methods.SoftSelection(by=by, strength=strength)
     soft, greedy = (run_epochs(make_pruner(one, seed=seed), task) for one in (method, emprune.Greedy()))
     assert [set(plan.index.tolist()) for plan in soft] == [set(plan.index.tolist()) for plan in greedy]
+
+
+def test_percentiles_depend_on_the_order_of_the_losses_alone() -> None:
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0)).float()
+    method = emprune.methods.SoftSelection(by="percentile", strength=3)
+    chosen = method.select(context_of(order + 1, 90)).index
+    for losses in (order - 150, (order / 10).exp2(), -1 / (order + 1), (order + 1) * 1e-30):
+        assert method.select(context_of(losses, 90)).index.equal(chosen)
+
+
+def test_percentiles_take_losses_that_are_next_to_equal_as_equal() -> None:
+    losses = [1.0, 1.0001, 1.0002, 1.0003, 3.0, 0.5]
+    middles = [3 / 6, 3 / 6, 3 / 6, 3 / 6, 5.5 / 6, 0.5 / 6]
+    expected = twins.successive_sampling([middle**2 for middle in middles], 3)
+    assert_kept_as_often(emprune.methods.SoftSelection(by="percentile", strength=2), losses, expected, 3)
 
 
 @pytest.mark.parametrize("by", WEIGHTS)

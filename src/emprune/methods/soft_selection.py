@@ -18,6 +18,9 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 """A loss below it counts as it, because it has no logarithm that float32 holds."""
 _HALF_STEP = 2.0**-25
 """Half of the step between two uniform draws of float32: what a draw of 0 counts as."""
+_STEP_BITS = 12
+"""Percentiles leave out so many lower bits of a loss: losses that differ by less than a part in 2,048 may count as
+equal."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,16 @@ class SoftSelection(Method):
     to greedy, at a large strength.
 
     With the strength s, the weights are L^s ("power"), exp(s · L) ("softmax") or q^s ("percentile"). q is the share of
-    the seen samples with a loss of at most L. The temperature of the softmax is 1 / s. The K highest keys s · v + g are
-    kept, with v = log L, L or log q, and g Gumbel noise. This is a draw of one sample after another, each in proportion
-    to the weights of those that are left. No loss is multiplied.
+    the seen samples with a lower loss, plus half the share of those with an equal one. The temperature of the softmax
+    is 1 / s. The K highest keys s · v + g are kept, with v = log L, L or log q, and g Gumbel noise. This is a draw of
+    one sample after another, each in proportion to the weights of those that are left. No loss is multiplied.
 
-    Planning is O(N), and a sort more for "percentile". It remembers only the loss.
+    Planning is O(N). It remembers only the loss.
 
     Args:
-        by: What the weights are made of. "power" and "percentile" need losses above 0, and take others as the
-            smallest positive number. "percentile" depends on the order of the losses alone.
+        by: What the weights are made of. "power" needs losses above 0, and takes others as the smallest positive
+            number. "percentile" depends on the order of the losses alone, and has no sort: losses that differ by less
+            than a part in 2,048 may count as equal.
         strength: s, at least 0.
         final_strength: Where s ends, in proportion to the visits made; None holds it constant.
 
@@ -83,7 +87,7 @@ class SoftSelection(Method):
             return losses
         if self.by == "power":
             return losses.clamp_(min=_SMALLEST).log_()
-        return losses.masked_scatter_(context.seen, _percentiles(losses[context.seen]).log_())
+        return _log_percentiles(losses, context.seen)
 
 
 def _gumbel_noise(num_samples: int, generator: torch.Generator) -> Tensor:
@@ -91,12 +95,17 @@ def _gumbel_noise(num_samples: int, generator: torch.Generator) -> Tensor:
     return uniform.neg_().log1p_().neg_().clamp_(min=_HALF_STEP).log_().neg_()
 
 
-def _percentiles(losses: Tensor) -> Tensor:
-    """Return the share of (M,) losses that are at most each one, so that equal losses have equal shares."""
-    ordered, order = losses.sort()
-    last = torch.ones(len(losses), dtype=torch.bool)
-    last[:-1] = ordered[1:] > ordered[:-1]
-    ends = last.nonzero().squeeze(1) + 1
-    counts = ends.diff(prepend=ends.new_zeros(1))
-    shares = (ends.double() / len(losses)).float().repeat_interleave(counts)
-    return torch.empty_like(losses).index_copy_(0, order, shares)
+def _log_percentiles(losses: Tensor, seen: Tensor) -> Tensor:
+    """Return (N,) logarithms of the percentiles among the seen losses, in O(N): from counts of steps, without a sort.
+
+    The bits of a float, read as an integer, have the order of the floats, once those of negative ones are inverted.
+    Its upper 20 bits are the sign, the exponent and eleven bits of the mantissa.
+    """
+    bits = losses.view(torch.int32)
+    steps = (bits >> 31).bitwise_and_(torch.iinfo(torch.int32).max).bitwise_xor_(bits).bitwise_right_shift_(_STEP_BITS)
+    steps -= steps.min()
+    counts = torch.bincount(steps if bool(seen.all()) else steps[seen], minlength=int(steps.max()) + 1)
+    middles = counts.cumsum(0) - counts.double() / 2
+    # A step of unseen samples alone may have the middle 0.
+    percentiles = (middles / counts.sum()).float().clamp_(min=_SMALLEST)
+    return percentiles.log_().index_select(0, steps)
