@@ -42,8 +42,9 @@ class InfoBatch(Method):
         ConfigError: If a value is out of range.
 
     References:
-        Qin et al., ICLR 2024 (arXiv 2303.04947). Solving for r is ours. So is drawing exactly (1 - r) b of the b
-        samples below the mean, where the paper prunes each with probability r.
+        Qin et al., ICLR 2024 (arXiv 2303.04947), with the mean, the weights and the delta of its code. Solving for r is
+        ours. The paper prunes each sample with probability r. Here, as in its code, exactly (1 - r) b of the b samples
+        below the mean are drawn. The code counts unseen samples with a loss of 3; here they come first.
     """
 
     delta: float = 0.875

@@ -30,8 +30,10 @@ class OrderDP(Method):
         ConfigError: If the value is out of range.
 
     References:
-        OrderDP (Xu et al., ICLR 2026). We read a summary of it only, not the paper. Ours: unseen samples come first,
-        as for every method that scores.
+        OrderDP (Jin et al., ICLR 2026, arXiv 2606.08574). We read its abstract and its code, not the paper. The code
+        has the same order, no weights, and the same γ_j, in a comment. There the pool is a share of the data (0.75)
+        and the kept a share of the pool (0.85), which is a pool of 1.18 here. Ours: a pool of 2, and unseen samples
+        first, where the code gives them a loss of 3.
     """
 
     pool: float = 2.0

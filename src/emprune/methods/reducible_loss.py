@@ -37,9 +37,9 @@ class ReducibleLoss(Method):
         ReducibleLoss(irreducible losses of 2 samples)
 
     References:
-        RHO-LOSS (Mindermann et al., ICML 2022, arXiv 2206.07137). There L_i is fresh, computed for a random large batch
-        from which the best tenth is kept. Here L_i is of the last visit, without a further forward pass, and the
-        candidates are all seen samples.
+        RHO-LOSS (Mindermann et al., ICML 2022, arXiv 2206.07137), with the score and the top k of its code. There L_i
+        is fresh, computed for a random batch of 320, from which the best tenth is kept. Here L_i is of the last visit,
+        without a further forward pass, and the candidates are all seen samples.
     """
 
     irreducible: Tensor

@@ -32,9 +32,10 @@ class SeTa(Method):
         ConfigError: If a value is out of range.
 
     References:
-        SeTa (Zhou, Gao and Wang, CVPR 2025), with the defaults and the window of its code. There a random share is
-        drawn first, and its window is kept as a whole. Ours: exactly K of the window, so the share follows from K.
-        Ours: groups by quantiles instead of k-means, and an end that is counted in visits instead of epochs.
+        SeTa (Zhou, Gao and Wang, CVPR 2025, arXiv 2503.13385), with the defaults and the window of its code. There a
+        random share is drawn first, and its window is kept as a whole; the end draws that share of all. Its script for
+        CIFAR-100 has 5 groups and a window of 0.9. Ours: exactly K of the window, so the share follows from K. Ours:
+        groups by quantiles instead of k-means, and an end that is counted in visits instead of epochs.
     """
 
     num_groups: int = 10

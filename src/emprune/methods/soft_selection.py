@@ -48,9 +48,11 @@ class SoftSelection(Method):
         ConfigError: If a value is out of range.
 
     References:
-        Power: prioritised experience replay (Schaul et al., ICLR 2016), without its weights. Softmax: the second round
-        of PanGu-π Pro. Percentile: selective backprop (Jiang et al. 2019), in Composer's form, on stale losses. The
-        keys: Gumbel-top-k (Kool et al., ICML 2019). Ours: exactly K, and a strength that changes over the run.
+        Power: prioritised experience replay (Schaul et al., ICLR 2016, arXiv 1511.05952), without its weights. There
+        draws are with replacement. Percentile: selective backprop (Jiang et al. 2019, arXiv 1910.00762), in Composer's
+        form. There it is the percentile within a batch, by fresh losses, with s = 1 / keep - 1. Softmax: the second
+        round of PanGu-π Pro (Tang et al. 2024, arXiv 2402.02791), whose formula we did not see. The keys: Gumbel-top-k
+        (Kool et al., ICML 2019, arXiv 1903.06059). Ours: last losses of all seen samples, and a strength that changes.
     """
 
     by: WeightName = "power"
