@@ -19,13 +19,14 @@ _METHODS = (
     "greedy",
     "emp:pool=none",
     "emp:pool=2",
+    "emp:pool=gap",
     "infobatch",
     "ucb",
     "epsilon-greedy",
     "random",
     "random-permutation",
 )
-_PLANNING_LIMITS = {"greedy": 2, "emp:pool=none": 2, "emp:pool=2": 3, "infobatch": 3}
+_PLANNING_LIMITS = {"greedy": 2, "emp:pool=none": 2, "emp:pool=2": 3, "emp:pool=gap": 3, "infobatch": 3}
 """How many unsorted topk planning may take, by method."""
 _HUGE = 100_000_000
 _LARGE = 10_000_000

@@ -46,6 +46,7 @@ class Run:
         share = self.pruner.plan.shard(self.pruner.rank, self.pruner.world_size)
         for index, losses, logits in self._batches(share):
             self.pruner.observe(index, losses, logits)
+        self.pruner.observe_validation(1.0, train_loss=1.0)  # no gap: the widest pool
 
     def warm_up(self) -> None:
         """Go on until every sample has been observed: from then on an epoch is like any other."""

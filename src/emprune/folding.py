@@ -8,7 +8,8 @@ from torch import Tensor
 
 from emprune.current import CurrentEpoch
 from emprune.distributed import Ranks
-from emprune.errors import ObservationError
+from emprune.errors import EmpruneError, EpochError, ObservationError
+from emprune.gap import Gap
 from emprune.merging import Merged, merge_local, merge_ranks
 from emprune.methods.base import Method
 from emprune.observations import PendingObservations
@@ -32,14 +33,17 @@ class Folding:
     Attributes:
         observed: Whether anything was observed in the current epoch, on any rank as of the last fold.
         failed: (M,) int64, samples of the current epoch with an observation that was not finite.
+        gap: The generalisation gap, for a method that follows it.
     """
 
     def __init__(
         self, method: Method, stats: SampleStats, pending: PendingObservations, *, nonfinite: NonfinitePolicy
     ) -> None:
+        self._method = method
         self._rule = None if type(method).fold is Method.fold else method.fold
         self._stats, self._pending, self._nonfinite = stats, pending, nonfinite
         self.observed, self.failed = False, _NONE
+        self.gap = Gap(needed=method.needs_gap)
 
     def fold(self, ranks: Ranks, current: CurrentEpoch | None, *, settings: Mapping[str, Any], call: str) -> None:
         """Merge what all ranks observed and enter it into the columns; collective on several ranks.
@@ -71,12 +75,32 @@ class Folding:
         else:
             ranks.check_size()
             self.fold_local(current)
+        self.gap.merge(ranks)
         self._refuse_failed(current)
 
     def fold_local(self, current: CurrentEpoch | None) -> None:
         """Enter what this process observed, if anything; what is not finite is counted, and not refused."""
         if len(self._pending) and current is not None:
             self._enter(merge_local(*self._pending.gather(), current.plan, current.planned), current.plan.epoch)
+        self.gap.merge_local()
+
+    def fold_to_save(self, ranks: Ranks, current: CurrentEpoch | None) -> None:
+        """Enter what this process observed. Raise EmpruneError if it is one of several ranks, and observed anything."""
+        num_pending = len(self._pending) + self.gap.is_pending
+        if ranks.size > 1 and num_pending:
+            raise EmpruneError(
+                f"{num_pending} observations of this rank are not merged with the others': call sync() on every rank "
+                "before state_dict()."
+            )
+        self.fold_local(current)
+
+    def check_observed(self, current: CurrentEpoch | None) -> None:
+        """Raise EpochError if the method scores, and no rank observed anything in the current epoch."""
+        if current is not None and self._method.scores and not self.observed:
+            raise EpochError(
+                f"{type(self._method).__name__} saw no observation in the whole of epoch {current.plan.epoch}: did you "
+                "call reduce(index, losses, logits) in the training loop?"
+            )
 
     def begin_epoch(self) -> None:
         """Forget what belongs to the last epoch alone."""

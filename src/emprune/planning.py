@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from emprune.current import CurrentEpoch
-from emprune.errors import MethodError
+from emprune.errors import EpochError, MethodError
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
@@ -25,6 +25,7 @@ def plan_epoch(
     seed: int,
     last: CurrentEpoch | None,
     spent: int,
+    gap: float | None,
 ) -> CurrentEpoch:
     """Plan an epoch, full or pruned, as the schedule says.
 
@@ -37,6 +38,7 @@ def plan_epoch(
         seed: The run's seed.
         last: The epoch before; None before the first.
         spent: The visits of all epochs before.
+        gap: The generalisation gap; None if it is not known.
     """
     if schedule.is_full(epoch):
         return CurrentEpoch(_full_plan(stats.num_samples, size, epoch=epoch, seed=seed), by_method=False)
@@ -48,6 +50,7 @@ def plan_epoch(
         seed=seed,
         previous=last.plan.index if last is not None and last.by_method else None,
         progress=min(1.0, (spent + size) / schedule.budget),
+        gap=gap,
     )
     return CurrentEpoch(plan, by_method=by_method)
 
@@ -73,6 +76,7 @@ def _pruned_plan(
     seed: int,
     previous: Tensor | None,
     progress: float,
+    gap: float | None,
 ) -> tuple[EpochPlan, bool]:
     """Plan a pruned epoch.
 
@@ -88,6 +92,7 @@ def _pruned_plan(
         seed: The run's seed.
         previous: What the method alone selected for the epoch before, if it did.
         progress: The share of the run that is done once this epoch is over.
+        gap: The generalisation gap; None if it is not known.
 
     Returns:
         The plan, and whether the method alone chose it.
@@ -102,6 +107,7 @@ def _pruned_plan(
         num_first = len(parts[0].index)
     rest = size - num_first
     if num_seen and rest:
+        _check_gap(method, gap, epoch)
         context = SelectionContext(
             stats=stats,
             scores=_checked_scores(method, stats, seen, num_seen) if method.scores else torch.empty(0),
@@ -112,6 +118,7 @@ def _pruned_plan(
             seed=seed,
             previous=previous if num_first == 0 else None,
             progress=progress,
+            gap=gap,
         )
         parts.append(_checked_selection(method, method.select(context), context))
     index, weight = _joined(parts)
@@ -142,6 +149,14 @@ def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:
     return index, torch.cat(
         [torch.ones(len(p.index), dtype=torch.float32) if p.weight is None else p.weight for p in parts]
     )
+
+
+def _check_gap(method: Method, gap: float | None, epoch: int) -> None:
+    if method.needs_gap and gap is None:
+        raise EpochError(
+            f"{type(method).__name__} must know the generalisation gap before it chooses epoch {epoch}; got no "
+            "validation loss. Call loader.observe_validation(loss, train_loss=...) at the end of each epoch."
+        )
 
 
 def _checked_scores(method: Method, stats: SampleStats, seen: Tensor, num_seen: int) -> Tensor:

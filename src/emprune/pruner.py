@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, get_args
 
 from torch import Tensor
 
 from emprune.budget import schedule_of
-from emprune.checks import whole_number
+from emprune.checks import one_of, whole_number
 from emprune.current import CurrentEpoch, check_next, epoch_number
 from emprune.distributed import ProcessGroup, Ranks
-from emprune.errors import ConfigError, EmpruneError, EpochError, ObservationError
+from emprune.errors import ObservationError
 from emprune.folding import Folding, NonfinitePolicy
 from emprune.merging import check_same_plan
 from emprune.methods.base import Method
@@ -20,7 +19,7 @@ from emprune.observations import PendingObservations, check_observation, check_p
 from emprune.plan import EpochPlan
 from emprune.planning import plan_epoch
 from emprune.readings import PrunerReadings, on_cpu
-from emprune.state import History, SavedRun, read_state, run_settings, write_state
+from emprune.state import History, SavedRun, read_state, write_state
 from emprune.stats import SampleStats
 
 __all__ = ["DataPruner", "NonfinitePolicy"]
@@ -79,10 +78,7 @@ class DataPruner(PrunerReadings):
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         self.method = as_method(method)
-        if nonfinite not in get_args(NonfinitePolicy):
-            raise ConfigError(
-                f"`nonfinite` must be one of {', '.join(get_args(NonfinitePolicy))}; got {nonfinite!r}. Choose one."
-            )
+        one_of("nonfinite", nonfinite, get_args(NonfinitePolicy))
         self.seed, self.nonfinite = whole_number("seed", seed), nonfinite
         self.schedule = schedule_of(
             self.method,
@@ -118,7 +114,7 @@ class DataPruner(PrunerReadings):
 
         Raises:
             EpochError: If epochs are out of order or beyond the last, or a method that scores saw no observation on
-                any rank.
+                any rank, or one that follows the gap no validation loss.
             ObservationError: If the last epoch's observations are not finite and `nonfinite="error"`.
             ConfigError: If `multiple_of` is not a positive multiple of the world size, or cannot be met.
             MethodError: If the method returned what it must not.
@@ -137,12 +133,20 @@ class DataPruner(PrunerReadings):
         )
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
         self._fold(f"begin_epoch({epoch}) of {size} samples in {quantum}")
-        self._check_observed()
+        self._folding.check_observed(self._current)
         self._folding.forget_failed()
         if self._current is not None:
             self._current.forget_weights()  # planning needs the room
         new = plan_epoch(
-            self.method, self.stats, self.schedule, size, epoch=epoch, seed=self.seed, last=self._current, spent=spent
+            self.method,
+            self.stats,
+            self.schedule,
+            size,
+            epoch=epoch,
+            seed=self.seed,
+            last=self._current,
+            spent=spent,
+            gap=self.gap,
         )
         check_same_plan(self._ranks, new.plan)
         churn = None if self._current is None else new.churn_since(self._current)
@@ -204,6 +208,21 @@ class DataPruner(PrunerReadings):
             return losses.mean()
         return (self.weights(index).to(losses.device, non_blocking=True) * losses).mean()
 
+    def observe_validation(self, loss: float | Tensor, *, train_loss: float | Tensor) -> None:
+        """Hand over the validation loss, and the training loss that it is held against.
+
+        `EMP(pool="gap")` needs them before an epoch is planned; other methods ignore them. They count until the next
+        call. On several ranks call it on one or on all: the mean of what they hand over counts.
+
+        Args:
+            loss: Mean loss on the validation data, in evaluation mode.
+            train_loss: The same on a fixed random part of the training data, `probe()`; see docs/methods.md.
+
+        Raises:
+            ObservationError: If one of them is no finite number.
+        """
+        self._folding.gap.observe(loss, train_loss)
+
     @on_cpu()
     def sync(self) -> None:
         """Fold pending observations of all ranks into the columns.
@@ -229,12 +248,7 @@ class DataPruner(PrunerReadings):
             EmpruneError: On several ranks with observations that were not folded; call `sync()` on all ranks first.
             ObservationError: If device indices turn out to be out of the plan.
         """
-        if self.world_size > 1 and len(self._pending):
-            raise EmpruneError(
-                f"{len(self._pending)} observations of this rank are not merged with the others': "
-                "call sync() on every rank before state_dict()."
-            )
-        self._folding.fold_local(self._current)
+        self._folding.fold_to_save(self._ranks, self._current)
         run = SavedRun(
             plan=None if self._current is None else self.plan,
             by_method=self._current is not None and self._current.by_method,
@@ -242,6 +256,7 @@ class DataPruner(PrunerReadings):
             failed=self._folding.failed,
             history=self._history,
             columns=self.stats.state_dict(),
+            gap=self._folding.gap.state(),
         )
         return write_state(run, settings=self._settings, num_samples=self.num_samples)
 
@@ -268,25 +283,15 @@ class DataPruner(PrunerReadings):
         """Take over what `read_state` returned."""
         self.stats.load_state_dict(saved.columns)
         self._folding.observed, self._folding.failed = saved.observed, saved.failed
+        self._folding.gap.restore(saved.gap)
         self._history = saved.history
         self._current = None
         self._pending.clear()
         if saved.plan is not None:
             self._adopt(CurrentEpoch(saved.plan, by_method=saved.by_method))
 
-    @cached_property
-    def _settings(self) -> dict[str, Any]:
-        return run_settings(self.method, self.schedule, self.seed)
-
     def _fold(self, call: str) -> None:
         self._folding.fold(self._ranks, self._current, settings=self._settings, call=call)
-
-    def _check_observed(self) -> None:
-        if self._current is not None and self.method.scores and not self._folding.observed:
-            raise EpochError(
-                f"{type(self.method).__name__} saw no observation in the whole of epoch {self.epoch}: did you call "
-                "reduce(index, losses, logits) in the training loop?"
-            )
 
     def _adopt(self, current: CurrentEpoch) -> None:
         """Make an epoch the current one."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from emprune.checks import whole_number
 from emprune.current import CurrentEpoch
 from emprune.distributed import Ranks
 from emprune.errors import EpochError
@@ -15,8 +17,9 @@ from emprune.frame import to_frame
 from emprune.methods.base import Method
 from emprune.observations import PendingObservations
 from emprune.plan import EpochPlan
+from emprune.randomness import derive_generator
 from emprune.schedule import Schedule
-from emprune.state import History
+from emprune.state import History, run_settings
 from emprune.stats import SampleStats
 from emprune.summary import PrunerSummary, summarise
 
@@ -159,6 +162,20 @@ class PrunerReadings:
         """
         return float(self.stats["loss"][self.stats.seen].double().mean())
 
+    @property
+    def gap(self) -> float | None:
+        """The validation loss minus the training loss as of the last fold; None if unknown, or not followed."""
+        return self._folding.gap.value
+
+    @on_cpu()
+    def probe(self, num_samples: int = 1000) -> Tensor:
+        """Return (M,) int64: a fixed random part of the dataset, to measure the training loss on; all if N is smaller.
+
+        It follows from the seed alone. Score it in evaluation mode, for `observe_validation(loss, train_loss=...)`.
+        """
+        size = whole_number("num_samples", num_samples, least=1)
+        return torch.randperm(self.num_samples, generator=derive_generator(self.seed, "probe"))[:size]
+
     def weights(self, index: Tensor) -> Tensor:
         """Return (B,) float32, what this epoch multiplies each sample's loss by, on the device of `index`.
 
@@ -189,6 +206,10 @@ class PrunerReadings:
         """
         planned = None if self._current is None else self._current.planned
         return to_frame(self.stats, visits=self.visits, scores=self.scores, kept=planned)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        return run_settings(self.method, self.schedule, self.seed)
 
     @property
     def _begun(self) -> CurrentEpoch:

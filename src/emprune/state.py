@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from emprune.errors import StateError
+from emprune.gap import read_gap
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
 from emprune.schedule import Schedule
@@ -70,6 +71,7 @@ class SavedRun:
         failed: (M,) int64, samples of this epoch with an observation that was not finite.
         history: Of the epochs so far.
         columns: What is remembered of each sample.
+        gap: (), float64, the generalisation gap, NaN before the first; None if the method does not follow it.
     """
 
     plan: EpochPlan | None
@@ -78,6 +80,7 @@ class SavedRun:
     failed: Tensor
     history: History
     columns: Mapping[str, Tensor]
+    gap: Tensor | None
 
 
 def run_settings(method: Method, schedule: Schedule, seed: int) -> dict[str, Any]:
@@ -123,6 +126,7 @@ def write_state(run: SavedRun, *, settings: Mapping[str, Any], num_samples: int)
         "failed": run.failed.tolist(),
         "history": {name: list(values) for name, values in vars(run.history).items()},
         "columns": dict(run.columns),
+        **({} if run.gap is None else {"gap": run.gap}),
     }
 
 
@@ -159,6 +163,7 @@ def read_state(
         raise StateError(f"The saved `failed` must be positions in [0, {num_samples}); got {failed!r}.")
     stats.check_state(state["columns"], epoch=epoch)
     _check_scores(method, stats.holding(state["columns"]))
+    gap = read_gap(state.get("gap"), needed=method.needs_gap)
     return SavedRun(
         plan=plan,
         by_method=state["by_method"],
@@ -166,6 +171,7 @@ def read_state(
         failed=torch.tensor(failed, dtype=torch.int64),
         history=history,
         columns=state["columns"],
+        gap=gap,
     )
 
 
@@ -190,8 +196,9 @@ def _check_parts(state: Mapping[str, Any]) -> None:
             f"The state's `format_version` must be {FORMAT_VERSION}; got {version!r}. {of}Finish the run with the "
             "emprune that wrote it, or start a new run."
         )
-    if set(state) != _PARTS:
-        missing = sorted(_PARTS - set(state)) or sorted(map(str, set(state) - _PARTS))
+    parts = set(state) - {"gap"}  # which the states of some methods have
+    if parts != _PARTS:
+        missing = sorted(_PARTS - parts) or sorted(map(str, parts - _PARTS))
         raise StateError(
             f"A pruner's state must have the keys {sorted(_PARTS)}; got {sorted(map(str, state))}, which differ in "
             f"{missing[0]!r}. Pass what pruner.state_dict() returned."

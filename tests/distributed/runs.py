@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[emprune.Method, float | None]] = {
     "seta": (emprune.methods.SeTa(), 0.4),
     "emp": (emprune.EMP(), 0.4),
     "emp, pool": (emprune.EMP(pool=1.5), 0.4),
+    "emp, gap": (emprune.EMP(pool="gap"), 0.4),
 }
 
 
@@ -46,11 +47,12 @@ def make_pruner(name: str = "emp", **options: Any) -> emprune.DataPruner:
 
 
 def observe(pruner: emprune.DataPruner, index: Tensor, *, bad: tuple[int, ...] = ()) -> None:
-    """Observe a batch; the samples in `bad` cost NaN in epochs 1 and 4."""
+    """Observe a batch, and the epoch's validation loss; the samples in `bad` cost NaN in epochs 1 and 4."""
     losses, logits = TASK.batch(index, epoch=pruner.epoch)
     if bad and pruner.epoch in (1, 4):
         losses = losses.masked_fill(torch.isin(index, torch.tensor(bad)), torch.nan)
     pruner.observe(index, losses, logits)
+    pruner.observe_validation(**TASK.validation(epoch=pruner.epoch))
 
 
 def make_loader(kind: str, pruner: emprune.DataPruner, *, batch_size: int, **options: Any) -> PlannedLoader:

@@ -86,6 +86,7 @@ METHODS = {
     "kakurenbo": lambda n: emprune.methods.Kakurenbo(),
     "seta": lambda n: emprune.methods.SeTa(num_groups=7, window=0.2),
     "emp": lambda n: emprune.EMP(pool=1.7),
+    "emp-gap": lambda n: emprune.EMP(pool="gap"),
     "emp-paper": lambda n: emprune.EMP.paper(),
 }
 """Every method that runs at any `keep`, by name, given N."""

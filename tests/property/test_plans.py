@@ -62,6 +62,8 @@ def test_how_an_epoch_is_observed_does_not_matter(run: Run, name: str, chance: r
         plan = plain.begin_epoch(epoch, multiple_of=run.multiple_of)
         assert wild.begin_epoch(epoch, multiple_of=run.multiple_of) == plan
         plain.observe(plan.index, *task.batch(plan.index, epoch=epoch))
+        for pruner in (plain, wild):
+            pruner.observe_validation(**task.validation(epoch=epoch))
         order = plan.index.tolist()
         early = torch.tensor(chance.choices(order, k=len(order)))
         wild.observe(early, *task.batch(early, epoch=epoch + 100))

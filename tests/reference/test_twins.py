@@ -121,12 +121,14 @@ def test_ucb_holds_its_selection(seed: int) -> None:
     assert None not in held[-5:]
 
 
-def assert_kept_as_often(method: emprune.Method, losses: list[float], expected: list[float], num_kept: int) -> None:
+def assert_kept_as_often(
+    method: emprune.Method, losses: list[float], expected: list[float], num_kept: int, *, gap: float | None = None
+) -> None:
     """Compare how often a method keeps each sample in 1,000 epochs with the exact probabilities."""
     num_epochs = 1000
     kept = torch.zeros(len(losses), dtype=torch.float64)
     for epoch in range(num_epochs):
-        context = context_of(torch.tensor(losses), num_kept, epoch=epoch)
+        context = context_of(torch.tensor(losses), num_kept, epoch=epoch, gap=gap)
         kept[method.select(context).index] += 1
     assert sum(expected) == pytest.approx(num_kept)
     for times, probability in zip(kept.tolist(), expected, strict=True):
@@ -143,6 +145,14 @@ def test_order_dp_keeps_each_rank_as_often_as_its_loss_says(num_kept: int, pool:
         ways = sum(math.comb(j - 1, place - 1) * math.comb(n - j, pool - place) for place in places)
         assert expected[sample] == pytest.approx(ways / math.comb(n, pool))
     assert_kept_as_often(emprune.methods.OrderDP(pool=pool / num_kept), losses, expected, num_kept)
+
+
+@pytest.mark.parametrize(("validation_loss", "pool"), [(0.4, 6), (0.5, 6), (0.54, 5), (0.65, 4), (0.9, 3)])
+def test_emp_keeps_each_rank_as_often_as_the_gap_says(validation_loss: float, pool: int) -> None:
+    losses = [0.3, 2.0, 0.1, 1.0, 4.0, 0.7, 3.0]
+    assert twins.candidates(3, validation_loss=validation_loss, train_loss=0.5) == pool
+    expected = twins.order_dp(losses, pool, 3)
+    assert_kept_as_often(emprune.EMP(beta=0, pool="gap"), losses, expected, 3, gap=validation_loss - 0.5)
 
 
 @seeds()

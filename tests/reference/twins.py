@@ -49,6 +49,14 @@ def emp(beta: float) -> Twin:
     )
 
 
+def candidates(num_kept: int, *, validation_loss: float, train_loss: float) -> int:
+    """How many candidates EMP has that follows the gap: from twice as many as are kept down to as many."""
+    gap = validation_loss - train_loss
+    if gap <= 0:
+        return 2 * num_kept
+    return round(num_kept + num_kept * math.exp(-10 * gap))
+
+
 @dataclass
 class ReducibleLoss(Twin):
     """The last loss minus each sample's irreducible loss."""

@@ -80,7 +80,13 @@ def weights_of(plan: emprune.EpochPlan) -> dict[int, float]:
 
 
 def context_of(
-    scores: Tensor, num_kept: int, *, epoch: int = 1, seed: int = 0, previous: Tensor | None = None
+    scores: Tensor,
+    num_kept: int,
+    *,
+    epoch: int = 1,
+    seed: int = 0,
+    previous: Tensor | None = None,
+    gap: float | None = None,
 ) -> emprune.methods.SelectionContext:
     """What a method is given where all samples have been seen with these (N,) scores."""
     return emprune.methods.SelectionContext(
@@ -92,4 +98,5 @@ def context_of(
         epoch=epoch,
         seed=seed,
         previous=previous,
+        gap=gap,
     )

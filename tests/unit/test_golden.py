@@ -52,6 +52,21 @@ def test_emp_with_its_pool_of_two() -> None:
     assert chosen(plan) != {5, 8, 4}  # here the pool matters
 
 
+@pytest.mark.parametrize(
+    ("gap", "num_candidates"),
+    [(-0.5, 8), (0.0, 8), (0.1, 5), (0.05, 6), (1.0, 4)],  # 4 kept of 1 + exp(-gap / 0.1) times as many
+)
+def test_emp_with_a_pool_that_follows_the_gap(gap: float, num_candidates: int) -> None:
+    pruner = after_full_epoch(emprune.EMP(memory=as_memory, pool="gap"), LOSS, MEMORY, num_kept=4)
+    pruner.observe_validation(0.75 + gap, train_loss=0.75)
+    plan = pruner.begin_epoch(1)
+    keys = torch.rand(10, generator=derive_generator(0, "pool", 1)).tolist()
+    pool = sorted(range(10), key=keys.__getitem__)[-num_candidates:]
+    scores = pruner.method.score(pruner.stats).tolist()
+    assert chosen(plan) == set(sorted(pool, key=scores.__getitem__)[-4:])
+    assert plan.weight is None
+
+
 def test_order_dp_with_its_pool_of_two() -> None:
     pruner = after_full_epoch(emprune.methods.OrderDP(), LOSS, num_kept=3)
     plan = pruner.begin_epoch(1)

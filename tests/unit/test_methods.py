@@ -49,6 +49,7 @@ CASES = {
     "emp": Case(lambda n: emprune.EMP()),
     "emp, pool": Case(lambda n: emprune.EMP(pool=2)),
     "emp, beta 0": Case(lambda n: emprune.EMP(beta=0)),
+    "emp, gap": Case(lambda n: emprune.EMP(pool="gap")),
 }
 
 

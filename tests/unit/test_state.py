@@ -17,6 +17,7 @@ from tests.unit.support import as_memory, inf, nan
 State = dict[str, Any]
 RUN: dict[str, Any] = {"num_samples": 40, "num_epochs": 8, "keep": 0.5, "seed": 3}
 TASK = SyntheticTask(num_samples=40)
+STATEFUL = [emprune.InfoBatch(delta=1.0), emprune.EMP(beta=2.0), emprune.EMP(pool="gap"), emprune.Random()]
 
 
 def first_logit(logits: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ def _layout(state: object) -> object:
     return (state.dtype, state.shape) if isinstance(state, Tensor) else "a value"
 
 
-@pytest.mark.parametrize("method", [emprune.InfoBatch(delta=1.0), emprune.EMP(beta=2.0), emprune.Random()])
+@pytest.mark.parametrize("method", STATEFUL)
 def test_keys_shapes_and_dtypes_are_the_same_at_every_moment(method: emprune.Method) -> None:
     """Or torch.distributed.checkpoint could not load into what a new pruner would save."""
     pruner = pruner_of(method)
@@ -113,9 +114,7 @@ def test_the_current_plan_is_the_saved_one_and_stays_one_object() -> None:
     assert resumed.epoch == 3
 
 
-@pytest.mark.parametrize(
-    "method", [emprune.InfoBatch(delta=1.0), emprune.EMP(beta=2.0), emprune.Random()], ids=lambda method: method.name
-)
+@pytest.mark.parametrize("method", STATEFUL, ids=str)
 def test_the_run_goes_on_bit_equal(method: emprune.Method) -> None:
     whole = pruner_of(method)
     run_epochs(whole, TASK, multiple_of=1, stop=3)

@@ -155,17 +155,17 @@ class PrunedLoader(PlannedLoader):
             self.dataset.set_epoch(self.pruner.epoch)
         self._prepare(self._begun.new_pass())
 
-    def evaluation(self, *, batch_size: int | None = None) -> DataLoader[Any]:
+    def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
         """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
 
         What this loader delivers is a chosen part. Averages over it are not those of the training data.
 
         Args:
             batch_size: Samples per batch; None for this loader's.
+            index: (M,) int64, the samples to score, such as `pruner.probe()`; None for all.
         """
-        return evaluating(
-            self._given, self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
-        )
+        batch_size = self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
+        return evaluating(self._given, batch_size, index)
 
     def load_state_dict(self, state: Any) -> None:  # noqa: D102 - inherited
         super().load_state_dict(state)

@@ -147,6 +147,10 @@ class PlannedLoader(ABC):
         """Observe a batch and return its loss to call `backward` on: see `DataPruner.reduce`."""
         return self.pruner.reduce(index, losses, outputs, score_losses=score_losses)
 
+    def observe_validation(self, loss: float | Tensor, *, train_loss: float | Tensor) -> None:
+        """Hand over the epoch's validation loss and its training loss: see `DataPruner.observe_validation`."""
+        self.pruner.observe_validation(loss, train_loss=train_loss)
+
     def sync(self) -> None:
         """Fold pending observations of all ranks; collective on several ranks: see `DataPruner.sync`."""
         self.pruner.sync()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -12,6 +13,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    Subset,
 )
 
 from emprune.data.indexed import IndexedCollate, IndexedDataset, IndexedWorkerInit
@@ -110,12 +112,13 @@ def check_sampler_ranks(sampler: object, world_size: int) -> None:
         )
 
 
-def evaluating(loader: DataLoader[Any], batch_size: int) -> DataLoader[Any]:
-    """Return a loader of the same class with the same arguments, over all of the data, in order."""
+def evaluating(loader: DataLoader[Any], batch_size: int, index: Tensor | None) -> DataLoader[Any]:
+    """Return a loader of the same class with the same arguments, over the samples of an index or all, in order."""
     arguments = _arguments(loader)
     for name in _SET_AFTERWARDS:
         arguments[name] = getattr(loader, name)
-    return type(loader)(loader.dataset, batch_size=batch_size, shuffle=False, drop_last=False, **arguments)
+    dataset = loader.dataset if index is None else Subset(loader.dataset, index.tolist())
+    return type(loader)(dataset, batch_size=batch_size, shuffle=False, drop_last=False, **arguments)
 
 
 def rebuilt(loader: DataLoader[Any], sampler: PlanBatchSampler, generator: torch.Generator | None) -> DataLoader[Any]:

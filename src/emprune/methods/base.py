@@ -48,6 +48,7 @@ class SelectionContext:
         previous: (K',) int64, what this method selected for the epoch before. None if that epoch was full or had
             unseen samples, or if there was none.
         progress: The share of the run's visits that are made once this epoch is over, in (0, 1].
+        gap: The validation loss minus the training loss, in nats; known where the method has `needs_gap`.
     """
 
     stats: SampleStats
@@ -59,6 +60,7 @@ class SelectionContext:
     seed: int
     previous: Tensor | None
     progress: float = 1.0
+    gap: float | None = None
 
     @property
     def num_samples(self) -> int:
@@ -94,6 +96,11 @@ class Method(ABC):
     """Whether anything depends on the losses. Where not, an integration may observe zeros, to count visits alone."""
     default_keep: ClassVar[float | None] = None
     """The only `keep` that makes sense, where there is one: it need not be given then."""
+
+    @property
+    def needs_gap(self) -> bool:
+        """Whether `select` needs `context.gap`. The user then calls `observe_validation`; it is an error not to."""
+        return False
 
     def check(self, *, num_samples: int, keep: float) -> None:
         """Raise ConfigError if the method cannot serve this dataset or cost; by default it serves any."""

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from emprune.errors import MethodWarning
 from emprune.memory.prediction import prediction_entropy
 from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.methods.pool import top_of_pool
+from emprune.methods.pool import pool_of_gap, top_of_pool
 from emprune.stats import Column, SampleStats
 
 __all__ = ["EMP", "TWO_CLASS_BETA"]
@@ -36,7 +36,9 @@ class EMP(Method):
             from `capture_features`. `functools.partial(instance_entropy, temperature=0.1)` binds an option. A custom
             function needs a name that a saved state can keep: no lambda, no function inside another.
         pool: Candidates per kept sample, at least 1. The candidate pool is drawn uniformly from the seen samples, and
-            the K best of it are kept. 1 is random; None is hard top-K over all seen samples, the paper's form.
+            the K best of it are kept. 1 is random; None is hard top-K over all seen samples, the paper's form. "gap"
+            is a hypothesis of ours: 1 + exp(-gap / 0.1), where the gap is the validation loss minus the training loss,
+            or 0 where that is negative. It needs `observe_validation` in each epoch.
 
     Raises:
         ConfigError: If a value is out of range.
@@ -51,7 +53,7 @@ class EMP(Method):
 
     beta: float = 3.0
     memory: MemoryName | MemoryTerm = "prediction_entropy"
-    pool: float | None = 2.0
+    pool: float | Literal["gap"] | None = 2.0
     name: ClassVar[str] = "emp"
     columns: ClassVar[tuple[Column, ...]] = (Column("memory", "the memory term at the last visit"),)
     needs_outputs: ClassVar[bool] = True
@@ -61,9 +63,14 @@ class EMP(Method):
         object.__setattr__(self, "beta", beta)
         memory_term(self.memory)
         memory_name(self.memory)
-        if self.pool is not None:
-            meaning = "candidates per kept sample, or None for top-K over all"
+        if self.pool is not None and self.pool != "gap":
+            meaning = "candidates per kept sample, or None for top-K over all, or 'gap'"
             object.__setattr__(self, "pool", real_number("pool", self.pool, least=1, meaning=meaning))
+
+    @property
+    def needs_gap(self) -> bool:
+        """Whether the pool follows the gap."""
+        return self.pool == "gap"
 
     @staticmethod
     def paper(*, beta: float = 3.0) -> "EMP":
@@ -122,4 +129,7 @@ class EMP(Method):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
-        return top_of_pool(context, self.pool)
+        if self.pool != "gap":
+            return top_of_pool(context, self.pool)
+        assert context.gap is not None, "as needs_gap asks"
+        return top_of_pool(context, pool_of_gap(context.gap))

@@ -181,6 +181,7 @@ class MethodContract:
             for index in reversed(plan.index.split(5)):
                 losses, logits = task.batch(index, epoch=epoch)
                 backwards.observe(index, losses, logits)
+            backwards.observe_validation(**task.validation(epoch=epoch))
         forwards.sync()
         backwards.sync()
         assert_same_state(forwards.state_dict(), backwards.state_dict())
@@ -287,5 +288,6 @@ def _select(pruner: DataPruner, num_kept: int) -> Selection:
         epoch=pruner.epoch + 1,
         seed=pruner.seed,
         previous=None,
+        gap=pruner.gap,
     )
     return pruner.method.select(context)

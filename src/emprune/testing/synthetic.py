@@ -41,6 +41,10 @@ class SyntheticTask:
         losses, logits = _whole_epoch(self, 0 if self.constant else epoch)
         return losses[index], logits[index]
 
+    def validation(self, *, epoch: int) -> dict[str, float]:
+        """Return what `observe_validation` takes after an epoch: a validation loss that rises, and a training loss."""
+        return {"loss": 1 + 0.02 * epoch, "train_loss": 1.0}
+
 
 @functools.lru_cache(maxsize=64)
 def _whole_epoch(task: SyntheticTask, epoch: int) -> tuple[Tensor, Tensor]:
@@ -61,8 +65,12 @@ def loss_at(position: Tensor, epoch: int) -> Tensor:
 def train_epoch(
     pruner: DataPruner, task: SyntheticTask, *, batch_size: int = 8, start: int = 0, stop: int | None = None
 ) -> None:
-    """Observe the current epoch's plan in batches, from its sample `start` up to `stop`, or to its end."""
+    """Observe the current epoch's plan in batches, from its sample `start` up to `stop`, or to its end.
+
+    The epoch's validation loss is handed over too.
+    """
     plan = pruner.plan
+    pruner.observe_validation(**task.validation(epoch=plan.epoch))
     for first in range(start, len(plan) if stop is None else min(stop, len(plan)), batch_size):
         index = plan.index[first : first + batch_size]
         losses, logits = task.batch(index, epoch=plan.epoch)
