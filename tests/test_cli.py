@@ -58,7 +58,7 @@ def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Pa
     for more in ([], ["--resume"]):
         code, stdout, stderr = call(*command, *more)
         assert code == 0
-        assert "holds this run, finished; --overwrite runs it anew" in stderr
+        assert "holds this run, finished; --overwrite runs it again" in stderr
         assert "accuracy on test" in stdout
     assert call(*command, "--seed", "1")[0] == 2
     assert call(*command, "--seed", "1", "--resume")[0] == 2
@@ -134,7 +134,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         (
             "compare digits --experiment {file} --keep 0.3",
             2,
-            "says what is run, but for --seeds. Leave out TASK, --keep.",
+            "says what is run, except for --seeds. Leave out TASK, --keep.",
         ),
         ("compare digits --margin 0 --out {out}", 2, "`margin` must be positive"),
         ("compare digits --from {out} --out {out}", 2, "is neither a folder of runs nor a readable results.json"),

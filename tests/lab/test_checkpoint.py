@@ -195,7 +195,7 @@ def test_the_checkpoints_of_an_earlier_version_are_refused_by_name(tmp_path: Pat
         (tmp_path / name).write_text("a state")
     before = files_of(tmp_path)
     problem = "checkpoint.pt was written by an earlier version of emprune, which can finish the run"
-    with pytest.raises(RunError, match=f"{problem}, and .*previous.*, or move them away to start anew."):
+    with pytest.raises(RunError, match=f"{problem}, and .*previous.*, or move them away to start again."):
         run_small(small_settings(), tmp_path)
     assert files_of(tmp_path) == before
     assert RunFolder.open(tmp_path, small_settings(), overwrite=True) == folder
@@ -345,7 +345,7 @@ def test_without_a_usable_checkpoint_both_are_named_and_what_to_do(stopped: Path
     with pytest.raises(RunError) as caught:
         run_small(small_settings(), path)
     assert str(caught.value) == (
-        f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or move them away to start anew."
+        f"There is no checkpoint to go on from: {problems}. Put a good copy in place, or move them away to start again."
     )
     assert files_of(path) == before
     for place in places:

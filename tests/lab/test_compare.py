@@ -166,7 +166,7 @@ def test_results_that_are_nowhere_else_are_not_replaced(comparison: Path, tmp_pa
     for more in ([], ["--dry-run"]):
         code, _, stderr = compare_there("random-permutation", 3, tmp_path, *more)
         assert code == 2
-        assert f"{file} would be replaced, and holds 9 runs of which {tmp_path} has no folder." in stderr
+        assert f"{file} would be replaced. It holds 9 runs that {tmp_path} has no folder of." in stderr
         assert f"Choose another --out, or move it away. `--from {file}` takes such runs over." in stderr
     assert "holds 6 runs" in compare_there("random-permutation", 3, tmp_path, "--from", file)[2]
     assert "holds 9 runs" in call("compare", "digits", "--out", tmp_path)[2]
@@ -237,7 +237,7 @@ def test_a_damaged_result_is_named_before_anything_is_trained(
     (folder / "result.json").write_text(json.dumps(result))
     code, _, stderr = compare_there("random-permutation", 2, tmp_path)
     assert code == 1
-    assert f"{folder / 'result.json'} is damaged: {message}. Delete its folder, and the run is made anew." in stderr
+    assert f"{folder / 'result.json'} is damaged: {message}. Delete its folder, and the run is made again." in stderr
     assert not (folder.parent / "seed-1").exists()
 
 

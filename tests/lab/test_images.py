@@ -388,7 +388,7 @@ def test_images_whose_range_is_not_known_and_bombs_are_refused_by_name(
     write_folder(tmp_path / "bomb", {"a": 2, "b": 2})
     Image.new("L", (100, 100)).save(tmp_path / "bomb" / "a" / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3_000)
-    with pytest.raises(DataError, match=r"huge\.png cannot be read as an image .*Mend or remove it"):
+    with pytest.raises(DataError, match=r"huge\.png cannot be read as an image .*Repair or remove it"):
         get_task(f"image-folder:{tmp_path / 'bomb'}").load(tmp_path / "cache")
 
 

@@ -127,7 +127,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused(ranks: RankPool) -> None:
 
 def test_what_would_depend_on_the_number_of_ranks_is_refused(ranks: RankPool) -> None:
     for message in ranks.run(refuse, small_settings("emp", task="simclr-digits"), world_size=2):
-        assert "compares no samples, on 2 ranks" in message
+        assert "must not compare samples on 2 ranks" in message
 
 
 def torchrun(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -26,7 +26,7 @@ def test_a_fresh_folder_gets_its_settings(tmp_path: Path) -> None:
 def test_an_unfinished_run_is_neither_resumed_nor_overwritten_unasked(tmp_path: Path) -> None:
     folder = RunFolder.open(tmp_path, small_settings())
     folder.log.append({"epoch": 0})
-    with pytest.raises(RunExistsError, match="unfinished run. Go on with --resume, start anew with --overwrite"):
+    with pytest.raises(RunExistsError, match="unfinished run. Go on with --resume, start again with --overwrite"):
         RunFolder.open(tmp_path, small_settings())
     RunFolder.open(tmp_path, small_settings(), resume=True)
     assert (tmp_path / "log.jsonl").exists()

@@ -62,8 +62,8 @@ class MethodSpec(BaseModel):
             objective: What is trained for. It decides which memory term is meant where none is named.
 
         Raises:
-            ConfigError: If the method or an option does not exist, a value is not of the option's type, or the memory
-                term is one of another objective.
+            ConfigError: If the method or an option does not exist. If a value is not of the option's type, or the
+                memory term is one of another objective.
         """
         from emprune.methods import method_class
         from emprune.methods.options import parse_options, split_spec

@@ -262,8 +262,8 @@ def _check_ranks(settings: Settings, task: Task, world_size: int) -> None:
         )
     if "instance_entropy" in settings.method.options.values():
         raise ConfigError(
-            f"`method` must be one that compares no samples, on {world_size} ranks; got {settings.method}, "
-            "whose memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
+            f"`method` must not compare samples on {world_size} ranks; got {settings.method}. "
+            "Its memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
         )
     if settings.training.batch_size % world_size:
         raise ConfigError(

@@ -130,7 +130,7 @@ class TrainingSettings(Group):
         "Score a running average of the weights, of this decay per step.", shown="0, none", default=0.0, ge=0, lt=1
     )
     recalibrate_bn: bool = setting(
-        "Score once more at the end, with the batch-norm statistics estimated anew on random training images.",
+        "Score once more at the end, with the batch-norm statistics estimated again on random training images.",
         shown="",
         default=False,
     )

@@ -83,7 +83,7 @@ def test_each_question_has_its_analysis() -> None:
         ("static-removal", "digits", {"subset_fraction": 1.0}, "below 1, so that something is removed"),
         ("memorization", "digits", {"num_runs": 1}, "`runs` must be at least 2"),
         ("visits", "digits", {"num_runs": 0}, "`runs` must be at least 1"),
-        ("theorem-1", "digits", {"label_noise": 0.0}, "`label_noise` must be above 0: .* nothing to store"),
+        ("theorem-1", "digits", {"label_noise": 0.0}, "`label_noise` must be above 0; .* nothing to store"),
         ("visits", "digit", {}, "Unknown task"),
     ],
 )
@@ -99,7 +99,7 @@ def test_two_classes_are_refused_by_the_theorem_that_says_nothing_of_them(tmp_pa
         for label in ("cat", "dog"):
             (tmp_path / part / label).mkdir(parents=True)
             Image.new("RGB", (8, 8)).save(tmp_path / part / label / "one.png")
-    with pytest.raises(ConfigError, match=r"divides by log.C - 1., which is 0 for two classes"):
+    with pytest.raises(ConfigError, match=r"`task` must have at least 3 classes .* divides by log.C - 1. = 0"):
         experiment_of("theorem-1", f"image-folder:{tmp_path}:size=8")
 
 

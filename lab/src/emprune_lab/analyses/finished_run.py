@@ -32,8 +32,8 @@ __all__ = ["FinishedRun", "by_method"]
 class FinishedRun:
     """A finished run.
 
-    All that is said of samples is in the order of the task's training set as the settings made it, (N,), of which the
-    run may have trained on a part.
+    Numbers of samples are (N,), in the order of the task's training set as the settings made it. The run may have
+    trained on a part of it.
 
     Args:
         run: What it is.

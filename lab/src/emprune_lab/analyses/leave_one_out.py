@@ -1,13 +1,13 @@
 """What a sample's loss is when it alone is left out of training. The paper's Figure 4.
 
 Each run leaves out one random sample, drawn by its seed, and trains on all others at the usual cost. At its end two
-numbers are compared: the loss of the sample that was left out, and the mean loss of those that were seen, visited at
-least once. Both are the plain cross-entropy of the final model, without augmentation. Were nothing remembered of single
-samples, the two would be equal on average.
+numbers are compared. One is the loss of the sample that was left out. The other is the mean loss of the samples that
+were *seen*, which means visited at least once. Both are the plain cross-entropy of the final model, without
+augmentation. If the model remembered nothing of single samples, the two would be equal on average.
 
-A run has one sample left out and many that were seen, so single runs say little: the losses of samples are spread over
-orders of magnitude. The mean of the differences, with its interval over the runs, is what to read. Two runs can leave
-out the same sample. Methods share the samples that are left out.
+A run leaves out one sample only, and the losses of samples are spread over orders of magnitude. So a single run says
+little. Read the mean of the differences, with its interval over the runs. Two runs can leave out the same sample.
+Methods share the samples that are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,8 +75,8 @@ class LeaveOneOut(Analysis):
 def losses_of(run: FinishedRun) -> dict[str, Any]:
     """Return what a run that left one sample out came to.
 
-    The position of that sample in the training set and its loss; the mean loss of the samples that were seen, and the
-    ends of the band in which nine tenths of their losses lie.
+    It has the position of that sample in the training set, and its loss. It has the mean loss of the samples that were
+    seen, and the ends of the band in which nine tenths of their losses lie.
     """
     (sample,) = np.flatnonzero(~run.trained_on).tolist()
     seen = run.losses[run.visited]

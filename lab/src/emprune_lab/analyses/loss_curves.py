@@ -1,8 +1,8 @@
 """How fast the training data are learned: the loss on a fixed probe of them, by epoch. The paper's Figure 3.
 
-The probe is a random part of the training set, at most 1,000 samples, the same for all methods of one seed; its loss is
-the plain cross-entropy without augmentation, measured up to 20 times in a run. The loss of the training passes would
-not do: it is that of the samples that a method chose.
+The probe is a random part of the training set, at most 1,000 samples. It is the same for all methods of one seed. Its
+loss is the plain cross-entropy without augmentation, measured up to 20 times in a run. The loss of the training passes
+cannot be used, because it is that of the samples that a method chose.
 
 The paper compares EMP and InfoBatch with *extreme low-frequency learning*. We read that as always taking the least
 visited samples. With ties broken at random that is exactly `random-permutation`, so it needs no method of its own.

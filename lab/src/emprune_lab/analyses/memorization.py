@@ -3,22 +3,25 @@ r"""What models remember of a sample because they saw it: of its class, and in p
 A number is measured on every sample and model, and compared between the models that saw the sample and those that did
 not. All are trained on random subsets S, which the methods share.
 
-Memorization in classification: who is right about a sample only if he saw it.
+Memorization in classification: a model is right about a sample only if it saw the sample.
 
 .. math:: \mathrm{mem}(i) = \Pr[h(x_i) = y_i \mid i \in S] - \Pr[h(x_i) = y_i \mid i \notin S]
 
-Memorization in contrastive learning: whose views of a sample lie closer together only if he saw it.
+Memorization in contrastive learning: the views of a sample lie closer together only if the model saw the sample.
 
 .. math:: m(i) = E_{i \notin S} \, E \lVert u' - u'' \rVert - E_{i \in S} \, E \lVert u' - u'' \rVert
 
 with u of unit length, the encoder's features of two views of sample i, divided by the range of all values; 0 is none.
 
-References: Feldman & Zhang, "What Neural Networks Memorize and Why: Discovering the Long Tail via Influence Estimation"
-(NeurIPS 2020), with thousands of runs where here are a few, so that a single sample's estimate is coarse; the
-distribution, and its mean above all, is what to read. Wang et al., "Memorization in Self-Supervised Learning Improves
-Downstream Generalization" (ICLR 2024), SSLMem; unit length, the distance and the division by the range are as in its
-authors' code. Here the range is one for all methods, so that they can be compared; both u' and u'' are views, as in the
-definition, where their code has the image itself for one; and the encoders are several, where theirs are two.
+References:
+    Feldman & Zhang, "What Neural Networks Memorize and Why: Discovering the Long Tail via Influence Estimation"
+    (NeurIPS 2020). They made thousands of runs. Here are a few, so a single sample's estimate is coarse. Read the
+    distribution, and above all its mean.
+
+    Wang et al., "Memorization in Self-Supervised Learning Improves Downstream Generalization" (ICLR 2024), SSLMem. Unit
+    length, the distance and the division by the range are as in its authors' code. Three things differ. The range is
+    one for all methods, so that they can be compared. Both u' and u'' are views, as in the definition; in their code
+    one is the image itself. The encoders are several; theirs are two.
 """
 
 from abc import abstractmethod

@@ -15,7 +15,7 @@ class Question:
         name: As given on the command line; also the name of its files.
         text: The help.
         methods: The methods that are run unless others are asked for.
-        num_runs: The runs of each method, likewise.
+        num_runs: The runs of each method, unless another number is asked for.
         settings: What runs are made with, unless told otherwise, instead of the recipe's; a list is varied.
     """
 

@@ -1,12 +1,12 @@
 """What is lost of data that are removed before training. The paper's Figure 5.
 
-At each rate every run removes a random part of the training data, drawn by its seed, and trains on the rest for as many
-epochs; then the mean loss of what was removed is compared with that of what was kept. Both are the plain cross-entropy
-of the final model, without augmentation. The gap between them is what the model knows of samples only because it saw
-them; how both change with the rate is what a smaller training set, and the fewer steps that come with it, cost.
+At each rate every run removes a random part of the training data, drawn by its seed. It trains on the rest for equally
+many epochs. Then the mean loss of what was removed is compared with that of what was kept. Both are the plain
+cross-entropy of the final model, without augmentation. The gap between them is what the model knows of samples only
+because it saw them. How both change with the rate shows what a smaller training set costs, with its fewer steps.
 
-The rates are ours, and so is that runs have equally many *epochs*, as in the tables of static pruning: a run that
-removes 90 % makes a tenth of the steps.
+Two choices are ours. One is the rates. The other is that all runs have equally many *epochs*, as in the tables of
+static pruning. So a run that removes 90 % makes a tenth of the steps.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,22 +5,26 @@ r"""The terms of Theorem 1, and what of them can be measured; pure functions of 
 with e_i = 1 where the model w does not give training sample i its label; docs/theory.md derives it. All below is per
 sample and in nats, of a run's final model on the samples it trained on.
 
-- **H(y|x)** is known only where we made it. Labels are wrong with probability p (`label_noise`), and a wrong one is any
-  of the other C - 1 classes: H(y|x) = h = H(p) + p log(C - 1), H(p) being the entropy of a coin. Assumed: the labels
-  before that are a function of x. If they are not, H(y|x) is larger, and the bound with h still true. Without noise
-  h = 0, and the theorem says nothing.
+- **H(y|x)** is known only where we made it. Labels are wrong with probability p (`label_noise`), and a wrong label is
+  any of the other C - 1 classes. Then H(y|x) = h = H(p) + p log(C - 1), where H(p) is the entropy of a coin. Assumed:
+  the labels before that are a function of x. If they are not, H(y|x) is larger, and the bound with h is still true.
+  Without noise h = 0, and the theorem says nothing.
 - **H(e_i)** is replaced by its upper bound H(mean e), which is larger by concavity: the bound stays true. Beside it
-  stands the plug-in estimate over the runs, the mean of H(share of runs that are wrong about i): too low with few runs,
-  and because all of them share one draw of the labels. It says how much the replacement may give away.
-- **I(w; y|x)** cannot be measured: it is about the weights of all trainings on all draws of the labels. It is put
-  between two numbers. *At least* what the loss and the fit betray: I >= h - (mean cross-entropy), because the
-  divergence in the decomposition of the loss is never negative, and I >= h - H(mean e) - (mean e) log(C - 1), which is
-  the theorem solved for I. *At most* v h, v being the share of the samples that were visited: the label of no other was
-  ever looked at. Assumed: labels are wrong independently of each other (they are drawn without replacement: nearly).
+  stands the plug-in estimate over the runs, the mean of H(share of runs that are wrong about i). It is too low with few
+  runs, and because all of them share one draw of the labels. It says how much the replacement may give away.
+- **I(w; y|x)** cannot be measured: it is about the weights of all trainings on all draws of the labels. Two numbers
+  enclose it.
 
-The least is a surrogate for I of ours, and not the paper's. With it the theorem gives the lowest cap on the fitted
-share that it can give, and one that holds by construction; with the most, a cap that is proved. The true one lies
-between. With two classes log(C - 1) = 0, and the theorem is void.
+  *At least* what the loss and the fit reveal. By the loss, I >= h - (mean cross-entropy), because the divergence in the
+  decomposition of the loss is never negative. By the fit, I >= h - H(mean e) - (mean e) log(C - 1), which is the
+  theorem solved for I.
+
+  *At most* v h, where v is the share of the samples that were visited: training used no other label. Assumed: labels
+  are wrong independently of each other (they are drawn without replacement: nearly).
+
+The least is our surrogate for I, and not the paper's. With it the theorem gives the lowest cap on the fitted share that
+it can give. That cap holds by construction. With the most, the cap is proved. The true one lies between. With two
+classes log(C - 1) = 0, and the theorem is void.
 
 References: Harutyunyan et al., "Improving Generalization by Controlling Label-Noise Information in Neural Network
 Weights" (ICML 2020), Theorem 2.1.

@@ -1,8 +1,8 @@
 """How much of the training set can be fitted with what is stored of it: Theorem 1 of the paper, by method.
 
-The share of the training set that a method's models fit stands against the cap that the theorem puts on it, for what
-can be said of the information that they store. What is measured of it, what is assumed, and what is a surrogate of ours
-is told by `stored_information`.
+The models of a method fit a share of the training set. The theorem puts a cap on this share, which depends on the
+information that the models store. The analysis shows both. `stored_information` says what of this information is
+measured, what is assumed, and what is a surrogate of ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,13 +44,13 @@ class Theorem1(Analysis):
         num_classes = experiment.trained_on.num_classes
         if num_classes < 3:
             raise ConfigError(
-                f"`{self.name}` divides by log(C - 1), which is 0 for two classes, where the theorem says nothing "
-                f"(docs/theory.md); got {experiment.task!r}, {num_classes} classes. Choose a task with more."
+                f"`task` must have at least 3 classes for {self.name}; got {experiment.task!r}, {num_classes} classes. "
+                "With two, the theorem divides by log(C - 1) = 0 and says nothing (docs/theory.md). Choose another one."
             )
         if experiment.settings["label_noise"] == 0:
             raise ConfigError(
-                "`label_noise` must be above 0: labels that follow a rule leave nothing to store, H(y|x) = 0, and the "
-                "theorem says nothing; got label_noise=0."
+                "`label_noise` must be above 0; got label_noise=0. Labels that follow a rule leave nothing to store: "
+                "H(y|x) = 0, and the theorem says nothing. Leave the option out, or raise it."
             )
 
     def conclude(self, experiment: Experiment, runs: Sequence[FinishedRun]) -> Conclusion:

@@ -18,11 +18,11 @@ analyze = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Answer a question with runs of several methods and seeds, at equal cost, in numbers and pictures.
 
-    Each analysis makes the runs it takes, and ends in a table, NAME.json and
-    NAME.html, which opens without a network. What is finished stays: after
+    Each analysis makes the runs that it needs. It ends in a table, NAME.json
+    and NAME.html, which opens without a network. What is finished stays: after
     Ctrl-C or a crash, or for more runs, give the command again.
 
-    The first five are the figures of the EMP paper and its Theorem 1; the
+    The first five are the figures of the EMP paper and its Theorem 1. The
     others say what models remember of a sample because they saw it.
     """,
 )
@@ -32,7 +32,7 @@ def _command(question: Question) -> Callable[..., None]:
     """Return the command of an analysis."""
 
     def command(
-        task: Annotated[str, typer.Argument(metavar="TASK", help="On what; `emprune tasks` lists them.")],
+        task: Annotated[str, typer.Argument(metavar="TASK", help="What to train on; `emprune tasks` lists them.")],
         settings: dict[str, Any],
         out_dir: Annotated[
             Path,

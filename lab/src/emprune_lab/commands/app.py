@@ -67,9 +67,11 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def command(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Train on a chosen part of the data in each epoch, at an exact cost, and see what that saves and loses.
+    """Train on a chosen part of the data in each epoch, at an exact cost. See what that saves and loses.
 
     [bold]Start here[/bold]
 
@@ -96,17 +98,18 @@ def run(
 ) -> None:
     """Train once.
 
-    The folder gets config.json, log.jsonl (a line per epoch), result.json,
-    visits.npy (how often each sample was visited), samples.parquet (its loss
-    and score too), and in checkpoints/ what a run goes on from.
+    The folder gets config.json, log.jsonl (a line per epoch) and result.json.
+    It gets visits.npy (how often each sample was visited) and samples.parquet
+    (its loss and score too). A run goes on from checkpoints/.
     Ctrl-C stops after the current batch; --resume goes on from there, exactly.
 
     The test set is scored after a quarter, half, three quarters and all of
-    the epochs; the result is the last, not the best. With --validation it is
+    the epochs. The result is the last, not the best. With --validation it is
     scored at the end alone, and a part of the training data up to 20 times.
 
     Under torchrun the processes share the run: each trains on its part of every
-    batch, on a GPU of its own where there are any. --resume may use fewer or more.
+    batch. Each uses its own GPU where there are any. --resume may use fewer
+    processes, or more.
 
     [bold]Examples[/bold]
 
@@ -163,9 +166,9 @@ def compare(
 ) -> None:
     """Train with several methods and seeds at equal cost, and print one table for each setting that is varied.
 
-    Finished runs are not run again, unfinished ones go on from their checkpoints:
-    after Ctrl-C or a crash, on another machine, or with more methods, give the
-    command again. `full` always keeps everything.
+    Give the same command again after Ctrl-C or a crash, on another machine, or
+    with more methods. Finished runs are not run again. Unfinished ones go on
+    from their checkpoints. `full` always keeps everything.
 
     [bold]Examples[/bold]
 

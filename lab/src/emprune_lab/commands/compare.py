@@ -203,8 +203,8 @@ def launcher(name: str, out: Path, parameters: Sequence[str]) -> Launch | None:
 def report_comparison(queue: Queue, *, out_dir: Path, data_dir: Path | None) -> None:
     """Write the report of a comparison that is finished, and print its path.
 
-    The results are on the disk and on the screen by then: a page that cannot be made must not look like a comparison
-    that failed after hours, so it is said, and that is all.
+    The results are on the disk and on the screen by then. So a page that cannot be made is only a line on the screen:
+    the comparison did not fail.
     """
     try:
         from emprune_lab.report.page import write_report
@@ -225,7 +225,7 @@ def _experiment(task: str | None, file: Path | None, chosen: dict[str, Any], set
     if file is not None:
         refuse_settings(
             {**({} if task is None else {"TASK": task}), **given, **settings},
-            because=f"{file} says what is run, but for --seeds.",
+            because=f"{file} says what is run, except for --seeds.",
         )
         experiment = Experiment.read(file)
         return experiment if seeds is None else dataclasses.replace(experiment, seeds=seeds)

@@ -31,7 +31,7 @@ def path_option(*names: str, **options: Any) -> Any:
 
 
 def path_argument(**options: Any) -> Any:
-    """Return an argument that takes a path likewise."""
+    """Return an argument that takes a path, in which ~ is the home folder; `options` are typer's."""
     return typer.Argument(parser=_path, **options)
 
 
@@ -86,7 +86,7 @@ def _shown(name: str, defaults: Mapping[str, Any]) -> str | bool:
 def takes_settings(
     command: Callable[..., None], *, unless_given: Mapping[str, Any] | None = None
 ) -> Callable[..., None]:
-    """Give a command an option for each setting, in the place of its parameter `settings`, a dictionary.
+    """Give a command an option for each setting, instead of its parameter `settings`, a dictionary.
 
     Args:
         command: The command.

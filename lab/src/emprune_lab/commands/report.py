@@ -27,13 +27,14 @@ def report(
 ) -> None:
     """Say and draw what finished runs show, on one page that opens without a network: report.html.
 
-    A reading in sentences, the table, accuracy against cost and time, visits
-    per sample, every epoch's loss, churn, overlap and staleness, classes, the
-    samples visited most and least, and how to make it all again. What the runs
-    did not record is left out, and said so.
+    The page begins with a reading in sentences and the table. It draws accuracy
+    against cost and time, visits per sample, and every epoch's loss, churn,
+    overlap and staleness. It shows the classes, and the samples visited most
+    and least. It ends with the command that makes it all again. What the runs
+    did not record is left out, with the reason.
 
     Runs of one task and the same settings come together from all DIRs, for one
-    comparison; others get a section each. Nothing is fetched.
+    comparison. Others get a section each. Nothing is fetched.
 
     [bold]Examples[/bold]
 

@@ -74,7 +74,7 @@ def run_once(
 ) -> RunRecord:
     """Run, unless the folder holds this run finished, and return its result.
 
-    Under torchrun on all its ranks together, of which the first alone opens the folder, and says anything.
+    Under torchrun all ranks run together. The first alone opens the folder, and prints.
 
     Raises:
         ConfigError: If both `resume` and `overwrite` are asked for.
@@ -96,7 +96,7 @@ def run_once(
         if result is None:
             run = run or _resolve(settings, task, data_dir, ranks, console)  # other ranks may be on other machines
             return _run_to_end(run, folder, console=console, ranks=ranks)
-        console.print(f"{out} holds this run, finished; --overwrite runs it anew.", soft_wrap=True)
+        console.print(f"{out} holds this run, finished; --overwrite runs it again.", soft_wrap=True)
         return result
 
 

@@ -28,7 +28,7 @@ def run_table(result: RunRecord) -> Table:
     if "score" in result:
         table.add_row(f"{result['metric']} on test, last epoch", f"{result['score']:.2f}")
     if "accuracy_recalibrated" in result:
-        table.add_row("  batch norm estimated anew", f"{result['accuracy_recalibrated']:.2f} %")
+        table.add_row("  batch norm estimated again", f"{result['accuracy_recalibrated']:.2f} %")
     if "fitted_fraction" in result and "knn_accuracy" not in result:
         table.add_row("training samples fitted", f"{result['fitted_fraction']:.1%}")
     table.add_row("visits", f"{result['visits']:,}  ({result['visits_fraction']:.1%} of full)")

@@ -83,7 +83,7 @@ class Queue:
     """The runs of an experiment, each once, however many tables it is in.
 
     Args:
-        experiment: Whose runs they are.
+        experiment: The runs are of this one.
         jobs: All of them, in the order of their numbers.
         numbers: The numbers of each variant's runs.
         elsewhere: The results of runs that were finished in another folder, by number, and that folder.
@@ -136,7 +136,7 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
         for folder, settings in zip(folders, variant.runs, strict=True):
             if folder not in jobs:
                 run = Run.resolve(settings, experiment.trained_on, data_dir=data_dir)
-                RunFolder(folder).check(settings, anew="delete that folder to run it anew")
+                RunFolder(folder).check(settings, to_replace="delete that folder to run it again")
                 jobs[folder] = Job(len(jobs), run, folder)
         numbers.append([jobs[folder].number for folder in folders])
     return Queue(experiment, list(jobs.values()), numbers)
@@ -145,7 +145,7 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
 def look_elsewhere(queue: Queue, sources: Iterable[Path]) -> Queue:
     """Return the queue with the finished runs of other folders: another machine's, or a results.json.
 
-    A run is found if its settings and seed are exactly those of one that is missing; one whose settings are of another
+    A run is found if its settings and seed are exactly those of one that is missing. A run with settings of another
     version of emprune is passed over.
 
     Raises:
@@ -182,7 +182,7 @@ def refuse_loss(queue: Queue, out: Path) -> None:
     num_lost = sum(not _is_kept(run.settings, queue.experiment, out, safe) for run in runs)
     if num_lost:
         raise ConfigError(
-            f"{file} would be replaced, and holds {num_lost} run{'s' * (num_lost != 1)} of which {out} has no folder. "
+            f"{file} would be replaced. It holds {num_lost} run{'s' * (num_lost != 1)} that {out} has no folder of. "
             f"{advice} `--from {file}` takes such runs over."
         )
 

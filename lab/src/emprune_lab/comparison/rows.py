@@ -33,9 +33,9 @@ class Row:
         metric: What is compared: accuracy in per cent, or the task's own metric in points.
         score: Its value after the last epoch.
         difference: Paired difference to the baseline; None for the baseline itself, or where there is none.
-        fit: The differences of the losses to the baseline's; None likewise, or where runs have no training probe.
+        fit: The differences of the losses to the baseline's. None where `difference` is, or without a training probe.
         p_holm: The difference's p-value, adjusted for the number of methods compared to the baseline (Holm).
-        to_full: Paired difference to `full`, likewise None.
+        to_full: Paired difference to `full`; None for `full` itself, or where there is none.
         visits_fraction: Visits over those of as many epochs on all the data.
         optimizer_steps: Mean over the seeds.
         train_seconds: Mean over the seeds; planning included, scoring not.
@@ -116,7 +116,7 @@ def held_out_loss(result: Mapping[str, Any]) -> float:
 def unequal_cost(results: Sequence[RunRecord]) -> str | None:
     """Say how runs of equal cost differ in optimizer steps or in the learning rate they end at; None if they do not.
 
-    Of equal cost are all runs, but for `full`: their steps differ by one at most.
+    All runs except those of `full` have equal cost: their steps differ by one at most.
     """
     pruned = [r for r in results if r.method != "full"]
     steps = [r["optimizer_steps"] for r in pruned]

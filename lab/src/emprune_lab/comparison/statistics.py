@@ -133,7 +133,7 @@ def paired_difference(
 
     Args:
         values: One number for each seed.
-        baseline: Likewise.
+        baseline: One number for each seed, too.
         confidence: Of the two-sided interval, in (0, 1).
 
     Returns:

@@ -19,7 +19,7 @@ class Table:
     """Numbers as text.
 
     Args:
-        heads: Of its columns, of which the first names the rows.
+        heads: The heads of its columns. The first column names the rows.
         rows: The cells of each.
         title: What it shows.
     """

@@ -52,8 +52,8 @@ def flip(generator: torch.Generator, x: Tensor) -> Tensor:
 def crop_and_flip(generator: torch.Generator, x: Tensor) -> Tensor:
     """Cut out a rectangle of each image, mirror every second one, and scale it back to the image's size, bilinearly.
 
-    The rectangle has a share of the image's area drawn from [0.08, 1], and an aspect ratio drawn evenly in its
-    logarithm from [3/4, 4/3]; where it does not fit, its longer side is cut to the image's.
+    The rectangle's share of the image's area is drawn from [0.08, 1]. Its aspect ratio is drawn from [3/4, 4/3], evenly
+    in the logarithm. Where it does not fit, its longer side is cut to the image's.
 
     Args:
         generator: Decides.
@@ -81,8 +81,8 @@ def crop_and_flip(generator: torch.Generator, x: Tensor) -> Tensor:
 def recolour(generator: torch.Generator, x: Tensor, *, strength: float) -> Tensor:
     """Change brightness, contrast, saturation and hue of four images in five, and turn one in five grey.
 
-    Brightness, contrast and saturation are multiplied by a factor from 1 ± 0.8 · strength, the hue is turned by up to
-    0.2 · strength of a full turn, in this order. Images of one channel have a brightness and a contrast only.
+    Brightness, contrast and saturation are multiplied by a factor from 1 ± 0.8 · strength, in this order. Then the hue
+    is turned by up to 0.2 · strength of a full turn. Images of one channel have a brightness and a contrast only.
 
     Args:
         generator: Decides.
@@ -128,7 +128,7 @@ def _colour_matrix(saturation: Tensor, turn: Tensor, *, grey: Tensor) -> Tensor:
 
 
 def blur(generator: torch.Generator, x: Tensor) -> Tensor:
-    """Blur every second image with a Gaussian of three pixels, whose deviation is drawn from [0.1, 2] pixels.
+    """Blur every second image with a Gaussian of three pixels; its deviation is drawn from [0.1, 2] pixels.
 
     Args:
         generator: Decides.

@@ -31,7 +31,7 @@ class SourceError(Exception):
 UNREADABLE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, http.client.HTTPException, EOFError, ValueError, KeyError,
 )  # fmt: skip
-"""What a source raises that has something else, or a part of it: a damaged archive, a page in its place."""
+"""What a source raises that has something else, or a part of it: a damaged archive, or a page instead of one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Source:
 
     Args:
         name: What it is called in messages.
-        collect: Writes the files into the first folder it is given, or raises SourceError; the second is the folder
+        collect: Writes the files into the first folder it is given, or raises SourceError. The second folder is that
             of all data sets, where a user may have put an archive.
         verified: Whether it checks what it gives by a digest that is known beforehand.
     """
@@ -72,8 +72,8 @@ class DataSet:
     def fetch(self, data_dir: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> Path:
         """Return the folder of the files, fetching them first if they are not there, and telling `say` of it.
 
-        The files are collected and verified in a temporary folder beside the final one, which a rename then puts in
-        place whole: a fetch that was cut short leaves nothing that could be mistaken for data.
+        The files are collected and verified in a temporary folder beside the final one. A rename then puts it in place
+        whole. So an interrupted fetch leaves nothing that could be mistaken for data.
 
         Raises:
             DataError: If no source has the data.

@@ -79,7 +79,7 @@ def _decode(path: Path, *, size: int) -> NDArray[np.uint8]:
             upright = Image.fromarray(_eight_bits(np.asarray(upright), path))
         square = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
     except (*UNREADABLE, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}). Mend or remove it.") from error
+        raise DataError(f"{path} cannot be read as an image ({error}). Repair or remove it.") from error
     return np.asarray(square).transpose(2, 0, 1)
 
 
@@ -87,7 +87,7 @@ def _eight_bits(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     """Return 16-bit grey values as 8-bit ones."""
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > SIXTEEN_BITS:
         raise DataError(
-            f"{path} must have 8 or 16 bits per channel, whose range is known: it has {pixels.dtype} pixels from "
+            f"{path} must have 8 or 16 bits per channel, so that its range is known; got {pixels.dtype} pixels from "
             f"{pixels.min()} to {pixels.max()}. Save it with 8 or 16 bits."
         )
     return np.round(pixels / SIXTEEN_BITS * 255).astype(np.uint8)

@@ -41,7 +41,7 @@ def stratified_order(y: Tensor, *, seed: int) -> Tensor:
 
 
 def with_test_part(everything: Split[X], *, one_in: int, classes: Sequence[str] | None = None) -> Splits[X]:
-    """Return splits whose test part is one sample in so many, stratified, of data that come without one."""
+    """Return data that come without a test part as splits: one sample in so many is for testing, stratified."""
     order = stratified_order(everything.y, seed=TEST_SEED)
     num_test = -(-len(order) // one_in)
     return Splits(everything.take(order[num_test:]), everything.take(order[:num_test]), classes=classes)
@@ -125,7 +125,7 @@ def drawn(num_samples: int, *, fraction: float = 1.0, leave_out: int = 0, seed: 
 
 
 def with_label_noise(y: Tensor, fraction: float, *, num_classes: int) -> Tensor:
-    """Return labels (N,) of which a fixed share, in [0, 1), is wrong, drawn uniformly from the other classes.
+    """Return labels (N,) with a fixed share, in [0, 1), of wrong ones, drawn uniformly from the other classes.
 
     Smaller shares are part of larger ones.
 
@@ -154,7 +154,7 @@ def with_label_noise(y: Tensor, fraction: float, *, num_classes: int) -> Tensor:
 def long_tail(y: Tensor, ratio: float) -> Tensor:
     """Return which samples (M,) of those with labels (N,) make a long-tailed subset, in their order.
 
-    The profile of Cui et al. 2019: class c keeps n · ratio^(-c / (C - 1)) of its n samples, drawn at random, so that
+    The profile is that of Cui et al. 2019: class c keeps n · ratio^(-c / (C - 1)) of its n samples, drawn at random. So
     `ratio` is the largest class over the smallest.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which images a user's folder holds, and of which classes. What is hidden does not count, links are followed."""
+"""The images that a user's folder holds, and their classes. What is hidden does not count, links are followed."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ PART = re.compile(
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a folder has its parts, and the sorted names of its classes: a label is a place among them."""
+    """Where a folder has its parts, and the sorted names of its classes: a label is a position among them."""
 
     train: Path
     test: Path | None
@@ -79,7 +79,7 @@ def digest_of(path: Path, layout: Layout) -> str:
 def _images_below(folder: Path) -> list[Path]:
     """Return the images of a folder and those below it in order, hidden ones left out.
 
-    Linked folders count, but for those that lead back to a folder above them.
+    Linked folders count, except those that lead back to a folder above them.
     """
     return sorted(_walk(folder, {folder.resolve()})) if folder.is_dir() else []
 
@@ -92,7 +92,7 @@ def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
                 yield from _walk(entry, {*above, real})
         elif entry.suffix.lower() in ENDINGS:
             if not entry.is_file():
-                raise DataError(f"{entry} is no file that can be read, or a link to none. Mend or remove it.")
+                raise DataError(f"{entry} is no file that can be read, or a link to none. Repair or remove it.")
             yield entry
 
 

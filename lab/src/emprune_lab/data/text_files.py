@@ -49,7 +49,7 @@ def splits_of(train: Sequence[Row], test: Sequence[Row]) -> Splits[Texts]:
 
 
 def split_of(rows: Sequence[Row], classes: Sequence[str]) -> Split[Texts]:
-    """Return rows as a split; a label is its place among the classes."""
+    """Return rows as a split; a label is a position among the classes."""
     number = {name: position for position, name in enumerate(classes)}
     columns = list(zip(*(row[1:] for row in rows), strict=True))
     return Split(Texts(*columns), torch.tensor([number[row[0]] for row in rows]))

@@ -86,7 +86,7 @@ def check_encoder(name: str) -> None:
 
 
 def make_encoder(name: str, *, in_channels: int) -> Projected:
-    """Return one of `MODELS`, freshly initialised, with a projection head in the place of its classifier.
+    """Return one of `MODELS`, freshly initialised, with a projection head instead of its classifier.
 
     Raises:
         ConfigError: If it is none of those.

@@ -11,9 +11,9 @@ __all__ = ["MeanPooledBert"]
 class MeanPooledBert(BertPreTrainedModel):
     """MiniLM for classification.
 
-    `BertForSequenceClassification` reads the state of the first token, through a layer that MiniLM's training on pairs
-    of sentences never used: it would have to be learnt from scratch. That training averaged the token states, so their
-    mean is what its weights are good for.
+    `BertForSequenceClassification` reads the state of the first token, through an extra layer. MiniLM's training on
+    pairs of sentences never used that layer, which would have to be learned from scratch. That training averaged the
+    token states, so their mean is what its weights are good for.
 
     Args:
         config: The model's, with `num_labels`.

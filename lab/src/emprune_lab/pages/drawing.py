@@ -171,7 +171,7 @@ class Drawing:
         Args:
             method: Its name.
             x: Where the points are; an Estimate has its 95 % interval around it.
-            y: Likewise.
+            y: Their heights, in the same form.
             hover: What is shown of a point.
             symbol: Plotly's name of what stands at a point.
             dash: Of the line through them; None for no line.
@@ -206,7 +206,7 @@ class Drawing:
 
 
 class Rows(Drawing):
-    """A row for each method, whose name is its height, the first on top.
+    """A row for each method, at the height of its name, the first on top.
 
     Args:
         x: The horizontal axis' title, with its unit.

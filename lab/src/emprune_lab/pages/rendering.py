@@ -15,8 +15,8 @@ def render_page(package: str, *, styles: Styles, **values: Any) -> str:
     """Return the page of a package, as HTML.
 
     Args:
-        package: The importable name of whose `templates/page.html.jinja` is rendered; it extends `base.html.jinja`,
-            and may import from `parts.html.jinja`, which are here.
+        package: The importable name of the package; its `templates/page.html.jinja` is rendered. That template extends
+            `base.html.jinja`, and may import from `parts.html.jinja`, which are here.
         styles: How each method is drawn.
         **values: What else the template takes.
     """

@@ -69,7 +69,7 @@ def worst_classes(group: CostGroup, names: Mapping[int, str]) -> Table | None:
 
 
 def _by_class(group: CostGroup, read: Callable[[ReportedRun], pd.Series | None]) -> dict[str, pd.DataFrame]:
-    """A row a run and a column a class, of each method of which a run has it."""
+    """For each method, a row per run and a column per class; methods without any such run are left out."""
     found = {}
     for method, runs in group.by_method.items():
         rows = [row for row in map(read, runs) if row is not None]

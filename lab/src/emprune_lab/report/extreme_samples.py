@@ -36,7 +36,7 @@ class TrainingData:
         split: The samples and the labels they were given.
         true: (N,) the labels before some were made wrong; None where none were.
         classes: The names of the classes by label, where they have any.
-        seed: Of the run whose samples these are, where each seed has its own; None where all have the same.
+        seed: The seed of the run that these samples are from, where each has its own; None where all have the same.
     """
 
     split: Split[Any]

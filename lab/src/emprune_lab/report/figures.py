@@ -66,7 +66,7 @@ def against_time(section: Section, styles: Styles) -> Figure:
 
 
 def recorded_visits(group: CostGroup, styles: Styles) -> list[Figure]:
-    """Return how visits spread over the samples, but for `full`, whose samples are all visited in every epoch."""
+    """Return how visits spread over the samples. `full` is left out: it visits all of them in every epoch."""
     recorded = {
         method: [run.visits for run in runs if run.visits is not None]
         for method, runs in group.by_method.items()
@@ -126,7 +126,7 @@ def _against(
 
 
 def _logged(group: CostGroup, name: str) -> dict[str, tuple[Sequence[int], Floats]]:
-    """The epochs, and (S, epochs) of a number that the logs have, of each method whose logs have any of it."""
+    """The epochs, and (S, epochs) of a number in the logs, for each method that has any of it in its logs."""
     found: dict[str, tuple[Sequence[int], Floats]] = {}
     for method, runs in group.by_method.items():
         values = np.array([run.log[name] for run in runs if run.log is not None])

@@ -58,8 +58,9 @@ def findings_of(rows: Sequence[Row], *, probed: bool = False) -> Findings:
 def best_first(rows: Sequence[Row]) -> list[Row]:
     """Return the methods that score before the others, and the best first among either.
 
-    The best is so by its difference to the baseline on the seeds that both have: a mean over seeds of its own says who
-    had the easy ones. What few seeds say comes after what more say, up to as many as an interval needs.
+    The best has the largest difference to the baseline on the seeds that both have. A mean over all seeds of a method
+    also depends on which seeds it has. Methods with few seeds come after methods with more, up to as many as an
+    interval needs.
 
     Args:
         rows: With differences to the default baseline.
@@ -162,7 +163,7 @@ def _price(baseline: Row) -> list[str]:
 
 
 def _unsure(row: Row) -> str:
-    """Of one whose interval lies above zero where the best's does not."""
+    """Name a method with an interval above zero, where the best method's interval is not."""
     assert row.difference is not None
     holm = f"adjusted for that (Holm), p is {row.p_holm:.2f}"
     return f"{row.method} {_gap(row.difference)}, but it is one of several: {holm}."
@@ -209,7 +210,7 @@ def _wins(row: Row) -> bool:
 
 
 def _num_counted(row: Row) -> int:
-    """The seeds that say how a method does beside the baseline, of which `FEWEST_SEEDS` are enough."""
+    """How many seeds compare a method with the baseline, counted up to `FEWEST_SEEDS`: more do not matter."""
     said = row.score if row.method == DEFAULT_BASELINE else row.difference
     return 0 if said is None else min(said.num_seeds, FEWEST_SEEDS)
 

@@ -89,7 +89,7 @@ def _command(group: CostGroup) -> str:
 
 
 def _recipe(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The recipe whose settings without an option are the run's; the default one where none has them."""
+    """The recipe that has the run's settings, as far as no option sets them; the default one where none has them."""
     try:
         task = get_task(config["task"])
     except ConfigError:  # a folder of images that is not here

@@ -1,4 +1,4 @@
-"""What a report is made from: finished runs, of which everything but the result may be missing or damaged."""
+"""What a report is made from: finished runs. All of their files except the result may be missing or damaged."""
 
 import json
 import zipfile

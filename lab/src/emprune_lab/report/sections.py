@@ -77,7 +77,7 @@ class CostGroup:
 
 @dataclass(frozen=True)
 class Section:
-    """Runs of one task with the same settings, but for what they cost.
+    """Runs of one task with the same settings, except for their cost.
 
     Args:
         task: The task's name.

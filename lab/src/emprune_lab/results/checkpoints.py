@@ -128,7 +128,7 @@ class Checkpoints:
         these = "them" if len(problems) > 1 else "it"
         raise RunError(
             f"There is no checkpoint to go on from: {', and '.join(problems.values())}. Put a good copy in place, "
-            f"or move {these} away to start anew."
+            f"or move {these} away to start again."
         )
 
     def clear(self, *, finished: bool = False) -> None:

@@ -34,7 +34,7 @@ class RunLog:
     def cut(self, num_bytes: int, sha256: str) -> None:
         """Drop the lines of the epochs after the checkpoint that is being gone on from.
 
-        Another file is in its place afterwards, so that none that shares its content changes.
+        A new file replaces the log afterwards, so that no file that shares its content changes.
 
         Args:
             num_bytes: Its length when the checkpoint was written; 0 without a checkpoint.
@@ -47,12 +47,12 @@ class RunLog:
         kept, rest = content[:num_bytes], content[num_bytes:]
         if len(kept) < num_bytes:
             raise RunError(
-                f"{self.path} is shorter than its checkpoint says. Delete its folder, and the run is made anew."
+                f"{self.path} is shorter than its checkpoint says. Delete its folder, and the run is made again."
             )
         if num_bytes and hashlib.sha256(kept).hexdigest() != sha256:
             raise RunError(
                 f"{self.path} is not the log that its checkpoint goes with. Put that one back, or delete the folder, "
-                "and the run is made anew."
+                "and the run is made again."
             )
         if not all(map(_is_record, rest.split(b"\n"))):
             raise RunError(

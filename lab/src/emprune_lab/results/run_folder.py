@@ -41,7 +41,7 @@ LOCK, LOCK_SECONDS = ".lock", 5.0
 KNOWN_SETTINGS = ({"task", "method", "cost", "training"}, {"task", "method", "epochs", "batch_size", "max_lr"})
 """What the settings of this version have, and those of 0.1; those of other programs hardly."""
 
-ANEW = "Delete its folder, and the run is made anew."
+REMEDY = "Delete its folder, and the run is made again."
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class RunFolder:
         """Return the folder for a run about to start or to go on, without ever losing one silently.
 
         Raises:
-            RunExistsError: If the folder holds another run, or this one unfinished and `resume` was not asked for, or
-                what is no run and has the name of a run's file, or a link with such a name.
+            RunExistsError: If the folder holds another run, or this one unfinished and `resume` was not asked for. If
+                it holds something else with the name of a run's file, or a link with such a name.
             RunError: If the folder's settings cannot be read.
         """
         folder = cls(path)
@@ -65,7 +65,7 @@ class RunFolder:
         known = not overwrite and folder.check(settings)
         if known and not resume and not folder.finished:
             raise RunExistsError(
-                f"{path} holds an unfinished run. Go on with --resume, start anew with --overwrite, "
+                f"{path} holds an unfinished run. Go on with --resume, start again with --overwrite, "
                 "or choose another --out."
             )
         path.mkdir(parents=True, exist_ok=True)
@@ -78,12 +78,12 @@ class RunFolder:
             folder._write_json("config.json", settings.model_dump())
         return folder
 
-    def check(self, settings: Settings, *, anew: str = "start anew with --overwrite") -> bool:
+    def check(self, settings: Settings, *, to_replace: str = "start again with --overwrite") -> bool:
         """Return whether the folder holds a run.
 
         Args:
             settings: Its settings.
-            anew: How whoever asks can throw another run away, in words.
+            to_replace: What the user can do to replace another run, in words.
 
         Raises:
             RunExistsError: If it holds one of other settings, or what is no run and has the name of a run's file.
@@ -95,7 +95,7 @@ class RunFolder:
         if differing:
             raise RunExistsError(
                 f"{self.path} holds a run with other settings (there and here): {'; '.join(differing)}. "
-                f"Use the same settings, {anew}, or choose another --out."
+                f"Use the same settings, {to_replace}, or choose another --out."
             )
         return known is not None
 
@@ -182,7 +182,7 @@ class RunFolder:
         try:
             return read_record(values)
         except ConfigError as error:
-            raise RunError(f"{self.path / 'result.json'} is damaged: {error} {ANEW}") from error
+            raise RunError(f"{self.path / 'result.json'} is damaged: {error} {REMEDY}") from error
 
     def finish(self, result: RunRecord, samples: "pa.Table") -> None:
         """Write what is known of each sample and, last, the result: its presence says that the run is complete."""
@@ -258,9 +258,9 @@ class RunFolder:
         try:
             values = json.loads(path.read_text())
         except ValueError as error:
-            raise RunError(f"{path} cannot be read ({error}). {ANEW}") from error
+            raise RunError(f"{path} cannot be read ({error}). {REMEDY}") from error
         if not isinstance(values, dict):
-            raise RunError(f"{path} is not a run's. {ANEW}")
+            raise RunError(f"{path} is not a run's. {REMEDY}")
         return values
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:

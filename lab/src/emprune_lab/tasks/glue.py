@@ -98,7 +98,7 @@ TASKS = {
 def glue_task(name: str) -> TextTask:
     """Return the task that `glue:TASK` names, in small or capital letters.
 
-    The development part stands in the place of the test part, whose labels are secret.
+    The development part is used for testing, because the labels of the test part are secret.
 
     Raises:
         ConfigError: If GLUE has no such classification task.

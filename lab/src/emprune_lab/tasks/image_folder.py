@@ -26,9 +26,9 @@ DEFAULT_SIZE, SMALLEST_SIZE, LARGEST_SIZE = 64, 8, 1024
 def image_folder(name: str) -> ImageTask:
     """Return the task that `image-folder:PATH[:size=PIXELS]` names.
 
-    PATH holds `train/CLASS/*` and, if it has its own test part, `test/CLASS/*` or `val/CLASS/*`; or `CLASS/*` alone, of
-    which a fixed, stratified fifth is for testing. Images are resized to PIXELS on their shorter side, cropped to a
-    square and kept in memory, 8 bits per channel; decoded once, into the data folder.
+    PATH holds `train/CLASS/*` and, if it has its own test part, `test/CLASS/*` or `val/CLASS/*`. Or it holds `CLASS/*`
+    alone: then a fixed, stratified fifth is for testing. Images are resized to PIXELS on their shorter side, and
+    cropped to a square. They are kept in memory, 8 bits per channel, and decoded once, into the data folder.
 
     Raises:
         ConfigError: If the folder does not exist, holds fewer than two classes or a test part alone, or the size is no

@@ -50,7 +50,7 @@ def _imdb_archive(path: Path, into: Path) -> None:
 
 
 def _rated(folder: Path, into: Path) -> None:
-    """Convert sentences with a rating each, whose sign is the label."""
+    """Convert sentences with a rating each; the rating's sign is the label."""
     text = (folder / "movieReviewSnippets_GroundTruth.txt").read_text(encoding="utf-8", errors="replace")
     lines = [line.split("\t", 2) for line in text.splitlines() if line]
     rated = [(float(rating), sentence.strip()) for _, rating, sentence in lines]

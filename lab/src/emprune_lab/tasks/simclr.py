@@ -1,4 +1,4 @@
-"""Contrastive pre-training on the images of the classification tasks, whose labels are for scoring only."""
+"""Contrastive pre-training on the images of the classification tasks; the labels are for scoring only."""
 
 import dataclasses
 

@@ -140,7 +140,7 @@ class ImageTask(Task):
     Args:
         input_shape: (channels, height, width).
         mean: Mean of the raw pixel values over the training data, per channel.
-        std: Their standard deviation, likewise.
+        std: Their standard deviation, per channel.
         augment: Maps (generator, raw batch) to an augmented raw batch.
     """
 

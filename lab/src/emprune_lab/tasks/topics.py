@@ -1,7 +1,7 @@
 """What a text is about: R52, 20 Newsgroups and CLINC150.
 
-Ana Cardoso-Cachopo prepared the first two (2007): lower case, letters only. R52 has 52 classes of which some are tiny,
-20 Newsgroups has 20 of one size. CLINC150 is what people ask an assistant for: the task with many classes.
+Ana Cardoso-Cachopo prepared the first two (2007): lower case, letters only. R52 has 52 classes, some of
+them tiny. 20 Newsgroups has 20 of one size. CLINC150 is what people ask an assistant for: the task with many classes.
 """
 
 import json

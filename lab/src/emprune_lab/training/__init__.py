@@ -8,7 +8,7 @@ __all__ = ["Reporter", "Training", "make_training", "num_scored"]
 
 
 def make_training(run: Run, ranks: Ranks | None = None) -> Training:
-    """Return the training of a run: the one place that chooses between images and texts.
+    """Return the training of a run. Only this function chooses between images and texts.
 
     Args:
         run: The run.

@@ -153,10 +153,10 @@ class ImageTraining(Training):
         return Speed.of(steps, scoring=(self._now() - before) / len(images))
 
     def recalibrated(self) -> nn.Module:
-        """Return a copy of what is scored, its batch-norm statistics estimated anew on random training images.
+        """Return a copy of what is scored, with batch-norm statistics estimated again on random training images.
 
-        On the images as they are scored, without augmentation; `RECALIBRATION_SIZE` of all the data, not of what a
-        method kept, so that the selection is told from what it did to the statistics.
+        The images are without augmentation, as when they are scored. They are `RECALIBRATION_SIZE` of all the data, not
+        of what a method kept. So the effect of the selection on the statistics can be told from its other effects.
         """
         generator = torch.Generator().manual_seed(self.run.settings.seed)
         chosen = torch.randperm(len(self.train_split), generator=generator)[:RECALIBRATION_SIZE]

@@ -36,7 +36,7 @@ def one_cycle(progress: float) -> float:
 def cosine(progress: float) -> float:
     """Return the learning rate as a fraction of its maximum: linear warm-up, then half a cosine (SimCLR's schedule).
 
-    Rises from 0 to 1 over the first tenth of the run, as SimCLR's over 10 of 100 epochs, and falls to 0 at its end.
+    It rises from 0 to 1 over the first tenth of the run, as SimCLR's over 10 of 100 epochs. It falls to 0 at its end.
 
     Args:
         progress: As `one_cycle` has it.

@@ -49,7 +49,7 @@ def knn_accuracy(features: Tensor, y: Tensor, *, test_features: Tensor, test_y: 
         test_y: (M,) int64.
 
     References:
-        Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination" (CVPR 2018), whose
+        Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination" (CVPR 2018). Its
         temperature is 0.07; 0.1 is that of most who followed.
     """
     features, test_features = F.normalize(features.float(), dim=1), F.normalize(test_features.float(), dim=1)

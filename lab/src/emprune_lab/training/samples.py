@@ -26,7 +26,7 @@ def finish_run(folder: RunFolder, result: RunRecord, pruner: emprune.DataPruner,
         folder: The run's.
         result: All else that is known of it.
         pruner: As `sample_table` takes it.
-        splits: Likewise.
+        splits: As `sample_table` takes them.
     """
     samples = sample_table(pruner, splits)
     whole = RunRecord(result.settings, {**result.found, "fitted_fraction": fitted_fraction(samples)})
@@ -37,9 +37,11 @@ def finish_run(folder: RunFolder, result: RunRecord, pruner: emprune.DataPruner,
 def sample_table(pruner: emprune.DataPruner, splits: Splits[Any]) -> pa.Table:
     """Return a row for each training sample, in the run's own order.
 
-    `index`, `label`, what the sample is, `visits`, the last observed `loss`, what else the method remembers, and its
-    `score`; null where a sample was never observed, or the method does not score. What it is: the name of its `class`,
-    where classes have names, the `path` of an image in the user's folder, the beginning of a `text`, and of a `text_2`.
+    The columns are `index`, `label`, what the sample is, `visits`, the last observed `loss`, what else the method
+    remembers, and its `score`. A value is null where a sample was never observed, or the method does not score.
+
+    What the sample is stands in `class`, the name of its class, where classes have names. An image in the user's folder
+    has its `path`. A text has its beginning, `text`, and a pair of texts that of the second, `text_2`.
 
     Args:
         pruner: The run's, with nothing pending: call `sync` first.
@@ -101,10 +103,10 @@ def shortened(text: str) -> str:
 
 
 def fitted_fraction(samples: pa.Table) -> float:
-    """Return the share of the samples whose last observed loss is below log 2: what is right had a probability above ½.
+    """Return the share of the samples with a last observed loss below log 2: the label had a probability above ½.
 
     The loss is that of the training pass, augmented, and as old as the last visit. Samples never observed do not count
-    as fitted. In contrastive learning: images whose other view was likelier than all else in the batch together.
+    as fitted. In contrastive learning, the other view of the image was likelier than all else in the batch together.
 
     Args:
         samples: As `sample_table` returns it.

@@ -94,7 +94,7 @@ class Forecast:
         if self.speed.loading_share > LOADING_BOUND:
             said.append(
                 f"Loading, not computing, is the bottleneck: {self.speed.loading_share:.0%} of a step. Pruning saves "
-                "little that faster loading would not save too: mend that first."
+                "little that faster loading would not save too: fix that first."
             )
         pruned_share = self.visits / self.full_visits
         if self.seconds / self.full_seconds > pruned_share + FIXED_BOUND:

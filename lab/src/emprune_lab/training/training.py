@@ -1,6 +1,6 @@
 """One run in training: what images and texts share, and the interface that each implements.
 
-`make_training` is the one place that chooses between the two.
+Only `make_training` chooses between the two.
 """
 
 import math
@@ -20,7 +20,7 @@ from emprune_lab.training.tally import Tally
 __all__ = ["PROBE_SIZE", "Reporter", "Training", "num_scored", "scored_epochs"]
 
 PROBE_SIZE = 1000
-"""Training images whose loss is measured on the way."""
+"""Of so many training images the loss is measured during the run."""
 
 
 class Reporter(Protocol):
@@ -130,9 +130,9 @@ class Training(ABC):
 def scored_epochs(run: Run) -> dict[str, set[int]]:
     """Return after which epochs each part is scored.
 
-    The test set is scored at the end of each quarter, or at the end alone where a validation part is looked at on the
-    way. Validation part and probe are scored up to 20 times: after every epoch that could cost more than the training.
-    In contrastive learning only the end is scored, because a linear probe costs more than some epochs.
+    The test set is scored at the end of each quarter. Where there is a validation part, it is scored at the end alone.
+    Validation part and probe are scored up to 20 times: after every epoch that could cost more than the training. In
+    contrastive learning only the end is scored, because a linear probe costs more than some epochs.
     """
     epochs, validates = run.settings.cost.epochs, run.sizes.validation > 0
     if run.task.objective == "contrastive":
@@ -145,8 +145,8 @@ def scored_epochs(run: Run) -> dict[str, set[int]]:
 def num_scored(run: Run) -> int:
     """Return how many samples a run's scoring takes through the model.
 
-    In contrastive learning those are the training samples, for whose features a linear probe is fitted, and three times
-    the scored ones: each as it is, and as two views.
+    In contrastive learning those are the training samples, because a linear probe is fitted on their features. Three
+    times the scored ones are added: each as it is, and as two views.
     """
     sizes = {"validation": run.sizes.validation, "test": run.sizes.test, "probe": min(PROBE_SIZE, run.sizes.train)}
     if run.task.objective == "contrastive":
