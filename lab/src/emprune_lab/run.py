@@ -131,6 +131,11 @@ class Run:
         return f"{self.settings.method}, seed {self.settings.seed}"
 
     @property
+    def follows_gap(self) -> bool:
+        """Whether its method follows the generalisation gap, which is then measured from the first epoch on."""
+        return self.settings.method.make().needs_gap
+
+    @property
     def whole_batches(self) -> bool:
         """Whether all its batches are whole."""
         return _whole_batches(self.settings, self.task)
@@ -162,7 +167,7 @@ def make_settings(
         ConfigError: If a setting is unknown or impossible, or does not go with the task.
     """
     spec = MethodSpec.parse(method, objective=task.objective) if isinstance(method, str) else method
-    spec.make()
+    follows_gap = spec.make().needs_gap
     chosen = {
         "keep": method_class(spec.name).default_keep or DEFAULT_KEEP,
         **dataclasses.asdict(_recipe(task, recipe)),
@@ -172,6 +177,8 @@ def make_settings(
     chosen["files"] = task.files
     settings = Settings.of(task.name, spec, seed, chosen)
     _check_task(settings, task)
+    if follows_gap:
+        _check_gap(settings, task)
     return settings
 
 
@@ -235,6 +242,20 @@ def _check_task(settings: Settings, task: Task) -> None:
         check_model(settings.training.model)
     if task.objective == "contrastive":
         _check_contrastive(settings)
+
+
+def _check_gap(settings: Settings, task: Task) -> None:
+    """Refuse a method that follows the gap where none is measured."""
+    if task.objective == "contrastive":
+        raise ConfigError(
+            "`method` must follow no validation loss in contrastive learning, where the end alone is scored; got "
+            f"{settings.method}. Give `pool` a number, such as pool=2."
+        )
+    if settings.data.validation == 0:
+        raise ConfigError(
+            f"`validation` must be above 0 for {settings.method}, which follows the loss on that part of the training "
+            f"data; got validation={settings.data.validation!r}. Split a part off, such as validation=0.1."
+        )
 
 
 def _check_contrastive(settings: Settings) -> None:

@@ -41,8 +41,10 @@ class LossCurves(Analysis):
     def conclude(self, experiment: Experiment, runs: Sequence[FinishedRun]) -> Conclusion:
         """Return the curves."""
         methods = by_method(runs)
-        epochs = list(probe_losses(runs[0]))
-        losses = {m: np.array([list(probe_losses(run).values()) for run in own]) for m, own in methods.items()}
+        curves = {m: list(map(probe_losses, own)) for m, own in methods.items()}
+        measured = [set(curve) for own in curves.values() for curve in own]
+        epochs = sorted(set.intersection(*measured))  # some methods have more of them measured
+        losses = {m: np.array([[curve[epoch] for epoch in epochs] for curve in own]) for m, own in curves.items()}
         ends = {m: {run.seed: curve[-1] for run, curve in zip(methods[m], losses[m], strict=True)} for m in methods}
         gaps = differences(ends, experiment.baseline)
         found: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 import emprune
 from emprune.distributed import Ranks
-from emprune.randomness import derive_generator, derive_seed
+from emprune.randomness import derive_seed
 from emprune_lab.data.splits import Split
 from emprune_lab.errors import StoppedError
 from emprune_lab.results.record import RunRecord
@@ -52,9 +52,6 @@ class ImageTraining(Training):
         device, splits = run.compute.device, run.splits
         self.objective: Objective = make_objective(run)
         self.train_split: Split = splits.train.to(device)
-        self._parts = {"test": splits.test.to(device), "probe": self._probe()}
-        if splits.validation is not None:
-            self._parts["validation"] = splits.validation.to(device)
         self.loader = emprune.ArrayLoader(
             self.objective.arrays(self.train_split),
             run.new_pruner(),
@@ -62,6 +59,10 @@ class ImageTraining(Training):
             transform=self.objective.transform,
             drop_last=run.whole_batches,
         )
+        probe = self.train_split.take(self.pruner.probe(PROBE_SIZE))
+        self._parts = {"test": splits.test.to(device), "probe": probe}
+        if splits.validation is not None:
+            self._parts["validation"] = splits.validation.to(device)
         torch.manual_seed(run.settings.seed)
         self.model: nn.Module = self.objective.make_model()
         self.model.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -218,11 +219,6 @@ class ImageTraining(Training):
         tally.visits += round(total_visits)
         tally.epoch_seconds += time.perf_counter() - started
         return tally.batch == num_batches
-
-    def _probe(self) -> Split:
-        """Return random training images, the same for all methods of one seed on one training set."""
-        order = torch.randperm(len(self.train_split), generator=derive_generator(self.run.settings.seed, "probe"))
-        return self.train_split.take(order[:PROBE_SIZE])
 
     def _save(self, tally: Tally, folder: RunFolder) -> None:
         """Write a checkpoint, which any number of ranks may go on from."""

@@ -20,7 +20,7 @@ from emprune_lab.training.tally import Tally
 __all__ = ["PROBE_SIZE", "Reporter", "Training", "num_scored", "scored_epochs"]
 
 PROBE_SIZE = 1000
-"""Of so many training images the loss is measured during the run."""
+"""Of so many training samples the loss is measured during the run."""
 
 
 class Reporter(Protocol):
@@ -72,6 +72,7 @@ class Training(ABC):
 
     def time_steps(self) -> Speed:
         """Time a few steps and a little scoring. The training is of no use afterwards."""
+        self.pruner.observe_validation(0.0, train_loss=0.0)  # nothing is scored between the steps
         with method_warnings_said_elsewhere():
             return self._time_steps()
 
@@ -113,6 +114,8 @@ class Training(ABC):
         """Score what is due, log the epoch and report it. The first rank alone scores, and uses the folder."""
         leads = self.ranks.rank == 0
         record = tally.close_epoch(lambda: self.scores(tally.epoch) if leads else {})
+        if leads and self.run.follows_gap and "validation_loss" in tally.scores:
+            self.pruner.observe_validation(tally.scores["validation_loss"], train_loss=tally.scores["probe_loss"])
         if leads:
             tally.log_bytes, tally.log_sha256 = folder.log.append(record)
         report.epoch(record)
@@ -133,13 +136,15 @@ def scored_epochs(run: Run) -> dict[str, set[int]]:
     The test set is scored at the end of each quarter. Where there is a validation part, it is scored at the end alone.
     Validation part and probe are scored up to 20 times: after every epoch that could cost more than the training. In
     contrastive learning only the end is scored, because a linear probe costs more than some epochs.
+    A method that follows the gap must know one from the first epoch on.
     """
     epochs, validates = run.settings.cost.epochs, run.sizes.validation > 0
     if run.task.objective == "contrastive":
         return {"validation": {epochs - 1}, "test": {epochs - 1}}
-    curve = evenly(epochs, times=20)
+    curve = evenly(epochs, times=20) | ({0} if run.follows_gap else set())
     test = evenly(epochs, times=1 if validates else 4)
-    return {"validation": curve, "test": test, **({"probe": curve} if run.task.kind == "images" else {})}
+    probes = run.task.kind == "images" or run.follows_gap
+    return {"validation": curve, "test": test, **({"probe": curve} if probes else {})}
 
 
 def num_scored(run: Run) -> int:

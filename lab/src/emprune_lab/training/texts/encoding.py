@@ -36,7 +36,13 @@ class Encoded(Dataset[dict[str, Any]]):
     def by_length(self) -> "Encoded":
         """Return the same in order of length, which saves padding where the order is of no consequence."""
         order = sorted(range(len(self)), key=lambda position: len(self.tokens[position]["input_ids"]))
-        return Encoded([self.tokens[position] for position in order], [self.labels[position] for position in order])
+        return self.take(order)
+
+    def take(self, positions: Sequence[int]) -> "Encoded":
+        """Return some of the texts, in the order given."""
+        return Encoded(
+            [self.tokens[position] for position in positions], [self.labels[position] for position in positions]
+        )
 
 
 @dataclass(frozen=True)

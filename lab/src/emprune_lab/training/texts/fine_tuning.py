@@ -24,7 +24,7 @@ from emprune_lab.training.speed import Speed
 from emprune_lab.training.texts.callbacks import Clock, TallyCallback, TextTally
 from emprune_lab.training.texts.encoding import Encoded, encode
 from emprune_lab.training.texts.trainer import EVALUATION_BATCH, CountingTrainer, arguments_of
-from emprune_lab.training.training import Reporter, Training
+from emprune_lab.training.training import PROBE_SIZE, Reporter, Training
 
 __all__ = ["TextTraining"]
 
@@ -59,6 +59,8 @@ class TextTraining(Training):
                 pruner=run.new_pruner(),
             )
         self.trainer.remove_callback(PrinterCallback)
+        if run.follows_gap:
+            self._parts["probe"] = encoded.train.take(self.pruner.probe(PROBE_SIZE).tolist()).by_length()
 
     @property
     def pruner(self) -> DataPruner:  # noqa: D102 - inherited
@@ -106,7 +108,7 @@ class TextTraining(Training):
         self.trainer.train()
         test = self._parts["test"]
         chosen = range(0, len(test), max(1, len(test) // (NUM_SCORED_BATCHES * EVALUATION_BATCH)))
-        part = Encoded([test.tokens[index] for index in chosen], [test.labels[index] for index in chosen])
+        part = test.take(chosen)
         self._evaluate(part)
         before = self._now()
         self._evaluate(part)
