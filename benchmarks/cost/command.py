@@ -25,8 +25,27 @@ _METHODS = (
     "epsilon-greedy",
     "random",
     "random-permutation",
+    "order-dp",
+    "soft",
+    "soft:by=softmax",
+    "soft:by=percentile",
+    "reducible-loss",
+    "kakurenbo",
+    "seta",
 )
-_PLANNING_LIMITS = {"greedy": 2, "emp:pool=none": 2, "emp:pool=2": 3, "emp:pool=gap": 3, "infobatch": 3}
+_PLANNING_LIMITS = {
+    "greedy": 2,
+    "emp:pool=none": 2,
+    "emp:pool=2": 3,
+    "emp:pool=gap": 3,
+    "infobatch": 3,
+    "order-dp": 3,
+    "soft": 3,
+    "soft:by=softmax": 3,
+    "soft:by=percentile": 3,
+    "reducible-loss": 2,
+    "kakurenbo": 2,
+}
 """How many unsorted topk planning may take, by method."""
 _HUGE = 100_000_000
 _LARGE = 10_000_000

@@ -13,12 +13,23 @@ if TYPE_CHECKING:
 
 # The library's methods are imported where they are asked for: they bring torch, which no --help and no file needs.
 
-__all__ = ["DEFAULT_BASELINE", "DEFAULT_METHODS", "DEFAULT_SEEDS", "MethodSpec", "method_options", "usable_as_text"]
+__all__ = [
+    "DEFAULT_BASELINE",
+    "DEFAULT_METHODS",
+    "DEFAULT_SEEDS",
+    "MethodSpec",
+    "listed_methods",
+    "method_options",
+    "usable_as_text",
+]
 
 DEFAULT_METHODS = "full,random,random-permutation,infobatch,ucb,epsilon-greedy,greedy,emp"
 DEFAULT_BASELINE = "random-permutation"
 DEFAULT_SEEDS = "5"
 """What a comparison is made of unless it says otherwise."""
+
+ALL = "all"
+"""What stands in a list for every method that a command can run."""
 
 MEMORY_TERMS: dict[str, Sequence[str]] = {
     "classification": ("prediction_entropy",),
@@ -136,6 +147,22 @@ def method_options(name: str) -> "dict[str, Option]":
     from emprune.methods.options import options_of
 
     return {option: value for option, value in options_of(method_class(name)).items() if value.types}
+
+
+def listed_methods(text: str) -> list[str]:
+    """Return the methods that are listed with commas; `all` stands for every method that a command can run.
+
+    Example:
+        >>> listed_methods("full, emp:pool=none")
+        ['full', 'emp:pool=none']
+        >>> "seta" in listed_methods("all"), "static-subset" in listed_methods("all")
+        (True, False)
+    """
+    from emprune.methods import method_names
+
+    listed = [method.strip() for method in text.split(",") if method.strip()]
+    runnable = filter(usable_as_text, method_names()) if ALL in listed else ()
+    return [name for method in listed for name in (runnable if method == ALL else (method,))]
 
 
 def usable_as_text(name: str) -> bool:

@@ -8,7 +8,7 @@ import typer
 
 from emprune_lab.analyses.questions import QUESTIONS, Question
 from emprune_lab.commands.options import DataDir, path_option, takes_settings
-from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.method_spec import DEFAULT_BASELINE, listed_methods
 
 __all__ = ["analyze"]
 
@@ -51,7 +51,7 @@ def _command(question: Question) -> Callable[..., None]:
         from emprune_lab.commands.running import failures_reported
 
         with failures_reported():
-            named = [method for method in methods.split(",") if method.strip()]
+            named = listed_methods(methods)
             asked: dict[str, Any] = {"methods": named, "num_runs": runs, "baseline": baseline, "settings": settings}
             _answer(question.name, task, asked, out_dir=out_dir, num_jobs=jobs, data_dir=data_dir)
 

@@ -27,7 +27,10 @@ TaskName = Annotated[str, typer.Argument(metavar="TASK", help="What to train on;
 MethodName = Annotated[str, typer.Option(help="A method, with options as in emp:beta=3:pool=2.")]
 Methods = Annotated[
     str | None,
-    typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.", show_default=DEFAULT_METHODS),
+    typer.Option(
+        help="Separated by commas, with options as in emp:beta=3:pool=2; `all` is every method.",
+        show_default=DEFAULT_METHODS,
+    ),
 ]
 Seeds = Annotated[
     str | None, typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default=DEFAULT_SEEDS)

@@ -22,7 +22,7 @@ from emprune_lab.comparison.notes import little_notes, unlike_precision
 from emprune_lab.comparison.pool import Launch, compare
 from emprune_lab.comparison.queue import Comparison, Job, Queue, adopt, look_elsewhere, make_queue, refuse_loss
 from emprune_lab.comparison.table import long_duration
-from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS
+from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS, listed_methods
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Speed
@@ -231,5 +231,5 @@ def _experiment(task: str | None, file: Path | None, chosen: dict[str, Any], set
         return experiment if seeds is None else dataclasses.replace(experiment, seeds=seeds)
     if task is None:
         raise ConfigError("Name a TASK, or a file with --experiment. `emprune tasks` lists the tasks.")
-    methods = [method for method in given.pop("methods", DEFAULT_METHODS).split(",") if method.strip()]
+    methods = listed_methods(given.pop("methods", DEFAULT_METHODS))
     return Experiment(task=task, methods=methods, seeds=seeds or parse_seeds(DEFAULT_SEEDS), settings=settings, **given)
