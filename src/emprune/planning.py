@@ -5,6 +5,7 @@ from torch import Tensor
 
 from emprune.current import CurrentEpoch
 from emprune.errors import EpochError, MethodError
+from emprune.lengths import by_length
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
@@ -26,6 +27,8 @@ def plan_epoch(
     last: CurrentEpoch | None,
     spent: int,
     gap: float | None,
+    lengths: Tensor | None,
+    step: int,
 ) -> CurrentEpoch:
     """Plan an epoch, full or pruned, as the schedule says.
 
@@ -39,19 +42,26 @@ def plan_epoch(
         last: The epoch before; None before the first.
         spent: The visits of all epochs before.
         gap: The generalisation gap; None if it is not known.
+        lengths: (N,) int64, by which samples of like length share a step; None for chance alone.
+        step: Samples of an optimizer step on all ranks together.
     """
+    if last is not None:
+        last.forget_weights()  # planning needs the room
     if schedule.is_full(epoch):
-        return CurrentEpoch(_full_plan(stats.num_samples, size, epoch=epoch, seed=seed), by_method=False)
-    plan, by_method = _pruned_plan(
-        method,
-        stats,
-        size,
-        epoch=epoch,
-        seed=seed,
-        previous=last.plan.index if last is not None and last.by_method else None,
-        progress=min(1.0, (spent + size) / schedule.budget),
-        gap=gap,
-    )
+        plan, by_method = _full_plan(stats.num_samples, size, epoch=epoch, seed=seed), False
+    else:
+        plan, by_method = _pruned_plan(
+            method,
+            stats,
+            size,
+            epoch=epoch,
+            seed=seed,
+            previous=last.plan.index if last is not None and last.by_method else None,
+            progress=min(1.0, (spent + size) / schedule.budget),
+            gap=gap,
+        )
+    if lengths is not None:
+        plan = by_length(plan, lengths, step=step, seed=seed)
     return CurrentEpoch(plan, by_method=by_method)
 
 

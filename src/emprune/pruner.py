@@ -12,6 +12,7 @@ from emprune.current import CurrentEpoch, check_next, epoch_number
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ObservationError
 from emprune.folding import Folding, NonfinitePolicy
+from emprune.lengths import Lengths, checked_lengths
 from emprune.merging import check_same_plan
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
@@ -48,6 +49,7 @@ class DataPruner(PrunerReadings):
         nonfinite: What happens to a sample with a NaN or infinite loss or memory term, at the next fold. "error"
             raises. "skip" keeps what was remembered before. "revisit" forgets the sample, so that it comes first. A
             sample that failed twice and was never seen comes last.
+        lengths: (N,) integers, such as tokens: each step gets samples of like length. See `PrunedLoader`.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Raises:
@@ -75,6 +77,7 @@ class DataPruner(PrunerReadings):
         num_steps: int | None = None,
         seed: int = 0,
         nonfinite: NonfinitePolicy = "error",
+        lengths: Lengths | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         self.method = as_method(method)
@@ -89,6 +92,7 @@ class DataPruner(PrunerReadings):
             tail_epochs=tail_epochs,
             num_steps=num_steps,
         )
+        self.lengths = checked_lengths(lengths, num_samples=self.num_samples)
         self.stats = SampleStats(self.num_samples, self.method.columns)
         self._ranks = Ranks(process_group)
         measures = type(self.method).measure is not Method.measure
@@ -132,11 +136,10 @@ class DataPruner(PrunerReadings):
             epoch, spent=spent, multiple_of=multiple_of, world_size=self.world_size, drop_last=drop_last
         )
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
-        self._fold(f"begin_epoch({epoch}) of {size} samples in {quantum}")
+        call = f"begin_epoch({epoch}) of {size} samples in {quantum}"
+        self._folding.fold(self._ranks, self._current, settings=self._settings, call=call)
         self._folding.check_observed(self._current)
         self._folding.forget_failed()
-        if self._current is not None:
-            self._current.forget_weights()  # planning needs the room
         new = plan_epoch(
             self.method,
             self.stats,
@@ -147,6 +150,8 @@ class DataPruner(PrunerReadings):
             last=self._current,
             spent=spent,
             gap=self.gap,
+            lengths=self.lengths,
+            step=multiple_of,
         )
         check_same_plan(self._ranks, new.plan)
         churn = None if self._current is None else new.churn_since(self._current)
@@ -234,7 +239,8 @@ class DataPruner(PrunerReadings):
                 `nonfinite="error"`; on every rank alike.
             RankError: If the ranks do not do the same, or one does not take part; nothing is folded then.
         """
-        self._fold(f"sync() in epoch {self.epoch}")
+        call = f"sync() in epoch {self.epoch}"
+        self._folding.fold(self._ranks, self._current, settings=self._settings, call=call)
 
     @on_cpu()
     def state_dict(self) -> dict[str, Any]:
@@ -271,11 +277,7 @@ class DataPruner(PrunerReadings):
 
     @on_cpu()
     def read_state(self, state: Mapping[str, Any]) -> SavedRun:
-        """Return what a state holds, checked; nothing is changed. For a loader, which checks more before it loads.
-
-        Raises:
-            StateError: If it is no state of such a run, or does not hold together.
-        """
+        """Return what a state holds, checked as `load_state_dict` does; for a loader, which checks more first."""
         return read_state(state, settings=self._settings, stats=self.stats, method=self.method)
 
     @on_cpu()
@@ -289,9 +291,6 @@ class DataPruner(PrunerReadings):
         self._pending.clear()
         if saved.plan is not None:
             self._adopt(CurrentEpoch(saved.plan, by_method=saved.by_method))
-
-    def _fold(self, call: str) -> None:
-        self._folding.fold(self._ranks, self._current, settings=self._settings, call=call)
 
     def _adopt(self, current: CurrentEpoch) -> None:
         """Make an epoch the current one."""

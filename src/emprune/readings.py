@@ -44,12 +44,14 @@ class PrunerReadings:
         schedule: How many samples each epoch visits.
         stats: What is remembered of each sample, as of the last fold.
         seed: Seed of all draws.
+        lengths: (N,) int64, by which each step gets samples of like length; or None.
     """
 
     method: Method
     schedule: Schedule
     stats: SampleStats
     seed: int
+    lengths: Tensor | None
     _ranks: Ranks
     _pending: PendingObservations
     _current: CurrentEpoch | None
@@ -209,7 +211,7 @@ class PrunerReadings:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        return run_settings(self.method, self.schedule, self.seed)
+        return run_settings(self.method, self.schedule, self.seed, self.lengths)
 
     @property
     def _begun(self) -> CurrentEpoch:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from emprune.errors import StateError
 from emprune.gap import read_gap
+from emprune.lengths import digest_of
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
 from emprune.schedule import Schedule
@@ -36,6 +37,7 @@ _ADVICE = {
     "warmup_epochs": "Resume with the warmup_epochs the run was started with.",
     "tail_epochs": "Resume with the tail_epochs the run was started with.",
     "seed": "Resume with the seed the run was started with.",
+    "lengths": "Resume with the lengths the run was started with, or without any if it had none.",
 }
 
 
@@ -83,7 +85,7 @@ class SavedRun:
     gap: Tensor | None
 
 
-def run_settings(method: Method, schedule: Schedule, seed: int) -> dict[str, Any]:
+def run_settings(method: Method, schedule: Schedule, seed: int, lengths: Tensor | None) -> dict[str, Any]:
     """Return what must be the same on every rank, and after a resume."""
     options = {name: _plain(value) for name, value in method.settings().items()}
     return {
@@ -95,6 +97,7 @@ def run_settings(method: Method, schedule: Schedule, seed: int) -> dict[str, Any
         "warmup_epochs": schedule.warmup_epochs,
         "tail_epochs": schedule.tail_epochs,
         "seed": seed,
+        "lengths": None if lengths is None else digest_of(lengths),
     }
 
 

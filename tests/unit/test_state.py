@@ -66,6 +66,7 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
         "warmup_epochs": 0,
         "tail_epochs": 0,
         "seed": 3,
+        "lengths": None,
     }
 
 

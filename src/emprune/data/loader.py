@@ -18,6 +18,7 @@ from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, 
 from emprune.data.sampler import EpochSampler, PlanBatchSampler
 from emprune.distributed import ProcessGroup
 from emprune.errors import StateError
+from emprune.lengths import Lengths
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import derive_seed, untouched
@@ -65,6 +66,8 @@ class PrunedLoader(PlannedLoader):
         seed: Seed of all draws. The global generators are not touched.
         accumulation: Batches per optimizer step.
         nonfinite: What happens to samples with a NaN or infinite loss: see `DataPruner`.
+        lengths: (N,) integers, such as the tokens of each sample. Each step then gets samples of like length, and
+            padding costs little. Plan, cost and resume stay exact; the steps come in random order.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Attributes:
@@ -104,6 +107,7 @@ class PrunedLoader(PlannedLoader):
         seed: int = 0,
         accumulation: int = 1,
         nonfinite: NonfinitePolicy = "error",
+        lengths: Lengths | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         check_prunable(dataloader)
@@ -121,6 +125,7 @@ class PrunedLoader(PlannedLoader):
             tail_epochs=tail_epochs,
             seed=seed,
             nonfinite=nonfinite,
+            lengths=lengths,
             process_group=process_group,
         )
         check_sampler_ranks(batching.sampler, pruner.world_size)

@@ -5,6 +5,7 @@ from typing import Any
 from emprune.budget import keep_of
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError
+from emprune.lengths import Lengths
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
 from emprune.pruner import DataPruner, NonfinitePolicy
@@ -27,6 +28,7 @@ def as_pruner(
     tail_epochs: int | None,
     seed: int,
     nonfinite: NonfinitePolicy,
+    lengths: Lengths | None = None,
     process_group: "ProcessGroup | None",
 ) -> DataPruner:
     """Return the pruner that is given, or make one of a method and a budget.
@@ -41,17 +43,14 @@ def as_pruner(
         "tail_epochs": tail_epochs,
         "seed": seed,
         "nonfinite": nonfinite,
+        "lengths": lengths,
         "process_group": process_group,
     }
     if isinstance(method, DataPruner):
         _check_pruner(method, num_samples, {"num_epochs": num_epochs, "num_steps": num_steps, **budget})
         return method
     method = as_method(method)
-    if (num_epochs is None) == (num_steps is None):
-        raise ConfigError(
-            f"Either `num_epochs` or `num_steps` must be given, the run's length; got {num_epochs=}, {num_steps=}. "
-            "Write num_epochs=200, or num_steps=10_000 for a loop that counts optimizer steps."
-        )
+    _check_one_length(num_epochs, num_steps)
     if num_epochs is None:
         world_size = Ranks(process_group).size
         schedule = _schedule_for_steps(
@@ -70,6 +69,14 @@ def as_pruner(
     return DataPruner(method, num_samples=num_samples, num_epochs=num_epochs, num_steps=num_steps, **budget)
 
 
+def _check_one_length(num_epochs: int | None, num_steps: int | None) -> None:
+    if (num_epochs is None) == (num_steps is None):
+        raise ConfigError(
+            f"Either `num_epochs` or `num_steps` must be given, the run's length; got {num_epochs=}, {num_steps=}. "
+            "Write num_epochs=200, or num_steps=10_000 for a loop that counts optimizer steps."
+        )
+
+
 def _schedule_for_steps(method: Method, tail_epochs: int | None, **options: Any) -> Schedule:
     """Return the schedule of so many steps, with the method's tail where none was given."""
     if tail_epochs is None:
@@ -83,7 +90,7 @@ _DEFAULTS = {"warmup_epochs": 0, "seed": 0, "nonfinite": "error"}
 
 def _check_pruner(pruner: DataPruner, num_samples: int, budget: dict[str, Any]) -> None:
     for name, value in budget.items():
-        if value != _DEFAULTS.get(name):
+        if value is not _DEFAULTS.get(name) and (name == "lengths" or value != _DEFAULTS.get(name)):
             raise ConfigError(
                 f"`{name}` must be given to the DataPruner; got a pruner and {name}={value!r}. Leave it out, or hand "
                 "over the method instead of a pruner."

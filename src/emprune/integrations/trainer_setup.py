@@ -52,7 +52,7 @@ _FIXED: Sequence[tuple[str, Any, str, str]] = (
         "train_sampling_strategy",
         "random",
         "the plan says which samples come, and in which order",
-        "Leave it out. To pad less, let the `data_collator` pad to the longest sample of each batch.",
+        "Leave it out. To pad less, give the pruner `lengths`; the `data_collator` pads each batch to its longest.",
     ),
     ("data_seed", None, "the order is the plan's", "Give the pruner a `seed`."),
     ("ignore_data_skip", False, "a resumed epoch goes on where it stopped", "Leave it out."),
