@@ -156,9 +156,26 @@ class Schedule:
         request.check()
         return self._size(request, epoch, spent)
 
-    def num_kept_per_epoch(self, *, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False) -> list[int]:
-        """Return the size of every epoch of the run, in order; raises what `num_kept` does."""
-        return self._sizes(self._request(multiple_of=multiple_of, world_size=world_size, drop_last=drop_last))
+    def num_kept_per_epoch(
+        self,
+        *,
+        multiple_of: int = 1,
+        world_size: int = 1,
+        drop_last: bool = False,
+        step_name: str = "multiple_of",
+    ) -> list[int]:
+        """Return the size of every epoch of the run, in order; raises what `num_kept` does.
+
+        Args:
+            multiple_of: As `num_kept` takes it.
+            world_size: World size.
+            drop_last: As `num_kept` takes it.
+            step_name: What errors call the quantum; the caller's own name of it.
+        """
+        request = self._request(
+            multiple_of=multiple_of, world_size=world_size, drop_last=drop_last, step_name=step_name
+        )
+        return self._sizes(request)
 
     def steps_per_epoch(
         self, *, batch_size: int, accumulation: int = 1, world_size: int = 1, drop_last: bool = False

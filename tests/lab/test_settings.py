@@ -7,7 +7,7 @@ from emprune_lab.earlier import settings_of
 from emprune_lab.settings import Settings
 
 from emprune.errors import ConfigError
-from tests.lab.runs import settings_for
+from tests.lab.runs import run_of, settings_for
 
 
 def test_what_is_not_given_comes_from_the_recipe() -> None:
@@ -83,3 +83,16 @@ def test_they_are_refused_as_early_where_they_are_given(setting: dict[str, Any])
     (name,) = setting
     with pytest.raises(ConfigError, match=f"(`{name}` must be|Unknown {name})"):
         settings_for(**{"task": "digits", "method": "emp", **setting})
+
+
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [
+        ("simclr-digits", {"batch_size": 2000}),
+        ("simclr-digits", {"batch_size": 256, "train_size": 300, "epochs": 2, "keep": 0.6, "tail_epochs": 1}),
+        ("digits", {"batch_size": 2000, "compile": True}),
+    ],
+)
+def test_a_batch_that_is_too_large_is_refused_by_the_name_that_users_give_it(task: str, given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"Use batch_size=\d+\.$"):
+        run_of(settings_for(task, "emp", **given))

@@ -104,7 +104,10 @@ class Run:
         _check_ranks(settings, task, world_size)
         pruner = new_pruner(settings, len(splits.train))
         per_epoch = pruner.schedule.num_kept_per_epoch(
-            multiple_of=settings.training.batch_size, world_size=world_size, drop_last=_whole_batches(settings, task)
+            multiple_of=settings.training.batch_size,
+            world_size=world_size,
+            drop_last=_whole_batches(settings, task),
+            step_name="batch_size",
         )
         sizes = Sizes(
             train=len(splits.train),
@@ -173,6 +176,8 @@ def make_settings(
         **dataclasses.asdict(_recipe(task, recipe)),
         **{name: value for name, value in given.items() if value is not None},
     }
+    if "files" in given:
+        raise ConfigError(f"`files` must be left out, it is found by itself; got files={given['files']!r}.")
     refuse_fractions(given, keep=chosen["keep"], epochs=chosen["epochs"])
     chosen["files"] = task.files
     settings = Settings.of(task.name, spec, seed, chosen)

@@ -44,7 +44,7 @@ def test_every_run_draws_its_own_subset_which_methods_share() -> None:
     assert one.equal(again)
     assert not one.equal(other)
     assert drawn(5, fraction=1.0, seed=3).tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(ConfigError, match="`subset_fraction` leaves nothing of 3 samples"):
+    with pytest.raises(ConfigError, match="`subset_fraction` must leave a sample to train on, of 3; got"):
         drawn(3, fraction=0.1, seed=0)
     with pytest.raises(ConfigError, match="`subset_fraction` leaves out none of 80 samples"):
         drawn(80, fraction=0.999, seed=0)
@@ -70,7 +70,7 @@ def test_a_run_can_leave_samples_out_that_its_seed_draws() -> None:
         train = splits_of(settings.replace(seed=seed), None).train
         assert train.x.equal(everything.x[drawn(80, leave_out=1, seed=seed)])
         assert len(train) == 79
-    with pytest.raises(ConfigError, match="leaves nothing of 80 samples; got subset_fraction=1.0 and leave_out=80"):
+    with pytest.raises(ConfigError, match="`leave_out` must leave a sample to train on, of 80; got leave_out=80, "):
         splits_of(settings.replace(leave_out=80), None)
 
 

@@ -110,10 +110,9 @@ def drawn(num_samples: int, *, fraction: float = 1.0, leave_out: int = 0, seed: 
     """
     size = round(fraction * num_samples) - leave_out
     if size < 1:
-        rest = f" and leave_out={leave_out}" if leave_out else ""
-        raise ConfigError(
-            f"`subset_fraction` leaves nothing of {num_samples} samples; got subset_fraction={fraction}{rest}."
-        )
+        name = "leave_out" if leave_out else "subset_fraction"
+        got = f"{leave_out=}, subset_fraction={fraction}" if leave_out else f"subset_fraction={fraction}"
+        raise ConfigError(f"`{name}` must leave a sample to train on, of {num_samples}; got {got}.")
     if fraction < 1 and size == num_samples:
         raise ConfigError(
             f"`subset_fraction` leaves out none of {num_samples} samples; got subset_fraction={fraction}. Lower it, or "

@@ -107,7 +107,7 @@ def fetch_pretrained(name: str, *, data_dir: Path | None, say: Callable[[str], N
         if local and not folder:
             say(f"{name} is not on this machine: asking the hub")
     what = "It must be the folder of a whole model and its tokenizer." if folder else "Is its name right?"
-    raise DataError(f"The model {name!r} cannot be loaded: {reason}. {what}") from cause
+    raise DataError(f"The model {name!r} cannot be loaded: {reason.rstrip('.')}. {what}") from cause
 
 
 @contextmanager
