@@ -4,10 +4,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from emprune_lab.commands import consoles
 from emprune_lab.commands.consoles import literal_console
 from emprune_lab.commands.progress import live_progress
+from emprune_lab.tasks import TASKS
 from rich.table import Table
 
+from emprune.methods import method_names
 from tests.lab.reports import call
 
 STRANGE = ["v[/2]", "[draft]", ":fire:", "[bold"]
@@ -45,6 +48,20 @@ def test_a_folder_of_any_name_will_do(name: str, tmp_path: Path, monkeypatch: py
         assert code == 0, stderr
         assert said in stdout + stderr
     assert f"all/{name}/report.html" in call(*comparison)[1]
+
+
+@pytest.mark.parametrize("command", [["tasks"], ["methods"], ["compare", "--help"], ["analyze", "visits", "--help"]])
+def test_names_that_are_to_be_typed_are_whole_in_80_columns(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consoles.out, "_width", 80)
+    monkeypatch.setenv("COLUMNS", "80")
+    code, shown, _ = call(*command)
+    assert code == 0
+    assert "…" not in shown
+    names = {"tasks": TASKS, "methods": method_names()}.get(command[0], ["random-permutation"])
+    assert [name for name in names if name not in shown] == []
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_what_is_meant_to_look_different_shows_no_markup() -> None:

@@ -39,7 +39,11 @@ def _command(question: Question) -> Callable[..., None]:
             path_option("--out", help=f"Folder of all the runs, and of {question.name}.json and {question.name}.html."),
         ],
         methods: Annotated[
-            str, typer.Option(help="Separated by commas, with options as in emp:beta=3:pool=2.")
+            str,
+            typer.Option(
+                help="Separated by commas, with options as in emp:beta=3:pool=2.",
+                show_default=question.methods.replace(",", ", "),
+            ),
         ] = question.methods,
         runs: Annotated[
             int, typer.Option(help="Runs per method, of seeds 0, 1, ...; those of one seed are paired.")

@@ -29,7 +29,7 @@ Methods = Annotated[
     str | None,
     typer.Option(
         help="Separated by commas, with options as in emp:beta=3:pool=2; `all` is every method.",
-        show_default=DEFAULT_METHODS,
+        show_default=DEFAULT_METHODS.replace(",", ", "),
     ),
 ]
 Seeds = Annotated[

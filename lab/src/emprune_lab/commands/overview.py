@@ -16,8 +16,9 @@ __all__ = ["methods_table", "tasks_table"]
 def methods_table() -> Table:
     """Return the methods, what each visits, and its options."""
     table = Table(title="Methods (options as in emp:beta=3:pool=2)")
-    for head in ("method", "what it visits", "options and defaults"):
-        table.add_column(head)
+    table.add_column("method", no_wrap=True)  # a name is to be typed
+    for head in ("what it visits", "options and defaults"):
+        table.add_column(head, overflow="fold")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         names = emprune.methods.method_names()
@@ -35,17 +36,18 @@ def methods_table() -> Table:
 def tasks_table() -> Table:
     """Return the tasks, and the defaults of their recipes."""
     table = Table(title="Tasks")
-    for head in ("task", "data", "model", "epochs", "batch size", "peak learning rate"):
-        table.add_column(head)
+    table.add_column("task", no_wrap=True)  # a name is to be typed
+    table.add_column("data", overflow="fold")
+    table.add_column("model, epochs, batch size, peak learning rate", overflow="fold")
     for task in TASKS.values():
-        table.add_row(task.name, task.description, *_recipe_cells(task.recipe))
+        table.add_row(task.name, task.description, _recipe_cell(task.recipe))
         for name, other in task.recipes.items():
-            table.add_row("", Text(f"--recipe {name}", style="dim"), *_recipe_cells(other))
+            table.add_row("", Text(f"--recipe {name}", style="dim"), _recipe_cell(other))
     glue_tasks = f"a task of GLUE: {', '.join(GLUE_TASKS)}"
-    table.add_row("glue:TASK", glue_tasks, *_recipe_cells(get_task("glue:cola").recipe))
-    table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]", *[""] * 4)
+    table.add_row("glue:TASK", glue_tasks, _recipe_cell(get_task("glue:cola").recipe))
+    table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]")
     return table
 
 
-def _recipe_cells(recipe: Recipe) -> list[str]:
-    return [recipe.model, str(recipe.epochs), str(recipe.batch_size), f"{recipe.max_lr:g} ({recipe.optimizer})"]
+def _recipe_cell(recipe: Recipe) -> str:
+    return f"{recipe.model}, {recipe.epochs}, {recipe.batch_size}, {recipe.max_lr:g} ({recipe.optimizer})"
