@@ -110,14 +110,15 @@ def test_a_cluster_that_is_not_there_is_refused(tmp_path: Path, raises: Raises) 
         )
 
 
-def test_a_parameter_that_submitit_does_not_know_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="submitit does not take these cluster parameters: .*colour"):
-        run_on_cluster(
-            [],
-            num_jobs=1,
-            watch=lambda finished, visits: None,
-            stop=lambda: False,
-            cluster="local",
-            folder=tmp_path,
-            parameters={"colour": "red"},
-        )
+@pytest.mark.parametrize("given", ["colour=red", "timeout_min=soon", "timeout_min=-1", "mem_gb=much"])
+def test_a_parameter_that_submitit_does_not_take_is_refused(given: str, tmp_path: Path) -> None:
+    launch = launcher("submitit", tmp_path, [given])
+    assert launch is not None
+    with pytest.raises(ConfigError, match=f"`cluster` must be parameters that submitit takes; got {given}. It says: "):
+        launch([], num_jobs=1, watch=lambda finished, visits: None, stop=lambda: False)
+
+
+def test_memory_may_have_decimals(tmp_path: Path) -> None:
+    launch = launcher("submitit", tmp_path, ["mem_gb=1.5", "timeout_min=3", "partition=gpu.1"])
+    assert launch is not None
+    launch([], num_jobs=1, watch=lambda finished, visits: None, stop=lambda: False)

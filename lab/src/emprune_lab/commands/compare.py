@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.util
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ __all__ = [
 
 LAUNCHERS: dict[str, str | None] = {"local": None, "slurm": "slurm", "submitit": "local"}
 """What makes a comparison's runs, and submitit's name of it: `submitit` is its processes on this machine."""
+
+DECIMALS = re.compile(r"[0-9]+\.[0-9]+")
 
 
 def make_comparison(
@@ -191,12 +194,12 @@ def launcher(name: str, out: Path, parameters: Sequence[str]) -> Launch | None:
         )
     from emprune_lab.comparison.cluster import run_on_cluster
 
-    chosen: dict[str, str | int] = {}
+    chosen: dict[str, str | int | float] = {}
     for parameter in parameters:
         key, equals, value = parameter.partition("=")
         if not equals or not key.isidentifier():
             raise ConfigError(f"`cluster` must be name=value, such as timeout_min=240; got {parameter!r}.")
-        chosen[key] = int(value) if value.isdecimal() else value
+        chosen[key] = int(value) if value.isdecimal() else float(value) if DECIMALS.fullmatch(value) else value
     return functools.partial(run_on_cluster, cluster=cluster, folder=out.resolve() / "cluster", parameters=chosen)
 
 

@@ -36,7 +36,7 @@ def run_on_cluster(
     stop: Callable[[], bool],
     cluster: str,
     folder: Path,
-    parameters: Mapping[str, str | int],
+    parameters: Mapping[str, str | int | float],
 ) -> None:
     """Make runs as jobs of a cluster, and return when all are finished.
 
@@ -114,7 +114,7 @@ class Silent:
 STOPPED = "stopped"
 
 
-def _executor(cluster: str, folder: Path, parameters: Mapping[str, str | int]) -> submitit.AutoExecutor:
+def _executor(cluster: str, folder: Path, parameters: Mapping[str, str | int | float]) -> submitit.AutoExecutor:
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     except RuntimeError as error:
@@ -125,8 +125,10 @@ def _executor(cluster: str, folder: Path, parameters: Mapping[str, str | int]) -
     own = {name if name in COMMON else f"slurm_{name}": value for name, value in parameters.items()}
     try:
         executor.update_parameters(**own)
-    except (NameError, TypeError, ValueError) as error:
-        raise ConfigError(f"submitit does not take these cluster parameters: {error}") from error
+    except (AssertionError, NameError, TypeError, ValueError) as error:  # submitit asserts types
+        given = ", ".join(f"{name}={value}" for name, value in parameters.items())
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise ConfigError(f"`cluster` must be parameters that submitit takes; got {given}. It says: {said}.") from error
     return executor
 
 
