@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from emprune_lab.comparison.experiment import Experiment
-from emprune_lab.comparison.pool import compare
+from emprune_lab.comparison.pool import check_finished, compare
 from emprune_lab.comparison.queue import Comparison, Queue, adopt, look_elsewhere, make_queue
 from emprune_lab.errors import RunError, RunExistsError, StoppedError
 from emprune_lab.results.record import RunRecord
@@ -151,6 +151,25 @@ def test_a_file_of_something_else_is_not_taken_over(content: str, message: str, 
         source = path if path.name == "results.json" else path.parent
         with pytest.raises(ConfigError, match=f"{path} .*{message}"):
             look_elsewhere(make_queue(small(), tmp_path / "here"), [source])
+
+
+@pytest.mark.parametrize("name", ["taken", "taken/below"])
+@pytest.mark.parametrize("command", ["run", "compare", "report"])
+def test_a_file_in_place_of_a_folder_is_refused_before_anything_runs(
+    command: str, name: str, comparison: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    what = comparison if command == "report" else "digits"
+    code, _, stderr = call(command, what, "--out", tmp_path / name)
+    assert code == 2
+    assert f"{tmp_path / 'taken'} is a file. Choose another --out." in stderr
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_failures_are_few_and_their_number_is_said() -> None:
+    failures = {f"emp, seed {seed}: It diverged." for seed in range(7)}
+    with pytest.raises(RunError, match=r"^7 of 7 runs did not finish\. emp, seed 0: It diverged; .*; and 2 more\.$"):
+        check_finished(7, 0, failures, stopped=False)
 
 
 def compare_there(methods: str, seeds: int, out: Path, *more: object) -> tuple[int, str, str]:

@@ -15,7 +15,17 @@ from typing import BinaryIO
 
 from emprune.errors import ConfigError
 
-__all__ = ["draft_folder", "free_name", "home_expanded", "named", "read_text", "refuse_foreign", "sweep", "write_whole"]
+__all__ = [
+    "draft_folder",
+    "free_name",
+    "home_expanded",
+    "named",
+    "read_text",
+    "refuse_file",
+    "refuse_foreign",
+    "sweep",
+    "write_whole",
+]
 
 HEAD_BYTES = 2048
 MARKS = {".html": b"<title>emprune: ", ".md": b"| method |", ".json": b'"format": '}
@@ -40,6 +50,13 @@ def home_expanded(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"A path must begin with a folder that exists; got {text!r} ({error}).") from error
+
+
+def refuse_file(folder: Path) -> None:
+    """Raise ConfigError if there is a file where a command is to put its folder, or one of those that it is in."""
+    file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+    if file is not None:
+        raise ConfigError(f"`out` must be a folder; got {str(folder)!r}, and {file} is a file. Choose another --out.")
 
 
 def read_text(path: Path) -> str:

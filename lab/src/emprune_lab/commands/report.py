@@ -46,10 +46,12 @@ def report(
     from emprune_lab.commands.running import failures_reported
 
     with failures_reported():
+        from emprune_lab.files import refuse_file
         from emprune_lab.report.page import write_report
         from emprune_lab.report.records import find_runs
 
         where = out_dir or (paths[0] if paths[0].is_dir() else paths[0].parent)
+        refuse_file(where)
         found = find_runs(paths)
         path = write_report(found, where, baseline=baseline, data_dir=data_dir)
         for file in (file for run in found.runs for file in run.damaged):

@@ -49,6 +49,9 @@ class Launch(Protocol):
 
 
 POLL_SECONDS = 0.2
+MOST_SAID = 5
+"""Failures that are told word for word; hundreds of runs may fail alike."""
+
 WORKER_DIED = (
     "A worker process died (killed, or out of memory?). What is finished stays; "
     "the same command again goes on, and --jobs 1 needs less memory."
@@ -151,7 +154,11 @@ def check_finished(num_jobs: int, num_finished: int, failures: Set[str], *, stop
     if num_finished < num_jobs and (stopped or not failures):  # or a worker alone was asked to stop
         raise StoppedError("Stopped; nothing is lost.")
     if failures:
-        raise RunError(f"{num_jobs - num_finished} of {num_jobs} runs did not finish. {'; '.join(sorted(failures))}")
+        said = [failure.rstrip(".") for failure in sorted(failures)]
+        more = f"; and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""
+        raise RunError(
+            f"{num_jobs - num_finished} of {num_jobs} runs did not finish. {'; '.join(said[:MOST_SAID])}{more}."
+        )
 
 
 def make_run(run: Run, folder: Path, *, report: Reporter, stop: Callable[[], bool]) -> None:

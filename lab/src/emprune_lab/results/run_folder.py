@@ -16,7 +16,7 @@ import numpy as np
 from emprune.errors import ConfigError
 from emprune_lab.earlier import settings_of
 from emprune_lab.errors import RunError, RunExistsError
-from emprune_lab.files import sweep, write_whole
+from emprune_lab.files import refuse_file, sweep, write_whole
 from emprune_lab.results.checkpoints import EARLIER, Checkpoints
 from emprune_lab.results.log import RunLog
 from emprune_lab.results.record import RunRecord, read_record
@@ -100,7 +100,12 @@ class RunFolder:
         return known is not None
 
     def refuse_foreign(self) -> None:
-        """Raise RunExistsError if the folder is no run's, and holds what a run would replace."""
+        """Raise RunExistsError if the folder is no run's, and holds what a run would replace.
+
+        Raises:
+            ConfigError: If there is a file in its place.
+        """
+        refuse_file(self.path)
         held = [name for name in (*FILES, CHECKPOINTS) if (self.path / name).exists()]
         if held and self._known_settings() is None:
             raise RunExistsError(
