@@ -153,6 +153,25 @@ def test_a_file_of_something_else_is_not_taken_over(content: str, message: str, 
             look_elsewhere(make_queue(small(), tmp_path / "here"), [source])
 
 
+def test_runs_whose_folders_an_earlier_version_named_are_taken_over_in_words(comparison: Path, tmp_path: Path) -> None:
+    shutil.copytree(comparison, tmp_path, dirs_exist_ok=True)
+    for folder in (tmp_path / "digits").iterdir():
+        folder.rename(folder.with_name(f"{folder.name[:-8]}0badf00d"))
+    begun = next((tmp_path / "digits").glob("random-permutation-*/seed-2"))
+    result = (begun / "result.json").read_bytes()
+    (begun / "result.json").unlink()
+    (tmp_path / "results.json").unlink()
+    code, stdout, stderr = compare_there("random-permutation,emp:pool=2", 3, tmp_path, "--dry-run")
+    assert code == 0
+    assert "5 finished runs to take over." in stderr
+    assert f"{begun} holds random-permutation, seed 2, unfinished, of an earlier version. It is made anew in" in stderr
+    assert "1 runs left" in stdout
+    shutil.copy(comparison / "results.json", tmp_path)
+    (begun / "result.json").write_bytes(result)
+    assert "6 finished runs taken over." in compare_there("random-permutation,emp:pool=2", 3, tmp_path)[2]
+    assert "taken over" not in compare_there("random-permutation,emp:pool=2", 3, tmp_path)[2]
+
+
 @pytest.mark.parametrize("name", ["taken", "taken/below"])
 @pytest.mark.parametrize("command", ["run", "compare", "report"])
 def test_a_file_in_place_of_a_folder_is_refused_before_anything_runs(

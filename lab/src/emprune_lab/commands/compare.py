@@ -21,7 +21,18 @@ from emprune_lab.commands.tables import queue_table
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
 from emprune_lab.comparison.notes import little_notes, unlike_precision
 from emprune_lab.comparison.pool import Launch, compare
-from emprune_lab.comparison.queue import Comparison, Job, Queue, adopt, look_elsewhere, make_queue, refuse_loss
+from emprune_lab.comparison.queue import (
+    Comparison,
+    Job,
+    Queue,
+    adopt,
+    begun,
+    look_elsewhere,
+    look_under_other_names,
+    make_queue,
+    named_otherwise,
+    refuse_loss,
+)
 from emprune_lab.comparison.table import long_duration
 from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS, listed_methods
 from emprune_lab.results.run_folder import RunFolder
@@ -115,10 +126,16 @@ def taken_over(queue: Queue, sources: Sequence[Path], *, out: Path, dry_run: boo
     Raises:
         ConfigError: If a source holds something else, or OUT/results.json holds other runs that would be lost.
     """
-    found = look_elsewhere(queue, sources)
-    refuse_loss(found, out)
+    others = named_otherwise(queue, out)
+    found = look_under_other_names(look_elsewhere(queue, sources), others)
+    refuse_loss(found, out, others=others)
+    for job, folder in begun(found, others):
+        line = (
+            f"{folder.path} holds {job.run.label}, unfinished, of an earlier version. It is made anew in {job.folder}."
+        )
+        console.print(line, style="yellow", soft_wrap=True)
     queue = found if dry_run else adopt(found)
-    if sources:
+    if sources or found.elsewhere:
         how = "to take over" if dry_run else "taken over"
         console.print(f"{len(found.elsewhere)} finished runs {how}.", highlight=False)
     return queue

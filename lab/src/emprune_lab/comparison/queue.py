@@ -3,10 +3,11 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emprune.errors import ConfigError
+from emprune.errors import ConfigError, EmpruneError
 from emprune_lab.comparison.experiment import Experiment, Variant
 from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import Row, summarise
@@ -17,7 +18,19 @@ from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.settings import Settings
 
-__all__ = ["Comparison", "Job", "Queue", "VariantResult", "adopt", "look_elsewhere", "make_queue", "refuse_loss"]
+__all__ = [
+    "Comparison",
+    "Job",
+    "Queue",
+    "VariantResult",
+    "adopt",
+    "begun",
+    "look_elsewhere",
+    "look_under_other_names",
+    "make_queue",
+    "named_otherwise",
+    "refuse_loss",
+]
 
 FORMAT = 3
 
@@ -162,12 +175,40 @@ def look_elsewhere(queue: Queue, sources: Iterable[Path]) -> Queue:
     return dataclasses.replace(queue, elsewhere=found)
 
 
-def refuse_loss(queue: Queue, out: Path) -> None:
+def look_under_other_names(queue: Queue, others: Mapping[str, RunFolder]) -> Queue:
+    """Return the queue with the finished runs among `others`, from `named_otherwise`."""
+    missing = [others[key] for job in queue.missing if (key := _key(job.run.settings)) in others]
+    return look_elsewhere(queue, [folder.path for folder in missing if folder.finished])
+
+
+def named_otherwise(queue: Queue, out: Path) -> dict[str, RunFolder]:
+    """Return the runs in OUT whose folders have other names than this version gives them, by their settings.
+
+    Earlier versions made other hashes of the same settings. What cannot be read is left out: it is no missing run.
+    """
+    own = {job.folder for job in queue.jobs}
+    found = {}
+    for path in sorted((out / queue.experiment.trained_on.slug).glob("*/seed-*")):
+        with suppress(EmpruneError):
+            settings = None if path in own else RunFolder(path).settings()
+            if settings is not None and path != _folder(out, queue.experiment, settings):
+                found[_key(settings)] = RunFolder(path)
+    return found
+
+
+def begun(queue: Queue, others: Mapping[str, RunFolder]) -> list[tuple[Job, RunFolder]]:
+    """Return the missing runs that are unfinished among `others`, from `named_otherwise`, and are not begun here."""
+    jobs = [(job, others.get(_key(job.run.settings))) for job in queue.missing if not job.folder.exists()]
+    return [(job, folder) for job, folder in jobs if folder is not None]
+
+
+def refuse_loss(queue: Queue, out: Path, *, others: Mapping[str, RunFolder]) -> None:
     """Raise ConfigError if what the comparison will replace is none of its kind, or holds runs that are nowhere else.
 
     Args:
         queue: The comparison's runs, with those that will be taken over.
         out: Its folder.
+        others: From `named_otherwise`.
     """
     refuse_foreign(out / "table.md", out / "report.html")
     file = out / "results.json"
@@ -179,7 +220,10 @@ def refuse_loss(queue: Queue, out: Path) -> None:
     except ConfigError as error:
         raise ConfigError(f"{file} would be replaced, and is none of emprune's. {advice}") from error
     safe = {queue.jobs[number].folder for number in queue.elsewhere}
-    num_lost = sum(not _is_kept(run.settings, queue.experiment, out, safe) for run in runs)
+    safe_keys = {key for key, folder in others.items() if folder.finished}
+    num_lost = sum(
+        _key(run.settings) not in safe_keys and not _is_kept(run.settings, queue.experiment, out, safe) for run in runs
+    )
     if num_lost:
         raise ConfigError(
             f"{file} would be replaced. It holds {num_lost} run{'s' * (num_lost != 1)} that {out} has no folder of. "
