@@ -176,8 +176,6 @@ def make_settings(
         **dataclasses.asdict(_recipe(task, recipe)),
         **{name: value for name, value in given.items() if value is not None},
     }
-    if "files" in given:
-        raise ConfigError(f"`files` must be left out, it is found by itself; got files={given['files']!r}.")
     refuse_fractions(given, keep=chosen["keep"], epochs=chosen["epochs"])
     chosen["files"] = task.files
     settings = Settings.of(task.name, spec, seed, chosen)

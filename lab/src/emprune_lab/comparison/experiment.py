@@ -117,6 +117,8 @@ class Experiment:
                 raise ConfigError(
                     f"`settings` must not hold {name!r}: name the task, the methods and the seeds above it."
                 )
+            if name == "files":
+                raise ConfigError(f"`files` must be left out: it is found by itself; got files={value!r}.")
             if value == []:
                 raise ConfigError(f"`{name}` must have a value, or several to be varied; got an empty list.")
             if isinstance(value, list) and any(value.count(one) > 1 for one in value):
