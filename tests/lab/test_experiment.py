@@ -109,7 +109,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
             'task = "digits"\nmethods = ["emp"]\n[settings]\nkeep = true',
             r"`keep` must be in \(0, 1\], .*; got keep=True",
         ),
-        ('task = "digits"\nmethods = ["emp"]\n[settings]\nfiles = "abc"', "`files` must be left out.*got files='abc'"),
+        ('task = "digits"\nmethods = ["emp"]\n[settings]\nfiles = "abc"', "`settings` must not hold 'files'"),
     ],
 )
 def test_a_file_that_cannot_be_run_is_refused(text: str, message: str, tmp_path: Path) -> None:

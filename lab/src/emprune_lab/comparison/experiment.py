@@ -25,6 +25,10 @@ MOST_SEEDS = 10_000
 """Of a comparison, whose runs are listed before the first is made."""
 MOST_DIGITS = 19
 
+ABOVE = "name the task, the methods and the seeds above it"
+ELSEWHERE = {"task": ABOVE, "method": ABOVE, "seed": ABOVE, "files": "the digest is taken of what is there"}
+"""What is no setting of an experiment, and where it comes from."""
+
 KEYS = {"title", "task", "methods", "seeds", "baseline", "margin", "settings"}
 
 
@@ -113,12 +117,8 @@ class Experiment:
         if not isinstance(self.settings, Mapping):
             raise ConfigError(f"`settings` must be a table of settings; got settings={self.settings!r}.")
         for name, value in self.settings.items():
-            if name in ("task", "method", "seed"):
-                raise ConfigError(
-                    f"`settings` must not hold {name!r}: name the task, the methods and the seeds above it."
-                )
-            if name == "files":
-                raise ConfigError(f"`files` must be left out: it is found by itself; got files={value!r}.")
+            if name in ELSEWHERE:
+                raise ConfigError(f"`settings` must not hold {name!r}: {ELSEWHERE[name]}.")
             if value == []:
                 raise ConfigError(f"`{name}` must have a value, or several to be varied; got an empty list.")
             if isinstance(value, list) and any(value.count(one) > 1 for one in value):
