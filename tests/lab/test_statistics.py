@@ -146,6 +146,11 @@ def test_what_differs_between_rows_stays_in_the_terminal_s_table() -> None:
     assert lines == ["Each row: 100 steps; full: 400 steps."]
 
 
+def test_one_seed_is_said_in_the_singular() -> None:
+    rows = summarise([r for r in RESULTS if r.seed == 0], baseline="random")
+    assert console_table(rows, title="a title", width=120)[1] == ["Each row: 30.0% of the visits, 100 steps, 1 seed."]
+
+
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120])
 @pytest.mark.parametrize("margin", [None, 0.5])
 def test_methods_are_named_whole_however_narrow_the_terminal_is(width: int, margin: float | None) -> None:

@@ -74,7 +74,10 @@ def shared_columns(rows: Sequence[Row]) -> dict[str, str]:
 
 def _shared_line(shared: Mapping[str, str], rows: Sequence[Row]) -> str:
     """Say what the columns in which all rows are equal have in them, and what `full` has."""
-    said = [f"{cell} {'of the ' if head == 'visits' else ''}{head}" for head, cell in shared.items()]
+    said = [
+        f"{cell} {'of the ' if head == 'visits' else ''}{head.removesuffix('s') if cell == '1' else head}"
+        for head, cell in shared.items()
+    ]
     full = next((row for row in rows if row.method == "full"), None)
     own = {} if full is None else {"visits": f"{full.visits_fraction:.1%}", "steps": f"{full.optimizer_steps:,.0f}"}
     unlike = [f"{own[head]} {head}" for head in own if head in shared and own[head] != shared[head]]
