@@ -182,7 +182,7 @@ def look_under_other_names(queue: Queue, others: Mapping[str, RunFolder]) -> Que
 
 
 def named_otherwise(queue: Queue, out: Path) -> dict[str, RunFolder]:
-    """Return the runs in OUT whose folders have other names than this version gives them, by their settings.
+    """Return the runs in OUT with folders that this version would name differently, by their settings.
 
     Earlier versions made other hashes of the same settings. What cannot be read is left out: it is no missing run.
     """

@@ -103,7 +103,7 @@ class RunFolder:
         """Raise RunExistsError if the folder is no run's, and holds what a run would replace.
 
         Raises:
-            ConfigError: If there is a file in its place.
+            ConfigError: If a file has its name.
         """
         refuse_file(self.path)
         held = [name for name in (*FILES, CHECKPOINTS) if (self.path / name).exists()]
