@@ -56,6 +56,7 @@ def run_on_cluster(
     """
     executor = _executor(cluster, folder, parameters)
     waiting, running, ended = list(jobs), dict[int, submitit.Job[str]](), dict[int, str]()
+    cancelled = False
     while waiting or running:
         while waiting and len(running) < num_jobs and not stop():
             job = waiting.pop(0)
@@ -63,7 +64,8 @@ def run_on_cluster(
             running[job.number] = executor.submit(ClusterRun(), job)
         for number in [number for number, submitted in running.items() if submitted.done()]:
             ended[number] = _outcome(running.pop(number))
-        if stop():
+        if stop() and not cancelled:  # once: a second signal breaks off what submitit does at the first
+            cancelled = True
             waiting.clear()
             for submitted in running.values():
                 submitted.cancel(check=False)
