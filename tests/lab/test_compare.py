@@ -185,6 +185,12 @@ def test_a_file_in_place_of_a_folder_is_refused_before_anything_runs(
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+def test_settings_nested_too_deeply_are_damaged(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match="config.json cannot be read"):
+        RunFolder(tmp_path).settings()
+
+
 def test_failures_are_few_and_their_number_is_said() -> None:
     failures = {f"emp, seed {seed}: It diverged." for seed in range(7)}
     with pytest.raises(RunError, match=r"^7 of 7 runs did not finish\. emp, seed 0: It diverged; .*; and 2 more\.$"):

@@ -84,6 +84,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("task = ", "is not a readable TOML file"),
+        ("task = " + "[" * 100_000, "is not a readable TOML file"),
         ('task = "digits"', "must name methods"),
         ('task = "digits"\nmethod = ["emp"]', "Unknown entry of .*Did you mean 'methods'"),
         ('task = "digits"\nmethods = ["emp"]\nseeds = 0', "`seeds` must name at least one seed"),

@@ -94,7 +94,7 @@ class Experiment:
         """
         try:
             content = tomllib.loads(read_text(path))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path} is not a readable TOML file: {error}.") from error
         for key in content:
             if key not in KEYS:

@@ -262,7 +262,7 @@ class RunFolder:
             return None
         try:
             values = json.loads(path.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{path} cannot be read ({error}). {REMEDY}") from error
         if not isinstance(values, dict):
             raise RunError(f"{path} is not a run's. {REMEDY}")
