@@ -25,10 +25,16 @@ pytestmark = [
 ]
 
 
-def train(folder: Path, *, resume: bool) -> dict[str, Any]:
-    arguments = make_arguments(folder / "run", save_strategy="steps", save_steps=3, gradient_accumulation_steps=2)
+def train(folder: Path, method: emprune.EMP, *, resume: bool) -> dict[str, Any]:
+    arguments = make_arguments(
+        folder / "run",
+        save_strategy="steps",
+        save_steps=3,
+        gradient_accumulation_steps=2,
+        eval_strategy="epoch" if method.needs_gap else "no",
+    )
     assert arguments.world_size == 2
-    pruner = make_pruner(emprune.EMP(beta=4.0))
+    pruner = make_pruner(method)
     trainer = RecordingTrainer(
         make_model(), arguments, train_dataset=Sentences(), eval_dataset=Sentences(), pruner=pruner
     )
@@ -47,20 +53,22 @@ def train(folder: Path, *, resume: bool) -> dict[str, Any]:
     }
 
 
-def run_rank(folder: Path, rank: int, resume: bool) -> None:
+def run_rank(folder: Path, method: emprune.EMP, rank: int, resume: bool) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()  # what this process inherited
     rendezvous = f"file://{folder}/rendezvous-{resume}"
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
-    torch.save(train(folder, resume=resume), folder / f"rank-{rank}-{resume}.pt")
+    torch.save(train(folder, method, resume=resume), folder / f"rank-{rank}-{resume}.pt")
     dist.destroy_process_group()
 
 
-def on_two_ranks(folder: Path, *, resume: bool) -> list[dict[str, Any]]:
+def on_two_ranks(folder: Path, method: emprune.EMP, *, resume: bool) -> list[dict[str, Any]]:
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=run_rank, args=(folder, rank, resume), daemon=True) for rank in range(2)]
+    processes = [
+        context.Process(target=run_rank, args=(folder, method, rank, resume), daemon=True) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -72,8 +80,9 @@ def on_two_ranks(folder: Path, *, resume: bool) -> list[dict[str, Any]]:
     return [torch.load(folder / f"rank-{rank}-{resume}.pt", weights_only=False) for rank in range(2)]
 
 
-def test_two_ranks_train_on_the_plan_once_and_resume_exactly(tmp_path: Path) -> None:
-    one, two = on_two_ranks(tmp_path, resume=False)
+@pytest.mark.parametrize("method", [emprune.EMP(beta=4.0), emprune.EMP(beta=4.0, pool="gap")], ids=["emp", "gap"])
+def test_two_ranks_train_on_the_plan_once_and_resume_exactly(tmp_path: Path, method: emprune.EMP) -> None:
+    one, two = on_two_ranks(tmp_path, method, resume=False)
     for rank in (one, two):
         assert rank["delivered"] == rank["planned"]
         assert rank["steps"][0] == rank["steps"][1] == one["steps"][0]
@@ -85,10 +94,11 @@ def test_two_ranks_train_on_the_plan_once_and_resume_exactly(tmp_path: Path) -> 
         assert len(set(mine)) == len(mine)
     assert one["plan"][0::2].tolist() == one["delivered"][4]
     assert_same_state(one["state"], two["state"])
+    assert ("gap" in one["state"]) == method.needs_gap
     assert one["loss"] == two["loss"]
     for name, value in one["weights"].items():
         assert value.equal(two["weights"][name]), name
-    again = on_two_ranks(tmp_path, resume=True)
+    again = on_two_ranks(tmp_path, method, resume=True)
     for whole, resumed in zip((one, two), again, strict=True):
         assert_same_state(resumed["state"], whole["state"])
         for name, value in whole["weights"].items():

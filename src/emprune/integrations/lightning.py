@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from emprune.data.loader import PrunedLoader
 from emprune.errors import ConfigError, EpochError, StateError
-from emprune.integrations.lightning_checks import check_combined, check_ranks, check_settings, check_validation
+from emprune.integrations.lightning_checks import check_combined, check_ranks, check_settings, check_validation, logged
 from emprune.integrations.shared import Choice, check_in_order, check_one_state
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
@@ -163,6 +163,14 @@ class PruningCallback(Callback):
     It logs `pruning/kept_fraction`, `pruning/churn` and `pruning/planning_seconds` at the end of each epoch. Other
     callbacks can monitor them. Churn begins with the second epoch. The seconds are those of the run so far.
 
+    A method that follows the gap is handed two logged losses after each validation. The defaults are the names that
+    Lightning gives `val_loss` of two validation loaders, where the second has the probe:
+    ``loader.evaluation(index=loader.pruner.probe())``.
+
+    Args:
+        validation_loss: The name of the logged validation loss; None if you call `loader.observe_validation` yourself.
+        train_loss: The name of the logged loss on the probe.
+
     Attributes:
         loader: What `prepare` returned last, in this process; None before.
 
@@ -170,7 +178,13 @@ class PruningCallback(Callback):
         >>> trainer = Trainer(callbacks=[PruningCallback()], accelerator="cpu", logger=False)
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        validation_loss: str | None = "val_loss/dataloader_idx_0",
+        train_loss: str = "val_loss/dataloader_idx_1",
+    ) -> None:
+        self.validation_loss, self.train_loss = validation_loss, train_loss
         self.loader: FitLoader | None = None
         self._trainer: Trainer | None = None
 
@@ -208,6 +222,13 @@ class PruningCallback(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise unless Lightning trains on this loader."""
         check_combined(trainer, self._prepared)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hand the losses over to a method that follows the gap."""
+        fits = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if fits and self.validation_loss is not None and self._prepared.pruner.method.needs_gap:
+            loss, train_loss = (logged(trainer, name) for name in (self.validation_loss, self.train_loss))
+            self._prepared.observe_validation(loss, train_loss=train_loss)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's plan, and plan the next one."""

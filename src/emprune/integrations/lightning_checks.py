@@ -2,10 +2,12 @@
 
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from emprune.errors import ConfigError
 from emprune.pruner import DataPruner
 
-__all__ = ["check_combined", "check_ranks", "check_settings", "check_validation"]
+__all__ = ["check_combined", "check_ranks", "check_settings", "check_validation", "logged"]
 
 _REFUSED_CALLBACKS = {
     "GradientAccumulationScheduler": "`callbacks` must not have a GradientAccumulationScheduler, which changes the "
@@ -75,6 +77,23 @@ def check_validation(trainer: Any, loader: PreparedLoader) -> None:
             f"A whole `val_check_interval` must be at most the batches of the smallest epoch, {fewest}; got "
             f"{interval}. Lower it, or add Trainer(check_val_every_n_epoch=None) to count over epochs."
         )
+
+
+def logged(trainer: Any, name: str) -> Tensor:
+    """Return a logged loss that a method which follows the gap is to be handed.
+
+    Raises:
+        ConfigError: If there is none of this name.
+    """
+    metrics: dict[str, Tensor] = trainer.callback_metrics
+    if name not in metrics:
+        raise ConfigError(
+            f"`validation_loss` and `train_loss` of the PruningCallback must be logged by validation_step; got no "
+            f"{name!r} among {', '.join(sorted(metrics)) or 'none'}. Return [validation loader, "
+            "loader.evaluation(index=loader.pruner.probe())] from val_dataloader, and log val_loss for both. Or name "
+            "others."
+        )
+    return metrics[name]
 
 
 def check_combined(trainer: Any, loader: PreparedLoader) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ __all__ = [
     "INDEX_KEY",
     "IndexInBatch",
     "check_arguments",
+    "check_evaluated",
+    "measured",
     "predicts_next",
     "problem_type",
     "unprepared",
@@ -222,6 +224,26 @@ def _check_unpacked(args: TrainingArguments) -> None:
                 f"`{name}` must be False, so that each sample has a loss of its own; got {name}=True, which joins "
                 "samples into one row. Leave it out, or use a method without losses, such as RandomPermutation."
             )
+
+
+def check_evaluated(args: TrainingArguments) -> None:
+    """Raise ConfigError if a method that follows the gap would never be told one."""
+    if args.eval_strategy == "no":
+        raise ConfigError(
+            "`eval_strategy` must be epoch or steps, because the method follows the validation loss; got no. Write "
+            'eval_strategy="epoch", and give the Trainer an `eval_dataset`.'
+        )
+
+
+def measured(metrics: Mapping[str, float], name: str) -> float:
+    """Return the loss of this name among what an evaluation measured."""
+    if name not in metrics:
+        raise ConfigError(
+            f"`validation_loss` must name a metric of the evaluation; got {name!r}, and the metrics "
+            f"{', '.join(sorted(metrics))}. Set `validation_loss` in a subclass; for several sets it is such as "
+            '"eval_NAME_loss".'
+        )
+    return metrics[name]
 
 
 def warn_of_epochs(args: TrainingArguments, pruner: DataPruner) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 try:
     import accelerate  # noqa: F401 - which the Trainer needs, and misses only when it is made
@@ -24,6 +24,8 @@ from emprune.integrations.trainer_setup import (
     INDEX_KEY,
     IndexInBatch,
     check_arguments,
+    check_evaluated,
+    measured,
     predicts_next,
     problem_type,
     unprepared,
@@ -60,6 +62,8 @@ class PrunedTrainerMixin(Trainer):
 
     always_observe: ClassVar[bool] = False
     """Whether methods that need no losses are observed too, for a comparison; it costs what the others' cost."""
+    validation_loss: ClassVar[str | None] = "eval_loss"
+    """The metric that a method which follows the gap takes; None if the pruner is told by a callback of your own."""
 
     def __init__(self, *args: Any, pruner: DataPruner, **kwargs: Any) -> None:
         self.pruner, self._kept = pruner, dict[str, float]()
@@ -157,6 +161,8 @@ class PrunedTrainerMixin(Trainer):
         return self.always_observe or (method.needs_losses and (method.scores or len(method.columns) > 0))
 
     def _check_arguments(self) -> None:
+        if self.pruner.method.needs_gap and self.validation_loss is not None:
+            check_evaluated(self.args)
         check_arguments(self.args, self.accelerator, self.pruner, self.train_dataset, observed=self._observes)
 
     def _check_length(self, num_samples: int) -> None:
@@ -185,6 +191,27 @@ class PrunedTrainerMixin(Trainer):
         self._progress = self._progress.stopped(self.control.should_epoch_stop)
         if self.control.should_training_stop or epoch + 1 == self.pruner.num_epochs:
             self.pruner.sync()  # so that the pruner's columns hold the whole run on every rank
+
+    def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate in training, and hand the loss over to a method that follows the gap."""
+        name = self.validation_loss
+        if name is None or not self.pruner.method.needs_gap:
+            return super()._evaluate(*args, **kwargs)
+        train_loss = self._probe_loss()
+        metrics: dict[str, float] = super()._evaluate(*args, **kwargs)
+        self.pruner.observe_validation(measured(metrics, name), train_loss=train_loss)
+        return metrics
+
+    def _probe_loss(self) -> float:
+        """Return, and log, the loss on a fixed part of the training data, as evaluations measure it."""
+        dataset: Any = self.train_dataset
+        probe = Subset(dataset, self.pruner.probe().tolist())
+        output = self.evaluation_loop(
+            self.get_test_dataloader(probe), "Probe", prediction_loss_only=True, metric_key_prefix="probe"
+        )
+        loss = measured(output.metrics or {}, "probe_loss")
+        self.log({"probe_loss": loss})
+        return loss
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
