@@ -107,7 +107,9 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
     """
     if not isinstance(value, str) or value not in choices:
         raise ConfigError(
-            f"`{name}` must be one of {', '.join(choices)}; got {name}={value!r}.", parameter=name, value=value
+            f"`{name}` must be one of {', '.join(choices)}; got {name}={value!r}. Choose one.",
+            parameter=name,
+            value=value,
         )
 
 

@@ -42,10 +42,10 @@ def by_length(plan: EpochPlan, lengths: Tensor, *, step: int, seed: int) -> Epoc
         seed: The run's.
 
     Example:
-        >>> lengths = torch.tensor([1, 9, 2, 8, 3, 7])
-        >>> plan = EpochPlan(0, torch.arange(6), None, 6)
-        >>> sorted(map(sorted, by_length(plan, lengths, step=2, seed=0).index.view(3, 2).tolist()))
-        [[0, 2], [1, 3], [4, 5]]
+        >>> lengths = torch.tensor([1, 9, 2, 8, 3, 7, 4, 6])
+        >>> plan = EpochPlan(0, torch.arange(8), None, 8)
+        >>> sorted(map(sorted, by_length(plan, lengths, step=2, seed=0).index.view(4, 2).tolist()))
+        [[0, 2], [1, 3], [4, 6], [5, 7]]
     """
     num_steps = len(plan) // step
     if num_steps < 2:
