@@ -72,10 +72,10 @@ class Folding:
             )
             if merged is not None and current is not None:
                 self._enter(merged, current.plan.epoch)
+            self.gap.merge(ranks)
         else:
             ranks.check_size()
             self.fold_local(current)
-        self.gap.merge(ranks)
         self._refuse_failed(current)
 
     def fold_local(self, current: CurrentEpoch | None) -> None:

@@ -20,3 +20,14 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("comparison")
     write_comparison(out)
     return out
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model and tiny data, for runs on texts."""
+    from tests.lab.texts import write_glue, write_model  # which needs transformers
+
+    folder = tmp_path_factory.mktemp("texts")
+    write_model(folder / "model")
+    write_glue(folder / "data")
+    return folder

@@ -29,18 +29,7 @@ from tests.lab.texts import (
     run_text,
     text_settings,
     weights,
-    write_glue,
-    write_model,
 )
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model and tiny data."""
-    folder = tmp_path_factory.mktemp("texts")
-    write_model(folder / "model")
-    write_glue(folder / "data")
-    return folder
 
 
 def test_the_result_says_what_was_done_and_nothing_is_printed_or_asked_of_the_network(

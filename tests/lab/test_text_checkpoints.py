@@ -18,16 +18,7 @@ from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
 
 from tests.lab.runs import SilentReporter, checkpoints_of, files_of
-from tests.lab.texts import assert_equal_text_runs, run_text, text_settings, write_glue, write_model
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model and tiny data."""
-    folder = tmp_path_factory.mktemp("texts")
-    write_model(folder / "model")
-    write_glue(folder / "data")
-    return folder
+from tests.lab.texts import assert_equal_text_runs, run_text, text_settings
 
 
 def stopped(settings: Settings, path: Path, place: Path, *, after: Sequence[int]) -> list[Path]:

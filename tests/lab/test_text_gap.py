@@ -10,16 +10,7 @@ pytest.importorskip("transformers", reason="needs emprune[transformers]")
 from emprune_lab.errors import StoppedError
 
 from tests.lab.runs import log
-from tests.lab.texts import assert_equal_text_runs, run_text, text_settings, write_glue, write_model
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model and tiny data."""
-    folder = tmp_path_factory.mktemp("texts")
-    write_model(folder / "model")
-    write_glue(folder / "data")
-    return folder
+from tests.lab.texts import assert_equal_text_runs, run_text, text_settings
 
 
 @pytest.mark.parametrize("stop_after", [5, 12])

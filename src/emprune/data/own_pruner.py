@@ -90,7 +90,8 @@ _DEFAULTS = {"warmup_epochs": 0, "seed": 0, "nonfinite": "error"}
 
 def _check_pruner(pruner: DataPruner, num_samples: int, budget: dict[str, Any]) -> None:
     for name, value in budget.items():
-        if value is not _DEFAULTS.get(name) and (name == "lengths" or value != _DEFAULTS.get(name)):
+        default = _DEFAULTS.get(name)
+        if value is not None if default is None else value != default:
             raise ConfigError(
                 f"`{name}` must be given to the DataPruner; got a pruner and {name}={value!r}. Leave it out, or hand "
                 "over the method instead of a pruner."
