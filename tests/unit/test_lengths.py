@@ -189,5 +189,6 @@ def test_what_is_no_length_for_each_sample_is_refused(lengths: object, shown: st
 def test_lengths_beside_a_pruner_are_refused() -> None:
     dataset = Sentences()
     pruner = emprune.DataPruner("greedy", num_samples=len(dataset), num_epochs=4, keep=0.5)
-    with pytest.raises(ConfigError, match="`lengths` must be given to the DataPruner"):
-        emprune.PrunedLoader(DataLoader(dataset, batch_size=10), pruner, lengths=dataset.lengths)
+    with pytest.raises(ConfigError, match="`lengths` must be given to the DataPruner") as caught:
+        emprune.PrunedLoader(DataLoader(dataset, batch_size=10), pruner, lengths=dataset.lengths.tolist())
+    assert ", ...]" in str(caught.value), "a long list is not shown whole"

@@ -1,5 +1,6 @@
 """The pruner of a loader: the one that was given, or one made of a method and a budget."""
 
+import reprlib
 from typing import Any
 
 from emprune.budget import keep_of
@@ -92,8 +93,9 @@ def _check_pruner(pruner: DataPruner, num_samples: int, budget: dict[str, Any]) 
     for name, value in budget.items():
         default = _DEFAULTS.get(name)
         if value is not None if default is None else value != default:
+            found = reprlib.repr(value)  # of many lengths the first
             raise ConfigError(
-                f"`{name}` must be given to the DataPruner; got a pruner and {name}={value!r}. Leave it out, or hand "
+                f"`{name}` must be given to the DataPruner; got a pruner and {name}={found}. Leave it out, or hand "
                 "over the method instead of a pruner."
             )
     if num_samples != pruner.num_samples:
