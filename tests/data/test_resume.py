@@ -396,10 +396,10 @@ class Undividable(emprune.PrunedLoader):
     def _deal(self) -> Any:
         deal = super()._deal
 
-        def dealt(index: Tensor, *, num_before: int = 0) -> Any:
+        def dealt(plan: emprune.EpochPlan, *, num_before: int = 0) -> Any:
             if self.refuses and num_before == 0:
                 raise emprune.errors.StateError("cannot be divided")
-            return deal(index, num_before=num_before)
+            return deal(plan, num_before=num_before)
 
         return dealt
 

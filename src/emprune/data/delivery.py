@@ -25,7 +25,7 @@ __all__ = ["Delivery", "saved_nothing"]
 
 _STATE = {"plan", "num_delivered", "ahead", "world_size", "ended"}
 Deal = Callable[..., Shard]
-"""``(index, num_before=0) -> shard``: this rank's part of what is left of a plan's (K,) samples."""
+"""``(plan, num_before=0) -> shard``: this rank's part of what is left of a plan, in the order of delivery."""
 
 
 class Delivery:
@@ -44,7 +44,7 @@ class Delivery:
     ) -> None:
         self.plan, self.ended, self.was_over = plan, ended, ended
         self._deal = deal
-        self._shard = deal(plan.index, num_before=num_before)
+        self._shard = deal(plan, num_before=num_before)
         self._rest = Cursor.resumed(self._shard, ahead).rest
         self._cursor = self._begun()
 
@@ -60,7 +60,7 @@ class Delivery:
 
     def new_pass(self) -> Cursor:
         """Return where a new pass begins: at the loaded position, or at the epoch's start."""
-        return Cursor(self._deal(self.plan.index)) if self.ended else self._begun()
+        return Cursor(self._deal(self.plan)) if self.ended else self._begun()
 
     def count(self, cursor: Cursor, index: Tensor) -> None:
         """Count a batch that a pass hands out."""
@@ -118,7 +118,7 @@ class Delivery:
                 f"The state was saved on {state['world_size']} rank(s) with batches delivered out of turn; got "
                 f"{world_size} rank(s). Finish the epoch on as many as before, each with its own state."
             )
-        strange = set(ahead) - set(deal(plan.index, num_before=num_before).index.tolist()) if ahead else set()
+        strange = set(ahead) - set(deal(plan, num_before=num_before).index.tolist()) if ahead else set()
         if strange:
             raise StateError(
                 f"The saved `ahead` must be samples of this rank's shard of the plan; got {min(strange)}. A state with "

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, get_worker_info
 from emprune.errors import ConfigError
 
 __all__ = [
+    "AroundDataset",
     "Delivered",
     "InOrder",
     "IndexedCollate",
@@ -47,13 +48,44 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class IndexedSamples:
-    """Samples of one batch, uncollated, with their positions in the dataset."""
+    """Samples of one batch, uncollated, with their positions in the dataset.
+
+    Attributes:
+        index: The samples' positions.
+        samples: The samples.
+        asked: The positions that were asked for, where some of them are left out; None where all are there.
+    """
 
     index: list[int]
     samples: Any
+    asked: list[int] | None = None
 
 
-class IndexedDataset(Dataset[Any]):
+class AroundDataset(Dataset[Any]):
+    """A wrapper of the user's dataset that callbacks and frameworks look through.
+
+    Args:
+        dataset: The user's dataset.
+    """
+
+    _own = frozenset({"dataset"})
+    """The attributes that are not the user's dataset's."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset: Any = dataset
+
+    def __getattr__(self, name: str) -> Any:
+        """Let callbacks and frameworks find what they look for on the user's dataset."""
+        if name.startswith("__") or "dataset" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        target = self if name in self._own else self.dataset
+        object.__setattr__(target, name, value)
+
+
+class IndexedDataset(AroundDataset):
     """The user's dataset, fetched a batch at a time together with the indices.
 
     If a dataset has `__getitems__`, it is used, so the dataset stays vectorised. It must return the samples in the
@@ -68,21 +100,8 @@ class IndexedDataset(Dataset[Any]):
         ConfigError: If `__getitems__` changes the indices, or returns more or fewer samples.
     """
 
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __getattr__(self, name: str) -> Any:
-        """Let callbacks and frameworks find what they look for on the user's dataset."""
-        if name.startswith("__") or "dataset" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.dataset, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        target = self if name == "dataset" else self.dataset
-        object.__setattr__(target, name, value)
-
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> IndexedSamples:
         return self.__getitems__([index])
@@ -148,17 +167,18 @@ class IndexedCollate:
         The index is NumPy's: from a worker that travels inside the message, where a tensor would bring a shared-memory
         file of its own. `unpacked` makes a tensor of it.
         """
-        asked = np.array(batch.index, dtype=np.int64)
+        index = np.array(batch.index, dtype=np.int64)
+        asked = index if batch.asked is None else np.array(batch.asked, dtype=np.int64)
         collated = InOrder(self.collate_fn)(batch.samples)
         if not isinstance(collated, KeptSamples):
-            return asked, collated
+            return (asked, collated) if batch.asked is None else (asked, index, collated)
         kept = np.array(collated.kept, dtype=np.int64)
-        if len(set(kept.tolist())) != kept.size or (kept.size and not 0 <= kept.min() <= kept.max() < asked.size):
+        if len(set(kept.tolist())) != kept.size or (kept.size and not 0 <= kept.min() <= kept.max() < index.size):
             raise ConfigError(
-                f"`KeptSamples.kept` must be positions in the list of {asked.size} samples, each once; got "
+                f"`KeptSamples.kept` must be positions in the list of {index.size} samples, each once; got "
                 f"{list(collated.kept)}. Return the positions of the samples that are in the batch."
             )
-        return asked, asked[kept], collated.batch
+        return asked, index[kept], collated.batch
 
 
 @dataclass(frozen=True)
@@ -203,7 +223,7 @@ class IndexedWorkerInit:
     def __call__(self, worker_id: int) -> None:
         """Unwrap the dataset in the worker's info, then do what the user's function does."""
         info = get_worker_info()
-        if info is not None and isinstance(info.dataset, IndexedDataset):
+        if info is not None and isinstance(info.dataset, AroundDataset):
             object.__setattr__(info, "dataset", info.dataset.dataset)  # torch freezes it
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)

@@ -1,48 +1,27 @@
 """PrunedLoader: the user's DataLoader, delivering the plan."""
 
-import weakref
-from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from emprune.checks import whole_number
+from emprune.data.around import LoaderAround
 from emprune.data.cursor import Cursor
-from emprune.data.indexed import Delivered, unpacked
+from emprune.data.indexed import Delivered, IndexedDataset, unpacked
 from emprune.data.own_pruner import as_pruner
-from emprune.data.planned import PlannedLoader
-from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating, rebuilt
-from emprune.data.sampler import EpochSampler, PlanBatchSampler
+from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating
+from emprune.data.sampler import PlanBatchSampler
 from emprune.distributed import ProcessGroup
-from emprune.errors import StateError
 from emprune.lengths import Lengths
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner, NonfinitePolicy
-from emprune.randomness import derive_seed, untouched
+from emprune.randomness import untouched
 
 __all__ = ["PrunedLoader"]
 
-_OF_THE_DATALOADER = frozenset(
-    (
-        "num_workers",
-        "collate_fn",
-        "pin_memory",
-        "timeout",
-        "worker_init_fn",
-        "multiprocessing_context",
-        "generator",
-        "prefetch_factor",
-        "persistent_workers",
-        "pin_memory_device",
-        "in_order",
-    )
-)
 
-
-class PrunedLoader(PlannedLoader):
+class PrunedLoader(LoaderAround):
     """Delivers a chosen part of the data in each epoch, through a DataLoader made like the given one.
 
     Batches come as ``(index, batch)``. `index` is the position of each sample in the dataset, (B,) int64 on the CPU,
@@ -92,7 +71,7 @@ class PrunedLoader(PlannedLoader):
         4
     """
 
-    _fixed = PlannedLoader._fixed | _OF_THE_DATALOADER | {"dataset", "batch_sampler", "loader"}
+    _batch_sampler: PlanBatchSampler
 
     def __init__(
         self,
@@ -130,35 +109,12 @@ class PrunedLoader(PlannedLoader):
         )
         check_sampler_ranks(batching.sampler, pruner.world_size)
         super().__init__(
-            pruner, batch_size=batching.batch_size, accumulation=accumulation, drop_last=batching.drop_last
+            dataloader,
+            pruner,
+            accumulation=accumulation,
+            batches=PlanBatchSampler(batching.batch_size),
+            indexed=IndexedDataset(dataloader.dataset),
         )
-        self.dataset = dataloader.dataset
-        self.batch_sampler = self._batch_sampler = PlanBatchSampler(self.batch_size)
-        self._given = dataloader
-        self._seeded = None if dataloader.generator is not None else torch.Generator()
-        self._in_order = dataloader.num_workers == 0 or getattr(dataloader, "in_order", True)
-        self.loader = rebuilt(dataloader, self._batch_sampler, self._seeded or dataloader.generator)
-        self._tie_states()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._tie_states()  # a copy's DataLoader inside has the copy's state
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _OF_THE_DATALOADER and "_given" in self.__dict__:
-            return getattr(self._given, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    @property
-    def sampler(self) -> EpochSampler:
-        """The samples of a new pass. Its `set_epoch` plans an epoch, as scripts for several ranks call it."""
-        return EpochSampler(self)
-
-    def set_epoch(self, epoch: int) -> None:  # noqa: D102 - inherited
-        super().set_epoch(epoch)
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(self.pruner.epoch)
-        self._prepare(self._begun.new_pass())
 
     def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
         """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
@@ -170,56 +126,15 @@ class PrunedLoader(PlannedLoader):
             index: (M,) int64, the samples to score, such as `pruner.probe()`; None for all.
         """
         batch_size = self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
-        return evaluating(self._given, batch_size, index)
-
-    def load_state_dict(self, state: Any) -> None:  # noqa: D102 - inherited
-        super().load_state_dict(state)
-        if self._delivery is not None and not self._delivery.ended:  # what is over need not divide among these ranks
-            self._prepare(self._delivery.new_pass())
-
-    def _tie_states(self) -> None:
-        """Give a StatefulDataLoader inside this loader's state: its own knows no epochs."""
-        if hasattr(self.loader, "load_state_dict"):
-            for name in ("state_dict", "load_state_dict"):
-                setattr(self.loader, name, _OfOuter(self, name))
+        dataset = self.dataset if index is None else Subset(self.dataset, index.tolist())
+        return evaluating(self._given, batch_size, dataset)
 
     def _dataset_length(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
-
-    def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
-        self._prepare(cursor)
-        # An iterator draws from the generator on the default device, which may be another than the generator's. Workers
-        # that are forked here inherit the context, which doubles what small tensors cost: only where it is needed.
-        is_elsewhere = self._seeded is not None and torch.get_default_device().type != "cpu"
-        with torch.device("cpu") if is_elsewhere else nullcontext():
-            batches = iter(self.loader)
-        return map(unpacked, batches)
 
     def _fetch(self, index: Tensor) -> Delivered:
         with untouched():
             return unpacked(self.loader.collate_fn(self.loader.dataset.__getitems__(index.tolist())))  # type: ignore[attr-defined]
 
-    def _prepare(self, cursor: Cursor) -> None:
+    def _ask_for(self, cursor: Cursor) -> None:
         self._batch_sampler.deliver(cursor.rest, last=cursor.last)
-        if self._seeded is not None:
-            seed = derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank)
-            self._seeded.manual_seed(seed)
-
-
-class _OfOuter:
-    """A method of the loader outside, for the DataLoader inside.
-
-    The loader is held weakly. In a cycle, the workers of a loader that is gone would live on until they are collected.
-    """
-
-    def __init__(self, loader: PrunedLoader | None = None, name: str = "") -> None:
-        self._loader, self._name = None if loader is None else weakref.ref(loader), name
-
-    def __call__(self, *arguments: Any) -> Any:
-        loader = None if self._loader is None else self._loader()
-        if loader is None:
-            raise StateError("The PrunedLoader around this DataLoader must exist; got one that is gone. Keep it.")
-        return getattr(loader, self._name)(*arguments)
-
-    def __reduce__(self) -> Any:
-        return _OfOuter, ()  # a copy is tied to its own

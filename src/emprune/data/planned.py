@@ -13,6 +13,7 @@ from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
 from emprune.data.shard import Shard
 from emprune.errors import ConfigError, EpochError, StateError
+from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
 from emprune.state import FORMAT_VERSION
 
@@ -235,7 +236,7 @@ class PlannedLoader(ABC):
             "world_size": self.pruner.world_size,
             "batch_size": self.batch_size,
         }
-        return partial(Shard.dealt, **options)
+        return partial(_dealt, **options)
 
     def _num_batches(self, size: int) -> int:
         return -(-size // (self.pruner.world_size * self.batch_size))
@@ -258,6 +259,10 @@ class PlannedLoader(ABC):
     @abstractmethod
     def _fetch(self, index: Tensor) -> Delivered:
         """Return a batch of these samples, outside of any pass."""
+
+
+def _dealt(plan: EpochPlan, **options: int) -> Shard:
+    return Shard.dealt(plan.index, **options)
 
 
 def _check_state(state: Mapping[str, Any]) -> None:

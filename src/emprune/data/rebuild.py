@@ -5,23 +5,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     DistributedSampler,
     IterableDataset,
     RandomSampler,
+    Sampler,
     SequentialSampler,
-    Subset,
 )
 
-from emprune.data.indexed import IndexedCollate, IndexedDataset, IndexedWorkerInit
+from emprune.data.indexed import AroundDataset, IndexedCollate, IndexedWorkerInit
 from emprune.data.planned import PlannedLoader
-from emprune.data.sampler import PlanBatchSampler
 from emprune.errors import ConfigError
 
-__all__ = ["Batching", "check_prunable", "check_sampler_ranks", "evaluating", "rebuilt"]
+__all__ = [
+    "BatchesOfPlan",
+    "Batching",
+    "check_as_made",
+    "check_prunable",
+    "check_sampler_ranks",
+    "evaluating",
+    "rebuilt",
+]
+
+BatchesOfPlan = Sampler[Any]
+"""Gives what the DataLoader inside asks its dataset for: a batch's positions, or the request of a batch."""
 
 _REPLACED = {"dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
 _SET_AFTERWARDS = {"collate_fn", "generator", "worker_init_fn"}
@@ -54,8 +64,8 @@ class Batching:
         return cls(sampler.batch_size, sampler.drop_last, sampler.sampler)
 
 
-def check_prunable(loader: DataLoader[Any]) -> None:
-    """Raise ConfigError unless a loader visits every sample of a map-style dataset, in batches."""
+def check_as_made(loader: DataLoader[Any]) -> None:
+    """Raise ConfigError unless a loader is a DataLoader as its user made it."""
     maker = type(loader).__module__.partition(".")[0]
     if maker in _PREPARED:
         raise ConfigError(
@@ -72,11 +82,16 @@ def check_prunable(loader: DataLoader[Any]) -> None:
             f"`dataloader` must be a torch DataLoader; got {type(loader).__name__}. Without one, use "
             "DataPruner.begin_epoch(epoch) and deliver its plan yourself."
         )
-    if isinstance(loader.dataset, IndexedDataset):
+    if isinstance(loader.dataset, AroundDataset):
         raise ConfigError(
             "`dataloader` must be the DataLoader as you made it; got the one inside a PrunedLoader. Hand over the one "
             "it was made from."
         )
+
+
+def check_prunable(loader: DataLoader[Any]) -> None:
+    """Raise ConfigError unless a loader visits every sample of a map-style dataset, in batches."""
+    check_as_made(loader)
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         kind = "an IterableDataset" if isinstance(loader.dataset, IterableDataset) else "a dataset without `__len__`"
         raise ConfigError(
@@ -112,27 +127,34 @@ def check_sampler_ranks(sampler: object, world_size: int) -> None:
         )
 
 
-def evaluating(loader: DataLoader[Any], batch_size: int, index: Tensor | None) -> DataLoader[Any]:
-    """Return a loader of the same class with the same arguments, over the samples of an index or all, in order."""
+def evaluating(loader: DataLoader[Any], batch_size: int, dataset: Dataset[Any]) -> DataLoader[Any]:
+    """Return a loader of the same class with the same arguments, over a dataset of such samples, in order."""
     arguments = _arguments(loader)
     for name in _SET_AFTERWARDS:
         arguments[name] = getattr(loader, name)
-    dataset = loader.dataset if index is None else Subset(loader.dataset, index.tolist())
     return type(loader)(dataset, batch_size=batch_size, shuffle=False, drop_last=False, **arguments)
 
 
-def rebuilt(loader: DataLoader[Any], sampler: PlanBatchSampler, generator: torch.Generator | None) -> DataLoader[Any]:
+def rebuilt(
+    loader: DataLoader[Any], indexed: AroundDataset, batches: BatchesOfPlan, generator: torch.Generator | None
+) -> DataLoader[Any]:
     """Return a loader of the same class with the same arguments, over indexed samples and the plan.
+
+    Args:
+        loader: The loader.
+        indexed: Its dataset, fetched a batch at a time.
+        batches: What is asked of it.
+        generator: Seeds the workers.
 
     Raises:
         ConfigError: If the class does not keep its arguments as attributes, or makes its own batches.
     """
     cls = type(loader)
     try:
-        twin = cls(IndexedDataset(loader.dataset), batch_sampler=sampler, **_arguments(loader))
+        twin = cls(indexed, batch_sampler=batches, **_arguments(loader))
     except TypeError as error:
         raise ConfigError(f"{cls.__name__} cannot be rebuilt: {error}. Pass a plain DataLoader.") from error
-    if twin.batch_sampler is not sampler or not isinstance(twin.dataset, IndexedDataset):
+    if twin.batch_sampler is not batches or twin.dataset is not indexed:
         raise ConfigError(f"{cls.__name__} cannot be rebuilt: it makes its own batches. Pass a plain DataLoader.")
     twin.collate_fn = IndexedCollate(loader.collate_fn)
     twin.generator = generator
