@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from emprune.initial import DATA_KEY
 from emprune.stats import SampleStats
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["to_frame"]
 
 
-def to_frame(stats: SampleStats, *, visits: Tensor, scores: Tensor | None, kept: Tensor | None) -> "pd.DataFrame":
+def to_frame(
+    stats: SampleStats, *, visits: Tensor, scores: Tensor | None, kept: Tensor | None, data_key: str | None
+) -> "pd.DataFrame":
     """Return a table with a row a sample.
 
     Args:
@@ -20,6 +23,7 @@ def to_frame(stats: SampleStats, *, visits: Tensor, scores: Tensor | None, kept:
         visits: (N,) int32, pending ones included.
         scores: (N,) float32; None for a method that does not score.
         kept: (N,) bool; None before the first epoch.
+        data_key: Of the data, for the frame's `attrs`; None if they have none.
 
     Raises:
         ImportError: If pandas is not installed.
@@ -34,4 +38,7 @@ def to_frame(stats: SampleStats, *, visits: Tensor, scores: Tensor | None, kept:
         columns["score"] = scores.numpy()
     if kept is not None:
         columns["kept"] = kept.numpy().copy()
-    return pd.DataFrame(columns).rename_axis("position")
+    frame = pd.DataFrame(columns).rename_axis("position")
+    if data_key is not None:
+        frame.attrs[DATA_KEY] = data_key
+    return frame

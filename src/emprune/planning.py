@@ -165,7 +165,8 @@ def _check_gap(method: Method, gap: float | None, epoch: int) -> None:
     if method.needs_gap and gap is None:
         raise EpochError(
             f"{type(method).__name__} must know the generalisation gap before it chooses epoch {epoch}; got no "
-            "validation loss. Call loader.observe_validation(loss, train_loss=...) at the end of each epoch."
+            "validation loss. Call loader.observe_validation(loss, train_loss=...) at the end of each epoch; with "
+            "`initial`, before the first too."
         )
 
 

@@ -11,6 +11,7 @@ from emprune.current import CurrentEpoch, check_next, epoch_number
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ObservationError
 from emprune.folding import Folding, NonfinitePolicy
+from emprune.initial import Initial, checked_key, start_from
 from emprune.lengths import Lengths, checked_lengths
 from emprune.merging import check_same_plan
 from emprune.methods.base import Method
@@ -50,6 +51,12 @@ class DataPruner(PrunerSaving):
             raises. "skip" keeps what was remembered before. "revisit" forgets the sample, so that it comes first. A
             sample that failed twice and was never seen comes last.
         lengths: (N,) integers, such as tokens: each step gets samples of like length. See `PrunedLoader`.
+        initial: What an earlier run on the same data knew of the samples, for the first epoch to choose by. A frame of
+            its `to_frame()`, a Parquet file of one, or its `state_dict()`. It must have the loss and the method's own
+            columns. A sample without a loss counts as unseen, and comes first. Visits start at 0. After a resume the
+            loaded state counts, so `initial` need not be given again.
+        data_key: Text that other data, or the same in another order, do not have, such as a dataset's fingerprint.
+            States and frames keep it. An `initial` or a state with another one, or without, is refused.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Raises:
@@ -78,6 +85,8 @@ class DataPruner(PrunerSaving):
         seed: int = 0,
         nonfinite: NonfinitePolicy = "error",
         lengths: Lengths | None = None,
+        initial: "Initial | None" = None,
+        data_key: str | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         self.method = as_method(method)
@@ -93,7 +102,11 @@ class DataPruner(PrunerSaving):
             num_steps=num_steps,
         )
         self.lengths = checked_lengths(lengths, num_samples=self.num_samples)
+        self.data_key = checked_key(data_key)
         self.stats = SampleStats(self.num_samples, self.method.columns)
+        self._initial: str | None = None
+        if initial is not None:
+            self._initial = start_from(self.stats, initial, method=type(self.method).__name__, data_key=self.data_key)
         self._ranks = Ranks(process_group)
         measures = type(self.method).measure is not Method.measure
         self._pending = PendingObservations(self.method.measure if measures else None)
@@ -137,7 +150,7 @@ class DataPruner(PrunerSaving):
         )
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
         call = f"begin_epoch({epoch}) of {size} samples in {quantum}"
-        self._folding.fold(self._ranks, self._current, settings=self._settings, call=call)
+        self._folding.fold(self._ranks, self._current, settings=self._same_on_ranks, call=call)
         self._folding.check_observed(self._current)
         self._folding.forget_failed()
         new = plan_epoch(
@@ -240,4 +253,4 @@ class DataPruner(PrunerSaving):
             RankError: If the ranks do not do the same, or one does not take part; nothing is folded then.
         """
         call = f"sync() in epoch {self.epoch}"
-        self._folding.fold(self._ranks, self._current, settings=self._settings, call=call)
+        self._folding.fold(self._ranks, self._current, settings=self._same_on_ranks, call=call)

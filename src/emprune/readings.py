@@ -45,6 +45,7 @@ class PrunerReadings:
         stats: What is remembered of each sample, as of the last fold.
         seed: Seed of all draws.
         lengths: (N,) int64, by which each step gets samples of like length; or None.
+        data_key: Of the data in their order; or None.
     """
 
     method: Method
@@ -52,6 +53,8 @@ class PrunerReadings:
     stats: SampleStats
     seed: int
     lengths: Tensor | None
+    data_key: str | None
+    _initial: str | None
     _ranks: Ranks
     _pending: PendingObservations
     _current: CurrentEpoch | None
@@ -207,11 +210,16 @@ class PrunerReadings:
             ImportError: If pandas is not installed.
         """
         planned = None if self._current is None else self._current.planned
-        return to_frame(self.stats, visits=self.visits, scores=self.scores, kept=planned)
+        return to_frame(self.stats, visits=self.visits, scores=self.scores, kept=planned, data_key=self.data_key)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        return run_settings(self.method, self.schedule, self.seed, self.lengths)
+        return run_settings(self.method, self.schedule, self.seed, self.lengths, self.data_key)
+
+    @property
+    def _same_on_ranks(self) -> dict[str, Any]:
+        """The settings, and the digest of what the run starts from: once a state is loaded, that holds it."""
+        return {**self._settings, "initial": self._initial}
 
     @property
     def _begun(self) -> CurrentEpoch:

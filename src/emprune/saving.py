@@ -55,6 +55,7 @@ class PrunerSaving(PrunerReadings):
     def restore(self, saved: SavedRun) -> None:
         """Take over what `read_state` returned."""
         self.stats.load_state_dict(saved.columns)
+        self._initial = None
         self._folding.observed, self._folding.failed = saved.observed, saved.failed
         self._folding.gap.restore(saved.gap)
         self._history = saved.history

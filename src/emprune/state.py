@@ -38,6 +38,7 @@ _ADVICE = {
     "tail_epochs": "Resume with the tail_epochs the run was started with.",
     "seed": "Resume with the seed the run was started with.",
     "lengths": "Resume with the lengths the run was started with, or without any if it had none.",
+    "data_key": "Resume with the data the run was started with, in the same order, and with their key.",
 }
 
 
@@ -85,7 +86,9 @@ class SavedRun:
     gap: Tensor | None
 
 
-def run_settings(method: Method, schedule: Schedule, seed: int, lengths: Tensor | None) -> dict[str, Any]:
+def run_settings(
+    method: Method, schedule: Schedule, seed: int, lengths: Tensor | None, data_key: str | None
+) -> dict[str, Any]:
     """Return what must be the same on every rank, and after a resume."""
     options = {name: _plain(value) for name, value in method.settings().items()}
     return {
@@ -98,6 +101,7 @@ def run_settings(method: Method, schedule: Schedule, seed: int, lengths: Tensor 
         "tail_epochs": schedule.tail_epochs,
         "seed": seed,
         "lengths": None if lengths is None else digest_of(lengths),
+        "data_key": data_key,
     }
 
 

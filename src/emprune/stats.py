@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emprune.errors import ConfigError, MethodError, StateError
 
-__all__ = ["BASE_COLUMNS", "NEVER", "Column", "Fold", "SampleStats", "all_finite", "is_plain"]
+__all__ = ["BASE_COLUMNS", "BEFORE", "NEVER", "Column", "Fold", "SampleStats", "all_finite", "is_plain"]
 
 Fold = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Mapping[str, Tensor]]
 
@@ -35,11 +35,18 @@ class Column:
 
 NEVER = -1
 """`last_visit` of a sample without a valid observation."""
+BEFORE = -2
+"""`last_visit` of a sample that an earlier run observed, and this one not yet."""
 _MOST_FAILURES = 127
 
 BASE_COLUMNS = (
     Column("visits", "epochs in which the sample was observed", torch.int32),
-    Column("last_visit", "epoch of the last valid observation; -1 before the first", torch.int32, NEVER),
+    Column(
+        "last_visit",
+        "epoch of the last valid observation; -1 before the first, -2 if an earlier run made it",
+        torch.int32,
+        NEVER,
+    ),
     Column("failures", "observations that were not finite, in a row", torch.int8),
     Column("loss", "the last valid loss", torch.float32, torch.nan),
 )
@@ -89,12 +96,17 @@ class SampleStats:
     @property
     def seen(self) -> Tensor:
         """(N,) bool: samples with at least one valid observation."""
-        return self._values["last_visit"] >= 0
+        return self._values["last_visit"] != NEVER
 
     @property
     def given_up(self) -> Tensor:
         """(N,) bool: samples that are not seen although they were tried twice: their losses are not finite."""
-        return (self._values["last_visit"] < 0) & (self._values["failures"] >= 2)
+        return (self._values["last_visit"] == NEVER) & (self._values["failures"] >= 2)
+
+    @property
+    def loss_and_own(self) -> tuple[Column, ...]:
+        """The loss and the method's own columns: what is known of a sample, and not how often it was visited."""
+        return self.columns[len(BASE_COLUMNS) - 1 :]
 
     @property
     def bytes_per_sample(self) -> int:
@@ -126,7 +138,7 @@ class SampleStats:
             MethodError: If a column of the method's own has no new values; nothing is entered then.
         """
         visits, last_visit = self._values["visits"], self._values["last_visit"]
-        own = [column.name for column in self.columns[len(BASE_COLUMNS) :]]
+        own = [column.name for column in self.loss_and_own[1:]]
         entered = measured
         if own and method_fold is not None:
             last = last_visit.index_select(0, index)
@@ -135,7 +147,7 @@ class SampleStats:
                 index, last = index[fresh], last[fresh]
                 measured = {name: values[fresh] for name, values in measured.items()}
             old = {name: self._values[name].index_select(0, index) for name in own}
-            entered = method_fold(old, measured, last < 0)
+            entered = method_fold(old, measured, last == NEVER)
         missing = [name for name in own if name not in entered]
         if missing:
             raise MethodError(
@@ -170,6 +182,16 @@ class SampleStats:
         """Treat samples as never seen, so that they are visited first."""
         self._values["last_visit"].index_fill_(0, index, NEVER)
 
+    def start_from(self, values: Mapping[str, Tensor], seen: Tensor) -> None:
+        """Enter what an earlier run knew; samples are then seen, and none is visited.
+
+        Args:
+            values: (N,) of the loss and each of the method's own columns, in the columns' dtypes.
+            seen: (N,) bool, the samples that the earlier run observed; the loss of the others is NaN.
+        """
+        self._values.update(values)
+        self._values["last_visit"].masked_fill_(seen, BEFORE)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the columns by name, copied."""
         return {name: values.clone() for name, values in self._values.items()}
@@ -189,7 +211,7 @@ class SampleStats:
             if not is_plain(saved) or saved.shape != mine.shape or saved.dtype != mine.dtype:
                 found = f"{tuple(saved.shape)} {saved.dtype}" if isinstance(saved, Tensor) else type(saved).__name__
                 raise StateError(f"The saved column {name!r} must be {tuple(mine.shape)} {mine.dtype}; got {found}.")
-        limits = {"visits": (0, epoch + 1), "last_visit": (NEVER, epoch), "failures": (0, _MOST_FAILURES)}
+        limits = {"visits": (0, epoch + 1), "last_visit": (BEFORE, epoch), "failures": (0, _MOST_FAILURES)}
         for name, (lowest, highest) in limits.items():
             least, most = (int(end) for end in torch.aminmax(state[name]))
             if not lowest <= least <= most <= highest:
@@ -197,7 +219,7 @@ class SampleStats:
                     f"The saved column {name!r} must be in [{lowest}, {highest}] in epoch {epoch}; got {least} to "
                     f"{most}."
                 )
-        seen = state["last_visit"] >= 0
+        seen = state["last_visit"] != NEVER
         if not bool(state["loss"].isfinite().logical_or_(~seen).all()):
             raise StateError("The saved column 'loss' must be finite for every seen sample; got NaN or infinity.")
 

@@ -137,8 +137,11 @@ def _score_quantiles(scores: Tensor, seen: Tensor) -> tuple[float, ...] | None:
 
 
 def _staleness(stats: SampleStats, epoch: int) -> float | None:
-    """Mean age in epochs of the last valid observation; 1 where all were visited in the epoch before."""
-    ages = epoch - stats["last_visit"][stats.seen].float()
+    """Mean age in epochs of the last valid observation; 1 where all were visited in the epoch before.
+
+    What an earlier run observed is as old as an epoch before the first would be.
+    """
+    ages = epoch - stats["last_visit"][stats.seen].clamp(min=-1).float()
     return float(ages.mean()) if len(ages) else None
 
 

@@ -67,6 +67,7 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
         "tail_epochs": 0,
         "seed": 3,
         "lengths": None,
+        "data_key": None,
     }
 
 

@@ -13,6 +13,7 @@ from emprune.data.own_pruner import as_pruner
 from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating
 from emprune.data.sampler import PlanBatchSampler
 from emprune.distributed import ProcessGroup
+from emprune.initial import Initial
 from emprune.lengths import Lengths
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner, NonfinitePolicy
@@ -47,6 +48,9 @@ class PrunedLoader(LoaderAround):
         nonfinite: What happens to samples with a NaN or infinite loss: see `DataPruner`.
         lengths: (N,) integers, such as the tokens of each sample. Each step then gets samples of like length, and
             padding costs little. Plan, cost and resume stay exact; the steps come in random order.
+        initial: What an earlier run on the same data knew of the samples: a frame, a Parquet file or a state. The first
+            epoch then chooses by it. See `DataPruner`.
+        data_key: Text by which states, frames and `initial` know the data again. See `DataPruner`.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Attributes:
@@ -87,6 +91,8 @@ class PrunedLoader(LoaderAround):
         accumulation: int = 1,
         nonfinite: NonfinitePolicy = "error",
         lengths: Lengths | None = None,
+        initial: "Initial | None" = None,
+        data_key: str | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         check_prunable(dataloader)
@@ -105,6 +111,8 @@ class PrunedLoader(LoaderAround):
             seed=seed,
             nonfinite=nonfinite,
             lengths=lengths,
+            initial=initial,
+            data_key=data_key,
             process_group=process_group,
         )
         check_sampler_ranks(batching.sampler, pruner.world_size)

@@ -1,18 +1,36 @@
 """The pruner of a loader: the one that was given, or one made of a method and a budget."""
 
 import reprlib
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from emprune.budget import keep_of
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import ConfigError
+from emprune.initial import Initial
 from emprune.lengths import Lengths
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.schedule import Schedule
 
-__all__ = ["as_pruner"]
+__all__ = ["Choice", "as_pruner"]
+
+
+class Choice(TypedDict, total=False):
+    """What a loader takes beside the method, the length of the run and the ranks, and a `DataPruner` too."""
+
+    keep: float | None
+    warmup_epochs: int
+    tail_epochs: int | None
+    seed: int
+    nonfinite: NonfinitePolicy
+    lengths: Lengths | None
+    initial: "Initial | None"
+    data_key: str | None
+
+
+class _Options(Choice, total=False):
+    process_group: "ProcessGroup | None"
 
 
 def as_pruner(
@@ -24,13 +42,7 @@ def as_pruner(
     drop_last: bool,
     num_epochs: int | None,
     num_steps: int | None,
-    keep: float | None,
-    warmup_epochs: int,
-    tail_epochs: int | None,
-    seed: int,
-    nonfinite: NonfinitePolicy,
-    lengths: Lengths | None = None,
-    process_group: "ProcessGroup | None",
+    **options: Unpack[_Options],
 ) -> DataPruner:
     """Return the pruner that is given, or make one of a method and a budget.
 
@@ -38,36 +50,27 @@ def as_pruner(
         ConfigError: If a pruner is given and a budget too, neither or both of `num_epochs` and `num_steps` are, or the
             budget cannot be met.
     """
-    budget: dict[str, Any] = {
-        "keep": keep,
-        "warmup_epochs": warmup_epochs,
-        "tail_epochs": tail_epochs,
-        "seed": seed,
-        "nonfinite": nonfinite,
-        "lengths": lengths,
-        "process_group": process_group,
-    }
     if isinstance(method, DataPruner):
-        _check_pruner(method, num_samples, {"num_epochs": num_epochs, "num_steps": num_steps, **budget})
+        _check_pruner(method, num_samples, {"num_epochs": num_epochs, "num_steps": num_steps, **options})
         return method
     method = as_method(method)
     _check_one_length(num_epochs, num_steps)
     if num_epochs is None:
-        world_size = Ranks(process_group).size
+        world_size = Ranks(options.get("process_group")).size
         schedule = _schedule_for_steps(
             method,
-            tail_epochs,
+            options.get("tail_epochs"),
             num_steps=num_steps,
             samples_per_step=world_size * samples_per_batch * accumulation,
             num_samples=num_samples,
-            keep=keep_of(method, keep),
-            warmup_epochs=warmup_epochs,
+            keep=keep_of(method, options.get("keep")),
+            warmup_epochs=options.get("warmup_epochs", 0),
             accumulation=accumulation,
             world_size=world_size,
             drop_last=drop_last,
         )
-        num_epochs, budget["tail_epochs"] = schedule.num_epochs, schedule.tail_epochs
-    return DataPruner(method, num_samples=num_samples, num_epochs=num_epochs, num_steps=num_steps, **budget)
+        num_epochs, options["tail_epochs"] = schedule.num_epochs, schedule.tail_epochs
+    return DataPruner(method, num_samples=num_samples, num_epochs=num_epochs, num_steps=num_steps, **options)
 
 
 def _check_one_length(num_epochs: int | None, num_steps: int | None) -> None:

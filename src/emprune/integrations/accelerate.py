@@ -43,7 +43,7 @@ def prepare(
         dataloader: A DataLoader that PrunedLoader accepts; `batch_size` is per process.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made after the accelerator.
         **budget: As `PrunedLoader` takes it: `num_epochs` or `num_steps`, `keep`, `warmup_epochs`, `tail_epochs`,
-            `seed`, `nonfinite`.
+            `seed`, `nonfinite`, `lengths`, `initial`, `data_key`.
 
     Raises:
         ConfigError: If the DataLoader cannot be pruned, the budget cannot be met, or the accelerator divides batches

@@ -42,7 +42,8 @@ def prepare(
             quantum.
         dataloader: A DataLoader that PrunedLoader accepts; `batch_size` is per device.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` for `max_epochs` epochs.
-        **choice: As `PrunedLoader` takes it: `keep`, `warmup_epochs`, `tail_epochs`, `seed`, `nonfinite`.
+        **choice: As `PrunedLoader` takes it: `keep`, `warmup_epochs`, `tail_epochs`, `seed`, `nonfinite`,
+            `lengths`, `initial`, `data_key`.
 
     Raises:
         ConfigError: If the trainer has no `PruningCallback`, would leave out planned samples or validations, or the

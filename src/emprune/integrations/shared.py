@@ -1,22 +1,12 @@
 """What the frameworks' loaders share: the budget's types, and one state for all ranks."""
 
-from typing import Any, TypedDict
+from typing import Any
 
 from emprune.data.loader import PrunedLoader
+from emprune.data.own_pruner import Choice
 from emprune.errors import ConfigError, StateError
-from emprune.pruner import NonfinitePolicy
 
 __all__ = ["Budget", "Choice", "check_in_order", "check_one_state"]
-
-
-class Choice(TypedDict, total=False):
-    """What `PrunedLoader` takes beside the method and the length of the run."""
-
-    keep: float | None
-    warmup_epochs: int
-    tail_epochs: int | None
-    seed: int
-    nonfinite: NonfinitePolicy
 
 
 class Budget(Choice, total=False):
