@@ -63,7 +63,7 @@ class PrunedLoader(LoaderAround):
             or the budget cannot be met.
 
     Example:
-        >>> import emprune
+        >>> import emprune, torch
         >>> from torch.utils.data import TensorDataset
         >>> dataset = TensorDataset(torch.arange(8.0))
         >>> dataloader = DataLoader(dataset, batch_size=2, shuffle=True)
