@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from emprune_lab.comparison.statistics import mean_band, mean_interval
+from emprune_lab.declaration import FIELDS, GROUPS
 from emprune_lab.method_spec import MethodSpec
 from emprune_lab.pages.drawing import Drawing, colours
 from emprune_lab.report.extreme_samples import TrainingData, extreme_samples, load_training_data
@@ -20,7 +21,7 @@ from emprune_lab.report.figures import against_cost, against_time, by_epoch
 from emprune_lab.report.records import ReportedRun, find_runs
 from emprune_lab.report.sections import CostGroup, divide_runs
 from emprune_lab.results.record import RunRecord, read_record
-from emprune_lab.settings import FIELDS, GROUPS, Settings
+from emprune_lab.settings import Settings
 from emprune_lab.tasks.image_folder import image_folder
 from numpy.typing import NDArray
 

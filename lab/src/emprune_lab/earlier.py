@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from emprune.errors import ConfigError
+from emprune_lab.declaration import GROUP_OF
 from emprune_lab.errors import OtherVersionError
 from emprune_lab.method_spec import MethodSpec
-from emprune_lab.settings import GROUP_OF, Settings
+from emprune_lab.settings import Settings
 
 __all__ = ["refuse_fractions", "settings_of"]
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from emprune.errors import ConfigError
+from emprune_lab.declaration import FIELDS, GROUP_OF, OPTIONS, extra_of, kind_of
 from emprune_lab.files import home_expanded
-from emprune_lab.settings import FIELDS, GROUP_OF, OPTIONS, extra_of, kind_of
 
 __all__ = ["DataDir", "path_argument", "path_option", "refuse_settings", "takes_settings"]
 

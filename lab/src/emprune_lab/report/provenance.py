@@ -10,10 +10,10 @@ from typing import Any
 
 from emprune.errors import ConfigError
 from emprune_lab.comparison.table import NOTHING, long_duration
+from emprune_lab.declaration import FIELDS, OPTIONS
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import NOT_COMPARED, CostGroup, Section
-from emprune_lab.settings import FIELDS, OPTIONS
 from emprune_lab.tasks import get_task
 
 __all__ = ["commands", "facts", "sample_files"]

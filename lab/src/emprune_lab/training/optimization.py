@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from emprune_lab.settings import TrainingSettings
+from emprune_lab.declaration import TrainingSettings
 
 __all__ = ["SCHEDULES", "cosine", "make_optimizer", "one_cycle"]
 

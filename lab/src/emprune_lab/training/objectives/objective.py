@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from emprune_lab.compute import Compute
 from emprune_lab.data.splits import Split
-from emprune_lab.settings import TrainingSettings
+from emprune_lab.declaration import TrainingSettings
 from emprune_lab.tasks import ImageTask
 
 __all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective"]
