@@ -1,7 +1,7 @@
 """What a run may be told, each setting declared once: its type, its rule, its help and its default.
 
-This one declaration makes the command's options and their help, says what a TOML file may hold, and checks both. From it
-a report writes the command that makes a run again.
+This one declaration makes the command's options and their help, says what a TOML file may hold, and checks both. A
+report writes the command that makes a run again from it.
 """
 
 import dataclasses
