@@ -27,6 +27,7 @@ def sequence_cross_entropy(
     shift: bool = False,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
+    normalized: bool = False,
 ) -> Tensor:
     r"""Cross-entropy of each sample, in nats: the mean of :math:`-\log p_t[y_t]` over its labels that count.
 
@@ -42,6 +43,8 @@ def sequence_cross_entropy(
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1]. Use it in the loss that is
             optimised, never in the score.
         reduction: "mean" over the labels that count, or their "sum".
+        normalized: Whether the logits are log-probabilities, as float32 ``log_softmax`` gives them. Their losses are
+            then only looked up.
 
     Returns:
         (B,) float32, or float64 for float64 logits; each at least 0.
@@ -70,7 +73,11 @@ def sequence_cross_entropy(
     _check_labels(labels, logits, class_dim=-1)
     if shift:
         labels = next_labels(labels, ignore_index=ignore_index)
-    losses = _each_cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index, label_smoothing)
+    rows = logits.flatten(0, -2), labels.flatten()
+    if normalized and label_smoothing == 0:
+        losses = F.nll_loss(*rows, ignore_index=ignore_index, reduction="none")
+    else:  # log-probabilities are logits, too
+        losses = _each_cross_entropy(*rows, ignore_index, label_smoothing)
     return _per_sample(losses.view(labels.shape), labels, ignore_index, reduction)
 
 

@@ -202,6 +202,17 @@ def test_chunks_change_neither_a_dense_loss_nor_its_gradient(monkeypatch: pytest
             torch.testing.assert_close(before, after)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_log_probabilities_are_not_normalised_again(reduction: Any, label_smoothing: float) -> None:
+    logits, labels = random_sequences(4)
+    options: dict[str, Any] = {"reduction": reduction, "label_smoothing": label_smoothing}
+    for sequence, classes in ((logits, labels), (logits[:, 0], labels[:, 0])):
+        expected = sequence_cross_entropy(sequence, classes, **options)
+        found = sequence_cross_entropy(sequence.log_softmax(-1), classes, normalized=True, **options)
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("logits", "labels", "parameter", "value"),
     [

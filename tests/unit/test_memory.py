@@ -110,7 +110,7 @@ def test_masked_positions_do_not_count(dtype: torch.dtype) -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int, masked: bool) -> None:
     logits, mask = sequences(), torch.tensor([[1, 1, 1, 0]] * 3) if masked else None
     whole = emprune.memory.prediction_entropy(logits, mask), emprune.memory.prediction_entropy(logits[0])
-    monkeypatch.setattr(entropy, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(entropy, "CACHED_ELEMENTS", chunk)
     assert emprune.memory.prediction_entropy(logits, mask).equal(whole[0])
     assert emprune.memory.prediction_entropy(logits[0]).equal(whole[1])
 
@@ -183,11 +183,24 @@ def test_masked_logits_say_where_the_classes_are() -> None:
         assert repr(masked).startswith("MaskedLogits((3, 5, 4) torch.float32")
 
 
+def test_log_probabilities_are_not_normalised_again() -> None:
+    logits, mask = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)), torch.ones(3, 4).bool()
+    logits[0, 0, 2] = -torch.inf
+    known = logits.log_softmax(-1)
+    before = known.clone()
+    masked = emprune.memory.MaskedLogits(known, mask, normalized=True)
+    assert repr(masked).endswith(", normalized)")
+    torch.testing.assert_close(
+        emprune.memory.prediction_entropy(masked), emprune.memory.prediction_entropy(logits, mask)
+    )
+    assert known.equal(before)
+
+
 @pytest.mark.parametrize("chunk", [2, 7, 29, 30, 31, 119, 120, 121, 359])
 def test_chunks_of_pixels_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     logits = pixels(4, 6)
     whole = emprune.memory.prediction_entropy(logits)
-    monkeypatch.setattr(entropy, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(entropy, "CACHED_ELEMENTS", chunk)
     assert emprune.memory.prediction_entropy(logits).allclose(whole)
 
 

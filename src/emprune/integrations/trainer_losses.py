@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emprune.errors import ObservationError
+from emprune.integrations.log_probabilities import known_log_probabilities
 from emprune.losses import next_labels, sequence_cross_entropy
 from emprune.memory import MaskedLogits
 
@@ -37,11 +38,13 @@ class Predictions:
         logits: (B, C) or (B, T, C) for classes; (B, D) for the other tasks.
         labels: (B,) or (B, T) int64 classes; (B, D) for the other tasks.
         task: What the labels are.
+        normalized: Whether the logits (B, T, C) are the log-probabilities that the model's own loss has computed.
     """
 
     logits: Tensor
     labels: Tensor
     task: Literal["classes", "regression", "multi_label"] = "classes"
+    normalized: bool = False
 
     @classmethod
     def of(
@@ -75,7 +78,11 @@ class Predictions:
         if labels.shape == (*logits.shape[:-1], 1):
             labels = labels.squeeze(-1)
         _check_classes(logits, labels)
-        return cls(logits, next_labels(labels) if predicts_next and labels.ndim == 2 else labels)
+        if labels.ndim == 1:
+            return cls(logits, labels)
+        labels = next_labels(labels) if predicts_next else labels
+        known = known_log_probabilities(_loss_of(outputs), logits)
+        return cls(logits, labels) if known is None else cls(known, labels, normalized=True)
 
     @classmethod
     def _answer(cls, start: Tensor, end: Tensor, inputs: Mapping[str, Any]) -> "Predictions":
@@ -104,7 +111,11 @@ class Predictions:
         """
         if self.task == "classes":
             return sequence_cross_entropy(
-                self.logits, self.labels, label_smoothing=label_smoothing, reduction=reduction
+                self.logits,
+                self.labels,
+                label_smoothing=label_smoothing,
+                reduction=reduction,
+                normalized=self.normalized,
             )
         logits, labels = self.logits.float(), self.labels.float()
         if self.task == "regression":
@@ -121,7 +132,9 @@ class Predictions:
         if self.task == "multi_label":  # each label is a choice of two
             logits = torch.stack([self.logits, torch.zeros_like(self.logits)], -1)
             return MaskedLogits(logits, torch.ones_like(self.labels, dtype=torch.bool))
-        return self.logits if self.labels.ndim == 1 else MaskedLogits(self.logits, self.labels != _IGNORED)
+        if self.labels.ndim == 1:
+            return self.logits
+        return MaskedLogits(self.logits, self.labels != _IGNORED, normalized=self.normalized)
 
 
 def _present(inputs: Mapping[str, Any], label_names: Sequence[str]) -> list[str]:
@@ -152,6 +165,12 @@ def _labels_of(inputs: Mapping[str, Any], names: Sequence[str]) -> Tensor:
             f"{_OVERRIDE}"
         )
     return labels
+
+
+def _loss_of(outputs: Any) -> object:
+    if isinstance(outputs, Mapping):
+        return outputs.get("loss")
+    return outputs[0] if isinstance(outputs, (tuple, list)) and outputs else None
 
 
 def _logits_of(outputs: Any, name: str, position: int) -> Tensor:

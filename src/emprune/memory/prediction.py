@@ -45,18 +45,20 @@ def prediction_entropy(
         EMP (arXiv 2408.16031): the memory term of a supervised task, in the probable reading. The entropy, and its plus
         in the score, are a reconstruction.
     """
+    normalized = False
     if isinstance(logits, MaskedLogits):
         class_dim = class_dim if logits.class_dim is None else logits.class_dim
-        mask, logits = logits.mask, logits.logits
+        mask, normalized, logits = logits.mask, logits.normalized, logits.logits
     _check_logits(logits)
     logits = logits.detach()  # no_grad alone leaves every kernel the cost of asking
     dim = _class_dim(logits, class_dim)
     if mask is None:
-        entropy = softmax_entropy(logits, dim)
+        entropy = softmax_entropy(logits, dim, normalized=normalized)
         return entropy if entropy.ndim == 1 else entropy.flatten(1).mean(1)
     _check_mask(mask, logits, dim)
     counted = mask.flatten(1).bool()  # padding may hold NaN, which a product with 0 would keep
-    return softmax_entropy(logits, dim).flatten(1).where(counted, 0).sum(1) / counted.sum(1).clamp(min=1)
+    entropy = softmax_entropy(logits, dim, normalized=normalized)
+    return entropy.flatten(1).where(counted, 0).sum(1) / counted.sum(1).clamp(min=1)
 
 
 def _check_logits(logits: object) -> None:
