@@ -7,7 +7,7 @@ from emprune import methods as methods
 from emprune import schedule as schedule
 from emprune import selection as selection
 from emprune import summary as summary
-from emprune.data import ArrayLoader, PrunedLoader
+from emprune.data import ArrayLoader, PrunedLoader, PrunedStream
 from emprune.errors import ConfigError, EmpruneError, EmpruneWarning
 from emprune.methods import EMP, Full, Greedy, InfoBatch, Method, Random, RandomPermutation
 from emprune.plan import EpochPlan
@@ -26,6 +26,7 @@ __all__ = [
     "InfoBatch",
     "Method",
     "PrunedLoader",
+    "PrunedStream",
     "Random",
     "RandomPermutation",
 ]

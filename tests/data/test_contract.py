@@ -11,6 +11,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 import emprune
 from emprune.testing.loaders import Loader, LoaderContract
 from tests.data.datasets import Positions
+from tests.data.streams import keyed
 
 
 class TestPrunedLoader(LoaderContract):
@@ -45,3 +46,23 @@ class TestArrayLoader(LoaderContract):
         position = batch[0]
         assert isinstance(position, Tensor)
         return position
+
+
+class TestPrunedStream(LoaderContract):
+    options: dict[str, Any] = {}  # noqa: RUF012
+
+    def make_loader(self, pruner: emprune.DataPruner, *, accumulation: int = 1) -> Loader:
+        stream = DataLoader(keyed([9, 1, 7, 5]), batch_size=self.batch_size, **self.options)
+        return emprune.PrunedStream(stream, pruner, accumulation=accumulation, shuffle_buffer=5)
+
+    def positions(self, batch: Any) -> Tensor:
+        assert isinstance(batch, Tensor)
+        return batch
+
+    def order(self, pruner: emprune.DataPruner, loader: Any) -> list[int]:
+        delivered: list[int] = loader._deal(pruner.plan).index.tolist()
+        return delivered
+
+
+class TestPrunedStreamWithWorkers(TestPrunedStream):
+    options = {"num_workers": 2, "persistent_workers": True}  # noqa: RUF012

@@ -12,6 +12,7 @@ import emprune
 from emprune.data.planned import PlannedLoader
 from emprune.testing import SyntheticTask
 from tests.data.datasets import Positions
+from tests.data.streams import keyed
 
 NUM_SAMPLES, NUM_EPOCHS = 96, 5
 QUANTUM = 24
@@ -56,9 +57,12 @@ def observe(pruner: emprune.DataPruner, index: Tensor, *, bad: tuple[int, ...] =
 
 
 def make_loader(kind: str, pruner: emprune.DataPruner, *, batch_size: int, **options: Any) -> PlannedLoader:
-    """A loader of positions: a "pruned" one around an ordinary distributed DataLoader, or "arrays"."""
+    """A loader of positions: a "pruned" one around an ordinary distributed DataLoader, "arrays", or a "stream"."""
     if kind == "arrays":
         return emprune.ArrayLoader((torch.arange(pruner.num_samples),), pruner, batch_size=batch_size, **options)
+    if kind == "stream":
+        stream = keyed([pruner.num_samples // 2, 3, pruner.num_samples - pruner.num_samples // 2 - 3])
+        return emprune.PrunedStream(DataLoader(stream, batch_size=batch_size), pruner, shuffle_buffer=7, **options)
     dataset = Positions(pruner.num_samples)
     sampler: DistributedSampler[Tensor] = DistributedSampler(dataset, num_replicas=pruner.world_size, rank=pruner.rank)
     return emprune.PrunedLoader(DataLoader(dataset, batch_size=batch_size, sampler=sampler), pruner, **options)

@@ -31,7 +31,7 @@ def deliver(kind: str, options: dict[str, object]) -> tuple[list[list[list[int]]
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-@pytest.mark.parametrize("kind", ["pruned", "arrays"])
+@pytest.mark.parametrize("kind", ["pruned", "arrays", "stream"])
 def test_every_sample_once(ranks: RankPool, kind: str, world_size: int) -> None:
     results = ranks.run(deliver, kind, {}, world_size=world_size)
     _, plans, total_steps = results[0]
@@ -45,7 +45,8 @@ def test_every_sample_once(ranks: RankPool, kind: str, world_size: int) -> None:
         assert sorted(whole) == sorted(plan)
         assert len(set(whole)) == len(whole)
         first = [batches[0] for batches in shares]  # the ranks' first batches are the first global one
-        assert {s for batch in first for s in batch} == set(plan[: world_size * 4])
+        in_plan_order = {s for batch in first for s in batch} == set(plan[: world_size * 4])
+        assert in_plan_order or kind == "stream"
     assert total_steps == sum(len(batches) for batches in results[0][0])
 
 

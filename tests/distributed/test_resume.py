@@ -36,7 +36,7 @@ def test_with_other_ranks_and_the_same_global_batch(
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 2), (4, 3), (1, 4), (3, 4)])
-@pytest.mark.parametrize("kind", ["pruned", "arrays"])
+@pytest.mark.parametrize("kind", ["pruned", "arrays", "stream"])
 def test_with_other_ranks_and_the_same_batch_size(ranks: RankPool, kind: str, before: int, after: int) -> None:
     """Then what is left of the epoch need not divide equally: the last batches do not, and all else holds."""
     first = ranks.run(Leg(kind, 5, (2, 1)), world_size=before)

@@ -3,5 +3,16 @@
 from emprune.data.arrays import ArrayLoader
 from emprune.data.indexed import KeptSamples
 from emprune.data.loader import PrunedLoader
+from emprune.data.streams import LEFT_OUT, KeyedStream, OpenShard, PrunedStream, ShardedStream, StreamIndex
 
-__all__ = ["ArrayLoader", "KeptSamples", "PrunedLoader"]
+__all__ = [
+    "LEFT_OUT",
+    "ArrayLoader",
+    "KeptSamples",
+    "KeyedStream",
+    "OpenShard",
+    "PrunedLoader",
+    "PrunedStream",
+    "ShardedStream",
+    "StreamIndex",
+]

@@ -96,7 +96,7 @@ def check_prunable(loader: DataLoader[Any]) -> None:
         kind = "an IterableDataset" if isinstance(loader.dataset, IterableDataset) else "a dataset without `__len__`"
         raise ConfigError(
             f"The dataset must be map-style, with positions to choose from; got {kind}. Give it `__len__` and "
-            "`__getitem__`."
+            "`__getitem__`, or use emprune.PrunedStream."
         )
     if loader.batch_sampler is None:
         raise ConfigError(

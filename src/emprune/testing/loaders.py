@@ -1,7 +1,7 @@
 """The contract of a loader that follows a pruner's plan, as a class of pytest tests."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -10,39 +10,11 @@ from torch import Tensor
 from emprune.errors import EpochError, StateError
 from emprune.methods.greedy import Greedy
 from emprune.pruner import DataPruner
+from emprune.testing.loader import Loader
 from emprune.testing.states import assert_same_state, global_randomness, through_disk
 from emprune.testing.synthetic import loss_at
 
 __all__ = ["Loader", "LoaderContract"]
-
-
-class Loader(Protocol):
-    """The part of a loader that training loops use and `LoaderContract` tests."""
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Plan an epoch."""
-
-    def __len__(self) -> int:
-        """Batches of the current epoch."""
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        """Deliver the current epoch: (index, batch)."""
-
-    def peek(self) -> tuple[Tensor, Any]:
-        """Return the first batch of a new pass."""
-
-    def epochs(self) -> Iterator[int]:
-        """Plan each remaining epoch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the run, the pruner's included."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state."""
 
 
 class LoaderContract:
@@ -80,6 +52,13 @@ class LoaderContract:
         """Return the (B,) positions that the samples of a delivered batch contain."""
         raise NotImplementedError("Subclass LoaderContract and read the positions from your batch here.")
 
+    def order(self, pruner: DataPruner, loader: Any) -> list[int]:
+        """Return this rank's samples of the epoch in the order of delivery. Override it if that is not the plan's.
+
+        It is the same all the epoch long, and known before anything is delivered.
+        """
+        return pruner.plan.shard(pruner.rank, pruner.world_size).index.tolist()
+
     def make_pruner(self, *, seed: int = 0) -> DataPruner:
         """Return a new pruner: the runs visit half of the data per epoch, and all of it in the last."""
         return DataPruner(
@@ -106,10 +85,11 @@ class LoaderContract:
                 assert index.cpu().equal(self.positions(batch).cpu())
                 pruner.observe(index, loss_at(index, pruner.epoch))
 
-    def test_an_epoch_is_the_plan_in_its_order_and_the_length_says_how_many_batches(self) -> None:
+    def test_an_epoch_is_the_plan_in_the_order_of_delivery_and_the_length_says_how_many_batches(self) -> None:
         expected = len(self.make_loader(self.make_pruner()))
         for pruner, loader in self._epochs():
-            shard = pruner.plan.shard(pruner.rank, pruner.world_size).index
+            shard = torch.tensor(self.order(pruner, loader))
+            assert pruner.world_size > 1 or sorted(shard.tolist()) == sorted(pruner.plan.index.tolist())
             assert pruner.epoch > 0 or len(loader) == expected
             batches = [index.tolist() for index, _ in loader]
             assert batches == [part.tolist() for part in shard.split(self.batch_size)]
@@ -137,9 +117,10 @@ class LoaderContract:
 
     def test_a_second_pass_delivers_all_again_and_moves_nothing(self) -> None:
         for pruner, loader in self._epochs():
+            order = self.order(pruner, loader)
             delivered = self.train(pruner, loader)
             state = loader.state_dict()
-            assert [i for index, _ in loader for i in index.tolist()] == delivered == pruner.plan.index.tolist()
+            assert [i for index, _ in loader for i in index.tolist()] == delivered == order
             assert_same_state(loader.state_dict(), state)
 
     def test_training_on_an_epoch_twice_is_refused(self) -> None:
@@ -152,21 +133,22 @@ class LoaderContract:
 
     def test_a_peek_shows_the_next_batch_and_changes_nothing(self) -> None:
         for pruner, loader in self._epochs():
-            plan, state, randomness = pruner.plan, loader.state_dict(), global_randomness()
+            plan, order = pruner.plan, self.order(pruner, loader)
+            state, randomness = loader.state_dict(), global_randomness()
             index, batch = loader.peek()
             assert index.equal(self.positions(batch).cpu())
-            assert index.equal(plan.index[: self.batch_size])
+            assert index.tolist() == order[: self.batch_size]
             assert pruner.plan is plan
             assert_same_state(loader.state_dict(), state)
             assert global_randomness() == randomness
-            assert self.train(pruner, loader) == plan.index.tolist()
+            assert self.train(pruner, loader) == order
 
     def test_setting_the_epoch_twice_is_setting_it_once(self) -> None:
         for pruner, loader in self._epochs():
             plan = pruner.plan
             loader.set_epoch(pruner.epoch)
             assert pruner.plan is plan
-            assert self.train(pruner, loader) == plan.index.tolist()
+            assert self.train(pruner, loader) == self.order(pruner, loader)
             loader.set_epoch(pruner.epoch)
             assert pruner.plan is plan
 
@@ -175,7 +157,7 @@ class LoaderContract:
             for index, batch in loader:
                 pruner.observe(index, loss_at(self.positions(batch), pruner.epoch))
                 break
-            assert self.train(pruner, loader) == pruner.plan.index.tolist()
+            assert self.train(pruner, loader) == self.order(pruner, loader)
 
     def test_it_does_not_iterate_before_set_epoch_nor_after_the_pruner_moved_on(self) -> None:
         pruner = self.make_pruner()
@@ -247,7 +229,7 @@ class LoaderContract:
         with pytest.raises(EpochError, match="start_epoch"):
             again.set_epoch(0)
         again.set_epoch(1)
-        assert self.train(resumed, again) == resumed.plan.index.tolist()
+        assert self.train(resumed, again) == self.order(resumed, again)
 
     def test_after_a_load_every_pass_starts_there_until_one_has_ended(self) -> None:
         pruner = self.make_pruner()
@@ -260,8 +242,8 @@ class LoaderContract:
         again.load_state_dict(loader.state_dict())
         again.set_epoch(0)
         next(iter(again))
-        assert again.peek()[0].tolist() == resumed.plan.index[self.batch_size : 2 * self.batch_size].tolist()
-        shard = resumed.plan.shard(resumed.rank, resumed.world_size).index.tolist()
+        shard = self.order(resumed, again)
+        assert again.peek()[0].tolist() == shard[self.batch_size : 2 * self.batch_size]
         assert self.train(resumed, again) == shard[len(index) :]
         assert [i for index, _ in again for i in index.tolist()] == shard
 
@@ -276,7 +258,7 @@ class LoaderContract:
             with pytest.raises(StateError):
                 another.load_state_dict(state)
             assert_same_state(another.state_dict(), before)
-        assert self.train(other, another) == other.plan.index.tolist()
+        assert self.train(other, another) == self.order(other, another)
 
     def test_the_global_generators_are_neither_read_nor_seeded(self) -> None:
         with torch.random.fork_rng(devices=[]):
