@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic.fields import FieldInfo
 
 __all__ = [
+    "DIGESTS",
     "FIELDS",
     "GROUPS",
     "GROUP_OF",
@@ -130,6 +131,12 @@ class TrainingSettings(Group):
     momentum: float = setting("The optimizer's; AdamW's first beta.", gt=0, lt=1)
     weight_decay: float = setting("The L2 penalty.", ge=0)
     label_smoothing: float = setting("Of the loss that is optimised, never of the one that is scored.", ge=0, lt=1)
+    initial: str | None = setting(
+        "Choose from the first epoch on by what a run on the same data knew: its folder, or its samples.parquet.",
+        shown="none",
+        default=None,
+    )
+    initial_digest: str | None = setting("A digest of that file, which may change while its path stays.", default=None)
     ema: float = setting(
         "Score a running average of the weights, of this decay per step.", shown="0, none", default=0.0, ge=0, lt=1
     )
@@ -203,6 +210,9 @@ def _rule(field: FieldInfo) -> str:
         return "a positive number" if "Gt" in limits else f"a number of at least {low}"
     return f"in {'[' if 'Ge' in limits else '('}{low}, {high}{']' if 'Le' in limits else ')'}"
 
+
+DIGESTS = ("files", "initial_digest")
+"""The settings that nobody gives: they are taken of what is there."""
 
 OPTIONS = tuple(name for name in FIELDS if extra_of(name)["shown"] is not None)
 """The settings that a command line can give."""

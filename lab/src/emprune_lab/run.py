@@ -23,11 +23,13 @@ from emprune_lab.errors import unknown_name
 from emprune_lab.method_spec import MethodSpec
 from emprune_lab.models import check_encoder, check_model
 from emprune_lab.models.pretrained import check_pretrained
+from emprune_lab.results.initial_samples import check_same_labels, file_digest, samples_file
 from emprune_lab.settings import Settings
+from emprune_lab.sizes import Sizes
 from emprune_lab.tasks import Recipe, Task
 from emprune_lab.tasks.task import load_splits
 
-__all__ = ["Run", "Sizes", "make_settings", "method_warnings_said_elsewhere", "splits_of"]
+__all__ = ["Run", "make_settings", "method_warnings_said_elsewhere", "splits_of"]
 
 DEFAULT_KEEP = 0.3
 
@@ -36,40 +38,6 @@ CHOICES: dict[str, Mapping[str, Sequence[str]]] = {
     "texts": {"optimizer": ("adamw",), "schedule": ("linear",)},
 }
 IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What a run's schedule comes to.
-
-    Args:
-        train: Training samples.
-        validation: Samples of the validation part; 0 without one.
-        test: Samples of the test set.
-        per_epoch: Visits of each epoch, on all ranks together, to the last batch.
-        batch: Samples of a step, on all ranks together.
-    """
-
-    train: int
-    validation: int
-    test: int
-    per_epoch: tuple[int, ...]
-    batch: int
-
-    @property
-    def visits(self) -> int:
-        """Visits of the whole run."""
-        return sum(self.per_epoch)
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return sum(-(-visits // self.batch) for visits in self.per_epoch)
-
-    @property
-    def first_step(self) -> int:
-        """Samples of the first step: a batch, or what the first epoch keeps where that is less."""
-        return min(self.batch, self.per_epoch[0])
 
 
 @dataclass(frozen=True)
@@ -103,6 +71,8 @@ class Run:
         splits = splits_of(settings, task, data_dir)
         _check_ranks(settings, task, world_size)
         pruner = new_pruner(settings, len(splits.train))
+        if settings.training.initial is not None:
+            check_same_labels(samples_file(settings.training.initial), splits.train.y.numpy())
         per_epoch = pruner.schedule.num_kept_per_epoch(
             multiple_of=settings.training.batch_size,
             world_size=world_size,
@@ -177,7 +147,9 @@ def make_settings(
         **{name: value for name, value in given.items() if value is not None},
     }
     refuse_fractions(given, keep=chosen["keep"], epochs=chosen["epochs"])
-    chosen["files"] = task.files
+    initial = chosen.get("initial")
+    digest = file_digest(samples_file(initial)) if isinstance(initial, str) else None
+    chosen |= {"files": task.files, "initial_digest": digest}
     settings = Settings.of(task.name, spec, seed, chosen)
     _check_task(settings, task)
     if follows_gap:
@@ -196,6 +168,7 @@ def new_pruner(settings: Settings, num_samples: int) -> emprune.DataPruner:
     Raises:
         ConfigError: If the method, the cost, the warm-up and the tail do not go together.
     """
+    initial = settings.training.initial
     with method_warnings_said_elsewhere():
         return emprune.DataPruner(
             settings.method.make(),
@@ -205,6 +178,7 @@ def new_pruner(settings: Settings, num_samples: int) -> emprune.DataPruner:
             warmup_epochs=settings.cost.warmup_epochs,
             tail_epochs=settings.cost.tail_epochs,
             seed=settings.seed,
+            initial=None if initial is None else samples_file(initial),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from emprune.errors import ConfigError
 from emprune.methods import Full, Random
+from emprune_lab.declaration import DIGESTS
 from emprune_lab.errors import unknown_name
 from emprune_lab.files import read_text
 from emprune_lab.method_spec import DEFAULT_BASELINE, DEFAULT_SEEDS, MethodSpec
@@ -26,7 +27,10 @@ MOST_SEEDS = 10_000
 MOST_DIGITS = 19
 
 ABOVE = "name the task, the methods and the seeds above it"
-ELSEWHERE = {"task": ABOVE, "method": ABOVE, "seed": ABOVE, "files": "the digest is taken of what is there"}
+ELSEWHERE = {
+    **dict.fromkeys(("task", "method", "seed"), ABOVE),
+    **dict.fromkeys(DIGESTS, "the digest is taken of what is there"),
+}
 """What is no setting of an experiment, and where it comes from."""
 
 KEYS = {"title", "task", "methods", "seeds", "baseline", "margin", "settings"}
@@ -150,11 +154,11 @@ class Experiment:
     def _runs(self, settings: Mapping[str, Any]) -> list[Settings]:
         """The settings of every run, seed by seed, so that an early look compares like with like.
 
-        All methods get the same cost, warm-up and tail. `full` keeps everything and has neither.
+        All methods get the same cost, warm-up and tail. `full` keeps everything, has neither, and starts from nothing.
         """
         pruned = MethodSpec(name=Random.name)
         make_settings(self.trained_on, pruned, **settings)  # what `full` leaves out of a cost is checked all the same
-        full = {**settings, "keep": None, "tail_epochs": None, "warmup_epochs": None}
+        full = {**settings, "keep": None, "tail_epochs": None, "warmup_epochs": None, "initial": None}
         first = [
             make_settings(self.trained_on, spec, **(full if spec.name == Full.name else settings))
             for spec in self.specs

@@ -10,7 +10,7 @@ from typing import Any
 
 from emprune.errors import ConfigError
 from emprune_lab.comparison.table import NOTHING, long_duration
-from emprune_lab.declaration import FIELDS, OPTIONS
+from emprune_lab.declaration import DIGESTS, FIELDS, OPTIONS
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import NOT_COMPARED, CostGroup, Section
@@ -83,7 +83,7 @@ def _command(group: CostGroup) -> str:
         own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds", shortest]
         own += ["--baseline", group.baseline] if group.baseline not in (DEFAULT_BASELINE, None) else []
         own += ["--margin", str(group.margin)] if group.margin is not None else []
-    others = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, "files") and config[n] != usual[n]]
+    others = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, *DIGESTS) and config[n] != usual[n]]
     remark = f"  # and in an experiment file: {', '.join(others)}" if others else ""
     return shlex.join(["emprune", *own, *options, "--out", "runs/again"]) + remark
 

@@ -102,6 +102,7 @@ class ImageTraining(Training):
         stop = agreed(stop, self.ranks)
         tally = self._restore(folder, report)
         self.begin(report, tally)
+        self.measure_first_gap()
         while tally.epoch < num_epochs:
             if self._train_epoch(tally, report, stop):
                 self.close_epoch(tally, folder, report)

@@ -110,6 +110,16 @@ class Training(ABC):
         epochs = self.run.settings.cost.epochs
         report.begin(num_epochs=epochs, planned_visits=self.run.sizes.visits, visits_done=tally.visits)
 
+    def measure_first_gap(self) -> None:
+        """Measure the gap before the first epoch if that is chosen by it: where a run starts from earlier columns.
+
+        The first rank alone measures.
+        """
+        starts = self.run.settings.training.initial is not None and self.pruner.epoch < 0
+        if starts and self.run.follows_gap and self.ranks.rank == 0:
+            loss, train_loss = (self.evaluate(part)["loss"] for part in ("validation", "probe"))
+            self.pruner.observe_validation(loss, train_loss=train_loss)
+
     def close_epoch(self, tally: Tally, folder: RunFolder, report: Reporter) -> None:
         """Score what is due, log the epoch and report it. The first rank alone scores, and uses the folder."""
         leads = self.ranks.rank == 0

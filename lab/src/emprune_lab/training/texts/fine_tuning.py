@@ -117,6 +117,7 @@ class TextTraining(Training):
     def _train_from(self, checkpoint: Path | None, callback: TallyCallback) -> None:
         try:
             with quiet():
+                self.measure_first_gap()  # of a resumed run too: the Trainer plans before it loads
                 self.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         except (*MISFITS, SafetensorError) as error:
             if checkpoint is None or callback.begun or isinstance(error, torch.OutOfMemoryError):
