@@ -11,6 +11,7 @@ import sys
 
 EXTRAS = (
     "accelerate",
+    "datasets",
     "lightning",
     "plotly",
     "pooch",
@@ -21,6 +22,7 @@ EXTRAS = (
     "torchdata",
     "transformers",
     "typer",
+    "webdataset",
 )
 # What stands on the extras, and what brings test tools to third parties.
 ON_DEMAND = ("emprune.cli", "emprune.integrations", "emprune_lab", "emprune.testing")
@@ -119,11 +121,12 @@ def test_the_command_says_what_to_install() -> None:
 
 
 def test_an_integration_says_what_to_install() -> None:
-    for name in ("accelerate", "lightning"):
+    extras = {"accelerate": "accelerate", "lightning": "lightning", "datasets": "streams", "webdataset": "streams"}
+    for name, extra in extras.items():
         finished = start_python(f"{BLOCK_EXTRAS}\nimport emprune.integrations.{name}")
         assert finished.returncode == 1
         assert f"ModuleNotFoundError: emprune.integrations.{name} needs" in finished.stderr
-        assert f"pip install 'emprune[{name}]'" in finished.stderr
+        assert f"pip install 'emprune[{extra}]'" in finished.stderr
 
 
 def check_in_a_bare_environment() -> None:

@@ -34,8 +34,10 @@ MODULES = (
 )
 NEEDED = {
     "emprune.integrations.accelerate": "accelerate",
+    "emprune.integrations.datasets": "datasets",
     "emprune.integrations.lightning": "lightning",
     "emprune.integrations.transformers": "transformers",
+    "emprune.integrations.webdataset": "webdataset",
 }
 """The integrations, and the package that each cannot be imported without."""
 PUBLIC_CLASSES = {

@@ -49,8 +49,8 @@ class PrunedStream(LoaderAround):
         num_epochs: Epochs in the run; or give `num_steps`.
         num_steps: Optimizer steps in the run, exactly; about `num_steps` · quantum / (`keep` · N) epochs.
         accumulation: Batches per optimizer step.
-        shuffle_buffer: How far a sample may move, in samples that its worker hands out. A worker holds so many undecoded
-            samples at most, and a batch. With 1 samples come in the order of their shards.
+        shuffle_buffer: How far a sample may move, in samples that its worker hands out. A worker holds so many
+            undecoded at most, and a batch. With 1 samples come in the order of their shards.
         process_group: The ranks that share the data; None for the default group, or one process.
         **choice: `keep`, `warmup_epochs`, `tail_epochs`, `seed`, and what else `PrunedLoader` takes, except
             `lengths`.

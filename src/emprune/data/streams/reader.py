@@ -99,6 +99,9 @@ class _Lane:
             finally:
                 opened.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Leave the reading."""
         self._held.clear()

@@ -113,7 +113,7 @@ class RequestSampler(Sampler[BatchRequest]):
 
 
 def _lanes(cursor: Cursor, batch_size: int, num_lanes: int) -> Positions:
-    """Return which lane each batch of the rest belongs to: its number among all batches of the shard says so."""
+    """Return which lane each batch of the rest belongs to, by its number among all batches of the shard."""
     shard: Tensor = cursor.shard.index
     firsts = [part.start for part in batch_slices(len(shard), batch_size, cursor.shard.last)]
     left = np.flatnonzero(np.isin(shard.numpy()[firsts], cursor.rest.numpy()))
