@@ -9,7 +9,7 @@ from emprune.budget import schedule_of
 from emprune.checks import one_of, whole_number
 from emprune.current import CurrentEpoch, check_next, epoch_number
 from emprune.distributed import ProcessGroup, Ranks
-from emprune.errors import ObservationError
+from emprune.errors import EpochError, ObservationError
 from emprune.folding import Folding, NonfinitePolicy
 from emprune.initial import Initial, checked_key, start_from
 from emprune.lengths import Lengths, checked_lengths
@@ -101,7 +101,6 @@ class DataPruner(PrunerSaving):
             tail_epochs=tail_epochs,
             num_steps=num_steps,
         )
-        self.lengths = checked_lengths(lengths, num_samples=self.num_samples)
         self.data_key = checked_key(data_key)
         self.stats = SampleStats(self.num_samples, self.method.columns)
         self._initial: str | None = None
@@ -112,8 +111,25 @@ class DataPruner(PrunerSaving):
         self._pending = PendingObservations(self.method.measure if measures else None)
         self._folding = Folding(self.method, self.stats, self._pending, nonfinite=nonfinite)
         self._current: CurrentEpoch | None = None
+        self.lengths = lengths
         self._checked_batch = False
         self._history = History()
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """(N,) int64, by which each step gets samples of like length; or None. May be set before the first epoch."""
+        return self._lengths
+
+    @lengths.setter
+    @on_cpu()
+    def lengths(self, lengths: Lengths | None) -> None:
+        if self._current is not None:
+            raise EpochError(
+                f"`lengths` must be set before the first epoch, because they order every plan; got them in epoch "
+                f"{self.epoch}. Make a new pruner with `lengths`."
+            )
+        self._lengths = checked_lengths(lengths, num_samples=self.num_samples)
+        vars(self).pop("_settings", None)  # they hold the digest of those before
 
     @on_cpu()
     def begin_epoch(self, epoch: int, *, multiple_of: int = 1, drop_last: bool = False) -> EpochPlan:

@@ -44,7 +44,6 @@ class PrunerReadings:
         schedule: How many samples each epoch visits.
         stats: What is remembered of each sample, as of the last fold.
         seed: Seed of all draws.
-        lengths: (N,) int64, by which each step gets samples of like length; or None.
         data_key: Of the data in their order; or None.
     """
 
@@ -52,7 +51,7 @@ class PrunerReadings:
     schedule: Schedule
     stats: SampleStats
     seed: int
-    lengths: Tensor | None
+    _lengths: Tensor | None
     data_key: str | None
     _initial: str | None
     _ranks: Ranks
@@ -214,7 +213,7 @@ class PrunerReadings:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        return run_settings(self.method, self.schedule, self.seed, self.lengths, self.data_key)
+        return run_settings(self.method, self.schedule, self.seed, self._lengths, self.data_key)
 
     @property
     def _same_on_ranks(self) -> dict[str, Any]:

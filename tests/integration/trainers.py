@@ -63,14 +63,15 @@ class Sentences(Dataset[dict[str, Any]]):
         return {"input_ids": words.where(mask, 0), "attention_mask": mask.long(), "labels": labels, "note": "unused"}
 
 
-def make_model(task: str = "sequence", *, dropout: float = 0.0, seed: int = 0) -> PreTrainedModel:
+def make_model(task: str = "sequence", *, dropout: float = 0.0, seed: int = 0, **config: Any) -> PreTrainedModel:
     torch.manual_seed(seed)
     if task == "causal":
         pdrop: Any = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
         model: Any = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=8, vocab_size=60, **pdrop))
     else:
         cls = BertForSequenceClassification if task == "sequence" else BertForTokenClassification
-        model = cls(BertConfig(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, **BERT))
+        config = {**BERT, **config}
+        model = cls(BertConfig(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, **config))
     with torch.no_grad():  # initialised so small, all losses would be nearly the same
         for parameter in model.parameters():
             parameter.mul_(4)

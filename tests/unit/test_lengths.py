@@ -1,6 +1,7 @@
 """Samples of like length in one step: the same plan in another order, and everything else as without."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import emprune
-from emprune.errors import ConfigError, StateError
+from emprune.errors import ConfigError, EpochError, StateError
 from emprune.lengths import WINDOW, by_length
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
@@ -192,3 +193,19 @@ def test_lengths_beside_a_pruner_are_refused() -> None:
     with pytest.raises(ConfigError, match="`lengths` must be given to the DataPruner") as caught:
         emprune.PrunedLoader(DataLoader(dataset, batch_size=10), pruner, lengths=dataset.lengths.tolist())
     assert ", ...]" in str(caught.value), "a long list is not shown whole"
+
+
+def test_lengths_may_be_set_before_the_first_epoch_and_the_state_knows_them(raises: Raises) -> None:
+    dataset = Sentences()
+    options: dict[str, Any] = {"num_samples": len(dataset), "num_epochs": 4, "keep": 0.5}
+    pruner = emprune.DataPruner("greedy", **options)
+    given = emprune.DataPruner("greedy", **options, lengths=dataset.lengths)
+    with pytest.raises(StateError, match="The state's `lengths` is '[0-9a-f]{16}'"):
+        pruner.load_state_dict(given.state_dict())
+    pruner.lengths = dataset.lengths.tolist()
+    pruner.load_state_dict(given.state_dict())
+    assert pruner.begin_epoch(0, multiple_of=10).index.equal(given.begin_epoch(0, multiple_of=10).index)
+    with raises(EpochError, parameter="lengths", value="epoch 0"):
+        pruner.lengths = None
+    with raises(ConfigError, parameter="lengths", value="(1,) int64"):
+        emprune.DataPruner("greedy", **options).lengths = [1]

@@ -11,6 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 from transformers import TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import RemoveColumnsCollator
 
 from emprune.data.indexed import InOrder, Packed, unpacked
@@ -54,7 +55,7 @@ _FIXED: Sequence[tuple[str, Any, str, str]] = (
         "train_sampling_strategy",
         "random",
         "the plan says which samples come, and in which order",
-        "Leave it out. To pad less, give the pruner `lengths`; the `data_collator` pads each batch to its longest.",
+        'Leave it out, or write "group_by_length" to pad less.',
     ),
     ("data_seed", None, "the order is the plan's", "Give the pruner a `seed`."),
     ("ignore_data_skip", False, "a resumed epoch goes on where it stopped", "Leave it out."),
@@ -98,8 +99,11 @@ class IndexInBatch:
         return batch
 
 
-def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
+def unprepared(loader: DataLoader[Any]) -> tuple[DataLoader[Any], list[int] | None]:
     """Return a DataLoader as the Trainer made it, before accelerate divided its batches among the ranks.
+
+    Returns:
+        The DataLoader, and the lengths that the Trainer would group by: its `length_column_name`, or measured by it.
 
     Raises:
         ConfigError: If the Trainer's class makes batches, or chooses samples, itself.
@@ -114,6 +118,9 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
             "self.args.train_batch_size, shuffle=True, collate_fn=self.data_collator); see docs/transformers.md."
         )
     sampler = batches.sampler
+    lengths = sampler.lengths if type(sampler) is LengthGroupedSampler else None
+    if lengths is not None:
+        sampler = RandomSampler(loader.dataset)  # type: ignore[arg-type]
     if type(sampler).__module__ == "accelerate.data_loader":  # its twin of the random sampler
         sampler = RandomSampler(loader.dataset)  # type: ignore[arg-type]
     if type(sampler) not in (RandomSampler, SequentialSampler):
@@ -121,9 +128,10 @@ def unprepared(loader: DataLoader[Any]) -> DataLoader[Any]:
             f"The Trainer's sampler must be its own; got a {type(sampler).__name__}, which chooses samples itself, as "
             "the pruner does. Leave `_get_train_sampler` as it is, and express the choice as an emprune.Method."
         )
-    return DataLoader(
+    plain = DataLoader(
         loader.dataset, batch_size=batches.batch_size, sampler=sampler, drop_last=batches.drop_last, **options
     )
+    return plain, lengths
 
 
 def _watched(collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -187,10 +195,11 @@ def check_arguments(
             f"num_train_epochs={pruner.num_epochs}, or make the pruner with this num_epochs."
         )
     _check_ranks(args, accelerator, pruner)
+    also = {"max_steps": pruner.schedule.num_steps, "train_sampling_strategy": "group_by_length"}
     for name, allowed, why, advice in _FIXED:
         holder, _, option = name.rpartition(".")
         value = getattr(getattr(args, holder) if holder else args, option, allowed)  # an older release has not all
-        if value not in (allowed, pruner.schedule.num_steps if name == "max_steps" else allowed):
+        if value not in (allowed, also.get(name, allowed)):
             raise ConfigError(f"`{name}` must stay {allowed!r}, because {why}; got {value!r}. {advice}")
     if observed:
         _check_unpacked(args)

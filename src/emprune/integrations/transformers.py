@@ -121,8 +121,10 @@ class PrunedTrainerMixin(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the Trainer's own DataLoader, made to deliver this rank's shard of the plan, in the pruner's epoch."""
-        dataloader = unprepared(super().get_train_dataloader())
+        dataloader, lengths = unprepared(super().get_train_dataloader())
         self._check_length(len(dataloader.dataset))  # type: ignore[arg-type]
+        if lengths is not None and self.pruner.lengths is None:
+            self.pruner.lengths = lengths
         loader = PrunedLoader(dataloader, self.pruner, accumulation=self.args.gradient_accumulation_steps)
         loader.loader.collate_fn = IndexInBatch(loader.loader.collate_fn)
         if self.pruner.epoch >= 0 or self.pruner.world_size == 1:  # planning is collective, and looking at it is not
@@ -150,6 +152,12 @@ class PrunedTrainerMixin(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log; with a training loss, what the epoch kept."""
         super().log({**logs, **self._kept} if "loss" in logs else logs, *args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Return the Trainer's sampler. The column of lengths is not dropped as unused before it is read."""
+        whole: Any = self.train_dataset
+        named = self.args.length_column_name in (getattr(whole, "column_names", None) or ())
+        return super()._get_train_sampler(whole if named else train_dataset)
 
     def _validate_args(self) -> None:
         self._check_arguments()
