@@ -53,6 +53,7 @@ def refused(task: str = "movie-reviews", method: str = "emp", **settings: Any) -
         ({"ema": 0.9}, "`ema` is for images, and movie-reviews is of texts; got ema=0.9. Leave it out."),
         ({"recalibrate_bn": True}, "`recalibrate_bn` is for images"),
         ({"compile": True}, "`compile` is for images"),
+        ({"task": "digits", "group_by_length": True}, "`group_by_length` is for texts, and digits is of images; got"),
         ({"optimizer": "lars"}, "`optimizer` must be one of adamw for texts; got optimizer='lars'."),
         ({"model": "resnet18"}, "Unknown model for texts; got 'resnet18'"),
         ({"model": "hf:./nowhere"}, "`model` must name a folder that is there; got 'hf:./nowhere'."),

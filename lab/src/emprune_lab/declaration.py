@@ -137,6 +137,9 @@ class TrainingSettings(Group):
         default=None,
     )
     initial_digest: str | None = setting("A digest of that file, which may change while its path stays.", default=None)
+    group_by_length: bool = setting(
+        "Put texts of like length into each batch, so that little is padded.", shown="", default=False
+    )
     ema: float = setting(
         "Score a running average of the weights, of this decay per step.", shown="0, none", default=0.0, ge=0, lt=1
     )

@@ -37,7 +37,7 @@ CHOICES: dict[str, Mapping[str, Sequence[str]]] = {
     "images": {"optimizer": ("sgd", "lars"), "schedule": ("one-cycle", "cosine")},
     "texts": {"optimizer": ("adamw",), "schedule": ("linear",)},
 }
-IMAGES_ONLY = ("ema", "recalibrate_bn", "compile")
+FOR_ONE_KIND = {**dict.fromkeys(("ema", "recalibrate_bn", "compile"), "images"), "group_by_length": "texts"}
 
 
 @dataclass(frozen=True)
@@ -208,13 +208,13 @@ def _check_task(settings: Settings, task: Task) -> None:
             raise ConfigError(
                 f"`{name}` must be one of {', '.join(choices)} for {task.kind}; got {name}={flat[name]!r}."
             )
+    for name, kind in FOR_ONE_KIND.items():
+        if flat[name] and task.kind != kind:
+            raise ConfigError(
+                f"`{name}` is for {kind}, and {task.name} is of {task.kind}; got {name}={flat[name]!r}. Leave it out."
+            )
     if task.kind == "texts":
         check_pretrained(settings.training.model)
-        for name in IMAGES_ONLY:
-            if flat[name]:
-                raise ConfigError(
-                    f"`{name}` is for images, and {task.name} is of texts; got {name}={flat[name]!r}. Leave it out."
-                )
     else:
         check_model(settings.training.model)
     if task.objective == "contrastive":

@@ -74,6 +74,7 @@ def arguments_of(run: Run, folder: Path) -> TrainingArguments:
         num_train_epochs=run.settings.cost.epochs,
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=EVALUATION_BATCH,
+        train_sampling_strategy="group_by_length" if training.group_by_length else "random",
         learning_rate=training.max_lr,
         warmup_steps=round(WARM_UP_FRACTION * run.sizes.steps),
         weight_decay=training.weight_decay,
