@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from emprune.testing import assert_same_state
 from tests.integration import runs
 
 MOMENTS = ("before the first epoch", "in mid-epoch", "after the last batch", "after the loop", "after the run")
-CHOICE: dict[str, Any] = {"keep": 0.6, "tail_epochs": 1, "seed": 1}
+CHOICE: dict[str, Any] = {"keep": 0.6, "tail_epochs": 1, "seed": 1, "lengths": [n % 7 for n in range(runs.NUM_SAMPLES)]}
+METHODS = ("emp", "emp:pool=gap")
+"""What Fabric, accelerate and torch.distributed.checkpoint save: columns, and for the second the gap too."""
 NUM_EPOCHS = 3
 
 
@@ -29,7 +32,8 @@ class Script(ABC):
     model: nn.Module
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, num_workers: int) -> None:
+    def __init__(self, method: str, num_workers: int) -> None:
+        self.method = method
         model = runs.make_model()
         self.make(model, torch.optim.SGD(model.parameters(), lr=0.2), num_workers)
         self.delivered: list[int] = []
@@ -51,6 +55,7 @@ class Script(ABC):
         """Train what is left of the run; stop where it may be saved, and say in which epoch."""
         yield "before the first epoch", -1
         for epoch in self.loader.epochs():
+            self.loader.observe_validation(1 + 0.02 * epoch, train_loss=1.0)
             for number, (index, batch) in enumerate(self.loader, start=1):
                 self.backward(runs.reduce(self.loader.pruner, self.model, index, batch))
                 self.optimizer.step()
@@ -60,6 +65,11 @@ class Script(ABC):
             self.ended.append(epoch)
             yield "after the loop", epoch
         yield "after the run", NUM_EPOCHS
+
+
+def check_every_method(make: Callable[[str, int], Script], folder: Path, num_workers: int) -> None:
+    for method in METHODS:
+        check_every_moment(partial(make, method), folder / method.replace(":", "-"), num_workers)
 
 
 def check_every_moment(make: Callable[[int], Script], folder: Path, num_workers: int) -> None:
@@ -93,7 +103,7 @@ class Accelerated(Script):
 
         self.accelerator = make_accelerator()
         dataloader = runs.make_dataloader(num_workers=num_workers)
-        self.loader = prepare(self.accelerator, dataloader, "emp", num_epochs=NUM_EPOCHS, **CHOICE)
+        self.loader = prepare(self.accelerator, dataloader, self.method, num_epochs=NUM_EPOCHS, **CHOICE)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
 
     def backward(self, loss: Tensor) -> None:
@@ -109,13 +119,13 @@ class Accelerated(Script):
 class Fabricated(Script):
     """`fabric.save`."""
 
-    def __init__(self, fabric: Any, num_workers: int) -> None:
+    def __init__(self, fabric: Any, method: str, num_workers: int) -> None:
         self.fabric = fabric
-        super().__init__(num_workers)
+        super().__init__(method, num_workers)
 
     def make(self, model: nn.Module, optimizer: torch.optim.Optimizer, num_workers: int) -> None:
         dataloader = runs.make_dataloader(num_workers=num_workers)
-        self.loader = emprune.PrunedLoader(dataloader, "emp", num_epochs=NUM_EPOCHS, **CHOICE)
+        self.loader = emprune.PrunedLoader(dataloader, self.method, num_epochs=NUM_EPOCHS, **CHOICE)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
 
     def backward(self, loss: Tensor) -> None:
@@ -134,7 +144,7 @@ class Distributed(Script):
 
     def make(self, model: nn.Module, optimizer: torch.optim.Optimizer, num_workers: int) -> None:
         dataloader = runs.make_dataloader(num_workers=num_workers)
-        self.loader = emprune.PrunedLoader(dataloader, "emp", num_epochs=NUM_EPOCHS, **CHOICE)
+        self.loader = emprune.PrunedLoader(dataloader, self.method, num_epochs=NUM_EPOCHS, **CHOICE)
         self.model = DistributedDataParallel(model) if dist.is_initialized() else model
         self.optimizer = optimizer
 
@@ -148,16 +158,16 @@ class Distributed(Script):
 
 def with_accelerate(folder: Path, num_workers: int) -> None:
     torch.set_num_threads(1)
-    check_every_moment(Accelerated, folder, num_workers)
+    check_every_method(Accelerated, folder, num_workers)
 
 
 def with_fabric(fabric: Any, folder: Path, num_workers: int) -> None:
     torch.set_num_threads(1)
-    check_every_moment(lambda workers: Fabricated(fabric, workers), folder, num_workers)
+    check_every_method(partial(Fabricated, fabric), folder, num_workers)
 
 
 def with_distributed_checkpoint(folder: Path, num_workers: int) -> None:
-    check_every_moment(Distributed, folder, num_workers)
+    check_every_method(Distributed, folder, num_workers)
 
 
 def with_distributed_checkpoint_on_two(rank: int, folder: Path, num_workers: int) -> None:
