@@ -46,6 +46,11 @@ def test_another_file_is_refused(tmp_path: Path, raises: Raises, content: bytes)
         StreamIndex.load(path)
 
 
+def test_a_missing_file_is_refused(tmp_path: Path, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="path"):
+        StreamIndex.load(tmp_path / "index")
+
+
 @pytest.mark.parametrize(
     ("arguments", "parameter"),
     [

@@ -81,6 +81,13 @@ def test_a_run_trains_on_the_plan_and_nothing_else(streamed: Any, workers: int, 
     assert_every_loss_is_its_own(loader.pruner)
 
 
+def test_an_index_from_a_file(streamed: Any, tmp_path: Path) -> None:
+    index_dataset(streamed, key="id").save(tmp_path / "index")
+    loader = make(HuggingFaceStream(streamed, tmp_path / "index", transform=to_tensors, key="id"))
+    loader.set_epoch(0)
+    assert sorted(train(loader)) == sorted(loader.pruner.plan.index.tolist())
+
+
 def test_what_is_not_in_the_plan_is_not_decoded(streamed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     index, decoded = index_dataset(streamed), []
     decode = datasets.Image.decode_example
@@ -117,6 +124,16 @@ def test_a_generator_and_a_dataset_in_memory(workers: int) -> None:
                 assert index.equal(label)
                 loader.reduce(index, loss_of(label))
         assert_every_loss_is_its_own(loader.pruner)
+
+
+def test_a_dataset_with_positions_goes_to_the_other_loader() -> None:
+    dataset: Any = datasets.Dataset.from_dict({"label": list(range(20))}).with_format("torch")
+    loader = emprune.PrunedLoader(DataLoader(dataset, batch_size=4), emprune.Greedy(), num_epochs=2, keep=0.5)
+    for _ in loader.epochs():
+        for index, row in loader:
+            assert index.equal(row["label"])
+            loader.reduce(index, loss_of(row["label"]))
+    assert_every_loss_is_its_own(loader.pruner)
 
 
 def test_a_run_goes_on_in_mid_epoch(streamed: Any) -> None:

@@ -1,5 +1,6 @@
 """Hugging Face datasets that are streamed: `datasets.IterableDataset`, shard by shard."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +35,7 @@ class HuggingFaceStream(ShardedStream):
     Args:
         dataset: What ``load_dataset(..., streaming=True)`` or ``to_iterable_dataset(num_shards=...)`` returned, as it
             is: not shuffled, mapped, filtered or split.
-        index: What `index_dataset` made of it.
+        index: What `index_dataset` made of it, or the path that it was saved to.
         transform: ``transform(row) -> sample``, in place of the dataset's `map`; None for none.
         key: The column of keys that the index was made of; None where there is none.
 
@@ -45,12 +46,13 @@ class HuggingFaceStream(ShardedStream):
     def __init__(
         self,
         dataset: "datasets.IterableDataset",
-        index: StreamIndex,
+        index: StreamIndex | str | os.PathLike[str],
         *,
         transform: Callable[[dict[str, Any]], Any] | None = None,
         key: str | None = None,
     ) -> None:
         self._plain = _undecoded(dataset)
+        index = index if isinstance(index, StreamIndex) else StreamIndex.load(index)
         super().__init__(index)
         if len(index.shards) != self._plain.num_shards:
             raise ConfigError(

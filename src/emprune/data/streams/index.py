@@ -131,6 +131,13 @@ class StreamIndex:
         Raises:
             ConfigError: If it is no index of this kind and version.
         """
+        if not Path(path).is_file():
+            raise ConfigError(
+                f"`path` must be a file that an index was saved to; got {os.fspath(path)!r}. Make the index, and save "
+                "it.",
+                parameter="path",
+                value=os.fspath(path),
+            )
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)

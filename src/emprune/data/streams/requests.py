@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
-from torch import Tensor
 from torch.utils.data import Sampler
 
 from emprune.data.cursor import Cursor
@@ -37,7 +36,6 @@ class BatchRequest:
         take: (T,) int64, the samples to be read for it, in the order of the stream.
         lane: Which of the rank's readings they belong to.
         pass_number: Which pass over an epoch the request belongs to; a new pass begins with new readings.
-        num_passed_over: Samples that lie between those that are read.
         is_last: Whether it is the last of its lane in the pass.
         check: Whether each shard is read to its end, and its samples counted.
     """
@@ -46,7 +44,6 @@ class BatchRequest:
     take: Positions
     lane: int
     pass_number: int
-    num_passed_over: int
     is_last: bool
     check: bool
 
@@ -78,43 +75,64 @@ class RequestSampler(Sampler[BatchRequest]):
     def __iter__(self) -> Iterator[BatchRequest]:
         len(self._plain)  # raises where no epoch has begun
         assert self._cursor is not None
-        return iter(self._requests(self._cursor, next(self._passes)))
+        return self._requests(self._cursor, next(self._passes))
 
     def num_passed_over(self, cursor: Cursor) -> int:
         """Return how many samples a pass from a cursor on reads past."""
-        return sum(request.num_passed_over for request in self._requests(cursor, -1))
+        lanes = self._readings(cursor).values()
+        return sum(int(self._route.gaps(reading.samples, to_end=self._epoch == 0).sum()) for reading in lanes)
 
-    def _requests(self, cursor: Cursor, pass_number: int) -> list[BatchRequest]:
-        rest, parts = cursor.rest.numpy(), list(batch_slices(len(cursor.rest), self.batch_size, cursor.last))
+    def _requests(self, cursor: Cursor, pass_number: int) -> Iterator[BatchRequest]:
+        rest, check, readings = cursor.rest.numpy(), self._epoch == 0, self._readings(cursor)
+        parts = batch_slices(len(rest), self.batch_size, cursor.last)
+        for part, lane in zip(parts, self._lanes(cursor), strict=True):
+            take, is_last = readings[lane].next()
+            yield BatchRequest(
+                index=rest[part].tolist(),
+                take=take,
+                lane=lane,
+                pass_number=pass_number,
+                is_last=is_last,
+                check=check,
+            )
+
+    def _readings(self, cursor: Cursor) -> dict[int, "_Reading"]:
+        """Return what each lane reads, and how far for each of its batches."""
+        rest = cursor.rest.numpy()
         place = self._route.places(rest, self._epoch)
-        lanes = _lanes(cursor, self.batch_size, self._num_lanes)
-        check = self._epoch == 0
-        found: dict[int, BatchRequest] = {}
+        number = np.arange(len(rest)) // self.batch_size  # of each sample's batch; the last ones may be short
+        parts = list(batch_slices(len(rest), self.batch_size, cursor.last))
+        number[parts[-1].start if parts else 0 :] = len(parts) - 1
+        furthest = np.maximum.reduceat(place, [part.start for part in parts]) if parts else place
+        lanes = np.array(self._lanes(cursor), dtype=np.int64)
+        readings = {}
         for lane in np.unique(lanes).tolist():
-            numbers = np.flatnonzero(lanes == lane).tolist()
-            mine = np.concatenate([place[parts[n]] for n in numbers])
-            in_order = np.argsort(mine)
-            samples, mine = np.concatenate([rest[parts[n]] for n in numbers])[in_order], mine[in_order]
-            furthest = np.maximum.accumulate([place[parts[n]].max() for n in numbers])
-            ends = np.searchsorted(mine, furthest, side="right")
-            passed = np.concatenate([[0], np.cumsum(self._route.gaps(samples, to_end=check))])
-            starts = np.concatenate([[0], ends[:-1]])
-            for number, start, end in zip(numbers, starts.tolist(), ends.tolist(), strict=True):
-                found[number] = BatchRequest(
-                    index=rest[parts[number]].tolist(),
-                    take=samples[start:end],
-                    lane=lane,
-                    pass_number=pass_number,
-                    num_passed_over=int(passed[end] - passed[start]),
-                    is_last=number == numbers[-1],
-                    check=check,
-                )
-        return [found[number] for number in range(len(parts))]
+            mine = lanes[number] == lane
+            in_order = np.argsort(place[mine])
+            far = np.maximum.accumulate(furthest[lanes == lane])
+            ends = np.searchsorted(place[mine][in_order], far, side="right")
+            readings[lane] = _Reading(rest[mine][in_order], ends.tolist())
+        return readings
+
+    def _lanes(self, cursor: Cursor) -> list[int]:
+        """Return which lane each batch of the rest belongs to, by its number among all batches of the shard."""
+        shard = cursor.shard.index
+        firsts = [part.start for part in batch_slices(len(shard), self.batch_size, cursor.shard.last)]
+        left = np.flatnonzero(np.isin(shard.numpy()[firsts], cursor.rest.numpy()))
+        lanes: list[int] = (left % self._num_lanes).tolist()
+        return lanes
 
 
-def _lanes(cursor: Cursor, batch_size: int, num_lanes: int) -> Positions:
-    """Return which lane each batch of the rest belongs to, by its number among all batches of the shard."""
-    shard: Tensor = cursor.shard.index
-    firsts = [part.start for part in batch_slices(len(shard), batch_size, cursor.shard.last)]
-    left = np.flatnonzero(np.isin(shard.numpy()[firsts], cursor.rest.numpy()))
-    return left % num_lanes
+class _Reading:
+    """What one lane reads: its samples in the order of the stream, and how many of them each of its batches needs."""
+
+    def __init__(self, samples: Positions, ends: list[int]) -> None:
+        self.samples = samples
+        self._ends, self._next = ends, 0
+
+    def next(self) -> tuple[Positions, bool]:
+        """Return the samples to be read for the next batch, and whether it is the lane's last."""
+        start = self._ends[self._next - 1] if self._next else 0
+        end = self._ends[self._next]
+        self._next += 1
+        return self.samples[start:end], self._next == len(self._ends)
