@@ -209,7 +209,7 @@ LOADERS: dict[str, tuple[Callable[[], DataLoader[Any]], str | None, Any]] = {
     "a stream": (lambda: DataLoader(Stream(), batch_size=2), None, "IterableDataset"),
     "no batches": (lambda: DataLoader(DATASET, batch_size=None), None, "None"),
     "a sampler of one's own": (
-        lambda: DataLoader(DATASET, batch_size=2, sampler=WeightedRandomSampler([1.0] * 10, 10)),
+        lambda: DataLoader(DATASET, batch_size=2, sampler=WeightedRandomSampler([1.0] * 7, 10)),
         None, "WeightedRandomSampler",
     ),
     "another dataset": (lambda: DataLoader(TensorDataset(torch.arange(9.0)), batch_size=2), None, 9),

@@ -8,7 +8,8 @@ from emprune import schedule as schedule
 from emprune import selection as selection
 from emprune import summary as summary
 from emprune.data import ArrayLoader, PrunedLoader, PrunedStream
-from emprune.errors import ConfigError, EmpruneError, EmpruneWarning
+from emprune.errors import ConfigError, EmpruneError
+from emprune.groups import Groups
 from emprune.methods import EMP, Full, Greedy, InfoBatch, Method, Random, RandomPermutation
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
@@ -19,10 +20,10 @@ __all__ = [
     "ConfigError",
     "DataPruner",
     "EmpruneError",
-    "EmpruneWarning",
     "EpochPlan",
     "Full",
     "Greedy",
+    "Groups",
     "InfoBatch",
     "Method",
     "PrunedLoader",

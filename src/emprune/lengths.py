@@ -10,7 +10,6 @@ too. Windows, and not the whole epoch, are sorted: who shares a batch with whom 
 the plan, so that cost, ranks and resume are what they are without.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -23,7 +22,7 @@ from emprune.errors import ConfigError
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
 
-__all__ = ["WINDOW", "Lengths", "by_length", "checked_lengths", "digest_of"]
+__all__ = ["WINDOW", "Lengths", "by_length", "checked_lengths"]
 
 Lengths: TypeAlias = Sequence[int] | NDArray[Any] | Tensor
 """(N,) integers of at least 0."""
@@ -91,8 +90,3 @@ def checked_lengths(lengths: Any, *, num_samples: int) -> Tensor | None:
             value=lengths,
         )
     return values.long()
-
-
-def digest_of(lengths: Tensor) -> str:
-    """Return a few characters by which a saved run knows its lengths again."""
-    return hashlib.sha256(lengths.numpy().tobytes()).hexdigest()[:16]

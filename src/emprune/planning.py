@@ -1,17 +1,18 @@
-"""How an epoch's plan is made: full epochs, unseen samples first, then the method's choice, in random order."""
+"""How an epoch's plan is made: all the data, or pinned samples, then groups, then the rest; in random order."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from emprune.choosing import Chooser
 from emprune.current import CurrentEpoch
-from emprune.errors import EpochError, MethodError
-from emprune.lengths import by_length
-from emprune.methods.base import Method, Selection, SelectionContext
+from emprune.methods.base import Method, Selection
 from emprune.plan import EpochPlan
-from emprune.randomness import derive_generator
+from emprune.plan_options import PlanOptions
+from emprune.randomness import derive_generator, derive_seed
 from emprune.schedule import Schedule
-from emprune.selection import sample
-from emprune.stats import SampleStats, all_finite
+from emprune.stats import SampleStats
 
 __all__ = ["plan_epoch"]
 
@@ -27,8 +28,9 @@ def plan_epoch(
     last: CurrentEpoch | None,
     spent: int,
     gap: float | None,
-    lengths: Tensor | None,
+    options: PlanOptions,
     step: int,
+    world_size: int,
 ) -> CurrentEpoch:
     """Plan an epoch, full or pruned, as the schedule says.
 
@@ -42,27 +44,26 @@ def plan_epoch(
         last: The epoch before; None before the first.
         spent: The visits of all epochs before.
         gap: The generalisation gap; None if it is not known.
-        lengths: (N,) int64, by which samples of like length share a step; None for chance alone.
+        options: What the user asks of every plan.
         step: Samples of an optimizer step on all ranks together.
+        world_size: W.
     """
     if last is not None:
         last.forget_weights()  # planning needs the room
     if schedule.is_full(epoch):
         plan, by_method = _full_plan(stats.num_samples, size, epoch=epoch, seed=seed), False
     else:
-        plan, by_method = _pruned_plan(
-            method,
-            stats,
-            size,
+        chooser = Chooser(
+            method=method,
+            stats=stats,
             epoch=epoch,
-            seed=seed,
             previous=last.plan.index if last is not None and last.by_method else None,
             progress=min(1.0, (spent + size) / schedule.budget),
             gap=gap,
+            weights=options.weights,
         )
-    if lengths is not None:
-        plan = by_length(plan, lengths, step=step, seed=seed)
-    return CurrentEpoch(plan, by_method=by_method)
+        plan, by_method = _pruned_plan(chooser, options, size, seed=seed)
+    return CurrentEpoch(options.ordered(plan, step=step, world_size=world_size, seed=seed), by_method=by_method)
 
 
 def _full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPlan:
@@ -77,77 +78,50 @@ def _full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPl
     return EpochPlan(epoch, index, None, num_samples)
 
 
-def _pruned_plan(
-    method: Method,
-    stats: SampleStats,
-    size: int,
-    *,
-    epoch: int,
-    seed: int,
-    previous: Tensor | None,
-    progress: float,
-    gap: float | None,
-) -> tuple[EpochPlan, bool]:
-    """Plan a pruned epoch.
-
-    For a method that scores, unseen samples come first: U = min(size, unseen) of them, drawn at random, with weight 1.
-    The method chooses the rest from the seen samples. A sample without a finite loss after two visits no longer comes
-    first.
-
-    Args:
-        method: The method.
-        stats: What is remembered.
-        size: K.
-        epoch: The epoch.
-        seed: The run's seed.
-        previous: What the method alone selected for the epoch before, if it did.
-        progress: The share of the run that is done once this epoch is over.
-        gap: The generalisation gap; None if it is not known.
+def _pruned_plan(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> tuple[EpochPlan, bool]:
+    """Plan a pruned epoch: the pinned samples, each group's quota or floor, and the rest from all that is left.
 
     Returns:
-        The plan, and whether the method alone chose it.
+        The plan, and whether the method alone chose it, but for what is pinned.
     """
-    num_samples = stats.num_samples
-    seen = stats.seen if method.scores else torch.ones(num_samples, dtype=torch.bool)
-    num_seen = int(seen.count_nonzero())
-    parts: list[Selection] = []
+    epoch, num_samples = chooser.epoch, chooser.stats.num_samples
+    chosen = [] if options.pinned is None else [Selection(options.pinned)]
     num_first = 0
-    if num_seen < num_samples:
-        parts.append(_first(stats, seen, num_seen, size, epoch=epoch, seed=seed))
-        num_first = len(parts[0].index)
-    rest = size - num_first
-    if num_seen and rest:
-        _check_gap(method, gap, epoch)
-        context = SelectionContext(
-            stats=stats,
-            scores=_checked_scores(method, stats, seen, num_seen) if method.scores else torch.empty(0),
-            seen=seen,
-            num_seen=num_seen,
-            num_kept=rest,
-            epoch=epoch,
-            seed=seed,
-            previous=previous if num_first == 0 else None,
-            progress=progress,
-            gap=gap,
-        )
-        parts.append(_checked_selection(method, method.select(context), context))
-    index, weight = _joined(parts)
+    for part, quota, own_seed in _quotas(chooser, options, size, seed=seed):
+        selections, num_unseen = chooser.choose(quota, seed=own_seed, part=part)
+        chosen += selections
+        num_first += num_unseen
+    rest = size - sum(len(selection.index) for selection in chosen)
+    if rest:
+        selections, num_unseen = chooser.choose(rest, seed=seed, part=_others(chosen, num_samples))
+        chosen += selections
+        num_first += num_unseen
+    index, weight = _joined(chosen)
     order = torch.randperm(len(index), generator=derive_generator(seed, "order", epoch))
     weight = None if weight is None else weight.index_select(0, order)
     return EpochPlan(epoch, index.index_select(0, order), weight, num_samples), num_first == 0
 
 
-def _first(stats: SampleStats, seen: Tensor, num_seen: int, size: int, *, epoch: int, seed: int) -> Selection:
-    """Choose what comes before the method's choice: the unseen, and those given up where too few are seen without."""
-    num_samples = stats.num_samples
-    unseen = ~(seen | stats.given_up)
-    num_first = min(size, int(unseen.count_nonzero()))
-    index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", epoch), among=unseen)
-    num_missing = size - num_first - num_seen
-    if num_missing > 0:
-        generator = derive_generator(seed, "given up", epoch)
-        index = torch.cat([index, sample(num_samples, num_missing, generator=generator, among=stats.given_up)])
-    return Selection(index)
+def _quotas(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> Iterator[tuple[Tensor, int, int]]:
+    """Yield each group's samples that are not pinned, how many of them the epoch visits, and a seed of its own."""
+    groups = options.groups
+    if groups is None:
+        return
+    generator = derive_generator(seed, "quotas", chooser.epoch)
+    quotas = groups.quotas(size, chooser.stats, least=options.least, generator=generator) - options.num_pinned
+    for number, (part, quota) in enumerate(zip(options.parts, quotas.tolist(), strict=True)):
+        if quota:
+            yield part, quota, derive_seed(seed, "group", number)
+
+
+def _others(chosen: list[Selection], num_samples: int) -> Tensor | None:
+    """Return the samples that are not chosen yet; None if none is."""
+    if not chosen:
+        return None
+    left = torch.ones(num_samples, dtype=torch.bool)
+    for selection in chosen:
+        left.index_fill_(0, selection.index, False)
+    return left.nonzero().squeeze(1)
 
 
 def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:
@@ -159,44 +133,3 @@ def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:
     return index, torch.cat(
         [torch.ones(len(p.index), dtype=torch.float32) if p.weight is None else p.weight for p in parts]
     )
-
-
-def _check_gap(method: Method, gap: float | None, epoch: int) -> None:
-    if method.needs_gap and gap is None:
-        raise EpochError(
-            f"{type(method).__name__} must know the generalisation gap before it chooses epoch {epoch}; got no "
-            "validation loss. Call loader.observe_validation(loss, train_loss=...) at the end of each epoch; with "
-            "`initial`, before the first too."
-        )
-
-
-def _checked_scores(method: Method, stats: SampleStats, seen: Tensor, num_seen: int) -> Tensor:
-    scores = method.score(stats)
-    if scores.shape != seen.shape or scores.dtype != torch.float32:
-        raise MethodError(
-            f"{type(method).__name__}.score must return (N,) = {tuple(seen.shape)} float32; "
-            f"got {tuple(scores.shape)} {scores.dtype}."
-        )
-    if not all_finite(scores if num_seen == len(scores) else scores.where(seen, 0)):
-        raise MethodError(f"{type(method).__name__}.score must be finite for every seen sample; got NaN or infinity.")
-    return scores
-
-
-def _checked_selection(method: Method, selection: Selection, context: SelectionContext) -> Selection:
-    index, weight = selection.index, selection.weight
-    name = f"{type(method).__name__}.select"
-    if index.dtype != torch.int64 or index.ndim != 1:
-        raise MethodError(f"{name} must return a (K,) int64 index; got {tuple(index.shape)} {index.dtype}.")
-    if len(index) != context.num_kept:
-        raise MethodError(f"{name} must choose exactly {context.num_kept} samples; got {len(index)}.")
-    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
-        raise MethodError(
-            f"{name} must choose positions in [0, {context.num_samples}); got {index.min()} to {index.max()}."
-        )
-    chosen = torch.zeros_like(context.seen).index_fill_(0, index, True)
-    all_seen = context.num_seen == context.num_samples or not bool((chosen & ~context.seen).any())
-    if int(chosen.count_nonzero()) != len(index) or not all_seen:
-        raise MethodError(f"{name} must choose each sample at most once, and only among `context.seen`.")
-    if weight is not None and (weight.shape != index.shape or not bool(weight.isfinite().all())):
-        raise MethodError(f"{name} must give one finite weight per chosen sample; got {tuple(weight.shape)}.")
-    return selection if weight is None else Selection(index, weight.float())

@@ -12,12 +12,13 @@ from emprune.distributed import ProcessGroup, Ranks
 from emprune.errors import EpochError, ObservationError
 from emprune.folding import Folding, NonfinitePolicy
 from emprune.initial import Initial, checked_key, start_from
-from emprune.lengths import Lengths, checked_lengths
+from emprune.lengths import Lengths
 from emprune.merging import check_same_plan
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
 from emprune.observations import PendingObservations, check_observation, check_plain
 from emprune.plan import EpochPlan
+from emprune.plan_options import GroupsLike, PinnedLike, PlanOptions, WeightsLike
 from emprune.planning import plan_epoch
 from emprune.readings import on_cpu
 from emprune.saving import PrunerSaving
@@ -51,6 +52,9 @@ class DataPruner(PrunerSaving):
             raises. "skip" keeps what was remembered before. "revisit" forgets the sample, so that it comes first. A
             sample that failed twice and was never seen comes last.
         lengths: (N,) integers, such as tokens: each step gets samples of like length. See `PrunedLoader`.
+        groups: (N,) labels, or `Groups`: how many of each group an epoch visits. See `PrunedLoader`.
+        weights: (N,) numbers above 0, by which an epoch's candidates are drawn. See `PrunedLoader`.
+        pinned: Positions of samples that every epoch visits, or (N,) True and False.
         initial: What an earlier run on the same data knew of the samples, for the first epoch to choose by. A frame of
             its `to_frame()`, a Parquet file of one, or its `state_dict()`. It must have the loss and the method's own
             columns. A sample without a loss counts as unseen, and comes first. Visits start at 0. After a resume the
@@ -85,6 +89,9 @@ class DataPruner(PrunerSaving):
         seed: int = 0,
         nonfinite: NonfinitePolicy = "error",
         lengths: Lengths | None = None,
+        groups: GroupsLike | None = None,
+        weights: WeightsLike | None = None,
+        pinned: PinnedLike | None = None,
         initial: "Initial | None" = None,
         data_key: str | None = None,
         process_group: "ProcessGroup | None" = None,
@@ -101,6 +108,7 @@ class DataPruner(PrunerSaving):
             tail_epochs=tail_epochs,
             num_steps=num_steps,
         )
+        self.plan_options = PlanOptions.checked(self.method, self.schedule, lengths, groups, weights, pinned)
         self.data_key = checked_key(data_key)
         self.stats = SampleStats(self.num_samples, self.method.columns)
         self._initial: str | None = None
@@ -111,14 +119,13 @@ class DataPruner(PrunerSaving):
         self._pending = PendingObservations(self.method.measure if measures else None)
         self._folding = Folding(self.method, self.stats, self._pending, nonfinite=nonfinite)
         self._current: CurrentEpoch | None = None
-        self.lengths = lengths
         self._checked_batch = False
         self._history = History()
 
     @property
     def lengths(self) -> Tensor | None:
         """(N,) int64, by which each step gets samples of like length; or None. May be set before the first epoch."""
-        return self._lengths
+        return self.plan_options.lengths
 
     @lengths.setter
     @on_cpu()
@@ -128,7 +135,7 @@ class DataPruner(PrunerSaving):
                 f"`lengths` must be set before the first epoch, because they order every plan; got them in epoch "
                 f"{self.epoch}. Make a new pruner with `lengths`."
             )
-        self._lengths = checked_lengths(lengths, num_samples=self.num_samples)
+        self.plan_options = self.plan_options.with_lengths(lengths, self.method, self.schedule)
         vars(self).pop("_settings", None)  # they hold the digest of those before
 
     @on_cpu()
@@ -161,9 +168,14 @@ class DataPruner(PrunerSaving):
         self._pending.wait()
         start = time.perf_counter()
         spent = sum(self._history.num_kept)
-        size = self.schedule.num_kept(
-            epoch, spent=spent, multiple_of=multiple_of, world_size=self.world_size, drop_last=drop_last
-        )
+        delivery: dict[str, Any] = {
+            "multiple_of": multiple_of,
+            "world_size": self.world_size,
+            "drop_last": drop_last,
+        }
+        size = self.schedule.num_kept(epoch, spent=spent, **delivery)
+        if epoch == 0:
+            self.plan_options.check_sizes(self.schedule, **delivery)
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
         call = f"begin_epoch({epoch}) of {size} samples in {quantum}"
         self._folding.fold(self._ranks, self._current, settings=self._same_on_ranks, call=call)
@@ -179,8 +191,9 @@ class DataPruner(PrunerSaving):
             last=self._current,
             spent=spent,
             gap=self.gap,
-            lengths=self.lengths,
+            options=self.plan_options,
             step=multiple_of,
+            world_size=self.world_size,
         )
         check_same_plan(self._ranks, new.plan)
         churn = None if self._current is None else new.churn_since(self._current)

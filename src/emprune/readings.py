@@ -17,6 +17,7 @@ from emprune.frame import to_frame
 from emprune.methods.base import Method
 from emprune.observations import PendingObservations
 from emprune.plan import EpochPlan
+from emprune.plan_options import PlanOptions
 from emprune.randomness import derive_generator
 from emprune.schedule import Schedule
 from emprune.state import History, run_settings
@@ -44,6 +45,7 @@ class PrunerReadings:
         schedule: How many samples each epoch visits.
         stats: What is remembered of each sample, as of the last fold.
         seed: Seed of all draws.
+        plan_options: What is asked of every plan: its `lengths`, `groups`, `weights` and `pinned`.
         data_key: Of the data in their order; or None.
     """
 
@@ -51,7 +53,7 @@ class PrunerReadings:
     schedule: Schedule
     stats: SampleStats
     seed: int
-    _lengths: Tensor | None
+    plan_options: PlanOptions
     data_key: str | None
     _initial: str | None
     _ranks: Ranks
@@ -213,7 +215,7 @@ class PrunerReadings:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        return run_settings(self.method, self.schedule, self.seed, self._lengths, self.data_key)
+        return run_settings(self.method, self.schedule, self.seed, self.plan_options, self.data_key)
 
     @property
     def _same_on_ranks(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Selections of exactly k samples in O(N): by the highest scores, or uniform. Ties are broken at random."""
+"""Selections of exactly k samples in O(N): by the highest scores, uniform, or by weights. Ties are broken at random."""
 
 from typing import Any, TypeAlias, cast
 
@@ -7,9 +7,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["sample", "sample_mask", "top_k", "top_k_mask"]
+__all__ = [
+    "exponential_noise",
+    "sample",
+    "sample_mask",
+    "sample_weighted",
+    "sample_weighted_mask",
+    "top_k",
+    "top_k_mask",
+]
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+
+_HALF_STEP = 2.0**-25
+"""Half of the step between two uniform draws of float32: what a draw of 0 counts as."""
 
 
 def top_k(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
@@ -79,6 +90,52 @@ def sample_mask(num_samples: int, k: int, *, generator: torch.Generator, among: 
     return top_k_mask(_draws(num_samples, generator, among), k, generator=generator)
 
 
+def sample_weighted(weights: Tensor, k: int, *, generator: torch.Generator) -> Tensor:
+    """Return k positions drawn by weights and without replacement, in no particular order.
+
+    One sample is drawn after another, each in proportion to the weights of those that are left. The k smallest e / w
+    are such a draw, with e exponential noise (Efraimidis and Spirakis 2006; Kool et al. 2019, arXiv 1903.06059).
+
+    Args:
+        weights: (N,) float, above 0; only their ratios count.
+        k: How many, at most N.
+        generator: Draws them.
+
+    Returns:
+        (k,) int64 positions.
+
+    Example:
+        >>> sample_weighted(torch.tensor([1.0, 1e9, 1.0]), 1, generator=torch.Generator()).tolist()
+        [1]
+    """
+    return top_k(_weighted_keys(weights, generator), k, generator=generator)
+
+
+def sample_weighted_mask(weights: Tensor, k: int, *, generator: torch.Generator) -> Tensor:
+    """Return the selection of `sample_weighted` as (N,) bool.
+
+    Example:
+        >>> sample_weighted_mask(torch.tensor([1.0, 1e9, 1.0]), 1, generator=torch.Generator()).tolist()
+        [False, True, False]
+    """
+    return top_k_mask(_weighted_keys(weights, generator), k, generator=generator)
+
+
+def exponential_noise(num_samples: int, generator: torch.Generator) -> Tensor:
+    """Return (N,) float32 exponential noise, above 0. Minus its logarithm is Gumbel noise.
+
+    Example:
+        >>> bool((exponential_noise(3, torch.Generator()) > 0).all())
+        True
+    """
+    uniform = torch.rand(num_samples, generator=generator, dtype=torch.float32)
+    return uniform.neg_().log1p_().neg_().clamp_(min=_HALF_STEP)
+
+
+def _weighted_keys(weights: Tensor, generator: torch.Generator) -> Tensor:
+    return exponential_noise(len(weights), generator).div_(weights).neg_()
+
+
 def _draws(num_samples: int, generator: torch.Generator, among: Tensor | None) -> Tensor:
     draws = torch.rand(num_samples, generator=generator, dtype=torch.float32)
     return draws if among is None else draws.masked_fill_(~among, -torch.inf)
@@ -111,10 +168,10 @@ def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:
     NumPy's partition is the fastest if values differ. It is twenty times slower if most of them are equal: masked out,
     or losses of exactly 0. So a value that dominates a sample of about a thousand is removed first.
     """
-    while True:
+    while len(values) >= 100_000:
         distinct, counts = np.unique(values[:: len(values) // 1024 + 1], return_counts=True)
-        if 4 * counts.max() < counts.sum() or len(values) < 100_000:
-            return cast("np.floating[Any]", np.partition(values, len(values) - k)[len(values) - k])
+        if 4 * counts.max() < counts.sum():
+            break
         common = distinct[counts.argmax()]
         above = values[values > common]
         if k <= len(above):
@@ -124,3 +181,4 @@ def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:
         if k <= len(values) - len(below):
             return cast("np.floating[Any]", common)
         values, k = below, k - (len(values) - len(below))
+    return cast("np.floating[Any]", np.partition(values, len(values) - k)[len(values) - k])

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from emprune.errors import StateError
 from emprune.gap import read_gap
-from emprune.lengths import digest_of
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
+from emprune.plan_options import PlanOptions
 from emprune.schedule import Schedule
 from emprune.stats import SampleStats, is_plain
 
@@ -37,8 +37,11 @@ _ADVICE = {
     "warmup_epochs": "Resume with the warmup_epochs the run was started with.",
     "tail_epochs": "Resume with the tail_epochs the run was started with.",
     "seed": "Resume with the seed the run was started with.",
-    "lengths": "Resume with the lengths the run was started with, or without any if it had none.",
     "data_key": "Resume with the data the run was started with, in the same order, and with their key.",
+    **{
+        name: f"Resume with the {name} the run was started with, or without any if it had none."
+        for name in ("lengths", "groups", "weights", "pinned")
+    },
 }
 
 
@@ -87,7 +90,7 @@ class SavedRun:
 
 
 def run_settings(
-    method: Method, schedule: Schedule, seed: int, lengths: Tensor | None, data_key: str | None
+    method: Method, schedule: Schedule, seed: int, plan_options: PlanOptions, data_key: str | None
 ) -> dict[str, Any]:
     """Return what must be the same on every rank, and after a resume."""
     options = {name: _plain(value) for name, value in method.settings().items()}
@@ -100,7 +103,7 @@ def run_settings(
         "warmup_epochs": schedule.warmup_epochs,
         "tail_epochs": schedule.tail_epochs,
         "seed": seed,
-        "lengths": None if lengths is None else digest_of(lengths),
+        **plan_options.settings(),
         "data_key": data_key,
     }
 

@@ -85,23 +85,37 @@ class SampleStats:
         try:
             return self._values[name]
         except KeyError:
-            raise KeyError(f"No column {name!r}; there are {', '.join(self._values)}.") from None
+            raise KeyError(f"No column {name!r}; there are {self._names}.") from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._values
+        return any(column.name == name for column in self.columns)
 
     def __repr__(self) -> str:
-        return f"SampleStats({self.num_samples} samples, columns: {', '.join(self._values)})"
+        return f"SampleStats({self.num_samples} samples, columns: {self._names})"
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(column.name for column in self.columns)
+
+    def take(self, positions: Tensor) -> "SampleStats":
+        """Return the columns of some samples, to read; each is gathered when it is first asked for.
+
+        Args:
+            positions: (n,) int64, in the order that the columns are to have.
+        """
+        other = copy.copy(self)
+        other.num_samples, other._values = len(positions), _Taken(self._values, positions)
+        return other
 
     @property
     def seen(self) -> Tensor:
         """(N,) bool: samples with at least one valid observation."""
-        return self._values["last_visit"] != NEVER
+        return self["last_visit"] != NEVER
 
     @property
     def given_up(self) -> Tensor:
         """(N,) bool: samples that are not seen although they were tried twice: their losses are not finite."""
-        return (self._values["last_visit"] == NEVER) & (self._values["failures"] >= 2)
+        return (self["last_visit"] == NEVER) & (self["failures"] >= 2)
 
     @property
     def loss_and_own(self) -> tuple[Column, ...]:
@@ -232,6 +246,18 @@ class SampleStats:
         other = copy.copy(self)
         other._values = {name: state[name].detach().cpu() for name in self._values}
         return other
+
+
+class _Taken(dict[str, Tensor]):
+    """Some samples' columns, gathered when they are first read."""
+
+    def __init__(self, columns: Mapping[str, Tensor], positions: Tensor) -> None:
+        super().__init__()
+        self._columns, self._positions = columns, positions
+
+    def __missing__(self, name: str) -> Tensor:
+        self[name] = self._columns[name].index_select(0, self._positions)
+        return self[name]
 
 
 def is_plain(value: object) -> bool:

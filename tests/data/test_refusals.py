@@ -74,7 +74,7 @@ class OwnBatches(BatchSampler):
         (DataLoader(DATA, batch_size=None), "batch_size=None"),
         (DataLoader(DATA, sampler=BatchSampler(SequentialSampler(DATA), 4, False), batch_size=None), "batch_size=None"),
         (DataLoader(DATA, batch_sampler=OwnBatches(SequentialSampler(DATA), 4, False)), "OwnBatches"),
-        (DataLoader(DATA, sampler=WeightedRandomSampler([1.0] * 22, 22)), "WeightedRandomSampler"),
+        (DataLoader(DATA, sampler=WeightedRandomSampler([1.0] * 7, 22)), "WeightedRandomSampler"),
         (DataLoader(DATA, sampler=SubsetRandomSampler(range(22))), "SubsetRandomSampler"),
         (DataLoader(DATA, sampler=RandomSampler(DATA, replacement=True)), "RandomSampler"),
         (DataLoader(DATA, sampler=RandomSampler(DATA, num_samples=7)), "RandomSampler"),

@@ -107,7 +107,9 @@ def test_a_run_is_not_trained_twice_but_with_a_new_pruner(tmp_path: Path) -> Non
 def test_the_trainers_default_number_of_epochs_is_not_passed_over_in_silence(tmp_path: Path) -> None:
     """It cannot be told from a 3 that somebody wrote."""
     trainer = make_trainer(tmp_path, make_pruner(), num_train_epochs=3)
-    with pytest.warns(emprune.EmpruneWarning, match=r"`num_train_epochs` is 3.*num_epochs=5.*Say num_train_epochs=5"):
+    with pytest.warns(
+        emprune.errors.EmpruneWarning, match=r"`num_train_epochs` is 3.*num_epochs=5.*Say num_train_epochs=5"
+    ):
         trainer.train()
     assert trainer.state.epoch == 5
 

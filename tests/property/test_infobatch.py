@@ -49,7 +49,7 @@ def test_only_the_lowest_are_pruned(losses: Tensor, data: st.DataObject) -> None
 def test_at_a_keep_of_a_tenth_or_less_nothing_is_preferred(losses: Tensor, data: st.DataObject) -> None:
     num_kept = data.draw(st.integers(1, len(losses)))
     losses = torch.cat([losses * factor for factor in range(1, 11)])
-    with pytest.warns(emprune.EmpruneWarning, match="prefers nothing"):
+    with pytest.warns(emprune.errors.EmpruneWarning, match="prefers nothing"):
         emprune.InfoBatch().check(num_samples=len(losses), keep=num_kept / len(losses))
     selection, other = (emprune.InfoBatch().select(context_of(values, num_kept)) for values in (losses, losses.flip(0)))
     assert selection.weight is not None
@@ -58,7 +58,7 @@ def test_at_a_keep_of_a_tenth_or_less_nothing_is_preferred(losses: Tensor, data:
 
 
 def test_the_warning_of_it_points_at_who_made_the_pruner() -> None:
-    with pytest.warns(emprune.EmpruneWarning, match="prefers nothing") as caught:
+    with pytest.warns(emprune.errors.EmpruneWarning, match="prefers nothing") as caught:
         emprune.DataPruner(emprune.InfoBatch(), num_samples=100, num_epochs=20, keep=0.1)
     assert caught[0].filename == __file__
 

@@ -60,7 +60,7 @@ def two_classes(num_samples: int = 200) -> tuple[Tensor, Tensor]:
 def test_on_two_classes_emp_is_greedy_below_the_constant(num_kept: int) -> None:
     losses, logits = two_classes()
     greedy = after_full_epoch(emprune.Greedy(), losses, num_kept=num_kept).begin_epoch(1)
-    with pytest.warns(emprune.EmpruneWarning, match=r"beta=3\.4 below 3\.591 ranks exactly as greedy"):
+    with pytest.warns(emprune.errors.EmpruneWarning, match=r"beta=3\.4 below 3\.591 ranks exactly as greedy"):
         emp = after_full_epoch(emprune.EMP(beta=3.4, pool=None), losses, logits, num_kept=num_kept)
     assert emp.begin_epoch(1) == greedy
 
@@ -138,7 +138,7 @@ def test_logits_of_one_class_are_refused_with_the_first_batch() -> None:
 def test_the_warning_points_at_the_training_loop() -> None:
     pruner = make_pruner(emprune.EMP())
     plan = pruner.begin_epoch(0)
-    with pytest.warns(emprune.EmpruneWarning, match="two classes") as caught:
+    with pytest.warns(emprune.errors.EmpruneWarning, match="two classes") as caught:
         pruner.reduce(plan.index, torch.rand(5), torch.randn(5, 2))
     assert caught[0].filename == __file__
 

@@ -67,6 +67,9 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
         "tail_epochs": 0,
         "seed": 3,
         "lengths": None,
+        "groups": None,
+        "weights": None,
+        "pinned": None,
         "data_key": None,
     }
 

@@ -14,6 +14,7 @@ from emprune.data.shard import batch_slices
 from emprune.distributed import ProcessGroup
 from emprune.errors import ConfigError
 from emprune.methods.base import Method
+from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import derive_seed
 
@@ -46,6 +47,9 @@ class ArrayLoader(PlannedLoader):
         seed: Seed of all draws.
         accumulation: Batches per optimizer step.
         nonfinite: What happens to samples with a NaN or infinite loss: see `DataPruner`.
+        groups: (N,) labels, or `Groups`: how many of each group an epoch visits. See `PrunedLoader`.
+        weights: (N,) numbers above 0, by which an epoch's candidates are drawn. See `PrunedLoader`.
+        pinned: Positions of samples that every epoch visits, or (N,) True and False.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Raises:
@@ -77,20 +81,12 @@ class ArrayLoader(PlannedLoader):
         seed: int = 0,
         accumulation: int = 1,
         nonfinite: NonfinitePolicy = "error",
+        groups: GroupsLike | None = None,
+        weights: WeightsLike | None = None,
+        pinned: PinnedLike | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
-        if not isinstance(arrays, (tuple, list)) or not arrays or not all(map(_is_array, arrays)):
-            raise ConfigError(
-                f"`arrays` must be a non-empty tuple of tensors, (N, ...) each; got {type(arrays).__name__}. Use "
-                "torch.from_numpy for NumPy's."
-            )
-        if len({len(a) for a in arrays}) > 1 or len({a.device for a in arrays}) > 1:
-            found = ", ".join(f"{len(a)} on {a.device}" for a in arrays)
-            raise ConfigError(f"`arrays` must have one length and one device; got {found}.")
-        if transform is not None and not callable(transform):
-            raise ConfigError(
-                f"`transform` must be a function of a generator and the arrays; got {transform!r}. Or leave it out."
-            )
+        _check_arrays(arrays, transform)
         batch_size = whole_number("batch_size", batch_size, least=1)
         accumulation = whole_number("accumulation", accumulation, least=1)
         pruner = as_pruner(
@@ -106,6 +102,9 @@ class ArrayLoader(PlannedLoader):
             tail_epochs=tail_epochs,
             seed=seed,
             nonfinite=nonfinite,
+            groups=groups,
+            weights=weights,
+            pinned=pinned,
             process_group=process_group,
         )
         super().__init__(pruner, batch_size=batch_size, accumulation=accumulation, drop_last=drop_last)
@@ -141,6 +140,22 @@ class ArrayLoader(PlannedLoader):
                 f"`transform` must return a tuple of arrays, also where it is one; got {type(transformed).__name__}."
             )
         return tuple(transformed)
+
+
+def _check_arrays(arrays: Sequence[Tensor], transform: BatchTransform | None) -> None:
+    """Raise ConfigError unless there are arrays of one length on one device, and a transform can be called."""
+    if not isinstance(arrays, (tuple, list)) or not arrays or not all(map(_is_array, arrays)):
+        raise ConfigError(
+            f"`arrays` must be a non-empty tuple of tensors, (N, ...) each; got {type(arrays).__name__}. Use "
+            "torch.from_numpy for NumPy's."
+        )
+    if len({len(a) for a in arrays}) > 1 or len({a.device for a in arrays}) > 1:
+        found = ", ".join(f"{len(a)} on {a.device}" for a in arrays)
+        raise ConfigError(f"`arrays` must have one length and one device; got {found}.")
+    if transform is not None and not callable(transform):
+        raise ConfigError(
+            f"`transform` must be a function of a generator and the arrays; got {transform!r}. Or leave it out."
+        )
 
 
 def _rows(array: Tensor, index: Tensor) -> Tensor:

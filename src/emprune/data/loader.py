@@ -10,12 +10,13 @@ from emprune.data.around import LoaderAround
 from emprune.data.cursor import Cursor
 from emprune.data.indexed import Delivered, IndexedDataset, unpacked
 from emprune.data.own_pruner import as_pruner
-from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating
+from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating, weights_of
 from emprune.data.sampler import PlanBatchSampler
 from emprune.distributed import ProcessGroup
 from emprune.initial import Initial
 from emprune.lengths import Lengths
 from emprune.methods.base import Method
+from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import untouched
 
@@ -34,7 +35,7 @@ class PrunedLoader(LoaderAround):
 
     Args:
         dataloader: A DataLoader (or subclass, such as torchdata's StatefulDataLoader) over a map-style dataset, with a
-            random, sequential or distributed sampler. On several ranks its batch size is that of one rank.
+            random, sequential, distributed or weighted sampler. On several ranks its batch size is that of one rank.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made before.
         num_epochs: Epochs in the run; or give `num_steps`.
         num_steps: Optimizer steps in the run, exactly; about `num_steps` · quantum / (`keep` · N) epochs.
@@ -48,6 +49,12 @@ class PrunedLoader(LoaderAround):
         nonfinite: What happens to samples with a NaN or infinite loss: see `DataPruner`.
         lengths: (N,) integers, such as the tokens of each sample. Each step then gets samples of like length, and
             padding costs little. Plan, cost and resume stay exact; the steps come in random order.
+        groups: (N,) labels, such as classes, or `Groups`. Each pruned epoch then has a quota of each group, and the
+            method chooses within the group. Labels alone keep the groups' shares as they are in the data.
+        weights: (N,) numbers above 0. An epoch's candidates are then drawn by them, 2 for each sample that is kept and
+            at most half of the others, and the method chooses from these. `Random` keeps what is drawn. A DataLoader
+            with a `WeightedRandomSampler` gives its weights by itself.
+        pinned: Positions of samples that every epoch visits, or (N,) True and False. They are part of the cost.
         initial: What an earlier run on the same data knew of the samples: a frame, a Parquet file or a state. The first
             epoch then chooses by it. See `DataPruner`.
         data_key: Text by which states, frames and `initial` know the data again. See `DataPruner`.
@@ -91,6 +98,9 @@ class PrunedLoader(LoaderAround):
         accumulation: int = 1,
         nonfinite: NonfinitePolicy = "error",
         lengths: Lengths | None = None,
+        groups: GroupsLike | None = None,
+        weights: WeightsLike | None = None,
+        pinned: PinnedLike | None = None,
         initial: "Initial | None" = None,
         data_key: str | None = None,
         process_group: "ProcessGroup | None" = None,
@@ -111,18 +121,16 @@ class PrunedLoader(LoaderAround):
             seed=seed,
             nonfinite=nonfinite,
             lengths=lengths,
+            groups=groups,
+            weights=weights_of(batching.sampler, weights, method),
+            pinned=pinned,
             initial=initial,
             data_key=data_key,
             process_group=process_group,
         )
         check_sampler_ranks(batching.sampler, pruner.world_size)
-        super().__init__(
-            dataloader,
-            pruner,
-            accumulation=accumulation,
-            batches=PlanBatchSampler(batching.batch_size),
-            indexed=IndexedDataset(dataloader.dataset),
-        )
+        batches, indexed = PlanBatchSampler(batching.batch_size), IndexedDataset(dataloader.dataset)
+        super().__init__(dataloader, pruner, accumulation=accumulation, batches=batches, indexed=indexed)
 
     def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
         """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.

@@ -10,6 +10,7 @@ from emprune.initial import Initial
 from emprune.lengths import Lengths
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
+from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.schedule import Schedule
 
@@ -25,6 +26,9 @@ class Choice(TypedDict, total=False):
     seed: int
     nonfinite: NonfinitePolicy
     lengths: Lengths | None
+    groups: GroupsLike | None
+    weights: WeightsLike | None
+    pinned: PinnedLike | None
     initial: "Initial | None"
     data_key: str | None
 

@@ -14,11 +14,14 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    WeightedRandomSampler,
 )
 
 from emprune.data.indexed import AroundDataset, IndexedCollate, IndexedWorkerInit
 from emprune.data.planned import PlannedLoader
 from emprune.errors import ConfigError
+from emprune.plan_options import WeightsLike, checked_weights
+from emprune.pruner import DataPruner
 
 __all__ = [
     "BatchesOfPlan",
@@ -28,6 +31,7 @@ __all__ = [
     "check_sampler_ranks",
     "evaluating",
     "rebuilt",
+    "weights_of",
 ]
 
 BatchesOfPlan = Sampler[Any]
@@ -113,8 +117,42 @@ def check_prunable(loader: DataLoader[Any]) -> None:
         raise ConfigError(
             f"The DataLoader's sampler must visit every sample once; got {type(Batching.of(loader).sampler).__name__}, "
             "which chooses samples itself, as the pruner does. Use shuffle=True, and express the choice as an "
-            "emprune.Method."
+            "emprune.Method, or give `weights`."
         )
+
+
+def weights_of(sampler: object, weights: WeightsLike | None, pruner: object) -> WeightsLike | None:
+    """Return the weights of a WeightedRandomSampler, or those given beside another sampler.
+
+    Args:
+        sampler: The DataLoader's.
+        weights: What the loader was given.
+        pruner: A DataPruner, which has weights of its own, or anything else.
+
+    Raises:
+        ConfigError: If a WeightedRandomSampler says otherwise than the weights, or the pruner.
+    """
+    if not _is_plain(sampler, WeightedRandomSampler):
+        return weights
+    own: WeightsLike = sampler.weights  # type: ignore[attr-defined]
+    if isinstance(pruner, DataPruner):
+        planned = pruner.plan_options.weights
+        if planned is None or not planned.equal(checked_weights(own, pruner.num_samples)):
+            raise ConfigError(
+                "The DataPruner's `weights` must be those of the DataLoader's WeightedRandomSampler; got others. Write "
+                "DataPruner(..., weights=sampler.weights).",
+                parameter="weights",
+                value=planned,
+            )
+        return None
+    if weights is not None:
+        raise ConfigError(
+            "`weights` must be left out where the DataLoader has a WeightedRandomSampler, which gives its own; got "
+            "both. Leave one of them out.",
+            parameter="weights",
+            value=weights,
+        )
+    return own
 
 
 def check_sampler_ranks(sampler: object, world_size: int) -> None:
@@ -194,8 +232,10 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def _is_replaceable(loader: DataLoader[Any]) -> bool:
-    """Whether the loader would visit every sample once, in whatever order."""
+    """Whether the loader would visit every sample once, in whatever order, or draw all of them by weights."""
     sampler: Any = Batching.of(loader).sampler
+    if _is_plain(sampler, WeightedRandomSampler):
+        return len(sampler.weights) == len(loader.dataset)  # type: ignore[arg-type]
     covered = sampler.dataset if isinstance(sampler, DistributedSampler) else sampler
     return (
         _is_plain(sampler, RandomSampler, SequentialSampler, DistributedSampler)

@@ -49,6 +49,8 @@ class SelectionContext:
             unseen samples, or if there was none.
         progress: The share of the run's visits that are made once this epoch is over, in (0, 1].
         gap: The validation loss minus the training loss, in nats; known where the method has `needs_gap`.
+        positions: (N,) int64, where these samples are in the dataset, ascending; None if they are all of it. With
+            groups, weights or pinned samples a method chooses from a part of the data, and N is the part's.
     """
 
     stats: SampleStats
@@ -61,6 +63,7 @@ class SelectionContext:
     previous: Tensor | None
     progress: float = 1.0
     gap: float | None = None
+    positions: Tensor | None = None
 
     @property
     def num_samples(self) -> int:
@@ -72,6 +75,10 @@ class SelectionContext:
             f"SelectionContext(epoch={self.epoch}: {self.num_kept} to choose from {self.num_seen} seen of "
             f"{self.num_samples} samples)"
         )
+
+    def of_these(self, values: Tensor) -> Tensor:
+        """Return what an array over the whole dataset, such as a ranking, has for the samples of this context."""
+        return values if self.positions is None else values.index_select(0, self.positions)
 
     def generator(self, purpose: str, epoch: int | None = None) -> torch.Generator:
         """Return fresh randomness for a purpose; without `epoch` the same in every epoch of the run."""
@@ -94,6 +101,8 @@ class Method(ABC):
     """Whether `measure` needs the model's outputs."""
     needs_losses: ClassVar[bool] = True
     """Whether anything depends on the losses. Where not, an integration may observe zeros, to count visits alone."""
+    takes_weights: ClassVar[bool] = True
+    """Whether the candidates may be drawn by weights; not where a method has a fixed order, or a fixed subset."""
     default_keep: ClassVar[float | None] = None
     """The only `keep` that makes sense, where there is one: it need not be given then."""
 

@@ -23,6 +23,7 @@ class Full(Method):
     name: ClassVar[str] = "full"
     scores: ClassVar[bool] = False
     default_keep: ClassVar[float | None] = 1.0
+    takes_weights: ClassVar[bool] = False
 
     def check(self, *, num_samples: int, keep: float) -> None:
         """Raise ConfigError unless `keep` is 1."""

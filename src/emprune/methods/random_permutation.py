@@ -26,6 +26,7 @@ class RandomPermutation(Method):
 
     name: ClassVar[str] = "random-permutation"
     needs_losses: ClassVar[bool] = False
+    takes_weights: ClassVar[bool] = False
 
     def score(self, stats: SampleStats) -> Tensor:
         """Return minus the number of visits."""

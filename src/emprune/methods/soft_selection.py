@@ -9,15 +9,13 @@ from torch import Tensor
 
 from emprune.checks import LARGEST_FLOAT32, one_of, real_number
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.selection import top_k
+from emprune.selection import exponential_noise, top_k
 
 __all__ = ["SoftSelection"]
 
 WeightName: TypeAlias = Literal["power", "softmax", "percentile"]
 _SMALLEST = float(np.finfo(np.float32).tiny)
 """A loss below it counts as it, because it has no logarithm that float32 holds."""
-_HALF_STEP = 2.0**-25
-"""Half of the step between two uniform draws of float32: what a draw of 0 counts as."""
 _STEP_BITS = 12
 """Percentiles leave out so many lower bits of a loss: losses that differ by less than a part in 2,048 may count as
 equal."""
@@ -70,7 +68,7 @@ class SoftSelection(Method):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the highest keys."""
-        keys = _gumbel_noise(context.num_samples, context.generator("soft", context.epoch))
+        keys = exponential_noise(context.num_samples, context.generator("soft", context.epoch)).log_().neg_()
         strength = self._strength(context.progress)
         # Keys of a strength above 1 are divided by it, so that none of them leaves float32.
         keys.div_(max(strength, 1.0)).add_(self._log_weights(context), alpha=min(strength, 1.0))
@@ -90,11 +88,6 @@ class SoftSelection(Method):
         if self.by == "power":
             return losses.clamp_(min=_SMALLEST).log_()
         return _log_percentiles(losses, context.seen)
-
-
-def _gumbel_noise(num_samples: int, generator: torch.Generator) -> Tensor:
-    uniform = torch.rand(num_samples, generator=generator, dtype=torch.float32)
-    return uniform.neg_().log1p_().neg_().clamp_(min=_HALF_STEP).log_().neg_()
 
 
 def _log_percentiles(losses: Tensor, seen: Tensor) -> Tensor:

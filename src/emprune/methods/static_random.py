@@ -19,6 +19,7 @@ class StaticRandom(Method):
 
     name: ClassVar[str] = "static-random"
     scores: ClassVar[bool] = False
+    takes_weights: ClassVar[bool] = False
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the head of one permutation of the data."""

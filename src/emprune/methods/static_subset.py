@@ -31,6 +31,7 @@ class StaticSubset(Method):
     ranking: Tensor
     name: ClassVar[str] = "static-subset"
     scores: ClassVar[bool] = False
+    takes_weights: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ranking", checked_values("ranking", self.ranking))
@@ -45,7 +46,7 @@ class StaticSubset(Method):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the highest ranked; ties at the cut are broken once for the run."""
-        return Selection(top_k(self.ranking, context.num_kept, generator=context.generator("ties")))
+        return Selection(top_k(context.of_these(self.ranking), context.num_kept, generator=context.generator("ties")))
 
     def settings(self) -> dict[str, Any]:
         """Return the ranking's digest."""

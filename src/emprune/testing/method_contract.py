@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from emprune.methods.base import Method, Selection, SelectionContext
+from emprune.methods.base import Method
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
 from emprune.testing.states import assert_same_state, global_randomness, through_disk
-from emprune.testing.synthetic import SyntheticTask, run_epochs, train_epoch
+from emprune.testing.synthetic import SyntheticTask, asking_for, run_epochs, selection_of, train_epoch
 
 __all__ = ["MethodContract"]
 
@@ -263,10 +263,27 @@ class MethodContract:
         assert plan.weight is None
         train_epoch(pruner, self.make_task(num_samples=num_samples))
         pruner.sync()
-        selection = _select(pruner, num_samples)
+        selection = selection_of(pruner, num_samples)
         assert selection.index.sort().values.tolist() == list(range(num_samples))
         if selection.weight is not None:
             assert selection.weight.tolist() == pytest.approx([1.0] * num_samples)
+
+    @pytest.mark.parametrize("asked", ["equal", "floor", "pinned", "weights"])
+    def test_it_chooses_from_a_part_of_the_data(self, asked: str) -> None:
+        method, size = self.make_method(self.num_samples), self.num_samples
+        if self.keep == 1 or (asked == "weights" and not method.takes_weights):
+            pytest.skip("The method visits everything, or has a fixed order.")
+        labels, options = asking_for(asked, size)
+        pruner = DataPruner(
+            method, num_samples=size, num_epochs=self.num_epochs, keep=self.keep, tail_epochs=0, **options
+        )
+        plans, sizes = run_epochs(pruner, self.make_task(), multiple_of=1), pruner.schedule.num_kept_per_epoch()
+        for plan, num_kept in zip(plans, sizes, strict=True):
+            counts, most = torch.bincount(labels[plan.index], minlength=3), torch.bincount(labels)
+            assert len(plan) == len(plan.index.unique()) == num_kept
+            assert asked != "equal" or bool((counts >= (counts.max() - 1).clamp(max=most)).all())
+            assert asked != "floor" or bool((counts >= 0.2 * most).all())
+            assert asked != "pinned" or {3, 5} <= set(plan.index.tolist())
 
     def test_one_sample_in_an_epoch(self) -> None:
         if self.keep == 1:
@@ -274,20 +291,3 @@ class MethodContract:
         pruner = self.make_pruner(num_samples=5, keep=0.2)
         plans = run_epochs(pruner, self.make_task(num_samples=5), batch_size=1)
         assert [len(plan) for plan in plans] == [1] * self.num_epochs
-
-
-def _select(pruner: DataPruner, num_kept: int) -> Selection:
-    """What the method alone chooses after the observations so far."""
-    stats = pruner.stats
-    context = SelectionContext(
-        stats=stats,
-        scores=pruner.method.score(stats) if pruner.method.scores else torch.empty(0),
-        seen=torch.ones(stats.num_samples, dtype=torch.bool),
-        num_seen=stats.num_samples,
-        num_kept=num_kept,
-        epoch=pruner.epoch + 1,
-        seed=pruner.seed,
-        previous=None,
-        gap=pruner.gap,
-    )
-    return pruner.method.select(context)

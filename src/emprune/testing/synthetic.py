@@ -2,16 +2,19 @@
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emprune.groups import Groups
+from emprune.methods.base import Selection, SelectionContext
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
 from emprune.randomness import derive_generator
 
-__all__ = ["SyntheticTask", "loss_at", "run_epochs", "train_epoch"]
+__all__ = ["SyntheticTask", "asking_for", "loss_at", "run_epochs", "selection_of", "train_epoch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +102,32 @@ def run_epochs(
         plans.append(pruner.begin_epoch(epoch, multiple_of=multiple_of or batch_size))
         train_epoch(pruner, task, batch_size=batch_size)
     return plans
+
+
+def selection_of(pruner: DataPruner, num_kept: int) -> Selection:
+    """What the method alone chooses after the observations so far."""
+    stats = pruner.stats
+    context = SelectionContext(
+        stats=stats,
+        scores=pruner.method.score(stats) if pruner.method.scores else torch.empty(0),
+        seen=torch.ones(stats.num_samples, dtype=torch.bool),
+        num_seen=stats.num_samples,
+        num_kept=num_kept,
+        epoch=pruner.epoch + 1,
+        seed=pruner.seed,
+        previous=None,
+        gap=pruner.gap,
+    )
+    return pruner.method.select(context)
+
+
+def asking_for(asked: str, num_samples: int) -> tuple[Tensor, dict[str, Any]]:
+    """Return labels of three groups, of 40, 40 and 20 % of the samples, and what a pruner is asked for."""
+    labels = torch.arange(num_samples) % 10 // 4
+    options: dict[str, dict[str, Any]] = {
+        "equal": {"groups": Groups(labels, quota="equal")},
+        "floor": {"groups": Groups(labels, quota="free", floor=0.2)},
+        "pinned": {"pinned": [3, 5], "groups": labels},
+        "weights": {"weights": 1.0 + labels},
+    }
+    return labels, options[asked]

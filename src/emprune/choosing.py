@@ -1,0 +1,169 @@
+"""What a method chooses from all samples or from a part of them: the unseen come first, and its choice is checked."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from emprune.errors import EpochError, MethodError
+from emprune.methods.base import Method, Selection, SelectionContext
+from emprune.randomness import derive_generator
+from emprune.selection import sample, sample_weighted_mask
+from emprune.stats import SampleStats, all_finite
+
+__all__ = ["Chooser"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chooser:
+    """Chooses the samples of one pruned epoch, from all of the data or part by part.
+
+    For a method that scores, unseen samples come first: U = min(size, unseen) of them, drawn at random, with weight 1.
+    The method chooses the rest from the seen samples. A sample without a finite loss after two visits no longer comes
+    first.
+
+    Args:
+        method: The method.
+        stats: What is remembered of all samples.
+        epoch: The epoch.
+        previous: What the method alone selected for the epoch before, if it did.
+        progress: The share of the run that is done once this epoch is over.
+        gap: The generalisation gap; None if it is not known.
+        weights: (N,) float32, by which the candidates are drawn; None for all samples alike.
+    """
+
+    method: Method
+    stats: SampleStats
+    epoch: int
+    previous: Tensor | None
+    progress: float
+    gap: float | None
+    weights: Tensor | None
+
+    def choose(self, size: int, *, seed: int, part: Tensor | None = None) -> tuple[list[Selection], int]:
+        """Choose samples of a part: first the unseen, if there are any, and then the method's.
+
+        Args:
+            size: How many, at most those of the part.
+            seed: Of the draws; parts have different ones.
+            part: (n,) int64, positions in the dataset, ascending; None for all samples.
+
+        Returns:
+            The selections, and how many samples were not the method's choice.
+        """
+        if self.weights is not None:
+            part = self._candidates(size, seed=seed, part=part)
+        stats = self.stats if part is None else self.stats.take(part)
+        seen = stats.seen if self.method.scores else torch.ones(stats.num_samples, dtype=torch.bool)
+        num_seen = int(seen.count_nonzero())
+        chosen: list[Selection] = []
+        if num_seen < stats.num_samples:
+            chosen.append(self._first(stats, seen, num_seen, size, seed=seed))
+        num_first = sum(len(selection.index) for selection in chosen)
+        rest = size - num_first
+        if num_seen and rest:
+            context = self._context(stats, seen, num_seen, rest, seed=seed, part=part, is_alone=num_first == 0)
+            chosen.append(_checked_selection(self.method, self.method.select(context), context))
+        if part is not None:
+            chosen = [Selection(part.index_select(0, each.index), each.weight) for each in chosen]
+        return chosen, num_first
+
+    def _candidates(self, size: int, *, seed: int, part: Tensor | None) -> Tensor:
+        """Draw the samples that a method may choose from by their weights: 2 a choice, at most half of the others.
+
+        A method that does not score gets as many as it has to choose.
+        """
+        assert self.weights is not None
+        weights = self.weights if part is None else self.weights.index_select(0, part)
+        num_candidates = min(2 * size, (size + len(weights)) // 2) if self.method.scores else size
+        generator = derive_generator(seed, "candidates", self.epoch)
+        drawn = sample_weighted_mask(weights, num_candidates, generator=generator).nonzero().squeeze(1)
+        return drawn if part is None else part.index_select(0, drawn)
+
+    def _first(self, stats: SampleStats, seen: Tensor, num_seen: int, size: int, *, seed: int) -> Selection:
+        """Choose what comes before the method: the unseen, and those given up where too few are seen without."""
+        num_samples = stats.num_samples
+        unseen = ~(seen | stats.given_up)
+        num_first = min(size, int(unseen.count_nonzero()))
+        index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", self.epoch), among=unseen)
+        num_missing = size - num_first - num_seen
+        if num_missing > 0:
+            generator = derive_generator(seed, "given up", self.epoch)
+            index = torch.cat([index, sample(num_samples, num_missing, generator=generator, among=stats.given_up)])
+        return Selection(index)
+
+    def _context(
+        self,
+        stats: SampleStats,
+        seen: Tensor,
+        num_seen: int,
+        num_kept: int,
+        *,
+        seed: int,
+        part: Tensor | None,
+        is_alone: bool,
+    ) -> SelectionContext:
+        if self.method.needs_gap and self.gap is None:
+            raise EpochError(
+                f"{type(self.method).__name__} must know the generalisation gap before it chooses epoch {self.epoch}; "
+                "got no validation loss. Call loader.observe_validation(loss, train_loss=...) at the end of each "
+                "epoch; with `initial`, before the first too."
+            )
+        scores = self._scores if self.method.scores else torch.empty(0)
+        previous = self.previous if is_alone else None
+        if part is not None:
+            scores = scores.index_select(0, part) if self.method.scores else scores
+            previous = None if previous is None else self._was_chosen.index_select(0, part).nonzero().squeeze(1)
+        return SelectionContext(
+            stats=stats,
+            scores=scores,
+            seen=seen,
+            num_seen=num_seen,
+            num_kept=num_kept,
+            epoch=self.epoch,
+            seed=seed,
+            previous=previous,
+            progress=self.progress,
+            gap=self.gap,
+            positions=part,
+        )
+
+    @cached_property
+    def _scores(self) -> Tensor:
+        """(N,) float32, finite where seen."""
+        scores, name = self.method.score(self.stats), f"{type(self.method).__name__}.score"
+        seen = self.stats.seen
+        if scores.shape != seen.shape or scores.dtype != torch.float32:
+            raise MethodError(
+                f"{name} must return (N,) = {tuple(seen.shape)} float32; got {tuple(scores.shape)} {scores.dtype}."
+            )
+        if not all_finite(scores) and not all_finite(scores.where(seen, 0)):
+            raise MethodError(f"{name} must be finite for every seen sample; got NaN or infinity.")
+        return scores
+
+    @cached_property
+    def _was_chosen(self) -> Tensor:
+        """(N,) bool, the selection of the epoch before."""
+        assert self.previous is not None
+        return torch.zeros(self.stats.num_samples, dtype=torch.bool).index_fill_(0, self.previous, True)
+
+
+def _checked_selection(method: Method, selection: Selection, context: SelectionContext) -> Selection:
+    index, weight = selection.index, selection.weight
+    name = f"{type(method).__name__}.select"
+    if index.dtype != torch.int64 or index.ndim != 1:
+        raise MethodError(f"{name} must return a (K,) int64 index; got {tuple(index.shape)} {index.dtype}.")
+    if len(index) != context.num_kept:
+        raise MethodError(f"{name} must choose exactly {context.num_kept} samples; got {len(index)}.")
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
+        raise MethodError(
+            f"{name} must choose positions in [0, {context.num_samples}); got {index.min()} to {index.max()}."
+        )
+    chosen = torch.zeros_like(context.seen).index_fill_(0, index, True)
+    all_seen = context.num_seen == context.num_samples or not bool((chosen & ~context.seen).any())
+    if int(chosen.count_nonzero()) != len(index) or not all_seen:
+        raise MethodError(f"{name} must choose each sample at most once, and only among `context.seen`.")
+    if weight is not None and (weight.shape != index.shape or not bool(weight.isfinite().all())):
+        raise MethodError(f"{name} must give one finite weight per chosen sample; got {tuple(weight.shape)}.")
+    return selection if weight is None else Selection(index, weight.float())
