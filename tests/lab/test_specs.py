@@ -22,6 +22,10 @@ from tests.messages import Raises
             emprune.methods.EpsilonGreedy(replan_every=1),
             "epsilon-greedy:replan_every=1",
         ),
+        ("emp@equal", emprune.EMP(), "emp:pool=2@equal"),
+        ("random-permutation@rcap", emprune.RandomPermutation(), "random-permutation@rcap"),
+        ("greedy@floor=0.10", emprune.Greedy(), "greedy@floor=0.1"),
+        ("greedy@floor=.1:equal", emprune.Greedy(), "greedy@equal:floor=0.1"),
         (" random-permutation ", emprune.RandomPermutation(), "random-permutation"),
     ],
 )
@@ -45,6 +49,10 @@ def test_a_method_is_written_in_one_way(text: str, method: emprune.Method, canon
         ("infobatch:normalize=1", "infobatch:normalize", "1"),
         ("ucb:replan_every=1.5", "ucb:replan_every", "1.5"),
         ("emp:beta=1:beta=2", "beta", "emp:beta=1:beta=2"),
+        ("emp@same", "@", "same"),
+        ("emp@free", "@", "free"),
+        ("emp@floor=2", "@", "floor=2"),
+        ("emp@equal:rcap", "@", "rcap"),
     ],
 )
 def test_what_cannot_be_read_is_refused(text: str, parameter: str | None, value: str, raises: Raises) -> None:

@@ -1,13 +1,16 @@
-"""A method and its options as typed values, and how people write them: `emp:beta=3:pool=2`."""
+"""A method and its options as typed values, and how people write them: `emp:beta=3:pool=2@equal`."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from emprune.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from emprune.groups import Groups
     from emprune.methods import Method
     from emprune.methods.options import Option
 
@@ -43,12 +46,17 @@ ALWAYS_WRITTEN: dict[str, Sequence[str]] = {"emp": ("pool",)}
 Value = bool | int | float | str | None
 
 
+Quota = Literal["free", "proportional", "equal", "rcap"]
+
+
 class MethodSpec(BaseModel):
-    """A method's name and the values of all its options that can be written as text.
+    """A method's name, the values of all its options that can be written as text, and its quotas of the classes.
 
     Args:
         name: As registered.
         options: Values by option name, those at their defaults too. A default that changes later changes no stored run.
+        quota: How many samples of each class an epoch has; "free" is as the method chooses.
+        floor: At least this share of each class is visited in every pruned epoch.
 
     Example:
         >>> str(MethodSpec.parse("emp:pool=2:beta=10"))
@@ -57,19 +65,24 @@ class MethodSpec(BaseModel):
         'emp:pool=2'
         >>> MethodSpec.parse("greedy").make()
         Greedy()
+        >>> MethodSpec.parse("random-permutation@equal").quota
+        'equal'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
     options: dict[str, Value] = {}
+    quota: Quota = "free"
+    floor: float = 0.0
 
     @classmethod
     def parse(cls, text: str, *, objective: str = "classification") -> "MethodSpec":
-        """Return the method that `name:option=value:...` spells.
+        """Return the method that `name:option=value:...` spells, with quotas after an `@`.
 
         Args:
-            text: The method and its options.
+            text: The method and its options. `@equal`, `@proportional` or `@rcap` is a quota of each class,
+                `@floor=0.1` the least share of each, and `@equal:floor=0.1` both.
             objective: What is trained for. It decides which memory term is meant where none is named.
 
         Raises:
@@ -79,6 +92,7 @@ class MethodSpec(BaseModel):
         from emprune.methods import method_class
         from emprune.methods.options import parse_options, split_spec
 
+        text, _, quotas = text.partition("@")
         name, texts = split_spec(text)
         given = parse_options(method_class(name), texts)
         declared = method_options(name)
@@ -89,6 +103,7 @@ class MethodSpec(BaseModel):
             options={
                 o: given.get(o, option.default) for o, option in declared.items() if not option.required or o in given
             },
+            **_quotas(quotas),
         )
 
     @classmethod
@@ -124,6 +139,14 @@ class MethodSpec(BaseModel):
             raise ConfigError(f"`{self.name}`{where} needs {', '.join(missing)}.")
         return make_method(self.name, **self.options)
 
+    def groups(self, labels: "Tensor") -> "Groups | None":
+        """Return the classes' quotas over samples with these labels, (N,); None where the method chooses freely."""
+        from emprune.groups import Groups
+
+        if self.quota == "free" and not self.floor:
+            return None
+        return Groups(labels, quota=self.quota, floor=self.floor)
+
     def __str__(self) -> str:
         """Return the method as people write it: options at their defaults are left out."""
         try:
@@ -138,7 +161,9 @@ class MethodSpec(BaseModel):
                 parts.append(f"{option}={value}")
             elif option in kept or value != known.default:
                 parts.append(f"{option}={known.text_of(value)}")
-        return ":".join(parts)
+        quotas: list[str] = [] if self.quota == "free" else [self.quota]
+        quotas += [f"floor={self.floor:g}"] if self.floor else []
+        return "@".join(":".join(words) for words in (parts, quotas) if words)
 
 
 def method_options(name: str) -> "dict[str, Option]":
@@ -171,6 +196,34 @@ def usable_as_text(name: str) -> bool:
     from emprune.methods.options import options_of
 
     return all(option.types for option in options_of(method_class(name)).values() if option.required)
+
+
+def _quotas(text: str) -> dict[str, Any]:
+    """Return the quota and the floor that are written after a method's `@`.
+
+    Raises:
+        ConfigError: If they are none.
+    """
+    found: dict[str, Any] = {}
+    for part in text.split(":") if text else ():
+        name, equals, value = part.partition("=")
+        if not equals and name in get_args(Quota)[1:] and "quota" not in found:
+            found["quota"] = name
+        elif name == "floor" and _is_share(value) and "floor" not in found:
+            found["floor"] = float(value)
+        else:
+            raise ConfigError(
+                f"What follows `@` must be {', '.join(get_args(Quota)[1:])} or floor=SHARE; got {part!r}. Write "
+                "emp@equal, emp@floor=0.1 or emp@equal:floor=0.1."
+            )
+    return found
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 < float(text) < 1
+    except ValueError:
+        return False
 
 
 def _memory_term(chosen: Value, text: str, objective: str, memory: "Option") -> Value:

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from torch import Tensor
+
 import emprune
 from emprune.errors import ConfigError, MethodWarning
 from emprune.methods import Full, method_class
@@ -70,15 +72,16 @@ class Run:
         compute = Compute.choose(settings.machine.device, settings.machine.precision)
         splits = splits_of(settings, task, data_dir)
         _check_ranks(settings, task, world_size)
-        pruner = new_pruner(settings, len(splits.train))
+        pruner = new_pruner(settings, splits.train.y)
         if settings.training.initial is not None:
             check_same_labels(samples_file(settings.training.initial), splits.train.y.numpy())
-        per_epoch = pruner.schedule.num_kept_per_epoch(
-            multiple_of=settings.training.batch_size,
-            world_size=world_size,
-            drop_last=_whole_batches(settings, task),
-            step_name="batch_size",
-        )
+        delivery: dict[str, Any] = {
+            "multiple_of": settings.training.batch_size,
+            "world_size": world_size,
+            "drop_last": _whole_batches(settings, task),
+        }
+        per_epoch = pruner.schedule.num_kept_per_epoch(**delivery, step_name="batch_size")
+        pruner.plan_options.check_sizes(pruner.schedule, **delivery)
         sizes = Sizes(
             train=len(splits.train),
             validation=0 if splits.validation is None else len(splits.validation),
@@ -115,7 +118,7 @@ class Run:
 
     def new_pruner(self) -> emprune.DataPruner:
         """Return a pruner at the start of the run."""
-        return new_pruner(self.settings, self.sizes.train)
+        return new_pruner(self.settings, self.splits.train.y)
 
     def on_all_data(self) -> Self:
         """Return the same run of full training."""
@@ -162,8 +165,8 @@ def splits_of(settings: Settings, task: Task, data_dir: Path | None) -> Splits[A
     return load_splits(task, data_dir, seed=settings.seed, **settings.data.model_dump(exclude={"files"}))
 
 
-def new_pruner(settings: Settings, num_samples: int) -> emprune.DataPruner:
-    """Return a run's pruner over `num_samples` training samples.
+def new_pruner(settings: Settings, labels: Tensor) -> emprune.DataPruner:
+    """Return a run's pruner over training samples with these labels, (N,).
 
     Raises:
         ConfigError: If the method, the cost, the warm-up and the tail do not go together.
@@ -172,12 +175,13 @@ def new_pruner(settings: Settings, num_samples: int) -> emprune.DataPruner:
     with method_warnings_said_elsewhere():
         return emprune.DataPruner(
             settings.method.make(),
-            num_samples=num_samples,
+            num_samples=len(labels),
             num_epochs=settings.cost.epochs,
             keep=settings.cost.keep,
             warmup_epochs=settings.cost.warmup_epochs,
             tail_epochs=settings.cost.tail_epochs,
             seed=settings.seed,
+            groups=settings.method.groups(labels),
             initial=None if initial is None else samples_file(initial),
         )
 
