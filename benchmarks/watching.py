@@ -85,8 +85,8 @@ def make_trainer(options: argparse.Namespace, name: str, folder: str, turns: Tur
 def main() -> None:
     """Train all variants in turn, and print what a step of each takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, default=128, help="the model's width (default: %(default)s)")
-    parser.add_argument("--layers", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--hidden", type=int, default=256, help="the model's width (default: %(default)s)")
+    parser.add_argument("--layers", type=int, default=4, help="(default: %(default)s)")
     parser.add_argument("--vocabulary", type=int, default=8000, help="(default: %(default)s)")
     parser.add_argument("--length", type=int, default=128, help="tokens of a text (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="texts of a step (default: %(default)s)")

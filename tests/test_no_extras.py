@@ -21,6 +21,7 @@ EXTRAS = (
     "sklearn",
     "torchdata",
     "transformers",
+    "trl",
     "typer",
     "webdataset",
 )
@@ -121,8 +122,8 @@ def test_the_command_says_what_to_install() -> None:
 
 
 def test_an_integration_says_what_to_install() -> None:
-    extras = {"accelerate": "accelerate", "lightning": "lightning", "datasets": "streams", "webdataset": "streams"}
-    for name, extra in extras.items():
+    extras = {name: name for name in ("accelerate", "lightning", "trl")}
+    for name, extra in (extras | {"datasets": "streams", "webdataset": "streams"}).items():
         finished = start_python(f"{BLOCK_EXTRAS}\nimport emprune.integrations.{name}")
         assert finished.returncode == 1
         assert f"ModuleNotFoundError: emprune.integrations.{name} needs" in finished.stderr

@@ -19,6 +19,22 @@ def load(name: str) -> ModuleType:
     return module
 
 
+def test_movie_reviews_with_trl(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl")
+    pytest.importorskip("pandas")
+    monkeypatch.setenv("CI", "1")  # TRL's trainers report their use
+    words = ("a film of", "few jokes and", "long scenes", "that nobody", "will forget", "or wants", "to see again")
+    lines = [f"{row}\t1.0\t{' '.join(words[row * step % 7] for step in range(1, row % 5 + 3))}" for row in range(80)]
+    (tmp_path / "reviews.txt").write_text("\n".join(lines), encoding="utf-8")
+    example = load("trl_movie_reviews")
+    options = ["--epochs=3", "--vocabulary=300", "--hidden=16", "--layers=1", f"--out={tmp_path}"]
+    loss = example.train(example.parse([f"--data={tmp_path / 'reviews.txt'}", *options]))
+    assert 0 < loss < 6
+    assert capsys.readouterr().out.count("hard to predict: row ") == 3
+
+
 @pytest.mark.parametrize("framework", ["accelerate", "lightning"])
 def test_digits(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip(framework)

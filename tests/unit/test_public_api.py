@@ -37,6 +37,7 @@ NEEDED = {
     "emprune.integrations.datasets": "datasets",
     "emprune.integrations.lightning": "lightning",
     "emprune.integrations.transformers": "transformers",
+    "emprune.integrations.trl": "trl",
     "emprune.integrations.webdataset": "webdataset",
 }
 """The integrations, and the package that each cannot be imported without."""

@@ -22,7 +22,7 @@ from emprune.integrations.log_probabilities import known_log_probabilities
 from emprune.losses import next_labels, sequence_cross_entropy
 from emprune.memory import MaskedLogits
 
-__all__ = ["Predictions"]
+__all__ = ["Predictions", "check_rows"]
 
 _OVERRIDE = "Override `observation(outputs, inputs)` to return (B,) losses and what a memory term needs."
 _ANSWER = ("start_positions", "end_positions")
@@ -135,6 +135,16 @@ class Predictions:
         if self.labels.ndim == 1:
             return self.logits
         return MaskedLogits(self.logits, self.labels != _IGNORED, normalized=self.normalized)
+
+
+def check_rows(losses: Tensor, index: Tensor) -> None:
+    """Raise ObservationError if a batch's rows are not its samples."""
+    if isinstance(losses, Tensor) and losses.ndim == 1 and losses.shape != index.shape:
+        raise ObservationError(
+            f"A row of a batch must be one sample to have a loss of its own; got {len(losses)} row(s) for {len(index)} "
+            "samples. Turn packing and padding-free batches off. A `data_collator` that leaves samples out must "
+            "return emprune.data.KeptSamples."
+        )
 
 
 def _present(inputs: Mapping[str, Any], label_names: Sequence[str]) -> list[str]:

@@ -23,6 +23,8 @@ __all__ = [
     "IndexInBatch",
     "check_arguments",
     "check_evaluated",
+    "check_packing",
+    "check_positions",
     "measured",
     "predicts_next",
     "problem_type",
@@ -171,9 +173,7 @@ def _unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def check_arguments(
-    args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner, dataset: Any, *, observed: bool
-) -> None:
+def check_arguments(args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner, dataset: Any) -> None:
     """Raise ConfigError if an argument of the training contradicts the plan.
 
     Args:
@@ -181,15 +181,10 @@ def check_arguments(
         accelerator: The Trainer's.
         pruner: The pruner.
         dataset: The training data.
-        observed: Whether each sample must have a loss of its own.
     """
-    if isinstance(dataset, IterableDataset):
-        raise ConfigError(
-            "`train_dataset` must be map-style, with positions to choose from; got an IterableDataset. Give it "
-            "`__len__` and `__getitem__`."
-        )
+    check_positions(dataset)
     epochs = args.num_train_epochs
-    if epochs not in (type(args).num_train_epochs, pruner.num_epochs):
+    if args.max_steps <= 0 and epochs not in (type(args).num_train_epochs, pruner.num_epochs):
         raise ConfigError(
             f"`num_train_epochs` must be the pruner's, {pruner.num_epochs}; got num_train_epochs={epochs:g}. Say "
             f"num_train_epochs={pruner.num_epochs}, or make the pruner with this num_epochs."
@@ -201,8 +196,15 @@ def check_arguments(
         value = getattr(getattr(args, holder) if holder else args, option, allowed)  # an older release has not all
         if value not in (allowed, also.get(name, allowed)):
             raise ConfigError(f"`{name}` must stay {allowed!r}, because {why}; got {value!r}. {advice}")
-    if observed:
-        _check_unpacked(args)
+
+
+def check_positions(dataset: Any) -> None:
+    """Raise ConfigError if the training data have no positions to choose from."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise ConfigError(
+            "`train_dataset` must be map-style, with positions to choose from; got an IterableDataset. Give it "
+            "`__len__` and `__getitem__`."
+        )
 
 
 def _check_ranks(args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner) -> None:
@@ -224,14 +226,25 @@ def _check_ranks(args: TrainingArguments, accelerator: Accelerator, pruner: Data
         )
 
 
-def _check_unpacked(args: TrainingArguments) -> None:
-    """Refuse what TRL calls packing and padding-free, where one row of a batch holds several samples."""
+def check_packing(args: Any, *, padding_free: bool) -> None:
+    """Refuse what TRL calls packing, where a row holds several samples before the plan can choose among them.
+
+    Args:
+        args: The training arguments.
+        padding_free: Whether a batch of one row, with all its samples, can be taken apart.
+
+    Raises:
+        ConfigError: If a sample has no loss of its own.
+    """
     packing = getattr(args, "packing", False) and getattr(args, "packing_strategy", "") != "wrapped"
-    for name, value in (("packing", packing), ("padding_free", getattr(args, "padding_free", False))):
+    joined = not padding_free and getattr(args, "padding_free", False)
+    for name, value in (("packing", packing), ("padding_free", joined)):
         if value:
+            instead = " Or join the samples of each batch instead: padding_free=True, max_length=None."
             raise ConfigError(
-                f"`{name}` must be False, so that each sample has a loss of its own; got {name}=True, which joins "
+                f"`{name}` must be False, so that each sample has a loss of its own; got {name}=True: packing joins "
                 "samples into one row. Leave it out, or use a method without losses, such as RandomPermutation."
+                + (instead if padding_free else "")
             )
 
 
@@ -257,7 +270,7 @@ def measured(metrics: Mapping[str, float], name: str) -> float:
 
 def warn_of_epochs(args: TrainingArguments, pruner: DataPruner) -> None:
     """Warn where the Trainer's default number of epochs, which may be meant, is not the pruner's."""
-    if args.num_train_epochs != pruner.num_epochs:
+    if args.max_steps <= 0 and args.num_train_epochs != pruner.num_epochs:
         warnings.warn(
             f"`num_train_epochs` is {args.num_train_epochs:g}, the Trainer's default, and the pruner has num_epochs="
             f"{pruner.num_epochs}: {pruner.num_epochs} epochs are trained. Say num_train_epochs={pruner.num_epochs}.",

@@ -1,6 +1,7 @@
 """Hugging Face Trainer: `PrunedTrainer` prunes with one more argument, `PrunedTrainerMixin` makes any Trainer do so."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,19 +19,23 @@ except ModuleNotFoundError as error:
 
 from emprune.data import PrunedLoader
 from emprune.errors import ConfigError, EpochError, ObservationError
-from emprune.integrations.trainer_losses import Predictions
+from emprune.integrations.trainer_losses import Predictions, check_rows
 from emprune.integrations.trainer_progress import Progress, read_checkpoint, write_checkpoint
+from emprune.integrations.trainer_pruner import PrunerChoice
 from emprune.integrations.trainer_setup import (
     INDEX_KEY,
     IndexInBatch,
     check_arguments,
     check_evaluated,
+    check_packing,
     measured,
     predicts_next,
     problem_type,
     unprepared,
     warn_of_epochs,
 )
+from emprune.integrations.trainer_weights import check_weightable, reweighted
+from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
 if not hasattr(Trainer, "_run_epoch"):
@@ -54,19 +59,28 @@ class PrunedTrainerMixin(Trainer):
         *args: What the Trainer takes.
         pruner: The pruner, for ``len(trainer.train_dataset)`` samples; on several ranks make it after the
             TrainingArguments. It may be replaced before each `train()`.
-        **kwargs: What the Trainer takes.
+        method: Instead of a pruner: how samples are chosen, `EMP()` or its name. The Trainer makes the pruner, of so
+            many epochs, or steps, as its arguments say.
+        **kwargs: What the Trainer takes; beside a method what `PrunedLoader` takes, such as `keep`.
 
     Raises:
-        ConfigError: If an argument of the training contradicts the plan.
+        ConfigError: If an argument of the training contradicts the plan, or the method's cost cannot be met.
     """
 
+    pruner: DataPruner
+    """The pruner; a Trainer that makes it has it as soon as it is made itself."""
     always_observe: ClassVar[bool] = False
     """Whether methods that need no losses are observed too, for a comparison; it costs what the others' cost."""
+    _takes_padding_free: ClassVar[bool] = False
+    """Whether `observation` finds the samples of a batch that TRL has joined into one row."""
     validation_loss: ClassVar[str | None] = "eval_loss"
     """The metric that a method which follows the gap takes; None if the pruner is told by a callback of your own."""
 
-    def __init__(self, *args: Any, pruner: DataPruner, **kwargs: Any) -> None:
-        self.pruner, self._kept = pruner, dict[str, float]()
+    def __init__(
+        self, *args: Any, pruner: DataPruner | None = None, method: Method | str | None = None, **kwargs: Any
+    ) -> None:
+        self._choice = PrunerChoice(pruner, method, kwargs)
+        self._kept = dict[str, float]()
         self._progress = Progress()
         super().__init__(*args, **kwargs)
 
@@ -110,13 +124,15 @@ class PrunedTrainerMixin(Trainer):
             if self.pruner.method.scores:
                 self.pruner.observe(index, torch.zeros(len(index)))
             return plain(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
-        loss, outputs = plain(model, {**inputs}, True, num_items_in_batch=num_items_in_batch)
+        compute = partial(plain, model, {**inputs}, num_items_in_batch=num_items_in_batch)
+        loss, outputs = self._loss_and_outputs(compute, model)
         if observed:
             losses, seen = self.observation(outputs, inputs)
-            _check_rows(losses, index)
+            check_rows(losses, index)
             self.pruner.observe(index, losses, seen)
         if weighted:
-            loss = self._weighted_loss(loss, index, outputs, inputs)
+            check_weightable(self.pruner.method, outputs, compute_loss_func=self.compute_loss_func)
+            loss = reweighted(loss, self._summed_losses(outputs, inputs), self.pruner.weights(index))
         return (loss, outputs) if return_outputs else loss
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -159,7 +175,13 @@ class PrunedTrainerMixin(Trainer):
         named = self.args.length_column_name in (getattr(whole, "column_names", None) or ())
         return super()._get_train_sampler(whole if named else train_dataset)
 
+    def _loss_and_outputs(self, compute: Callable[..., Any], model: nn.Module) -> tuple[Tensor, Any]:
+        """Return what `compute(return_outputs=...)`, the Trainer's `compute_loss`, makes of a batch with the model."""
+        loss, outputs = compute(return_outputs=True)
+        return loss, outputs
+
     def _validate_args(self) -> None:
+        self.pruner = self._choice.pruner_for(self.train_dataset, self.args)
         self._check_arguments()
         super()._validate_args()
 
@@ -171,15 +193,16 @@ class PrunedTrainerMixin(Trainer):
     def _check_arguments(self) -> None:
         if self.pruner.method.needs_gap and self.validation_loss is not None:
             check_evaluated(self.args)
-        check_arguments(self.args, self.accelerator, self.pruner, self.train_dataset, observed=self._observes)
+        check_arguments(self.args, self.accelerator, self.pruner, self.train_dataset)
+        if self._observes:
+            check_packing(self.args, padding_free=self._takes_padding_free)
 
     def _check_length(self, num_samples: int) -> None:
         if num_samples != self.pruner.num_samples:
             raise ConfigError(
                 f"The pruner's `num_samples` must be len(trainer.train_dataset), {num_samples}; got "
                 f"{self.pruner.num_samples}. Some trainers, such as TRL's, drop or join samples when they are made. "
-                "Make the pruner after such a one: trainer.pruner = emprune.DataPruner(..., "
-                "num_samples=len(trainer.train_dataset))."
+                "Let the trainer make its pruner: give it method=... and keep=... instead."
             )
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
@@ -265,35 +288,11 @@ class PrunedTrainerMixin(Trainer):
             predicts_next=predicts_next(self.model, smoothed=self.args.label_smoothing_factor > 0),
         )
 
-    def _weighted_loss(self, loss: Tensor, index: Tensor, outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
-        """Turn the Trainer's loss, a normalised sum of the samples' losses, into that of weight · each."""
-        if self.compute_loss_func is not None:
-            raise ConfigError(
-                f"`compute_loss_func` must be None, because {self.pruner.method.name}'s weights of single samples "
-                "cannot enter its one loss for the batch; got one. Leave it out, or choose a method without weights."
-            )
-        if isinstance(outputs, Mapping) and outputs.get("aux_loss") is not None:
-            raise ConfigError(
-                f"The model must not add a loss of its own, because {self.pruner.method.name}'s weights are for the "
-                "samples' losses alone; got `aux_loss`. Set output_router_logits=False, or choose a method without "
-                "weights."
-            )
+    def _summed_losses(self, outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
+        """Return (B,) parts of the Trainer's loss, with their graph; the loss is a normalised sum of them."""
         smoothing = self.args.label_smoothing_factor
-        losses = self._predictions(outputs, inputs).losses(label_smoothing=smoothing, reduction="sum")
-        # However the Trainer and the model normalise (by samples, tokens, accumulation, ranks), it shows in this ratio.
-        scale = loss.detach() / losses.detach().sum().clamp(min=torch.finfo(losses.dtype).tiny)
-        weights = self.pruner.weights(index).to(losses.device, non_blocking=True)
-        return loss + scale * ((weights - 1) * losses).sum()
+        return self._predictions(outputs, inputs).losses(label_smoothing=smoothing, reduction="sum")
 
 
 class PrunedTrainer(PrunedTrainerMixin):
     """The Trainer, training on the pruner's plan: ``PrunedTrainer(model, args, train_dataset=..., pruner=pruner)``."""
-
-
-def _check_rows(losses: Tensor, index: Tensor) -> None:
-    if isinstance(losses, Tensor) and losses.ndim == 1 and losses.shape != index.shape:
-        raise ObservationError(
-            f"A row of a batch must be one sample to have a loss of its own; got {len(losses)} row(s) for {len(index)} "
-            "samples. Turn packing and padding-free batches off. A `data_collator` that leaves samples out must "
-            "return emprune.data.KeptSamples."
-        )

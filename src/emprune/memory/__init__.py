@@ -8,12 +8,14 @@ reconstructions for contrastive ones (see docs/paper.md and docs/theory.md).
 from emprune.memory.alignment import view_alignment
 from emprune.memory.capture import capture_features, mean_pool
 from emprune.memory.instances import instance_entropy
+from emprune.memory.known import KnownEntropy
 from emprune.memory.masked_logits import MaskedLogits
 from emprune.memory.prediction import prediction_entropy
 from emprune.memory.terms import MemoryName, MemoryTerm
 from emprune.memory.views import ViewFeatures
 
 __all__ = [
+    "KnownEntropy",
     "MaskedLogits",
     "MemoryName",
     "MemoryTerm",

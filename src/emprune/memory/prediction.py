@@ -6,13 +6,14 @@ from torch import Tensor
 
 from emprune.errors import ConfigError, ObservationError
 from emprune.memory.entropy import softmax_entropy
+from emprune.memory.known import KnownEntropy
 from emprune.memory.masked_logits import MaskedLogits
 
 __all__ = ["prediction_entropy"]
 
 
 def prediction_entropy(
-    logits: Tensor | MaskedLogits, mask: Tensor | None = None, *, class_dim: Literal[1, -1] | None = None
+    logits: Tensor | MaskedLogits | KnownEntropy, mask: Tensor | None = None, *, class_dim: Literal[1, -1] | None = None
 ) -> Tensor:
     r"""Entropy of the predicted distribution, in nats: :math:`H(p) = -\sum_c p_c \log p_c`, p = softmax(logits).
 
@@ -22,7 +23,7 @@ def prediction_entropy(
 
     Args:
         logits: (B, C) float; (B, T, C) of tokens; (B, C, H, W) or (B, C, D, H, W), as for torch's ``cross_entropy``. A
-            `MaskedLogits` holds logits and their mask.
+            `MaskedLogits` holds logits and their mask, a `KnownEntropy` what they gave elsewhere.
         mask: (B, T), (B, H, W) or (B, D, H, W), bool or 0/1, the predictions that count. A sample without any gets 0.
         class_dim: The dimension of the classes, 1 or -1. None means the last of two or three dimensions, and 1 of more.
             (B, C, T) cannot be distinguished from (B, T, C), and needs ``class_dim=1``.
@@ -45,6 +46,8 @@ def prediction_entropy(
         EMP (arXiv 2408.16031): the memory term of a supervised task, in the probable reading. The entropy, and its plus
         in the score, are a reconstruction.
     """
+    if isinstance(logits, KnownEntropy):
+        return logits.entropy.detach().float()
     normalized = False
     if isinstance(logits, MaskedLogits):
         class_dim = class_dim if logits.class_dim is None else logits.class_dim
