@@ -32,6 +32,11 @@ _METHODS = (
     "reducible-loss",
     "kakurenbo",
     "seta",
+    "random-permutation@equal",
+    "emp@equal",
+    "emp@floor=0.1",
+    "random by weights",
+    "emp by weights",
 )
 _PLANNING_LIMITS = {
     "greedy": 2,
@@ -45,8 +50,13 @@ _PLANNING_LIMITS = {
     "soft:by=percentile": 3,
     "reducible-loss": 2,
     "kakurenbo": 2,
+    "random-permutation@equal": 3,
+    "emp@equal": 3,
+    "emp@floor=0.1": 5,
+    "random by weights": 3,
+    "emp by weights": 3,
 }
-"""How many unsorted topk planning may take, by method."""
+"""How many unsorted topk planning may take, by method. With floors a method chooses twice, in groups and freely."""
 _HUGE = 100_000_000
 _LARGE = 10_000_000
 _TARGETED = 1_000_000

@@ -6,7 +6,7 @@ import torch
 from emprune_lab.method_spec import MethodSpec
 from torch import Tensor
 
-from emprune import DataPruner, EpochPlan
+from emprune import DataPruner, EpochPlan, Groups
 from emprune.methods import Method, ReducibleLoss
 
 __all__ = ["BATCH_SIZE", "KEEP", "NUM_CLASSES", "Run"]
@@ -20,19 +20,24 @@ class Run:
     """A pruner whose every sample is observed in every epoch it is planned for.
 
     Args:
-        method: A method and its options, such as "emp:pool=2".
+        method: A method and its options, such as "emp:pool=2", with a quota of each of ten groups after an "@", as in
+            "emp@equal", or with sampling weights, as in "random by weights".
         num_samples: N.
         keep: The pruner's `keep`.
         device: Where the losses and logits are.
     """
 
     def __init__(self, method: str, num_samples: int, *, keep: float = KEEP, device: str = "cpu") -> None:
+        method, _, weighted = method.partition(" by ")
+        draws = torch.Generator().manual_seed(1)
         self.pruner = DataPruner(
             _method(method, num_samples),
             num_samples=num_samples,
             num_epochs=_NUM_EPOCHS,
             keep=keep,
             tail_epochs=0,
+            groups=_groups(method, torch.randint(0, NUM_CLASSES, (num_samples,), generator=draws)),
+            weights=torch.rand(num_samples, generator=draws) + 0.1 if weighted else None,
         )
         self._device = device
         self._generator = torch.Generator(device).manual_seed(0)
@@ -68,3 +73,8 @@ def _method(text: str, num_samples: int) -> Method:
     if text == ReducibleLoss.name:
         return ReducibleLoss(torch.rand(num_samples, generator=torch.Generator().manual_seed(0)))
     return MethodSpec.parse(text).make()
+
+
+def _groups(text: str, labels: Tensor) -> Groups | None:
+    """Return the quotas that a method's text asks for."""
+    return MethodSpec.parse(text).groups(labels) if "@" in text else None

@@ -55,8 +55,11 @@ class Chooser:
         if self.weights is not None:
             part = self._candidates(size, seed=seed, part=part)
         stats = self.stats if part is None else self.stats.take(part)
-        seen = stats.seen if self.method.scores else torch.ones(stats.num_samples, dtype=torch.bool)
-        num_seen = int(seen.count_nonzero())
+        if self._are_all_to_choose_from:
+            seen, num_seen = torch.ones(stats.num_samples, dtype=torch.bool), stats.num_samples
+        else:
+            seen = self._seen if part is None else self._seen.index_select(0, part)
+            num_seen = int(seen.count_nonzero())
         chosen: list[Selection] = []
         if num_seen < stats.num_samples:
             chosen.append(self._first(stats, seen, num_seen, size, seed=seed))
@@ -130,10 +133,20 @@ class Chooser:
         )
 
     @cached_property
+    def _seen(self) -> Tensor:
+        """(N,) bool."""
+        return self.stats.seen
+
+    @cached_property
+    def _are_all_to_choose_from(self) -> bool:
+        """Whether the method may choose any sample: it does not score, or all have been seen."""
+        return not self.method.scores or bool(self._seen.all())
+
+    @cached_property
     def _scores(self) -> Tensor:
         """(N,) float32, finite where seen."""
         scores, name = self.method.score(self.stats), f"{type(self.method).__name__}.score"
-        seen = self.stats.seen
+        seen = self._seen
         if scores.shape != seen.shape or scores.dtype != torch.float32:
             raise MethodError(
                 f"{name} must return (N,) = {tuple(seen.shape)} float32; got {tuple(scores.shape)} {scores.dtype}."
