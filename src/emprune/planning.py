@@ -10,7 +10,7 @@ from emprune.current import CurrentEpoch
 from emprune.methods.base import Method, Selection
 from emprune.plan import EpochPlan
 from emprune.plan_options import PlanOptions
-from emprune.randomness import derive_generator, derive_seed
+from emprune.randomness import derive_generator, derive_seed, random_order
 from emprune.schedule import Schedule
 from emprune.stats import SampleStats
 
@@ -97,7 +97,7 @@ def _pruned_plan(chooser: Chooser, options: PlanOptions, size: int, *, seed: int
         chosen += selections
         num_first += num_unseen
     index, weight = _joined(chosen)
-    order = torch.randperm(len(index), generator=derive_generator(seed, "order", epoch))
+    order = random_order(len(index), derive_generator(seed, "order", epoch))
     weight = None if weight is None else weight.index_select(0, order)
     return EpochPlan(epoch, index.index_select(0, order), weight, num_samples), num_first == 0
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from numpy import random as numpy_random  # loaded here: a worker seeds it, and must not import it just after a fork
 
-__all__ = ["derive_generator", "derive_seed", "untouched"]
+__all__ = ["derive_generator", "derive_seed", "random_order", "untouched"]
 
 
 def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
@@ -27,6 +27,17 @@ def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
 def derive_generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
     """Return a new CPU generator seeded by `derive_seed`. The global generators are neither read nor seeded."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose, *numbers))
+
+
+def random_order(num: int, generator: torch.Generator) -> torch.Tensor:
+    """Return (num,) a random order, int32 where that can hold it: the order of int64, made faster.
+
+    Example:
+        >>> random_order(5, derive_generator(0, "order")).tolist()
+        [2, 3, 0, 1, 4]
+    """
+    dtype = torch.int32 if num <= torch.iinfo(torch.int32).max else torch.int64
+    return torch.randperm(num, generator=generator, dtype=dtype)
 
 
 @contextmanager

@@ -44,8 +44,10 @@ def top_k(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor |
     """
     if k == 0:
         return torch.empty(0, dtype=torch.int64)
-    above, ties = _cut(scores, k, generator, among)
-    return torch.cat([torch.from_numpy(np.flatnonzero(above)), ties])
+    candidates, values = _candidates(scores, among)
+    above, ties = _cut(values, k, generator)
+    chosen = np.concatenate([np.flatnonzero(above), ties])
+    return torch.from_numpy(chosen if candidates is None else candidates[chosen])
 
 
 def top_k_mask(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
@@ -57,8 +59,12 @@ def top_k_mask(scores: Tensor, k: int, *, generator: torch.Generator, among: Ten
     """
     if k == 0:
         return torch.zeros(len(scores), dtype=torch.bool)
-    above, ties = _cut(scores, k, generator, among)
-    return torch.from_numpy(above).index_fill_(0, ties, True)
+    candidates, values = _candidates(scores, among)
+    mask, ties = _cut(values, k, generator)
+    mask[ties] = True
+    if candidates is None:
+        return torch.from_numpy(mask)
+    return torch.zeros(len(scores), dtype=torch.bool).index_fill_(0, torch.from_numpy(candidates[mask]), True)
 
 
 def sample(num_samples: int, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
@@ -77,7 +83,7 @@ def sample(num_samples: int, k: int, *, generator: torch.Generator, among: Tenso
         >>> sample(3, 3, generator=torch.Generator()).sort().values.tolist()
         [0, 1, 2]
     """
-    return top_k(_draws(num_samples, generator, among), k, generator=generator)
+    return top_k(_draws(num_samples, generator), k, generator=generator, among=among)
 
 
 def sample_mask(num_samples: int, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
@@ -87,7 +93,7 @@ def sample_mask(num_samples: int, k: int, *, generator: torch.Generator, among: 
         >>> sample_mask(3, 3, generator=torch.Generator()).tolist()
         [True, True, True]
     """
-    return top_k_mask(_draws(num_samples, generator, among), k, generator=generator)
+    return top_k_mask(_draws(num_samples, generator), k, generator=generator, among=among)
 
 
 def sample_weighted(weights: Tensor, k: int, *, generator: torch.Generator) -> Tensor:
@@ -136,37 +142,34 @@ def _weighted_keys(weights: Tensor, generator: torch.Generator) -> Tensor:
     return exponential_noise(len(weights), generator).div_(weights).neg_()
 
 
-def _draws(num_samples: int, generator: torch.Generator, among: Tensor | None) -> Tensor:
-    draws = torch.rand(num_samples, generator=generator, dtype=torch.float32)
-    return draws if among is None else draws.masked_fill_(~among, -torch.inf)
+def _draws(num_samples: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(num_samples, generator=generator, dtype=torch.float32)
 
 
-def _cut(
-    scores: Tensor, k: int, generator: torch.Generator, among: Tensor | None
-) -> tuple[npt.NDArray[np.bool_], Tensor]:
-    """Return the mask of the scores above the k-th highest, and the positions drawn from those equal to it."""
-    if among is not None and not bool(among.all()):
-        scores = scores.where(among, -torch.inf)
-    values = scores.numpy()
+def _candidates(scores: Tensor, among: Tensor | None) -> tuple[npt.NDArray[np.int64] | None, FloatArray]:
+    """Return the positions of the candidates, None for all, and their scores."""
+    values: FloatArray = scores.numpy()
+    if among is None or bool(among.all()):
+        return None, values
+    candidates = np.flatnonzero(among.numpy())
+    return candidates, values[candidates]
+
+
+def _cut(values: FloatArray, k: int, generator: torch.Generator) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return the mask of the values above the k-th highest, and the places drawn from those equal to it."""
     threshold = _kth_highest(values, k)
-    above = values > threshold
-    if threshold == -np.inf:
-        # All candidates are above the threshold, or some candidates have the score -inf: only these may be drawn.
-        level = (values == threshold) if among is None else (values == threshold) & among.numpy()
-    else:
-        level = values == threshold
-    ties = torch.from_numpy(np.flatnonzero(level))
+    above, ties = values > threshold, np.flatnonzero(values == threshold)
     num_ties = k - int(np.count_nonzero(above))
     if num_ties < len(ties):
-        ties = ties[torch.randperm(len(ties), generator=generator)[:num_ties]]
+        ties = ties[torch.randperm(len(ties), generator=generator)[:num_ties].numpy()]
     return above, ties
 
 
 def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:
     """Return the k-th highest of (N,) values, in O(N).
 
-    NumPy's partition is the fastest if values differ. It is twenty times slower if most of them are equal: masked out,
-    or losses of exactly 0. So a value that dominates a sample of about a thousand is removed first.
+    NumPy's partition is the fastest if values differ. It is twenty times slower if most of them are equal, such
+    as losses of exactly 0. So a value that dominates a sample of about a thousand is removed first.
     """
     while len(values) >= 100_000:
         distinct, counts = np.unique(values[:: len(values) // 1024 + 1], return_counts=True)

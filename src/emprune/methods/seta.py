@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from emprune.checks import real_number, whole_number
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.selection import sample, top_k_mask
+from emprune.selection import sample, top_k
 
 __all__ = ["SeTa"]
 
@@ -53,17 +54,21 @@ class SeTa(Method):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose uniformly from the window."""
-        among = context.seen if context.progress > self.delta else self._window(context)
         generator = context.generator("subset", context.epoch)
-        return Selection(sample(context.num_samples, context.num_kept, generator=generator, among=among))
+        if context.progress > self.delta:
+            return Selection(sample(context.num_samples, context.num_kept, generator=generator, among=context.seen))
+        window = self._window(context)
+        draws = torch.rand(context.num_samples, generator=generator, dtype=torch.float32).index_select(0, window)
+        return Selection(window.index_select(0, top_k(draws, context.num_kept, generator=generator)))
 
     def _window(self, context: SelectionContext) -> Tensor:
-        """(N,) bool, the samples of the epoch's groups; equal losses at its edges are divided at random."""
+        """(n,) int64, the samples of the epoch's groups; equal losses at its edges are divided at random."""
         first, size = self._groups(context)
         low, high = (group * context.num_seen // self.num_groups for group in (first, first + size))
         generator = context.generator("window", context.epoch)
-        below = top_k_mask(-context.scores, high, generator=generator, among=context.seen)
-        return top_k_mask(context.scores, high - low, generator=generator, among=below)
+        below = top_k(-context.scores, high, generator=generator, among=context.seen)
+        hardest = top_k(context.scores.index_select(0, below), high - low, generator=generator)
+        return below.index_select(0, hardest)
 
     def _groups(self, context: SelectionContext) -> tuple[int, int]:
         """Return the window's first group and how many it has: enough for K samples wherever it is."""

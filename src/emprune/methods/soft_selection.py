@@ -82,11 +82,13 @@ class SoftSelection(Method):
 
     def _log_weights(self, context: SelectionContext) -> Tensor:
         """(N,) at a strength of 1; of no meaning where a sample is not seen, but never NaN."""
-        losses = context.scores.where(context.seen, 0)
+        losses = context.scores
+        if context.num_seen < context.num_samples:
+            losses = losses.where(context.seen, 0)
         if self.by == "softmax":
             return losses
         if self.by == "power":
-            return losses.clamp_(min=_SMALLEST).log_()
+            return losses.clamp(min=_SMALLEST).log_()
         return _log_percentiles(losses, context.seen)
 
 
