@@ -36,6 +36,7 @@ NEEDED = {
     "emprune.integrations.accelerate": "accelerate",
     "emprune.integrations.datasets": "datasets",
     "emprune.integrations.lightning": "lightning",
+    "emprune.integrations.tracking": "torch",
     "emprune.integrations.transformers": "transformers",
     "emprune.integrations.trl": "trl",
     "emprune.integrations.webdataset": "webdataset",

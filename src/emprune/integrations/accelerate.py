@@ -10,6 +10,7 @@ from emprune.data.indexed import Delivered
 from emprune.data.loader import PrunedLoader
 from emprune.errors import ConfigError, StateError
 from emprune.integrations.shared import Budget, check_in_order, check_one_state
+from emprune.integrations.tracking import track
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
@@ -101,6 +102,13 @@ class AcceleratedLoader(PrunedLoader):
                 "the loader goes on by itself after load_state. Leave it out."
             )
         return super().__getattr__(name)
+
+    def epochs(self) -> Iterator[int]:
+        """Yield the epochs that are left. Accelerate's trackers get what `tracking.track` measures of each."""
+        for epoch in super().epochs():
+            yield epoch
+            if self._accelerator.log_with:
+                track(self.pruner, *(self._accelerator.trackers if self._accelerator.is_main_process else ()))
 
     def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
         delivered = super()._deliver(cursor)

@@ -10,6 +10,7 @@ from emprune.data.loader import PrunedLoader
 from emprune.errors import ConfigError, EpochError, StateError
 from emprune.integrations.lightning_checks import check_combined, check_ranks, check_settings, check_validation, logged
 from emprune.integrations.shared import Choice, check_in_order, check_one_state
+from emprune.integrations.tracking import track
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
@@ -26,6 +27,8 @@ except ModuleNotFoundError as error:
 
 __all__ = ["PruningCallback", "prepare"]
 
+_TRACKED = ("TensorBoardLogger", "WandbLogger")
+"""Loggers that get histograms and a table too."""
 _STATE_OF_THE_CALLBACK = {"saved_by": "PruningCallback"}
 
 
@@ -162,7 +165,8 @@ class PruningCallback(Callback):
     callback's state is the loader's one state, as `PrunedLoader` loads it.
 
     It logs `pruning/kept_fraction`, `pruning/churn` and `pruning/planning_seconds` at the end of each epoch. Other
-    callbacks can monitor them. Churn begins with the second epoch. The seconds are those of the run so far.
+    callbacks can monitor them. Churn begins with the second epoch. The seconds are those of the run so far. Loggers of
+    TensorBoard and Weights & Biases get what `emprune.integrations.tracking.track` measures too.
 
     A method that follows the gap is handed two logged losses after each validation. The defaults are the names that
     Lightning gives `val_loss` of two validation loaders, where the second has the probe:
@@ -238,6 +242,8 @@ class PruningCallback(Callback):
         if pruner.churn is not None:
             metrics["churn"] = pruner.churn
         pl_module.log_dict({f"pruning/{name}": value for name, value in metrics.items()}, sync_dist=True, batch_size=1)
+        if any(type(logger).__name__ in _TRACKED for logger in trainer.loggers):
+            track(pruner, *(trainer.loggers if trainer.is_global_zero else ()))
         self._plan_next()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -34,6 +34,7 @@ from emprune.integrations.trainer_setup import (
     unprepared,
     warn_of_epochs,
 )
+from emprune.integrations.trainer_tracking import track_in
 from emprune.integrations.trainer_weights import check_weightable, reweighted
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
@@ -220,6 +221,7 @@ class PrunedTrainerMixin(Trainer):
         kwargs |= {"steps_in_epoch": len(self._loader), "num_update_steps_per_epoch": self._steps[epoch]}
         super()._run_epoch(*args, **kwargs)
         self._progress = self._progress.stopped(self.control.should_epoch_stop)
+        track_in(self.callback_handler.callbacks, self.pruner)
         if self.control.should_training_stop or epoch + 1 == self.pruner.num_epochs:
             self.pruner.sync()  # so that the pruner's columns hold the whole run on every rank
 
