@@ -2,7 +2,7 @@
 
 The top level holds what a training script needs. The rest is in the public modules: `emprune.methods` (every method,
 and what one of your own needs), `emprune.losses`, `emprune.memory`, `emprune.selection`, `emprune.errors`,
-`emprune.schedule` and `emprune.summary`.
+`emprune.schedule`, `emprune.summary` and `emprune.suspects`.
 """
 
 import importlib
@@ -16,6 +16,7 @@ if typing.TYPE_CHECKING:
     from emprune import schedule as schedule
     from emprune import selection as selection
     from emprune import summary as summary
+    from emprune import suspects as suspects
     from emprune.api import *  # noqa: F403
 
 __version__ = "0.2.0.dev0"

@@ -7,6 +7,7 @@ from emprune import methods as methods
 from emprune import schedule as schedule
 from emprune import selection as selection
 from emprune import summary as summary
+from emprune import suspects as suspects
 from emprune.data import ArrayLoader, PrunedLoader, PrunedStream
 from emprune.errors import ConfigError, EmpruneError
 from emprune.groups import Groups

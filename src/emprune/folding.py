@@ -13,6 +13,7 @@ from emprune.gap import Gap
 from emprune.merging import Merged, merge_local, merge_ranks
 from emprune.methods.base import Method
 from emprune.observations import PendingObservations
+from emprune.recording import Recording
 from emprune.stats import SampleStats
 
 __all__ = ["Folding", "NonfinitePolicy"]
@@ -28,6 +29,7 @@ class Folding:
         method: Whose `fold` says how an observation enters them.
         stats: The columns.
         pending: What was observed since the last fold.
+        recording: What is recorded beside the method's columns.
         nonfinite: What happens to samples whose values are not finite.
 
     Attributes:
@@ -37,11 +39,18 @@ class Folding:
     """
 
     def __init__(
-        self, method: Method, stats: SampleStats, pending: PendingObservations, *, nonfinite: NonfinitePolicy
+        self,
+        method: Method,
+        stats: SampleStats,
+        pending: PendingObservations,
+        recording: Recording,
+        *,
+        nonfinite: NonfinitePolicy,
     ) -> None:
         self._method = method
         self._rule = None if type(method).fold is Method.fold else method.fold
         self._stats, self._pending, self._nonfinite = stats, pending, nonfinite
+        self._recording = recording
         self.observed, self.failed = False, _NONE
         self.gap = Gap(needed=method.needs_gap)
 
@@ -114,6 +123,7 @@ class Folding:
     def _enter(self, merged: Merged, epoch: int) -> None:
         newly = merged.invalid[~torch.isin(merged.invalid, self.failed)]
         if len(merged.index):
+            self._recording.fold(self._stats, epoch, merged.index, merged.measured)
             self._stats.fold(epoch, merged.index, merged.measured, self._rule, counted=self.failed)
         self._stats.count_failures(epoch, newly)
         self.failed = torch.cat([self.failed, newly])

@@ -9,7 +9,7 @@ from emprune.budget import schedule_of
 from emprune.checks import one_of, whole_number
 from emprune.current import CurrentEpoch, check_next, epoch_number
 from emprune.distributed import ProcessGroup, Ranks
-from emprune.errors import EpochError, ObservationError
+from emprune.errors import EpochError
 from emprune.folding import Folding, NonfinitePolicy
 from emprune.initial import Initial, checked_key, start_from
 from emprune.lengths import Lengths
@@ -21,6 +21,7 @@ from emprune.plan import EpochPlan
 from emprune.plan_options import GroupsLike, PinnedLike, PlanOptions, WeightsLike
 from emprune.planning import plan_epoch
 from emprune.readings import on_cpu
+from emprune.recording import Measuring, Recording, RecordLike
 from emprune.saving import PrunerSaving
 from emprune.state import History
 from emprune.stats import SampleStats
@@ -61,6 +62,10 @@ class DataPruner(PrunerSaving):
             loaded state counts, so `initial` need not be given again.
         data_key: Text that other data, or the same in another order, do not have, such as a dataset's fingerprint.
             States and frames keep it. An `initial` or a state with another one, or without, is refused.
+        record: Columns to remember beside the method's, by which `suspects` finds wrong labels: "mean_loss",
+            "mean_margin", "first_learnt", "forgotten", "predicted", several of them, or "all". Each takes 4 bytes per
+            sample, "forgotten" 5, and 4 more count the visits: 25 in all. All but "mean_loss" need (B, C) logits as
+            outputs, and the cross-entropy as the loss, or as `score_losses`.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Raises:
@@ -94,6 +99,7 @@ class DataPruner(PrunerSaving):
         pinned: PinnedLike | None = None,
         initial: "Initial | None" = None,
         data_key: str | None = None,
+        record: RecordLike | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         self.method = as_method(method)
@@ -110,14 +116,15 @@ class DataPruner(PrunerSaving):
         )
         self.plan_options = PlanOptions.checked(self.method, self.schedule, lengths, groups, weights, pinned)
         self.data_key = checked_key(data_key)
-        self.stats = SampleStats(self.num_samples, self.method.columns)
+        self.recording = Recording(record)
+        self.stats = SampleStats(self.num_samples, self.method.columns, self.recording.columns)
         self._initial: str | None = None
         if initial is not None:
             self._initial = start_from(self.stats, initial, method=type(self.method).__name__, data_key=self.data_key)
         self._ranks = Ranks(process_group)
-        measures = type(self.method).measure is not Method.measure
-        self._pending = PendingObservations(self.method.measure if measures else None)
-        self._folding = Folding(self.method, self.stats, self._pending, nonfinite=nonfinite)
+        self._measuring = Measuring(self.method, self.recording)
+        self._pending = PendingObservations(None if self._measuring.is_empty else self._measuring.measure)
+        self._folding = Folding(self.method, self.stats, self._pending, self.recording, nonfinite=nonfinite)
         self._current: CurrentEpoch | None = None
         self._checked_batch = False
         self._history = History()
@@ -210,7 +217,7 @@ class DataPruner(PrunerSaving):
         Args:
             index: (B,) int64 positions in the dataset, as delivered by the loader; B is at least 1.
             losses: (B,) float, unreduced and unweighted.
-            outputs: The model's outputs, such as (B, C) logits, for a method that needs them.
+            outputs: The model's outputs, such as (B, C) logits, for a method or a `record` that needs them.
             score_losses: (B,) float, what the score sees where the optimised loss is smoothed, mixed or regularised.
 
         Raises:
@@ -224,15 +231,11 @@ class DataPruner(PrunerSaving):
             check_observation(index, score_losses, planned, "score_losses")
             losses = score_losses
         index = self._pending.checked(index)
-        if outputs is None and self.method.needs_outputs:
-            raise ObservationError(
-                f"`outputs` must be the model's outputs, which {type(self.method).__name__} needs; got None. "
-                "Call reduce(index, losses, logits)."
-            )
+        self._measuring.check(outputs)
         if not self._checked_batch:
             self.method.check_batch(losses, outputs)
             self._checked_batch = True
-        deferred = self.method.deferred(losses, outputs)
+        deferred = self._measuring.deferred(losses, outputs)
         if deferred is None:
             self._pending.append(index, {"loss": losses, **self._pending.measure(losses, outputs)})
         else:

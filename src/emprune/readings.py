@@ -19,10 +19,12 @@ from emprune.observations import PendingObservations
 from emprune.plan import EpochPlan
 from emprune.plan_options import PlanOptions
 from emprune.randomness import derive_generator
+from emprune.recording import Recording
 from emprune.schedule import Schedule
 from emprune.state import History, run_settings
 from emprune.stats import SampleStats
 from emprune.summary import PrunerSummary, summarise
+from emprune.suspects import RankedSamples, rank_redundant, rank_suspects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +49,7 @@ class PrunerReadings:
         seed: Seed of all draws.
         plan_options: What is asked of every plan: its `lengths`, `groups`, `weights` and `pinned`.
         data_key: Of the data in their order; or None.
+        recording: What is recorded beside the method's columns; its `names`.
     """
 
     method: Method
@@ -55,6 +58,7 @@ class PrunerReadings:
     seed: int
     plan_options: PlanOptions
     data_key: str | None
+    recording: Recording
     _initial: str | None
     _ranks: Ranks
     _pending: PendingObservations
@@ -213,9 +217,46 @@ class PrunerReadings:
         planned = None if self._current is None else self._current.planned
         return to_frame(self.stats, visits=self.visits, scores=self.scores, kept=planned, data_key=self.data_key)
 
+    @on_cpu()
+    def suspects(self, k: int, *, by: str | None = None) -> RankedSamples:
+        """Return the k samples that look most as if their label were wrong, as of the last fold; `sync` folds.
+
+        A wrong label is learnt late or never, so its margin stays low and its loss high. Samples are ranked by the mean
+        margin where it is recorded, else by the mean loss, else by the last loss, which costs nothing. This default is
+        not judged yet. Samples without an observation are not ranked.
+
+        Args:
+            k: How many.
+            by: "mean_margin", "mean_loss" or "loss"; None for the first of them that there is.
+
+        Raises:
+            ConfigError: If fewer samples were seen, or the signal was not recorded.
+
+        References:
+            The mean margin is AUM (Pleiss et al., NeurIPS 2020, arXiv 2001.10528), of probabilities instead of logits.
+        """
+        return rank_suspects(self.stats, k, by=by, seed=self.seed)
+
+    @on_cpu()
+    def redundant(self, k: int) -> RankedSamples:
+        """Return the k samples that were easiest all along, which could be left out for good; as of the last fold.
+
+        Samples are ranked by the mean of their ranks in what there is. That is a low mean loss, a high mean margin,
+        learnt early, seldom forgotten; and the last loss if the mean loss is not recorded. This is not judged yet.
+
+        Args:
+            k: How many.
+
+        Raises:
+            ConfigError: If fewer samples were seen.
+        """
+        return rank_redundant(self.stats, k, seed=self.seed)
+
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        return run_settings(self.method, self.schedule, self.seed, self.plan_options, self.data_key)
+        return run_settings(
+            self.method, self.schedule, self.seed, self.plan_options, self.data_key, self.recording.setting
+        )
 
     @property
     def _same_on_ranks(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _ADVICE = {
     "data_key": "Resume with the data the run was started with, in the same order, and with their key.",
     **{
         name: f"Resume with the {name} the run was started with, or without any if it had none."
-        for name in ("lengths", "groups", "weights", "pinned")
+        for name in ("lengths", "groups", "weights", "pinned", "record")
     },
 }
 
@@ -90,7 +90,7 @@ class SavedRun:
 
 
 def run_settings(
-    method: Method, schedule: Schedule, seed: int, plan_options: PlanOptions, data_key: str | None
+    method: Method, schedule: Schedule, seed: int, plan_options: PlanOptions, data_key: str | None, record: str | None
 ) -> dict[str, Any]:
     """Return what must be the same on every rank, and after a resume."""
     options = {name: _plain(value) for name, value in method.settings().items()}
@@ -105,6 +105,7 @@ def run_settings(
         "seed": seed,
         **plan_options.settings(),
         "data_key": data_key,
+        "record": record,
     }
 
 

@@ -62,6 +62,7 @@ class SampleStats:
     Args:
         num_samples: N.
         columns: The method's own columns.
+        recorded: Further columns, which enter by `enter`.
 
     Raises:
         ConfigError: If two columns share a name.
@@ -72,8 +73,8 @@ class SampleStats:
         tensor([0, 0, 0], dtype=torch.int32)
     """
 
-    def __init__(self, num_samples: int, columns: Sequence[Column]) -> None:
-        self.columns = (*BASE_COLUMNS, *columns)
+    def __init__(self, num_samples: int, columns: Sequence[Column], recorded: Sequence[Column] = ()) -> None:
+        self.columns, self._num_recorded = (*BASE_COLUMNS, *columns, *recorded), len(recorded)
         names = [column.name for column in self.columns]
         if len(set(names)) < len(names):
             raise ConfigError(f"Column names must be unique and differ from the built-in ones; got {names}.")
@@ -120,7 +121,7 @@ class SampleStats:
     @property
     def loss_and_own(self) -> tuple[Column, ...]:
         """The loss and the method's own columns: what is known of a sample, and not how often it was visited."""
-        return self.columns[len(BASE_COLUMNS) - 1 :]
+        return self.columns[len(BASE_COLUMNS) - 1 : len(self.columns) - self._num_recorded]
 
     @property
     def bytes_per_sample(self) -> int:
@@ -168,9 +169,7 @@ class SampleStats:
                 f"The method's `measure`, or its `fold` where it has one, must return every column of its own; got "
                 f"{sorted(entered)}, without {missing[0]!r}."
             )
-        for name in own:
-            self._values[name].index_copy_(0, index, entered[name].to(self._values[name].dtype))
-        self._values["loss"].index_copy_(0, index, measured["loss"])
+        self.enter(index, {**{name: entered[name] for name in own}, "loss": measured["loss"]})
         # One scattered write, into a mask of a byte per sample; the rest in order, which costs less than by index.
         observed = torch.zeros(self.num_samples, dtype=torch.bool).index_fill_(0, index, True)
         new = observed & (last_visit != epoch)
@@ -180,6 +179,11 @@ class SampleStats:
         last_visit.masked_fill_(observed, epoch)
         failures = self._values["failures"].numpy()
         np.multiply(failures, ~observed.numpy(), out=failures)  # a tenth of what filling by a random mask costs
+
+    def enter(self, index: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Write (M,) values of some columns, for (M,) samples that are there once each."""
+        for name, new in values.items():
+            self._values[name].index_copy_(0, index, new.to(self._values[name].dtype))
 
     def count_failures(self, epoch: int, index: Tensor) -> None:
         """Count visits with observations that were not finite.

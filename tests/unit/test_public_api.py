@@ -30,6 +30,7 @@ MODULES = (
     "emprune.schedule",
     "emprune.selection",
     "emprune.summary",
+    "emprune.suspects",
     "emprune.testing",
 )
 NEEDED = {

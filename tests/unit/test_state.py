@@ -71,6 +71,7 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
         "weights": None,
         "pinned": None,
         "data_key": None,
+        "record": None,
     }
 
 

@@ -17,6 +17,7 @@ from emprune.methods.base import Method
 from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import derive_seed
+from emprune.recording import RecordLike
 
 __all__ = ["ArrayLoader", "BatchTransform"]
 
@@ -50,6 +51,7 @@ class ArrayLoader(PlannedLoader):
         groups: (N,) labels, or `Groups`: how many of each group an epoch visits. See `PrunedLoader`.
         weights: (N,) numbers above 0, by which an epoch's candidates are drawn. See `PrunedLoader`.
         pinned: Positions of samples that every epoch visits, or (N,) True and False.
+        record: Columns to remember beside the method's, such as "all"; they find wrong labels. See `DataPruner`.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Raises:
@@ -84,6 +86,7 @@ class ArrayLoader(PlannedLoader):
         groups: GroupsLike | None = None,
         weights: WeightsLike | None = None,
         pinned: PinnedLike | None = None,
+        record: RecordLike | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         _check_arrays(arrays, transform)
@@ -105,6 +108,7 @@ class ArrayLoader(PlannedLoader):
             groups=groups,
             weights=weights,
             pinned=pinned,
+            record=record,
             process_group=process_group,
         )
         super().__init__(pruner, batch_size=batch_size, accumulation=accumulation, drop_last=drop_last)

@@ -19,6 +19,7 @@ from emprune.methods.base import Method
 from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import untouched
+from emprune.recording import RecordLike
 
 __all__ = ["PrunedLoader"]
 
@@ -58,6 +59,7 @@ class PrunedLoader(LoaderAround):
         initial: What an earlier run on the same data knew of the samples: a frame, a Parquet file or a state. The first
             epoch then chooses by it. See `DataPruner`.
         data_key: Text by which states, frames and `initial` know the data again. See `DataPruner`.
+        record: Columns to remember beside the method's, such as "all"; they find wrong labels. See `DataPruner`.
         process_group: The ranks that share the data; None for the default group, or one process.
 
     Attributes:
@@ -103,6 +105,7 @@ class PrunedLoader(LoaderAround):
         pinned: PinnedLike | None = None,
         initial: "Initial | None" = None,
         data_key: str | None = None,
+        record: RecordLike | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         check_prunable(dataloader)
@@ -126,6 +129,7 @@ class PrunedLoader(LoaderAround):
             pinned=pinned,
             initial=initial,
             data_key=data_key,
+            record=record,
             process_group=process_group,
         )
         check_sampler_ranks(batching.sampler, pruner.world_size)

@@ -12,6 +12,7 @@ from emprune.methods.base import Method
 from emprune.methods.registry import as_method
 from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
+from emprune.recording import RecordLike
 from emprune.schedule import Schedule
 
 __all__ = ["Choice", "as_pruner"]
@@ -31,6 +32,7 @@ class Choice(TypedDict, total=False):
     pinned: PinnedLike | None
     initial: "Initial | None"
     data_key: str | None
+    record: RecordLike | None
 
 
 class _Options(Choice, total=False):

@@ -188,8 +188,8 @@ class PrunedTrainerMixin(Trainer):
 
     @property
     def _observes(self) -> bool:
-        method = self.pruner.method
-        return self.always_observe or (method.needs_losses and (method.scores or len(method.columns) > 0))
+        method, recorded = self.pruner.method, bool(self.pruner.recording.names)
+        return self.always_observe or recorded or (method.needs_losses and (method.scores or len(method.columns) > 0))
 
     def _check_arguments(self) -> None:
         if self.pruner.method.needs_gap and self.validation_loss is not None:
