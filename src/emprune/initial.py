@@ -22,7 +22,7 @@ from emprune.stats import Column, SampleStats, is_plain
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DATA_KEY", "Initial", "checked_key", "start_from"]
+__all__ = ["DATA_KEY", "Initial", "checked_key", "read_table", "start_from"]
 
 Initial: TypeAlias = "pd.DataFrame | str | os.PathLike[str] | Mapping[str, Any]"
 """A frame of `to_frame`, the path of a Parquet file with such a table, or a state of a pruner or a loader."""
@@ -96,7 +96,7 @@ def start_from(stats: SampleStats, initial: Any, *, method: str, data_key: str |
 def _columns_and_key(initial: Any) -> tuple[Mapping[str, Any], object]:
     """Return the earlier run's columns by name, and the key of its data."""
     if isinstance(initial, (str, os.PathLike)):
-        initial = _read_table(Path(initial))
+        initial = read_table(Path(initial))
     pandas = sys.modules.get("pandas")  # who has a frame has imported it
     if pandas is not None and isinstance(initial, pandas.DataFrame):
         return _in_order(initial), initial.attrs.get(DATA_KEY)
@@ -113,7 +113,13 @@ def _columns_and_key(initial: Any) -> tuple[Mapping[str, Any], object]:
     )
 
 
-def _read_table(path: Path) -> "pd.DataFrame":
+def read_table(path: Path) -> "pd.DataFrame":
+    """Return the table in a Parquet file.
+
+    Raises:
+        ConfigError: If it is no such file.
+        ImportError: If pandas or pyarrow is not installed.
+    """
     if not path.is_file():
         _refuse(path, f"must be the path of a Parquet file; got {str(path)!r}, which is no file. Correct the path.")
     try:

@@ -18,7 +18,7 @@ from emprune.methods.base import Method
 from emprune.plan import EpochPlan
 from emprune.schedule import Schedule
 
-__all__ = ["GroupsLike", "PinnedLike", "PlanOptions", "WeightsLike", "checked_weights"]
+__all__ = ["GroupsLike", "PinnedLike", "PlanOptions", "WeightsLike", "checked_pinned", "checked_weights"]
 
 GroupsLike: TypeAlias = Groups | Sequence[Any] | NDArray[Any] | Tensor
 WeightsLike: TypeAlias = Sequence[float] | NDArray[Any] | Tensor
@@ -63,7 +63,7 @@ class PlanOptions:
             lengths=checked_lengths(lengths, num_samples=num_samples),
             groups=groups,
             weights=None if weights is None else checked_weights(weights, num_samples),
-            pinned=None if pinned is None else _checked_pinned(pinned, num_samples),
+            pinned=None if pinned is None else checked_pinned(pinned, num_samples),
         )
         options._check_together(method, num_samples=num_samples, keep=schedule.keep)
         return options
@@ -239,7 +239,7 @@ def checked_weights(weights: Any, num_samples: int) -> Tensor:
     return (values.double() / values.max()).float().clamp_(min=torch.finfo(torch.float32).tiny)
 
 
-def _checked_pinned(pinned: Any, num_samples: int) -> Tensor:
+def checked_pinned(pinned: Any, num_samples: int) -> Tensor:
     """Return pinned positions, ascending."""
     values, found = _as_tensor(pinned)
     if values.dtype == torch.bool and values.shape == (num_samples,):

@@ -24,17 +24,20 @@ class PrunerChoice:
 
     Raises:
         ConfigError: If neither or both are given, or a pruner and options.
+
+    Attributes:
+        options: What the pruner takes beside the method, by name.
     """
 
     def __init__(self, pruner: DataPruner | None, method: Method | str | None, options: dict[str, Any]) -> None:
-        self._options = {name: options.pop(name) for name in Choice.__annotations__ if name in options}
+        self.options = {name: options.pop(name) for name in Choice.__annotations__ if name in options}
         if (pruner is None) == (method is None):
             raise ConfigError(
                 f"Either `method` or `pruner` must be given; got {method=}, {pruner=}. Write method=emprune.EMP(), "
                 "keep=0.3. The Trainer then makes the pruner for its training data."
             )
-        if pruner is not None and self._options:
-            name, value = next(iter(self._options.items()))
+        if pruner is not None and self.options:
+            name, value = next(iter(self.options.items()))
             raise ConfigError(
                 f"`{name}` must be given to the DataPruner; got a pruner and {name}={value!r}. Leave it out, or hand "
                 "over the method instead of a pruner."
@@ -65,5 +68,5 @@ class PrunerChoice:
             drop_last=args.dataloader_drop_last,
             num_epochs=None if by_steps else int(epochs),
             num_steps=args.max_steps if by_steps else None,
-            **self._options,
+            **self.options,
         )

@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 from emprune.errors import ConfigError
 from emprune.integrations.transformers import PrunedTrainerMixin
-from emprune.integrations.trl_data import numbered, taken_rows
+from emprune.integrations.trl_data import numbered, options_of_rows, taken_rows
 from emprune.memory import prediction_entropy
 from emprune.memory.known import KnownEntropy
 from emprune.memory.terms import memory_name, memory_term
@@ -66,8 +66,13 @@ class _TRLMixin(PrunedTrainerMixin):
     args: Any  # of each trainer's own class
 
     def __init__(self, *args: Any, train_dataset: Any, **kwargs: Any) -> None:
+        self._num_rows = len(train_dataset) if hasattr(train_dataset, "__len__") else 0
         super().__init__(*args, train_dataset=numbered(train_dataset), **kwargs)
+
+    def _validate_args(self) -> None:
         self.rows, self.train_dataset = taken_rows(self.train_dataset)
+        self._choice.options = options_of_rows(self._choice.options, self.rows, self._num_rows)
+        super()._validate_args()
 
     def to_frame(self) -> "pd.DataFrame":
         """Return `pruner.to_frame()` with a first column "row", the sample's row in the user's data.
@@ -96,7 +101,8 @@ class PrunedSFTTrainer(_TRLMixin, SFTTrainer):
         *args: What SFTTrainer takes.
         train_dataset: What SFTTrainer takes.
         method: How samples are chosen. The trainer makes the pruner, for what TRL has left of the data.
-        **kwargs: What SFTTrainer takes, and beside a method what `PrunedLoader` takes, such as `keep`.
+        **kwargs: What SFTTrainer takes, and beside a method what `PrunedLoader` takes, such as `keep`. Lengths, groups,
+            weights, pinned and `initial` are for the rows of `train_dataset` as it was given.
 
     Raises:
         ConfigError: If an argument contradicts the plan: `packing`, for one, with a method that needs losses.
