@@ -5,25 +5,25 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from emprune.budget import schedule_of
 from emprune.checks import one_of, whole_number
-from emprune.current import CurrentEpoch, check_next, epoch_number
 from emprune.distributed import ProcessGroup, Ranks
+from emprune.engine.budget import schedule_of
+from emprune.engine.current import CurrentEpoch, check_next, epoch_number
+from emprune.engine.folding import Folding, NonfinitePolicy
+from emprune.engine.initial import Initial, checked_key, start_from
+from emprune.engine.merging import check_same_plan
+from emprune.engine.observations import PendingObservations, check_observation, check_plain
+from emprune.engine.plan_options import GroupsLike, PinnedLike, PlanOptions, WeightsLike
+from emprune.engine.planning import plan_epoch
+from emprune.engine.readings import on_cpu
+from emprune.engine.recording import Measuring, Recording, RecordLike
+from emprune.engine.saving import PrunerSaving
+from emprune.engine.state import History
 from emprune.errors import EpochError
-from emprune.folding import Folding, NonfinitePolicy
-from emprune.initial import Initial, checked_key, start_from
 from emprune.lengths import Lengths
-from emprune.merging import check_same_plan
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
-from emprune.observations import PendingObservations, check_observation, check_plain
 from emprune.plan import EpochPlan
-from emprune.plan_options import GroupsLike, PinnedLike, PlanOptions, WeightsLike
-from emprune.planning import plan_epoch
-from emprune.readings import on_cpu
-from emprune.recording import Measuring, Recording, RecordLike
-from emprune.saving import PrunerSaving
-from emprune.state import History
 from emprune.stats import SampleStats
 
 __all__ = ["DataPruner", "NonfinitePolicy"]

@@ -110,7 +110,7 @@ def out_of_plan_on_one() -> None:
     """As an index on a device that is not in the plan, which is found at the merge."""
     pruner = begun()
     index = share(pruner).clone()
-    with mock.patch("emprune.observations.check_planned"):
+    with mock.patch("emprune.engine.observations.check_planned"):
         pruner.observe(index.fill_(NUM_SAMPLES) if pruner.rank else index, torch.ones(len(index)))
     before = through_disk(pruner.stats.state_dict())
     try:

@@ -230,7 +230,7 @@ def test_visits_count_epochs_and_include_what_is_pending() -> None:
 @pytest.fixture
 def meta_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the meta device stand for a GPU: it computes nothing, and reading from it fails."""
-    for module in ("observations", "pruner"):
+    for module in ("engine.observations", "pruner"):
         monkeypatch.setattr(f"emprune.{module}.check_plain", lambda *_: None)
 
 
@@ -272,7 +272,7 @@ def test_the_weights_go_to_a_device_once() -> None:
 def test_indices_on_a_device_are_checked_when_they_are_folded(
     stray: int | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emprune.observations.check_planned", lambda *_: None)  # as for an index on a device
+    monkeypatch.setattr("emprune.engine.observations.check_planned", lambda *_: None)  # as for an index on a device
     pruner, index = begun()
     missing = next(i for i in range(10) if i not in index.tolist())
     wrong = torch.tensor([int(index[0]), missing if stray is None else stray])

@@ -12,12 +12,12 @@ from emprune.data.own_pruner import as_pruner
 from emprune.data.planned import PlannedLoader
 from emprune.data.shard import batch_slices
 from emprune.distributed import ProcessGroup
+from emprune.engine.plan_options import GroupsLike, PinnedLike, WeightsLike
+from emprune.engine.recording import RecordLike
 from emprune.errors import ConfigError
 from emprune.methods.base import Method
-from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import derive_seed
-from emprune.recording import RecordLike
 
 __all__ = ["ArrayLoader", "BatchTransform"]
 

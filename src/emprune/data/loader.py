@@ -13,13 +13,13 @@ from emprune.data.own_pruner import as_pruner
 from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating, weights_of
 from emprune.data.sampler import PlanBatchSampler
 from emprune.distributed import ProcessGroup
-from emprune.initial import Initial
+from emprune.engine.initial import Initial
+from emprune.engine.plan_options import GroupsLike, PinnedLike, WeightsLike
+from emprune.engine.recording import RecordLike
 from emprune.lengths import Lengths
 from emprune.methods.base import Method
-from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.randomness import untouched
-from emprune.recording import RecordLike
 
 __all__ = ["PrunedLoader"]
 

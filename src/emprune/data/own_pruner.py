@@ -3,16 +3,16 @@
 import reprlib
 from typing import Any, TypedDict, Unpack
 
-from emprune.budget import keep_of
 from emprune.distributed import ProcessGroup, Ranks
+from emprune.engine.budget import keep_of
+from emprune.engine.initial import Initial
+from emprune.engine.plan_options import GroupsLike, PinnedLike, WeightsLike
+from emprune.engine.recording import RecordLike
 from emprune.errors import ConfigError
-from emprune.initial import Initial
 from emprune.lengths import Lengths
 from emprune.methods.base import Method
 from emprune.methods.registry import as_method
-from emprune.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.pruner import DataPruner, NonfinitePolicy
-from emprune.recording import RecordLike
 from emprune.schedule import Schedule
 
 __all__ = ["Choice", "as_pruner"]

@@ -12,10 +12,10 @@ from emprune.data.delivery import Deal, Delivery, saved_nothing
 from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
 from emprune.data.shard import Shard
+from emprune.engine.state import FORMAT_VERSION
 from emprune.errors import ConfigError, EpochError, StateError
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
-from emprune.state import FORMAT_VERSION
 
 __all__ = ["PlannedLoader"]
 

@@ -19,8 +19,8 @@ from torch.utils.data import (
 
 from emprune.data.indexed import AroundDataset, IndexedCollate, IndexedWorkerInit
 from emprune.data.planned import PlannedLoader
+from emprune.engine.plan_options import WeightsLike, checked_weights
 from emprune.errors import ConfigError
-from emprune.plan_options import WeightsLike, checked_weights
 from emprune.pruner import DataPruner
 
 __all__ = [

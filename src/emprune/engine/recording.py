@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from emprune.engine.observations import check_plain
 from emprune.errors import ConfigError, MethodWarning, ObservationError
 from emprune.methods.base import Method
-from emprune.observations import check_plain
 from emprune.stats import Column, SampleStats
 
 __all__ = ["Measuring", "RecordLike", "RecordName", "Recording"]

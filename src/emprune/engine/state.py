@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emprune.engine.gap import read_gap
+from emprune.engine.plan_options import PlanOptions
 from emprune.errors import StateError
-from emprune.gap import read_gap
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
-from emprune.plan_options import PlanOptions
 from emprune.schedule import Schedule
 from emprune.stats import SampleStats, is_plain
 

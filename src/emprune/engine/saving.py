@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from emprune.current import CurrentEpoch
-from emprune.readings import PrunerReadings, on_cpu
-from emprune.state import SavedRun, read_state, write_state
+from emprune.engine.current import CurrentEpoch
+from emprune.engine.readings import PrunerReadings, on_cpu
+from emprune.engine.state import SavedRun, read_state, write_state
 
 __all__ = ["PrunerSaving"]
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from emprune.choosing import Chooser
-from emprune.current import CurrentEpoch
+from emprune.engine.choosing import Chooser
+from emprune.engine.current import CurrentEpoch
+from emprune.engine.plan_options import PlanOptions
 from emprune.methods.base import Method, Selection
 from emprune.plan import EpochPlan
-from emprune.plan_options import PlanOptions
 from emprune.randomness import derive_generator, derive_seed, random_order
 from emprune.schedule import Schedule
 from emprune.stats import SampleStats

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from emprune.checks import whole_number
-from emprune.current import CurrentEpoch
 from emprune.distributed import Ranks
+from emprune.engine.current import CurrentEpoch
+from emprune.engine.folding import Folding
+from emprune.engine.frame import to_frame
+from emprune.engine.observations import PendingObservations
+from emprune.engine.plan_options import PlanOptions
+from emprune.engine.recording import Recording
+from emprune.engine.state import History, run_settings
 from emprune.errors import EpochError
-from emprune.folding import Folding
-from emprune.frame import to_frame
 from emprune.methods.base import Method
-from emprune.observations import PendingObservations
 from emprune.plan import EpochPlan
-from emprune.plan_options import PlanOptions
 from emprune.randomness import derive_generator
-from emprune.recording import Recording
 from emprune.schedule import Schedule
-from emprune.state import History, run_settings
 from emprune.stats import SampleStats
 from emprune.summary import PrunerSummary, summarise
 from emprune.suspects import RankedSamples, rank_redundant, rank_suspects

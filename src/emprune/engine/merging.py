@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from emprune.distributed import NOT_OBSERVED, NOT_VALID, Ranks
+from emprune.engine.observations import check_planned, last_of_each
 from emprune.errors import ObservationError, RankError
-from emprune.observations import check_planned, last_of_each
 from emprune.plan import EpochPlan
 from emprune.stats import all_finite
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from emprune.initial import DATA_KEY
+from emprune.engine.initial import DATA_KEY
 from emprune.stats import SampleStats
 
 if TYPE_CHECKING:

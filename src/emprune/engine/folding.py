@@ -6,14 +6,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from emprune.current import CurrentEpoch
 from emprune.distributed import Ranks
+from emprune.engine.current import CurrentEpoch
+from emprune.engine.gap import Gap
+from emprune.engine.merging import Merged, merge_local, merge_ranks
+from emprune.engine.observations import PendingObservations
+from emprune.engine.recording import Recording
 from emprune.errors import EmpruneError, EpochError, ObservationError
-from emprune.gap import Gap
-from emprune.merging import Merged, merge_local, merge_ranks
 from emprune.methods.base import Method
-from emprune.observations import PendingObservations
-from emprune.recording import Recording
 from emprune.stats import SampleStats
 
 __all__ = ["Folding", "NonfinitePolicy"]
