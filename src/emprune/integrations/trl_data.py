@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emprune.engine.initial import read_table
+from emprune.engine.plan_options import checked_pinned, checked_weights
 from emprune.errors import ConfigError
 from emprune.groups import Groups
-from emprune.initial import read_table
 from emprune.integrations.trainer_setup import check_positions
 from emprune.lengths import checked_lengths
-from emprune.plan_options import checked_pinned, checked_weights
 
 __all__ = ["numbered", "options_of_rows", "taken_rows"]
 
