@@ -9,6 +9,7 @@ from torch import Tensor
 
 import emprune
 from emprune.methods import method_names
+from emprune.recording import RecordLike
 
 __all__ = ["BATCH_SIZE", "METHODS", "Classifier", "busy_device", "make_pruner", "no_synchronisation"]
 
@@ -20,11 +21,13 @@ _MADE: dict[str, Callable[[], emprune.Method]] = {
 }
 
 
-def make_pruner(name: str) -> emprune.DataPruner:
+def make_pruner(name: str, *, record: RecordLike | None = None) -> emprune.DataPruner:
     """A pruner for the classifier's data. At keep 0.5 all samples have been seen after two of the five epochs."""
     method = _MADE[name]() if name in _MADE else emprune.methods.make_method(name)
     keep = method.default_keep or 0.5
-    return emprune.DataPruner(method, num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=keep, tail_epochs=0)
+    return emprune.DataPruner(
+        method, num_samples=NUM_SAMPLES, num_epochs=NUM_EPOCHS, keep=keep, tail_epochs=0, record=record
+    )
 
 
 class Classifier:

@@ -36,6 +36,20 @@ def test_a_step(name: str, index_device: str) -> None:
 
 
 @pytest.mark.parametrize("index_device", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", ["emp", "greedy", "random"])
+def test_a_step_that_records(name: str, index_device: str) -> None:
+    task, pruner = Classifier(), make_pruner(name, record="all")
+    for epoch in range(pruner.num_epochs):
+        plan = pruner.begin_epoch(epoch, multiple_of=BATCH_SIZE)
+        for index, x, y in task.batches(plan, index_device):
+            with no_synchronisation():
+                losses, logits = task.forward(x, y)
+                pruner.reduce(index, losses, logits).backward()
+    pruner.sync()
+    assert pruner.stats["recorded"].equal(pruner.visits)
+
+
+@pytest.mark.parametrize("index_device", ["cpu", "cuda"])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_with_mixed_precision_and_a_scaler(name: str, index_device: str) -> None:
     task, pruner = Classifier(), make_pruner(name)

@@ -137,6 +137,12 @@ class TrainingSettings(Group):
         default=None,
     )
     initial_digest: str | None = setting("A digest of that file, which may change while its path stays.", default=None)
+    record: str | None = setting(
+        "Remember more of each sample, which finds wrong labels: all, or mean_loss, mean_margin, first_learnt, "
+        "forgotten, predicted, separated by commas.",
+        shown="none",
+        default=None,
+    )
     group_by_length: bool = setting(
         "Put texts of like length into each batch, so that little is padded.", shown="", default=False
     )

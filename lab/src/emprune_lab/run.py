@@ -171,7 +171,7 @@ def new_pruner(settings: Settings, labels: Tensor) -> emprune.DataPruner:
     Raises:
         ConfigError: If the method, the cost, the warm-up and the tail do not go together.
     """
-    initial = settings.training.initial
+    initial, record = settings.training.initial, settings.training.record
     with method_warnings_said_elsewhere():
         return emprune.DataPruner(
             settings.method.make(),
@@ -183,6 +183,7 @@ def new_pruner(settings: Settings, labels: Tensor) -> emprune.DataPruner:
             seed=settings.seed,
             groups=settings.method.groups(labels),
             initial=None if initial is None else samples_file(initial),
+            record=None if record is None else _recorded(record),
         )
 
 
@@ -192,6 +193,11 @@ def method_warnings_said_elsewhere() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MethodWarning)
         yield
+
+
+def _recorded(record: str) -> Any:
+    """Return what a pruner is to record: "all", or names."""
+    return "all" if record == "all" else [name.strip() for name in record.split(",")]
 
 
 def _recipe(task: Task, name: str | None) -> Recipe:
