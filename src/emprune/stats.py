@@ -109,6 +109,11 @@ class SampleStats:
         return other
 
     @property
+    def by_name(self) -> Mapping[str, Tensor]:
+        """The columns by name, (N,) each; read them, do not write to them."""
+        return self._values
+
+    @property
     def seen(self) -> Tensor:
         """(N,) bool: samples with at least one valid observation."""
         return self["last_visit"] != NEVER

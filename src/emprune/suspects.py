@@ -10,7 +10,6 @@ from torch import Tensor
 from emprune.checks import one_of, whole_number
 from emprune.errors import ConfigError
 from emprune.randomness import derive_generator
-from emprune.stats import SampleStats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,11 +98,14 @@ class RankedSamples:
     __repr__ = __str__
 
 
-def rank_suspects(stats: SampleStats, k: Any, *, by: str | None, seed: int) -> RankedSamples:
+def rank_suspects(
+    columns: Mapping[str, Tensor], seen: Tensor, k: Any, *, by: str | None = None, seed: int = 0
+) -> RankedSamples:
     """Return the k samples that look most as if their label were wrong.
 
     Args:
-        stats: The columns.
+        columns: (N,) of the loss, the visits and what is recorded, by name.
+        seen: (N,) bool, the samples with an observation.
         k: How many.
         by: The signal; None for the first that there is.
         seed: Of the run, which breaks ties.
@@ -111,31 +113,36 @@ def rank_suspects(stats: SampleStats, k: Any, *, by: str | None, seed: int) -> R
     Raises:
         ConfigError: If there are not so many seen samples, or not this signal.
     """
-    known = [name for name in _SUSPECT if name in stats]
+    known = [name for name in _SUSPECT if name in columns]
     if by is None:
         by = known[0]
     one_of("by", by, known)
-    return _ranked(stats, k, {by: _SUSPECT[by]}, seed=seed, purpose="suspects")
+    return _ranked(columns, seen, k, {by: _SUSPECT[by]}, seed=seed, purpose="suspects")
 
 
-def rank_redundant(stats: SampleStats, k: Any, *, seed: int) -> RankedSamples:
+def rank_redundant(columns: Mapping[str, Tensor], seen: Tensor, k: Any, *, seed: int) -> RankedSamples:
     """Return the k samples that were easiest all along.
 
     Args:
-        stats: The columns.
+        columns: (N,) of the loss, the visits and what is recorded, by name.
+        seen: (N,) bool, the samples with an observation.
         k: How many.
         seed: Of the run, which breaks ties.
 
     Raises:
         ConfigError: If there are not so many seen samples.
     """
-    known = {name: sign for name, sign in _REDUNDANT.items() if name in stats}
-    return _ranked(stats, k, known if "mean_loss" in known else {"loss": -1, **known}, seed=seed, purpose="redundant")
+    known = {name: sign for name, sign in _REDUNDANT.items() if name in columns}
+    signs = known if "mean_loss" in known else {"loss": -1, **known}
+    return _ranked(columns, seen, k, signs, seed=seed, purpose="redundant")
 
 
-def _ranked(stats: SampleStats, k: Any, signs: Mapping[str, int], *, seed: int, purpose: str) -> RankedSamples:
+def _ranked(
+    columns: Mapping[str, Tensor], seen: Tensor, k: Any, signs: Mapping[str, int], *, seed: int, purpose: str
+) -> RankedSamples:
     k = whole_number("k", k, least=1, meaning="how many samples to return")
-    seen = stats.seen & stats["recorded"].bool() if "recorded" in stats else stats.seen
+    if "recorded" in columns:  # not of a sample that only an earlier run observed
+        seen = seen & (columns["recorded"] > 0)
     candidates = seen.nonzero().squeeze(1)
     if k > len(candidates):
         raise ConfigError(
@@ -144,7 +151,7 @@ def _ranked(stats: SampleStats, k: Any, signs: Mapping[str, int], *, seed: int, 
             parameter="k",
             value=k,
         )
-    if not bool(stats["loss"][candidates].any()):  # PrunedTrainer records zeros where the method needs no losses
+    if not bool(columns["loss"][candidates].any()):  # PrunedTrainer records zeros where the method needs no losses
         raise ConfigError(
             "`record` must name what is to be measured where the method needs no losses; got 0 as the loss of every "
             'sample. Train with record="mean_loss", or more.',
@@ -152,19 +159,19 @@ def _ranked(stats: SampleStats, k: Any, signs: Mapping[str, int], *, seed: int, 
         )
     # In random order, a stable sort breaks ties at random.
     candidates = candidates[torch.randperm(len(candidates), generator=derive_generator(seed, purpose))]
-    ranks = [_rank_share(sign * _comparable(name, stats[name][candidates])) for name, sign in signs.items()]
+    ranks = [_rank_share(sign * _comparable(name, columns[name][candidates])) for name, sign in signs.items()]
     score = torch.stack(ranks).mean(0)
     order = torch.argsort(score, descending=True, stable=True)
-    quality = torch.ones(stats.num_samples)
+    quality = torch.ones(len(seen))
     quality[candidates[order]] = (torch.arange(len(order), dtype=torch.float64) / len(order)).float()
     index = candidates[order[:k]]
     return RankedSamples(
         index,
         score[order[:k]].float(),
         by=tuple(signs),
-        signals={name: stats[name][index] for name in _SHOWN if name in stats},
+        signals={name: columns[name][index] for name in _SHOWN if name in columns},
         quality=quality,
-        num_unseen=stats.num_samples - len(candidates),
+        num_unseen=len(seen) - len(candidates),
     )
 
 

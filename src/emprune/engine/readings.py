@@ -235,7 +235,7 @@ class PrunerReadings:
         References:
             The mean margin is AUM (Pleiss et al., NeurIPS 2020, arXiv 2001.10528), of probabilities instead of logits.
         """
-        return rank_suspects(self.stats, k, by=by, seed=self.seed)
+        return rank_suspects(self.stats.by_name, self.stats.seen, k, by=by, seed=self.seed)
 
     @on_cpu()
     def redundant(self, k: int) -> RankedSamples:
@@ -250,7 +250,7 @@ class PrunerReadings:
         Raises:
             ConfigError: If fewer samples were seen.
         """
-        return rank_redundant(self.stats, k, seed=self.seed)
+        return rank_redundant(self.stats.by_name, self.stats.seen, k, seed=self.seed)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The `emprune` command in full: run, compare, report, estimate, analyze, data, methods, tasks."""
+"""The `emprune` command in full: run, compare, report, suspects, estimate, analyze, data, methods, tasks."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ import emprune
 from emprune_lab.commands.analyze import analyze
 from emprune_lab.commands.options import DataDir, path_option, takes_settings
 from emprune_lab.commands.report import report
+from emprune_lab.commands.suspects import suspects
 from emprune_lab.method_spec import DEFAULT_BASELINE, DEFAULT_METHODS, DEFAULT_SEEDS
 
 __all__ = ["app"]
@@ -233,6 +234,7 @@ def estimate(
 
 
 app.command()(report)
+app.command()(suspects)
 app.add_typer(analyze, name="analyze")
 
 

@@ -7,11 +7,15 @@ from rich.table import Table
 
 from emprune_lab.comparison import table as values
 from emprune_lab.comparison.table import long_duration
+from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
 from emprune_lab.training.speed import Forecast
 
-__all__ = ["forecast_table", "plain_table", "queue_table", "run_table"]
+__all__ = ["forecast_table", "plain_table", "queue_table", "run_table", "suspects_table"]
+
+MOST_LETTERS = 60
+"""Of a sample's text, or of its path."""
 
 
 def run_table(result: RunRecord) -> Table:
@@ -55,6 +59,29 @@ def forecast_table(run: Run, forecast: Forecast) -> Table:
     table.add_row("a step, computing", f"{1e3 * speed.computing:.1f} ms", "")
     table.add_row("samples per second", f"{speed.batch_size / (speed.loading + speed.computing):,.0f}", "")
     return table
+
+
+def suspects_table(suspects: Suspects, *, most: int) -> Table:
+    """Return the first samples that look mislabelled; at most so many."""
+    shown = suspects.table.iloc[:most]
+    title = f"{len(suspects.table):,} samples that look mislabelled, by {suspects.by.replace('_', ' ')}"
+    if suspects.num_unseen:
+        title += f"; {suspects.num_unseen:,} were never seen"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    names = [name for name in shown if name not in ("path", "text", "text_2")]
+    for name in ("sample", *names):
+        is_text = name in ("sample", "given", "predicted")
+        table.add_column(name.replace("_", " "), justify="left" if is_text else "right")
+    for position, row in shown.iterrows():
+        sample = str(row.get("path") or row.get("text") or position)
+        table.add_row(sample[:MOST_LETTERS], *(_as_shown(row[name]) for name in names))
+    if len(suspects.table) > most:
+        table.caption = f"and {len(suspects.table) - most:,} more: --csv, --html"
+    return table
+
+
+def _as_shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:

@@ -11,13 +11,17 @@ from emprune_lab.pages.drawing import Styles
 __all__ = ["render_page"]
 
 
-def render_page(package: str, *, styles: Styles, **values: Any) -> str:
+def render_page(
+    package: str, *, styles: Styles, template: str = "page.html.jinja", has_figures: bool = True, **values: Any
+) -> str:
     """Return the page of a package, as HTML.
 
     Args:
-        package: The importable name of the package; its `templates/page.html.jinja` is rendered. That template extends
-            `base.html.jinja`, and may import from `parts.html.jinja`, which are here.
+        package: The importable name of the package. Its template extends `base.html.jinja`, and may import from
+            `parts.html.jinja`, which are here.
         styles: How each method is drawn.
+        template: The name of the template in the package's `templates`.
+        has_figures: Whether the page needs plotly.js.
         **values: What else the template takes.
     """
     environment = jinja2.Environment(
@@ -27,9 +31,9 @@ def render_page(package: str, *, styles: Styles, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja").render(
+    return environment.get_template(template).render(
         **values,
         styles=styles,
         version=emprune.__version__,
-        plotly_js=get_plotlyjs().replace("</script", "<\\/script"),
+        plotly_js=get_plotlyjs().replace("</script", "<\\/script") if has_figures else "",
     )

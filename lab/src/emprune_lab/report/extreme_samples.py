@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ from emprune_lab.run import splits_of
 from emprune_lab.tasks import get_task
 from emprune_lab.training.samples import shortened
 
-__all__ = ["MOST_METHODS", "ExtremeSamples", "Sample", "TrainingData", "extreme_samples", "load_training_data"]
+__all__ = [
+    "MOST_METHODS",
+    "ExtremeSamples",
+    "Sample",
+    "TrainingData",
+    "extreme_samples",
+    "load_training_data",
+    "shown_sample",
+    "training_data_of",
+]
 
 MOST_METHODS = 4
 MOST_PIXELS = 96
@@ -43,6 +53,11 @@ class TrainingData:
     true: Tensor | None
     classes: Sequence[str] | None
     seed: int | None
+
+    @cached_property
+    def brightest(self) -> int:
+        """The highest value of a pixel; 0 where there are no images."""
+        return int(self.split.x.max()) if isinstance(self.split.x, Tensor) else 0
 
 
 @dataclass(frozen=True)
@@ -71,8 +86,13 @@ class ExtremeSamples:
 def load_training_data(group: CostGroup, data_dir: Path | None) -> TrainingData | str:
     """Return what the group's runs trained on, without fetching anything; a sentence where that cannot be had."""
     run = next((run for run in group.runs if run.visits is not None), None)
-    if run is None or run.visits is None:
+    if run is None:
         return "No run recorded its visits (visits.npy or samples.parquet in its folder)."
+    return training_data_of(run, data_dir)
+
+
+def training_data_of(run: ReportedRun, data_dir: Path | None) -> TrainingData | str:
+    """Return what a run trained on, without fetching anything; a sentence where that cannot be had."""
     try:
         settings, task = run.result.settings, get_task(run.result.settings.task)
         if task.data is not None and not task.data.folder(data_dir).exists():
@@ -82,8 +102,9 @@ def load_training_data(group: CostGroup, data_dir: Path | None) -> TrainingData 
         splits = splits_of(settings, task, data_dir)
     except (EmpruneError, OSError) as error:
         return f"The data cannot be loaded: {error}"
-    if len(splits.train) != len(run.visits):
-        return f"The data here have {len(splits.train):,} training samples, the runs' had {len(run.visits):,}."
+    num_visited = 0 if run.visits is None else len(run.visits)
+    if len(splits.train) != num_visited:
+        return f"The data here have {len(splits.train):,} training samples, the runs' had {num_visited:,}."
     return TrainingData(splits.train, true, splits.classes, run.seed if run.draws_samples else None)
 
 
@@ -106,11 +127,10 @@ def _of_method(method: str, runs: Sequence[ReportedRun], data: TrainingData, num
     )
     order = np.lexsort((columns.get("loss", visits), visits)).tolist()
     size = min(num_samples, len(order) // 2)
-    brightest = int(data.split.x.max()) if isinstance(data.split.x, Tensor) else 0
 
     def sample(index: int) -> Sample:
         known = {} if columns.empty else columns.loc[index].dropna().to_dict()
-        return _sample(index, data, brightest, float(visits[index]), list(known.items()))
+        return shown_sample(index, data, float(visits[index]), list(known.items()))
 
     return ExtremeSamples(method, [sample(i) for i in order[::-1][:size]], [sample(i) for i in order[:size]])
 
@@ -123,14 +143,13 @@ def _mean_columns(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return means.drop(columns=list(NOT_SHOWN)).astype(float)
 
 
-def _sample(
-    index: int, data: TrainingData, brightest: int, visits: float, values: Sequence[tuple[str, float]]
-) -> Sample:
+def shown_sample(index: int, data: TrainingData, visits: float, values: Sequence[tuple[str, float]]) -> Sample:
+    """Return the training sample at a position as it is shown, with its visits and what else is known of it."""
     split, label = data.split, int(data.split.y[index])
     true = None if data.true is None else int(data.true[index])
     picture = text = None
     if isinstance(split.x, Tensor):
-        picture = _png(split.x[index], brightest)
+        picture = _png(split.x[index], data.brightest)
     else:
         both = [split.x.first[index], *([] if split.x.second is None else [split.x.second[index]])]
         text = " | ".join(map(shortened, both))

@@ -24,7 +24,7 @@ function sortTable(head) {
   body.append(...rows);
 }
 
-for (const button of document.querySelectorAll("table.sortable th button")) {
+for (const button of document.querySelectorAll("table.sortable thead th button")) {
   button.addEventListener("click", () => sortTable(button.closest("th")));
 }
 

@@ -1,0 +1,58 @@
+"""`emprune suspects`: the samples of a run that look mislabelled."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emprune_lab.commands.options import DataDir, path_argument, path_option
+
+__all__ = ["suspects"]
+
+MOST_PRINTED = 20
+
+
+def suspects(
+    run: Annotated[Path, path_argument(metavar="RUN", help="The folder of a finished run.")],
+    top: Annotated[int, typer.Option(min=1, help="How many samples.")] = 100,
+    by: Annotated[
+        str | None,
+        typer.Option(help="mean_margin, mean_loss or loss.", show_default="the first that the run recorded"),
+    ] = None,
+    csv: Annotated[Path | None, path_option("--csv", help="Write the table to this file.")] = None,
+    html: Annotated[Path | None, path_option("--html", help="Write a page with pictures or texts.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Rank the training samples that look mislabelled, by what a run remembers of them.
+
+    It needs the run's samples.parquet alone, and for pictures the data. A run
+    with --record all remembers more to rank by, and the predicted class. Of an
+    image folder it names the files.
+
+    [bold]Examples[/bold]
+
+    emprune run digits --label-noise 0.1 --record all --out runs/noisy
+
+    emprune suspects runs/noisy --top 150 --csv suspects.csv --html suspects.html
+    """
+    from emprune_lab.commands.consoles import out
+    from emprune_lab.commands.running import failures_reported
+
+    with failures_reported():
+        from emprune.errors import ConfigError
+        from emprune_lab.commands.tables import suspects_table
+        from emprune_lab.report.records import find_runs
+        from emprune_lab.report.suspect_samples import find_suspects, write_suspects_page
+
+        runs = find_runs([run]).runs
+        if len(runs) != 1:
+            raise ConfigError(f"RUN must be the folder of one run; got {run} with {len(runs)}. Name one of them.")
+        found = find_suspects(runs[0], top=top, by=by)
+        if csv is not None:
+            csv.parent.mkdir(parents=True, exist_ok=True)
+            found.table.to_csv(csv)
+        if html is not None:
+            write_suspects_page(found, html, data_dir)
+        out.print(suspects_table(found, most=MOST_PRINTED))
+        for file in filter(None, (csv, html)):
+            out.print(f"{file}", highlight=False, soft_wrap=True)

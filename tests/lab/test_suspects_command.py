@@ -1,0 +1,127 @@
+"""`emprune suspects`: the samples of a run that look mislabelled, as a table and on a page."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from emprune_lab.commands.app import app
+from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.training.images import ImageTraining
+from typer.testing import CliRunner, Result
+
+from emprune.errors import ConfigError
+from tests.lab import browser
+from tests.lab.browser import NEEDS_CHROMIUM
+from tests.lab.runs import SilentReporter, run_of, run_small, small_settings
+from tests.lab.test_images import write_folder
+from tests.messages import Raises
+
+SETTINGS: dict[str, Any] = {"epochs": 12, "keep": 0.5, "train_size": 400}
+
+
+def suspects(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["suspects", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on digits, of which a tenth has wrong labels."""
+    folder = tmp_path_factory.mktemp("runs") / "noisy"
+    run_small(small_settings("emp", label_noise=0.1, record="all", **SETTINGS), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on an image folder, which recorded the mean loss alone, beside its data."""
+    place = tmp_path_factory.mktemp("pets")
+    write_folder(place / "pets" / "train", {"cat": 9, "owl": 11})
+    write_folder(place / "pets" / "test", {"cat": 2, "owl": 2})
+    task = f"image-folder:{place / 'pets'}:size=8"
+    settings = small_settings("random", task=task, train_size=16, batch_size=4, keep=1.0, record="mean_loss")
+    training = ImageTraining(run_of(settings, data_dir=place / "data"))
+    training.train(RunFolder.open(place / "run", settings), report=SilentReporter())
+    return place
+
+
+def test_the_wrong_labels_come_first(noisy: Path, tmp_path: Path) -> None:
+    result = suspects(noisy, "--top", 40, "--csv", tmp_path / "new" / "s.csv")
+    assert result.exit_code == 0, result.output
+    assert "40 samples that look mislabelled, by mean margin" in result.output
+    assert "and 20 more" in result.output
+    table = pd.read_csv(tmp_path / "new" / "s.csv", index_col="position")
+    assert list(table.columns) == [
+        *("given", "predicted", "p_given", "mean_margin", "mean_loss", "loss", "first_learnt", "forgotten", "visits")
+    ]
+    assert table["mean_margin"].is_monotonic_increasing
+    clean, given = (run_of(small_settings(label_noise=noise, **SETTINGS)).splits.train.y for noise in (0.0, 0.1))
+    assert given[table.index.to_list()].tolist() == table["given"].to_list()
+    wrong = (clean != given)[table.index.to_list()]
+    assert float(wrong.float().mean()) > 0.5  # of ten times as many by chance
+
+
+def test_another_signal(noisy: Path) -> None:
+    assert "by loss" in suspects(noisy, "--by", "loss").output
+
+
+def test_of_an_image_folder_it_names_the_files(pets: Path, tmp_path: Path) -> None:
+    page = tmp_path / "s.html"
+    result = suspects(pets / "run", "--top", 5, "--html", page, "--data-dir", pets / "data")
+    assert result.exit_code == 0, result.output
+    html = page.read_text()
+    assert html.count("data:image/png;base64,") == 5
+    assert html.count('class="copy"') == 5
+    assert "train/cat/" in html or "train/owl/" in html
+    assert "by mean loss" in result.output
+
+
+def test_without_the_data_there_are_no_pictures(pets: Path, noisy: Path, tmp_path: Path) -> None:
+    (pets / "pets").rename(pets / "moved")
+    result = suspects(pets / "run", "--html", tmp_path / "s.html", "--data-dir", tmp_path)
+    (pets / "moved").rename(pets / "pets")
+    assert result.exit_code == 0, result.output
+    assert "Without pictures." in (tmp_path / "s.html").read_text()
+
+
+def test_of_texts_it_shows_the_texts(place: Path, tmp_path: Path) -> None:
+    from tests.lab.texts import run_text, text_settings
+
+    run_text(text_settings(place, "greedy", record="predicted"), tmp_path / "run", place)
+    result = suspects(tmp_path / "run", "--top", 3, "--html", tmp_path / "s.html", "--data-dir", place / "data")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "s.html").read_text().count("<q>") == 3
+
+
+def test_what_is_no_run(tmp_path: Path, noisy: Path) -> None:
+    assert suspects(tmp_path).exit_code == 2
+    (noisy / "samples.parquet").rename(noisy / "away")
+    result = suspects(noisy)
+    (noisy / "away").rename(noisy / "samples.parquet")
+    assert result.exit_code == 2
+    assert "samples.parquet" in result.output
+
+
+@pytest.mark.parametrize("record", ["loss", "mean_loss,,predicted"])
+def test_what_cannot_be_recorded(raises: Raises, record: Any) -> None:
+    with raises(ConfigError, parameter="record"):
+        run_of(small_settings(record=record))
+
+
+class TestInABrowser:
+    pytestmark = NEEDS_CHROMIUM
+
+    def test_it_sorts_copies_and_asks_nobody(self, pets: Path, tmp_path: Path) -> None:
+        suspects(pets / "run", "--top", 6, "--html", tmp_path / "s.html", "--data-dir", pets / "data")
+        with browser.browser() as shown:
+            shown.open(tmp_path / "s.html")
+            rank = shown.page.locator("thead th", has_text="rank")
+            before = browser.rows(shown.page, 2)
+            assert before == ["1", "2", "3", "4", "5", "6"]
+            shown.page.locator("button.copy >> nth=0").click()
+            assert "copied" in str(shown.page.locator("button.copy >> nth=0").get_attribute("class"))
+            assert browser.rows(shown.page, 2) == before
+            rank.locator("button").click()
+            assert browser.rows(shown.page, 2) == before[::-1]
+            assert shown.said == []
+            assert all(url.startswith(("file:", "data:")) for url in shown.asked)
