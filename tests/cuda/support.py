@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import emprune
+from emprune.engine.recording import RecordLike
 from emprune.methods import method_names
-from emprune.recording import RecordLike
 
 __all__ = ["BATCH_SIZE", "METHODS", "Classifier", "busy_device", "make_pruner", "no_synchronisation"]
 
