@@ -1,14 +1,16 @@
 """What `record=` remembers beside a method's columns, and that it changes nothing else."""
 
 import copy
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import emprune
-from emprune.errors import MethodWarning, ObservationError, StateError
+from emprune.errors import MethodError, MethodWarning, ObservationError, StateError
+from emprune.methods import Column
 from emprune.testing import SyntheticTask, assert_same_state, run_epochs, through_disk, train_epoch
 from tests.messages import Raises
 from tests.unit.support import make_pruner, nan, observe
@@ -124,6 +126,23 @@ def test_a_state_from_before_there_was_a_record_is_loaded() -> None:
     state = copy.deepcopy(recording(None).state_dict())
     del state["settings"]["record"]
     recording(None).load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class Forgetful(emprune.Greedy):
+    """A method that lacks the values of its column."""
+
+    name: ClassVar[str] = "forgetful"
+    columns: ClassVar[tuple[Column, ...]] = (Column("missing", "what nobody measures"),)
+
+
+def test_where_a_method_breaks_its_contract_nothing_is_recorded() -> None:
+    pruner = recording(method=Forgetful())
+    pruner.begin_epoch(0)
+    train_epoch(pruner, TASK)
+    with pytest.raises(MethodError, match="'missing'"):
+        pruner.sync()
+    assert pruner.stats["recorded"].tolist() == [0] * 10
 
 
 def test_it_needs_outputs_where_the_method_needs_none(raises: Raises) -> None:

@@ -123,8 +123,9 @@ class Folding:
     def _enter(self, merged: Merged, epoch: int) -> None:
         newly = merged.invalid[~torch.isin(merged.invalid, self.failed)]
         if len(merged.index):
-            self._recording.fold(self._stats, epoch, merged.index, merged.measured)
+            recorded = self._recording.folded(self._stats, epoch, merged.index, merged.measured)
             self._stats.fold(epoch, merged.index, merged.measured, self._rule, counted=self.failed)
+            self._stats.enter(*recorded)
         self._stats.count_failures(epoch, newly)
         self.failed = torch.cat([self.failed, newly])
         self._pending.clear()

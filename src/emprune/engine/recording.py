@@ -95,24 +95,28 @@ class Recording:
         measured = {_HIGHEST: values[:, 0], _SECOND: values[:, 1]} if self._ranked else {}
         return {**measured, _PREDICTED: classes[:, 0].float()} if "predicted" in self.names else measured
 
-    def fold(self, stats: SampleStats, epoch: int, index: Tensor, measured: Mapping[str, Tensor]) -> None:
-        """Enter valid observations of an epoch; a sample that was entered in this epoch before keeps what it has.
+    def folded(
+        self, stats: SampleStats, epoch: int, index: Tensor, measured: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return (M',) samples and the new values of their recorded columns, for `SampleStats.enter`.
+
+        A sample that was entered in this epoch before is not among them.
 
         Args:
-            stats: The columns, before the same observations enter those of the method.
+            stats: The columns, before the same observations enter the others.
             epoch: The epoch they were made in.
             index: (M,) int64, each sample at most once.
             measured: (M,) of the loss and each quantity of `measure`.
         """
         if not self.names:
-            return
+            return index[:0], {}
         fresh = stats["last_visit"].index_select(0, index) != epoch
         if not bool(fresh.all()):
             index, measured = index[fresh], {name: values[fresh] for name, values in measured.items()}
         old = {column.name: stats[column.name].index_select(0, index) for column in self.columns}
-        stats.enter(index, self._folded(old, measured, epoch))
+        return index, self._new(old, measured, epoch)
 
-    def _folded(self, old: Mapping[str, Tensor], measured: Mapping[str, Tensor], epoch: int) -> dict[str, Tensor]:
+    def _new(self, old: Mapping[str, Tensor], measured: Mapping[str, Tensor], epoch: int) -> dict[str, Tensor]:
         count = old["recorded"] + 1
         new = {"recorded": count}
         if "mean_loss" in old:
