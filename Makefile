@@ -77,7 +77,7 @@ $(VENV)/.lab: pyproject.toml lab/pyproject.toml constraints.txt | $(VENV)/.creat
 
 $(VENV)/.all: pyproject.toml lab/pyproject.toml constraints.txt | $(VENV)/.created
 	$(call stage,$(VENV): installing emprune and emprune-lab with all they can use; about a minute)
-	$(call pip_install,$(VENV)) -c constraints.txt -e '.[transformers,accelerate,lightning,streams,trackers,trl]' -e './lab[cluster,texts]' --group all
+	$(call pip_install,$(VENV)) -c constraints.txt -e '.[transformers,accelerate,lightning,streams,trackers,trl,sentence-transformers]' -e './lab[cluster,texts]' --group all
 	@touch $(VENV)/.lab $@
 
 $(CORE)/.core: pyproject.toml constraints.txt
@@ -138,8 +138,8 @@ newest:
 	@rm -rf $(NEWEST)
 	$(call make_venv,$(NEWEST))
 	@grep '^torch==' constraints.txt > $(NEWEST)/constraints.txt
-	$(call pip_install,$(NEWEST)) -c $(NEWEST)/constraints.txt -e '.[transformers,accelerate,lightning,streams,trackers,trl]' -e ./lab --group test
-	@$(NEWEST)/bin/python -m pip list --disable-pip-version-check | grep -iE '^(torch|transformers|accelerate|lightning|datasets|webdataset|trl|peft|tensorboard|wandb) '
+	$(call pip_install,$(NEWEST)) -c $(NEWEST)/constraints.txt -e '.[transformers,accelerate,lightning,streams,trackers,trl,sentence-transformers]' -e ./lab --group test
+	@$(NEWEST)/bin/python -m pip list --disable-pip-version-check | grep -iE '^(torch|transformers|accelerate|lightning|datasets|webdataset|trl|sentence-transformers|peft|tensorboard|wandb) '
 	$(call stage,pytest on the newest releases)
 	@$(call run_pytest,$(NEWEST)) $(NEWEST_TESTS) $(PYTEST_ARGS)
 

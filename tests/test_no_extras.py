@@ -18,6 +18,7 @@ EXTRAS = (
     "pyarrow",
     "rich",
     "scipy",
+    "sentence_transformers",
     "sklearn",
     "torchdata",
     "transformers",
@@ -123,7 +124,8 @@ def test_the_command_says_what_to_install() -> None:
 
 def test_an_integration_says_what_to_install() -> None:
     extras = {name: name for name in ("accelerate", "lightning", "trl")}
-    for name, extra in (extras | {"datasets": "streams", "webdataset": "streams"}).items():
+    extras |= {"datasets": "streams", "sentence_transformers": "sentence-transformers", "webdataset": "streams"}
+    for name, extra in extras.items():
         finished = start_python(f"{BLOCK_EXTRAS}\nimport emprune.integrations.{name}")
         assert finished.returncode == 1
         assert f"ModuleNotFoundError: emprune.integrations.{name} needs" in finished.stderr

@@ -114,7 +114,7 @@ def test_the_trainers_default_number_of_epochs_is_not_passed_over_in_silence(tmp
     assert trainer.state.epoch == 5
 
 
-def test_batches_of_a_trainers_own_are_refused(tmp_path: Path) -> None:
+def test_batches_of_a_trainers_own_are_refused_and_the_advice_works(tmp_path: Path) -> None:
     """As sentence-transformers' trainers make them."""
 
     class OwnBatches(BatchSampler): ...
@@ -126,8 +126,19 @@ def test_batches_of_a_trainers_own_are_refused(tmp_path: Path) -> None:
 
     class Pruned(PrunedTrainerMixin, OwnDataLoader): ...
 
-    with pytest.raises(emprune.ConfigError, match="got a OwnBatches.*Override `get_train_dataloader`"):
+    with pytest.raises(emprune.ConfigError, match="got a OwnBatches.*override `get_train_dataloader`"):
         make_trainer(tmp_path, make_pruner(), cls=Pruned).train()
+
+    class Plain(OwnDataLoader):
+        def get_train_dataloader(self) -> DataLoader[Any]:
+            size, collate_fn = self.args.train_batch_size, self.data_collator
+            return DataLoader(self.train_dataset, size, shuffle=True, collate_fn=collate_fn)  # type: ignore[arg-type]
+
+    class Advised(PrunedTrainerMixin, Plain): ...
+
+    pruner = make_pruner()
+    make_trainer(tmp_path, pruner, cls=Advised).train()
+    assert int(pruner.visits.sum()) == sum(pruner.schedule.num_kept_per_epoch(multiple_of=4))
 
 
 @pytest.mark.parametrize(("name", "strategy"), [("packing", "bfd"), ("padding_free", "wrapped")])

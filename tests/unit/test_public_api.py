@@ -37,6 +37,7 @@ NEEDED = {
     "emprune.integrations.accelerate": "accelerate",
     "emprune.integrations.datasets": "datasets",
     "emprune.integrations.lightning": "lightning",
+    "emprune.integrations.sentence_transformers": "sentence_transformers",
     "emprune.integrations.tracking": "torch",
     "emprune.integrations.transformers": "transformers",
     "emprune.integrations.trl": "trl",

@@ -115,9 +115,10 @@ def unprepared(loader: DataLoader[Any]) -> tuple[DataLoader[Any], list[int] | No
     if type(batches) is not BatchSampler:
         raise ConfigError(
             "The Trainer's batches must be of `per_device_train_batch_size` samples that the plan names; got a "
-            f"{type(batches).__name__}, which makes batches itself, as sentence-transformers' trainers do. Override "
-            "`get_train_dataloader` in the class after the mixin to return DataLoader(self.train_dataset, "
-            "self.args.train_batch_size, shuffle=True, collate_fn=self.data_collator); see docs/transformers.md."
+            f"{type(batches).__name__}, which makes batches itself. For a SentenceTransformerTrainer use "
+            "emprune.integrations.sentence_transformers. Otherwise override `get_train_dataloader` in the class after "
+            "the mixin to return DataLoader(self.train_dataset, self.args.train_batch_size, shuffle=True, "
+            "collate_fn=self.data_collator)."
         )
     sampler = batches.sampler
     lengths = sampler.lengths if type(sampler) is LengthGroupedSampler else None
