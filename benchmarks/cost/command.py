@@ -50,6 +50,7 @@ _PLANNING_LIMITS = {
     "soft:by=percentile": 3,
     "reducible-loss": 2,
     "kakurenbo": 2,
+    "seta": 3,
     "random-permutation@equal": 3,
     "emp@equal": 3,
     "emp@floor=0.1": 5,

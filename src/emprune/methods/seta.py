@@ -8,7 +8,7 @@ from torch import Tensor
 
 from emprune.checks import real_number, whole_number
 from emprune.methods.base import Method, Selection, SelectionContext
-from emprune.selection import sample, top_k
+from emprune.selection import sample, top_k, top_k_mask
 
 __all__ = ["SeTa"]
 
@@ -66,9 +66,8 @@ class SeTa(Method):
         first, size = self._groups(context)
         low, high = (group * context.num_seen // self.num_groups for group in (first, first + size))
         generator = context.generator("window", context.epoch)
-        below = top_k(-context.scores, high, generator=generator, among=context.seen)
-        hardest = top_k(context.scores.index_select(0, below), high - low, generator=generator)
-        return below.index_select(0, hardest)
+        above = top_k_mask(context.scores, context.num_seen - high, generator=generator, among=context.seen)
+        return top_k(context.scores, high - low, generator=generator, among=context.seen & ~above)
 
     def _groups(self, context: SelectionContext) -> tuple[int, int]:
         """Return the window's first group and how many it has: enough for K samples wherever it is."""
