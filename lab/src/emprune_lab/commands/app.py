@@ -1,4 +1,4 @@
-"""The `emprune` command in full: run, compare, report, suspects, estimate, analyze, data, methods, tasks."""
+"""The `emprune` command in full: run, compare, report, suspects, export, estimate, analyze, data, methods, tasks."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 import emprune
 from emprune_lab.commands.analyze import analyze
+from emprune_lab.commands.export import export
 from emprune_lab.commands.options import DataDir, path_option, takes_settings
 from emprune_lab.commands.report import report
 from emprune_lab.commands.suspects import suspects
@@ -235,6 +236,7 @@ def estimate(
 
 app.command()(report)
 app.command()(suspects)
+app.command()(export)
 app.add_typer(analyze, name="analyze")
 
 

@@ -1,0 +1,37 @@
+"""`emprune export`: the trained model of a run, its settings and its samples, in forms that other programs read."""
+
+from pathlib import Path
+from typing import Annotated
+
+from emprune_lab.commands.options import path_argument, path_option
+
+__all__ = ["export"]
+
+
+def export(
+    run: Annotated[Path, path_argument(metavar="RUN", help="The folder of a finished run on images.")],
+    out_dir: Annotated[
+        Path | None, path_option("--out", help="Folder of the files.", show_default="RUN/exported")
+    ] = None,
+) -> None:
+    """Write a run's trained model, its settings and its samples for other programs.
+
+    The folder gets model.safetensors (the weights that were scored; its
+    metadata has the settings), settings.json, and samples.csv: a row for each
+    training sample, with its path, class, visits, loss and score.
+
+    Runs on texts keep no model, so that they export the other two.
+
+    [bold]Example[/bold]
+
+    emprune export runs/first --out exported
+    """
+    from emprune_lab.commands.consoles import out, progress
+    from emprune_lab.commands.running import failures_reported
+
+    with failures_reported():
+        from emprune_lab.training.exported import export_run
+
+        where = out_dir or run / "exported"
+        for path in export_run(run, where, say=lambda line: progress.print(line, soft_wrap=True)):
+            out.print(f"{path}", highlight=False, soft_wrap=True)

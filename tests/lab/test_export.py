@@ -1,0 +1,45 @@
+"""What `emprune export` writes is what was scored: loaded into a new model, it scores the same."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from emprune_lab.models import make_model
+from emprune_lab.tasks import ImageTask, get_task
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.lab.reports import call
+
+SIZE = ["--epochs", 2, "--train-size", 200, "--batch-size", 32, "--device", "cpu", "--precision", "fp32"]
+
+
+@pytest.mark.parametrize("more", [[], ["--ema", 0.9]], ids=["plain", "averaged"])
+def test_an_exported_model_scores_what_the_run_scored(tmp_path: Path, more: list[object]) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    assert call("run", "digits", "--method", "emp", "--keep", 0.5, "--out", run, *SIZE, *more)[0] == 0
+    code, printed, _ = call("export", run, "--out", out)
+    assert code == 0
+    assert [Path(line).name for line in printed.split()] == ["settings.json", "samples.csv", "model.safetensors"]
+    settings = json.loads((out / "settings.json").read_text())
+    with safe_open(out / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["emprune"]) == settings
+    assert len(pd.read_csv(out / "samples.csv")) == 200
+    task = get_task("digits")
+    assert isinstance(task, ImageTask)
+    test = task.load().test
+    model = make_model(settings["training"]["model"], in_channels=1, num_classes=10)
+    model.load_state_dict(load_file(out / "model.safetensors"))
+    model.eval()
+    with torch.no_grad():
+        predicted = model(task.normalise(test.x)).argmax(1)
+    accuracy = float((predicted == test.y).double().mean()) * 100
+    assert accuracy == pytest.approx(json.loads((run / "result.json").read_text())["accuracy"])
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
+    code, _, said = call("export", tmp_path)
+    assert code != 0
+    assert "must hold a finished run" in said.replace("\n", " ")
