@@ -105,7 +105,7 @@ class PrunedSentenceTransformerTrainer(PrunedTrainerMixin, SentenceTransformerTr
     def _validate_args(self) -> None:
         if isinstance(self.train_dataset, Mapping):
             raise ConfigError(
-                "`train_dataset` must be one Dataset, whose rows the plan chooses among; got a "
+                "`train_dataset` must be one Dataset, because the plan chooses among its rows; got a "
                 f"{type(self.train_dataset).__name__} of {len(self.train_dataset)}. Join them: "
                 "datasets.concatenate_datasets([...]).",
                 parameter="train_dataset",
