@@ -1,8 +1,8 @@
 """Groups, such as classes: how many samples each gets in an epoch, and batches that hold several of each.
 
-quotas        K = 600, equal, of 500, 500 and 100 samples     250 | 250 | 100: a sample comes once at most
-in an epoch   the method chooses each group's quota from that group alone
-in batches    per_batch=4 lays four of one group beside four of another; what is left of a group comes last
+Quotas: 600 samples in equal parts, of groups of 500, 500 and 100, are 250, 250 and 100. A sample comes at most once. In
+an epoch the method chooses each group's quota from that group alone. In batches, `per_batch=4` lays four samples of one
+group beside four of another. What is left of a group comes last.
 """
 
 import math
@@ -37,10 +37,10 @@ class Groups:
 
     Args:
         labels: (N,) integers or strings, the group of each sample, such as its class.
-        quota: "proportional" to the groups' sizes; "equal"; "rcap", in proportion to √(S·π), with S the mean last loss
-            of the group and π its share of the data; or a number above 0 for each group, by its label, to whose size
-            the quotas are in proportion. "free" sets none: the method chooses from all samples at once.
-        floor: At least this share of each group is visited in every pruned epoch, in [0, 1), rounded up.
+        quota: "proportional" is by the groups' sizes. "equal" is the same for all. "rcap" is in proportion to √(S·π):
+            S is the group's mean last loss, and π its share of the data. A number above 0 for each group, by its
+            label: the quotas are in proportion to them. "free" sets none: the method chooses from all samples at once.
+        floor: At least this share of each group is visited in every pruned epoch, in [0, 1], rounded up.
         per_batch: Samples of one group that come together in a batch. The batch size must be a multiple of it. Give
             `quota="equal"` for batches with all groups alike. None for chance alone.
 

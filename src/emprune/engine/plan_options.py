@@ -157,9 +157,8 @@ class PlanOptions:
         num_least = int(self.least.sum())
         if num_least > smallest:
             raise ConfigError(
-                f"`floor` must leave room: the floors and the pinned samples must be at most the {smallest:,} samples "
-                f"of the smallest pruned epoch; got {num_least:,} with floor={self.groups.floor}. Lower it, or raise "
-                "`keep`.",
+                f"`floor` and the pinned samples must leave room in the smallest pruned epoch, {smallest:,} samples; "
+                f"got {num_least:,} with floor={self.groups.floor}. Lower it, or raise `keep`.",
                 parameter="floor",
                 value=self.groups.floor,
             )

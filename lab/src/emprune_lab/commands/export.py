@@ -16,9 +16,10 @@ def export(
 ) -> None:
     """Write a run's trained model, its settings and its samples for other programs.
 
-    The folder gets model.safetensors (the weights that were scored; its
-    metadata has the settings), settings.json, and samples.csv: a row for each
-    training sample, with its path, class, visits, loss and score.
+    The folder gets three files. model.safetensors has the weights that were
+    scored, and the settings in its metadata. settings.json has the settings.
+    samples.csv has a row for each training sample: its path, class, visits,
+    loss and score.
 
     Runs on texts keep no model, so that they export the other two.
 
