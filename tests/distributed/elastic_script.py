@@ -1,6 +1,6 @@
 """A training script as torchrun starts it: it saves after each step, and goes on from what was saved. Rank 1 dies once.
 
-python -m torch.distributed.run --nproc-per-node 2 --max-restarts 1 elastic_script.py FOLDER STEP_TO_DIE_AFTER
+python -m torch.distributed.run --nproc-per-node 2 --max-restarts 3 elastic_script.py FOLDER STEP_TO_DIE_AFTER
 """
 
 import os

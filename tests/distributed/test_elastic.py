@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("elastic_script.py")
 def run(folder: Path, *, dies_after: int) -> dict[str, Any]:
     """Run the script on two ranks, one of which dies after a step of its first life; return how it ends."""
     folder.mkdir()
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "3"]
     done = subprocess.run(
         [sys.executable, *command, str(SCRIPT), str(folder), str(dies_after)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

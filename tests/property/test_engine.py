@@ -35,6 +35,8 @@ class Engine(RuleBasedStateMachine):
     @precondition(lambda self: self.place > 0 and self.plan.epoch < 8)
     @rule(multiple_of=st.integers(1, 5))
     def next_epoch(self, multiple_of: int) -> None:
+        for pruner in (self.pruner, self.quiet):
+            pruner.observe_validation(**self.task.validation(epoch=self.plan.epoch))
         self.plan = self.pruner.begin_epoch(self.plan.epoch + 1, multiple_of=multiple_of)
         assert self.quiet.begin_epoch(self.plan.epoch, multiple_of=multiple_of) == self.plan
         self.place = 0
