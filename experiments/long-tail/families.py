@@ -1,11 +1,11 @@
 """Print the long tail's table: accuracy, what quotas change, and what each method gains over class-balanced sampling.
 
-python experiments/long-tail/families.py experiments/long-tail/results.json
+python experiments/long-tail/families.py experiments/long-tail/*.json
 """
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference
@@ -15,11 +15,12 @@ BALANCED = "random-permutation@equal"
 BySeed = Mapping[int, float]
 
 
-def accuracies(path: Path) -> dict[str, dict[int, float]]:
+def accuracies(paths: Iterable[Path]) -> dict[str, dict[int, float]]:
     """Return the accuracy on the test set after the last epoch, in per cent, by method and seed."""
     found: dict[str, dict[int, float]] = {}
-    for run in json.loads(path.read_text())["runs"]:
-        found.setdefault(run["method"], {})[run["settings"]["seed"]] = run["accuracy"]
+    for path in paths:
+        for run in json.loads(path.read_text())["runs"]:
+            found.setdefault(run["method"], {})[run["settings"]["seed"]] = run["accuracy"]
     return found
 
 
@@ -37,9 +38,9 @@ def family(pairs: Mapping[str, tuple[BySeed, BySeed]]) -> dict[str, str]:
     }
 
 
-def table(path: Path) -> Iterator[str]:
+def table(paths: Iterable[Path]) -> Iterator[str]:
     """Yield the lines of a Markdown table, a row for each method."""
-    found = accuracies(path)
+    found = accuracies(paths)
     free = {name: name.partition("@")[0] for name in found if "@" in name}
     quotas = family({name: (found[name], found[plain]) for name, plain in free.items()})
     gains = family({name: (runs, found[BALANCED]) for name, runs in found.items() if name != BALANCED})
@@ -51,4 +52,4 @@ def table(path: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(table(Path(sys.argv[1]))))
+    print("\n".join(table(map(Path, sys.argv[1:]))))
