@@ -22,7 +22,7 @@ def _restore_methods(namespace: dict[str, Any]) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     setup=_remember_methods,
     teardown=_restore_methods,
 ).pytest()

@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> dict[str, float]:
         save_strategy="no",
         report_to=[],
     )
-    # On two classes EMP with a smaller beta is Greedy, see docs/paper.md.
+    # On two classes EMP with a smaller beta is Greedy, see docs/theory/paper.md.
     method = emprune.EMP(beta=10, pool=2) if options.method == "emp" else emprune.methods.make_method(options.method)
     pruner = emprune.DataPruner(
         method,

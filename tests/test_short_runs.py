@@ -5,7 +5,7 @@ from pathlib import Path
 import emprune
 from benchmarks.chosen import chosen_per_epoch, table
 
-METHODS_PAGE = Path(__file__).parents[1] / "docs/methods.md"
+METHODS_PAGE = Path(__file__).parents[1] / "docs/methods/index.md"
 
 
 def test_the_docs_have_the_table_that_the_command_prints() -> None:

@@ -18,7 +18,14 @@ LAB = (
     "emprune_lab/pages/templates/page.js",
     "emprune_lab/report/templates/page.html.jinja",
 )
-LIBRARY_SOURCE = ("pyproject.toml", "README.md", "LICENSE", "conftest.py", "tests/unit/test_plan.py", "docs/methods.md")
+LIBRARY_SOURCE = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "conftest.py",
+    "tests/unit/test_plan.py",
+    "docs/methods/index.md",
+)
 LAB_SOURCE = ("pyproject.toml", "README.md", "LICENSE")
 
 

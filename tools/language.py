@@ -26,7 +26,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md")
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md")
 LIBRARY, LAB = "src/**/*.py", "lab/src/**/*.py"
 DOCS_LIMIT, DOCSTRING_LIMIT, MESSAGE_LIMIT = 20, 25, 25
 WIDTH = 80
@@ -72,7 +72,7 @@ class Group:
         percentile = lengths[math.ceil(0.9 * len(lengths)) - 1]
         over = sum(length > self.limit for length in lengths)
         words = sum(len(sentence.discouraged()) for sentence in self.sentences)
-        return f"{self.name:<24}{len(self.sentences):>10}{mean(lengths):>8.1f}{percentile:>7}{over:>10}{words:>13}"
+        return f"{self.name:<37}{len(self.sentences):>10}{mean(lengths):>6.1f}{percentile:>5}{over:>9}{words:>12}"
 
     def longest(self, count: int) -> list[str]:
         """Return the longest sentences, a line each."""
@@ -230,7 +230,7 @@ def _of_all(read: Callable[[Path], list[Sentence]], paths: Iterable[Path]) -> li
 
 def report(found: Sequence[Group], *, longest: int) -> str:
     """Return the table, the longest sentences of each row, and the discouraged words."""
-    head = f"{'':<24}{'sentences':>10}{'mean':>8}{'p90':>7}{'too long':>10}{'discouraged':>13}"
+    head = f"{'':<37}{'sentences':>10}{'mean':>6}{'p90':>5}{'too long':>9}{'discouraged':>12}"
     words = Counter(word for group in found for sentence in group.sentences for word in sentence.discouraged())
     lines = [head, *(group.row() for group in found), "", "The longest sentences, in words:"]
     for group in found:

@@ -1,6 +1,6 @@
 """The frontier's tables and pictures, from the results of its comparisons.
 
-python experiments/frontier/frontier.py experiments/frontier/*/results.json --out docs/frontier
+python experiments/frontier/frontier.py experiments/frontier/*/results.json --out docs/evidence/frontier
 """
 
 import itertools

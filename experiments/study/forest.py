@@ -1,7 +1,7 @@
 """Draw how far the judgement's finalist is above each rival, as SVG for light and for dark pages.
 
 python experiments/study/forest.py experiments/study/judge-*/results.json --finalist emp:pool=2 \
-    --finalist emp:beta=5:pool=2 --out docs/judgement
+    --finalist emp:beta=5:pool=2 --out docs/evidence/judgement
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
 """Draw accuracy against measured training time, or gains against visits, as SVG for light and for dark pages.
 
 python experiments/study/picture.py experiments/timed-{fashion-mnist,clinc150}/results.json \
-    --out docs/accuracy-against-time
-python experiments/study/picture.py experiments/study/e2-*/results.json --against visits --out docs/gain-against-visits
+    --out docs/evidence/accuracy-against-time
+python experiments/study/picture.py experiments/study/e2-*/results.json --against visits \
+    --out docs/evidence/gain-against-visits
 """
 
 import itertools

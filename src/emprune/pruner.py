@@ -266,7 +266,7 @@ class DataPruner(PrunerSaving):
 
         Args:
             loss: Mean loss on the validation data, in evaluation mode.
-            train_loss: The same on a fixed random part of the training data, `probe()`; see docs/methods.md.
+            train_loss: The same on a fixed random part of the training data, `probe()`; see docs/methods/index.md.
 
         Raises:
             ObservationError: If one of them is no finite number.

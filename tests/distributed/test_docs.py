@@ -1,4 +1,4 @@
-"""The snippets of docs/ranks.md, run by two ranks in one namespace as a reader would."""
+"""The snippets of docs/guides/ranks.md, run by two ranks in one namespace as a reader would."""
 
 import contextlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from sybil.parsers.markdown import CodeBlockParser
 from tests.distributed.pool import RankPool
 
 pytestmark = pytest.mark.distributed
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "ranks.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/guides/ranks.md"
 
 
 def follow(snippets: list[str], folder: str) -> int:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PRINTED = ROOT / "experiments/study/printed.txt"
 """Commands after a `$`, each with what it printed when the study was closed."""
 
-PAGES = ("docs/results.md", "experiments/README.md")
+PAGES = ("docs/evidence/results.md", "experiments/README.md")
 BLOCKS = [block.partition("\n") for block in PRINTED.read_text(encoding="utf-8").split("\n$ ")[1:]]
 DRAWING = [command for command, _, printed in BLOCKS if not printed.strip()]
 
@@ -46,7 +46,7 @@ def test_a_figure_is_drawn_again(command: str, tmp_path: Path, monkeypatch: pyte
     drawn = sorted(tmp_path.iterdir())
     assert [path.name.rpartition("-")[2] for path in drawn] == ["dark.svg", "light.svg"]
     for path in drawn:
-        committed = (ROOT / "docs" / path.name).read_text(encoding="utf-8")
+        committed = (ROOT / "docs/evidence" / path.name).read_text(encoding="utf-8")
         assert texts_of(path.read_text(encoding="utf-8")) == texts_of(committed)
         if f"Matplotlib v{matplotlib.__version__}," in committed:  # another version may place things differently
             assert path.read_text(encoding="utf-8") == committed

@@ -1,4 +1,4 @@
-"""A new task is one file and one line: what `docs/new-task.md` says, tried out."""
+"""A new task is one file and one line: what `docs/lab/new-task.md` says, tried out."""
 
 import dataclasses
 import hashlib

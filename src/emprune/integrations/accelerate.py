@@ -190,8 +190,8 @@ def _check_accelerator(accelerator: Accelerator) -> None:
     if getattr(accelerator, "parallelism_config", None) is not None:
         raise ConfigError(
             "`parallelism_config` must be None: processes that share a model must get the same batch, and the plan is "
-            f"divided among all of them; got {accelerator.parallelism_config}. See docs/ranks.md for groups of your "
-            "own."
+            f"divided among all of them; got {accelerator.parallelism_config}. See docs/guides/ranks.md for "
+            "groups of your own."
         )
     for name in ("split_batches", "dispatch_batches"):
         if getattr(accelerator, name):

@@ -58,7 +58,8 @@ def check_ranks(trainer: Any, loader: PreparedLoader) -> None:
     if num_replicas != trainer.world_size:
         raise ConfigError(
             "The strategy must give every device data of its own; got devices that share a model, "
-            f"{trainer.world_size} for {num_replicas} shard(s) of the data. See docs/ranks.md for groups of your own."
+            f"{trainer.world_size} for {num_replicas} shard(s) of the data. See docs/guides/ranks.md for groups of "
+            "your own."
         )
     if loader.pruner.world_size != trainer.world_size:
         raise ConfigError(

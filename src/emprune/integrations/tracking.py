@@ -28,7 +28,7 @@ class EpochReport:
 
     Attributes:
         epoch: The epoch, 0-based.
-        scalars: Numbers by name, those that are known; docs/tracking.md explains them.
+        scalars: Numbers by name, those that are known; docs/guides/tracking.md explains them.
         losses: (M,) float32, the last losses of the seen samples.
         most_visited: The samples with the most visits: position, visits and last loss of each.
     """

@@ -2,7 +2,7 @@
 
 A memory term is added to the loss, ``score = loss + beta * memory``. Which terms the paper uses is not known for
 certain. `prediction_entropy` is the probable reading for supervised tasks; `instance_entropy` and `view_alignment` are
-reconstructions for contrastive ones (see docs/paper.md and docs/theory.md).
+reconstructions for contrastive ones (see docs/theory/paper.md and docs/theory/index.md).
 """
 
 from emprune.memory.alignment import view_alignment

@@ -43,7 +43,7 @@ def register_method(cls: _MethodClass) -> _MethodClass:
     """Make a method known by its `name` in this program; usable as a class decorator.
 
     A package makes its method known to every program, and to the `emprune` command, by an entry point of the group
-    ``emprune.methods``. See docs/new-method.md.
+    ``emprune.methods``. See docs/methods/new-method.md.
 
     Raises:
         ConfigError: If it is no dataclass or has no name, or the name is taken.

@@ -1,4 +1,4 @@
-"""A new analysis from its question to its files: the example of docs/analyses.md, whose class this is."""
+"""A new analysis from its question to its files: the example of docs/lab/analyses.md, whose class this is."""
 
 import json
 from collections.abc import Sequence

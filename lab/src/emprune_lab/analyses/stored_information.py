@@ -2,8 +2,8 @@ r"""The terms of Theorem 1, and what of them can be measured; pure functions of 
 
 .. math:: E \sum e_i \ge (H(y|x) - I(w; y|x) - \sum H(e_i)) / \log(C - 1)
 
-with e_i = 1 where the model w does not give training sample i its label; docs/theory.md derives it. All below is per
-sample and in nats, of a run's final model on the samples it trained on.
+with e_i = 1 where the model w does not give training sample i its label; docs/theory/index.md derives it. All below
+is per sample and in nats, of a run's final model on the samples it trained on.
 
 - **H(y|x)** is known only where we made it. Labels are wrong with probability p (`label_noise`), and a wrong label is
   any of the other C - 1 classes. Then H(y|x) = h = H(p) + p log(C - 1), where H(p) is the entropy of a coin. Assumed:

@@ -45,7 +45,8 @@ class Theorem1(Analysis):
         if num_classes < 3:
             raise ConfigError(
                 f"`task` must have at least 3 classes for {self.name}; got {experiment.task!r}, {num_classes} classes. "
-                "With two, the theorem divides by log(C - 1) = 0 and says nothing (docs/theory.md). Choose another one."
+                "With two, the theorem divides by log(C - 1) = 0 and says nothing (docs/theory/index.md). "
+                "Choose another one."
             )
         if experiment.settings["label_noise"] == 0:
             raise ConfigError(
