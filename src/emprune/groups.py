@@ -170,8 +170,7 @@ def by_group(plan: EpochPlan, groups: Groups, *, run: int, seed: int) -> EpochPl
     draws = torch.rand(len(runs), generator=derive_generator(seed, "groups", plan.epoch), dtype=torch.float64)
     when = (place[whole][::run] // run + draws) / num_runs[codes_of_runs]
     order = torch.cat([runs[torch.argsort(when)].flatten(), order[~whole].sort().values])
-    weight = None if plan.weight is None else plan.weight.index_select(0, order)
-    return EpochPlan(plan.epoch, plan.index.index_select(0, order), weight, plan.num_samples)
+    return plan.reordered(order)
 
 
 def _coded(labels: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

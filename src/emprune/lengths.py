@@ -13,12 +13,12 @@ the plan, so that cost, ranks and resume are what they are without.
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emprune.errors import ConfigError
+from emprune.given import as_tensor, is_integer
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
 
@@ -57,8 +57,7 @@ def by_length(plan: EpochPlan, lengths: Tensor, *, step: int, seed: int) -> Epoc
     order = order[torch.argsort(order.div(window, rounding_mode="floor"), stable=True)]
     steps = torch.randperm(num_steps, generator=derive_generator(seed, "lengths", plan.epoch))
     order = torch.cat([order.view(num_steps, step)[steps].flatten(), torch.arange(whole, len(plan))])
-    weight = None if plan.weight is None else plan.weight.index_select(0, order)
-    return EpochPlan(plan.epoch, plan.index.index_select(0, order), weight, plan.num_samples)
+    return plan.reordered(order)
 
 
 def checked_lengths(lengths: Any, *, num_samples: int) -> Tensor | None:
@@ -73,13 +72,8 @@ def checked_lengths(lengths: Any, *, num_samples: int) -> Tensor | None:
     """
     if lengths is None:
         return None
-    try:
-        values = lengths.detach().cpu() if isinstance(lengths, Tensor) else torch.from_numpy(np.asarray(lengths))
-        found = f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"
-    except (TypeError, ValueError):
-        values, found = torch.empty(0), "no numbers"
-    is_integer = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
-    right = is_integer and values.shape == (num_samples,)
+    values, found = as_tensor(lengths)
+    right = is_integer(values) and values.shape == (num_samples,)
     if right and int(values.min()) < 0:
         right, found = False, str(int(values.min()))
     if not right:

@@ -74,6 +74,15 @@ class EpochPlan:
         weight = None if self.weight is None else self.weight[rank::world_size].contiguous()
         return EpochPlan(self.epoch, self.index[rank::world_size].contiguous(), weight, self.num_samples)
 
+    def reordered(self, order: Tensor) -> "EpochPlan":
+        """Return the same samples in another order.
+
+        Args:
+            order: (K,) integers, the positions in this plan, each once.
+        """
+        weight = None if self.weight is None else self.weight.index_select(0, order)
+        return EpochPlan(self.epoch, self.index.index_select(0, order), weight, self.num_samples)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EpochPlan):
             return NotImplemented

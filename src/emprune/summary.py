@@ -30,7 +30,8 @@ class PrunerSummary:
         kept_fraction: K / N.
         never_seen: Samples without a valid observation as of the last fold.
         churn: Share of this plan that was not in the plan before; None in the first epoch.
-        greedy_overlap: Share of this plan that is among the K highest last losses; None while samples are unseen.
+        greedy_overlap: Share of this plan that is among the K highest last losses; None while samples are unseen, or
+            if it was not asked for.
         score_quantiles: Minimum, quartiles and maximum of the seen samples' scores; None for a method without scores.
         staleness: Mean age of the seen samples' scores, in epochs.
         visit_gini: Gini coefficient of the visits per sample: 0 where all are equal, towards 1 where few have all.
@@ -88,6 +89,7 @@ def summarise(
     churn: float | None,
     seed: int,
     planning_seconds: float,
+    measures_overlap: bool = True,
 ) -> PrunerSummary:
     """Describe a plan and the columns that it was made from.
 
@@ -99,6 +101,7 @@ def summarise(
         churn: Share of the plan that is new, if there was one before.
         seed: The run's seed.
         planning_seconds: Time spent on planning so far.
+        measures_overlap: Whether to measure `greedy_overlap`.
     """
     seen = stats.seen
     scores = method.score(stats) if method.scores else None
@@ -110,7 +113,7 @@ def summarise(
         kept_fraction=0.0 if plan is None else plan.kept_fraction,
         never_seen=int((~seen).count_nonzero()),
         churn=churn,
-        greedy_overlap=None if plan is None else greedy_overlap(plan, stats, seed),
+        greedy_overlap=None if plan is None or not measures_overlap else greedy_overlap(plan, stats, seed),
         score_quantiles=None if scores is None else _score_quantiles(scores, seen),
         staleness=None if plan is None else _staleness(stats, plan.epoch),
         visit_gini=gini(visits),

@@ -10,6 +10,7 @@ from torch import Tensor
 from emprune.checks import one_of, whole_number
 from emprune.errors import ConfigError
 from emprune.randomness import derive_generator
+from emprune.table import as_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,13 +75,7 @@ class RankedSamples:
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_frame() needs the package 'pandas': pip install pandas", name="pandas") from error
-        columns = {"score": self.score, **self.signals}
-        position = pd.Index(self.index.numpy().copy(), name="position")
-        return pd.DataFrame({name: values.numpy().copy() for name, values in columns.items()}, index=position)
+        return as_frame({"score": self.score, **self.signals}, self.index)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -1,7 +1,6 @@
 """emprune in an accelerated loop: what accelerate takes from its own loaders, and none of what it does to them."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,10 @@ from accelerate.utils import GradientAccumulationPlugin, find_executable_batch_s
 from emprune.integrations.accelerate import AcceleratedLoader, prepare  # noqa: E402
 from tests.integration.accelerated import Run, forget, make_accelerator  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> Iterator[None]:
-    forget()
-    yield
-    forget()
+pytestmark = [
+    pytest.mark.usefixtures("fresh_accelerate"),
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata calls it
+]
 
 
 class Epochs(Positions):

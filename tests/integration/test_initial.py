@@ -1,6 +1,5 @@
 """A run that starts from an earlier run's columns, in each framework: its first epoch is chosen by what they hold."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,6 @@ def earlier(losses: torch.Tensor = LOSSES) -> dict[str, Any]:
 
 def hardest(num_kept: int, losses: torch.Tensor = LOSSES) -> list[int]:
     return sorted(losses.topk(num_kept).indices.tolist())
-
-
-@pytest.fixture
-def fresh_accelerate() -> Iterator[None]:
-    pytest.importorskip("accelerate")
-    from tests.integration.accelerated import forget
-
-    forget()
-    yield
-    forget()
 
 
 @pytest.mark.usefixtures("fresh_accelerate")

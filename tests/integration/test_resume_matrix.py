@@ -4,7 +4,6 @@ The matrix is state × moment × workers × ranks; each test goes through the mo
 of it by `make matrix`. tests/data and tests/distributed have the same for emprune's own states.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,6 @@ def cells(state: str) -> pytest.MarkDecorator:
             for cell in table
         ],
     )
-
-
-@pytest.fixture
-def fresh_accelerate() -> Iterator[None]:
-    pytest.importorskip("accelerate")
-    from tests.integration.accelerated import forget
-
-    forget()
-    yield
-    forget()
 
 
 @cells("accelerate")

@@ -97,13 +97,12 @@ def test_weights_and_biases_gets_a_row_an_epoch_offline(tmp_path: Path, monkeypa
     assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
 
 
+@pytest.mark.usefixtures("fresh_accelerate")
 def test_accelerates_trackers_are_found(tmp_path: Path) -> None:
     accelerate = pytest.importorskip("accelerate")
     pytest.importorskip("tensorboard")
     from emprune.integrations.accelerate import prepare
-    from tests.integration.accelerated import forget
 
-    forget()
     accelerator = accelerate.Accelerator(cpu=True, log_with="tensorboard", project_dir=str(tmp_path))
     accelerator.init_trackers("run")
     dataloader = DataLoader(TensorDataset(torch.arange(NUM_SAMPLES)), batch_size=8, shuffle=True)
@@ -112,7 +111,6 @@ def test_accelerates_trackers_are_found(tmp_path: Path) -> None:
         for index, _ in loader:
             loader.reduce(index, index.float())
     accelerator.end_training()
-    forget()
     assert [step for step, _ in read_scalars(tmp_path / "run")["emprune/churn"]] == [1, 2, 3]
 
 

@@ -100,6 +100,16 @@ def test_shards_partition_the_plan_in_strides(world_size: int, weighted: bool) -
     assert torch.stack([shard.index for shard in shards], dim=1).flatten().equal(plan.index)
 
 
+def test_the_same_samples_in_another_order_keep_their_weights() -> None:
+    plan = make_plan()
+    assert plan.weight is not None
+    other = plan.reordered(torch.arange(len(plan)).flip(0))
+    assert other.weight is not None
+    assert other.index.tolist() == plan.index.tolist()[::-1]
+    assert other.weight.tolist() == plan.weight.tolist()[::-1]
+    assert (other.epoch, other.num_samples) == (plan.epoch, plan.num_samples)
+
+
 def test_the_ranks_batches_together_are_the_global_batch() -> None:
     plan = make_plan()
     first_batches = [plan.shard(rank, 2).index[:2].tolist() for rank in range(2)]

@@ -32,6 +32,13 @@ def test_as_a_dictionary_it_is_what_json_keeps(num_epochs: int) -> None:
     assert numbers["epoch"] == num_epochs - 1
 
 
+def test_the_overlap_with_greedy_is_left_out_where_it_is_not_asked_for() -> None:
+    pruner = after_full_epoch(emprune.Greedy(), LOSSES, num_kept=5)
+    pruner.begin_epoch(1)
+    assert pruner.summary().greedy_overlap == 1
+    assert pruner.summary(greedy_overlap=False).greedy_overlap is None
+
+
 def test_the_first_epoch_has_nothing_to_compare_with() -> None:
     pruner = make_pruner()
     pruner.begin_epoch(0)

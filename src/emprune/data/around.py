@@ -7,12 +7,14 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from emprune.checks import whole_number
 from emprune.data.cursor import Cursor
 from emprune.data.indexed import AroundDataset, Delivered, unpacked
 from emprune.data.planned import PlannedLoader
-from emprune.data.rebuild import BatchesOfPlan, Batching, rebuilt
+from emprune.data.rebuild import BatchesOfPlan, Batching, evaluating, rebuilt
 from emprune.data.sampler import EpochSampler
 from emprune.errors import StateError
 from emprune.pruner import DataPruner
@@ -91,6 +93,19 @@ class LoaderAround(PlannedLoader):
             self.dataset.set_epoch(self.pruner.epoch)
         self._prepare(self._begun.new_pass())
 
+    def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
+        """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
+
+        What this loader delivers is a chosen part. Averages over it are not those of the training data. A stream is
+        read in the order of its index.
+
+        Args:
+            batch_size: Samples per batch; None for this loader's.
+            index: (M,) int64, the samples to score, such as `pruner.probe()`; None for all.
+        """
+        batch_size = self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
+        return evaluating(self._given, batch_size, self.dataset if index is None else self._part(index))
+
     def load_state_dict(self, state: Any) -> None:  # noqa: D102 - inherited
         super().load_state_dict(state)
         if self._delivery is not None and not self._delivery.ended:  # what is over need not divide among these ranks
@@ -116,6 +131,10 @@ class LoaderAround(PlannedLoader):
         if self._seeded is not None:
             seed = derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank)
             self._seeded.manual_seed(seed)
+
+    @abstractmethod
+    def _part(self, index: Tensor) -> Dataset[Any]:
+        """Return the dataset of these samples alone."""
 
     @abstractmethod
     def _ask_for(self, cursor: Cursor) -> None:

@@ -10,7 +10,7 @@ from emprune.data.around import LoaderAround
 from emprune.data.cursor import Cursor
 from emprune.data.indexed import Delivered, IndexedDataset, unpacked
 from emprune.data.own_pruner import as_pruner
-from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, evaluating, weights_of
+from emprune.data.rebuild import Batching, check_prunable, check_sampler_ranks, weights_of
 from emprune.data.sampler import PlanBatchSampler
 from emprune.distributed import ProcessGroup
 from emprune.engine.initial import Initial
@@ -136,18 +136,8 @@ class PrunedLoader(LoaderAround):
         batches, indexed = PlanBatchSampler(batching.batch_size), IndexedDataset(dataloader.dataset)
         super().__init__(dataloader, pruner, accumulation=accumulation, batches=batches, indexed=indexed)
 
-    def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
-        """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
-
-        What this loader delivers is a chosen part. Averages over it are not those of the training data.
-
-        Args:
-            batch_size: Samples per batch; None for this loader's.
-            index: (M,) int64, the samples to score, such as `pruner.probe()`; None for all.
-        """
-        batch_size = self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
-        dataset = self.dataset if index is None else Subset(self.dataset, index.tolist())
-        return evaluating(self._given, batch_size, dataset)
+    def _part(self, index: Tensor) -> Subset[Any]:
+        return Subset(self.dataset, index.tolist())
 
     def _dataset_length(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The pruner of a loader: the one that was given, or one made of a method and a budget."""
 
 import reprlib
-from typing import Any, TypedDict, Unpack
+from typing import Any, NoReturn, TypedDict, Unpack
 
 from emprune.distributed import ProcessGroup, Ranks
 from emprune.engine.budget import keep_of
@@ -15,7 +15,7 @@ from emprune.methods.registry import as_method
 from emprune.pruner import DataPruner, NonfinitePolicy
 from emprune.schedule import Schedule
 
-__all__ = ["Choice", "as_pruner"]
+__all__ = ["Choice", "as_pruner", "refuse_beside_pruner"]
 
 
 class Choice(TypedDict, total=False):
@@ -95,6 +95,19 @@ def _schedule_for_steps(method: Method, tail_epochs: int | None, **options: Any)
     return Schedule.for_steps(**options, tail_epochs=tail_epochs)
 
 
+def refuse_beside_pruner(name: str, value: Any) -> NoReturn:
+    """Raise the error of an option that a given pruner has already.
+
+    Raises:
+        ConfigError: Always.
+    """
+    found = reprlib.repr(value)  # of many lengths the first
+    raise ConfigError(
+        f"`{name}` must be given to the DataPruner; got a pruner and {name}={found}. Leave it out, or hand over the "
+        "method instead of a pruner."
+    )
+
+
 _DEFAULTS = {"warmup_epochs": 0, "seed": 0, "nonfinite": "error"}
 
 
@@ -102,11 +115,7 @@ def _check_pruner(pruner: DataPruner, num_samples: int, budget: dict[str, Any]) 
     for name, value in budget.items():
         default = _DEFAULTS.get(name)
         if value is not None if default is None else value != default:
-            found = reprlib.repr(value)  # of many lengths the first
-            raise ConfigError(
-                f"`{name}` must be given to the DataPruner; got a pruner and {name}={found}. Leave it out, or hand "
-                "over the method instead of a pruner."
-            )
+            refuse_beside_pruner(name, value)
     if num_samples != pruner.num_samples:
         raise ConfigError(
             f"The pruner's `num_samples` must be the length of the dataset, {num_samples}; got {pruner.num_samples}. "

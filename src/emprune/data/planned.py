@@ -231,12 +231,12 @@ class PlannedLoader(ABC):
     @property
     def _deal(self) -> Deal:
         # Without a reference to the loader: a cycle would keep its workers until the garbage is collected.
-        options: dict[str, Any] = {
-            "rank": self.pruner.rank,
-            "world_size": self.pruner.world_size,
-            "batch_size": self.batch_size,
-        }
-        return partial(_dealt, **options)
+        return partial(_dealt, **self._dealing)
+
+    @property
+    def _dealing(self) -> dict[str, Any]:
+        """How a plan is dealt to ranks, for `Shard.dealt`."""
+        return {"rank": self.pruner.rank, "world_size": self.pruner.world_size, "batch_size": self.batch_size}
 
     def _num_batches(self, size: int) -> int:
         return -(-size // (self.pruner.world_size * self.batch_size))

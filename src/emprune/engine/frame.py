@@ -6,6 +6,7 @@ from torch import Tensor
 
 from emprune.engine.initial import DATA_KEY
 from emprune.stats import SampleStats
+from emprune.table import as_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,17 +29,12 @@ def to_frame(
     Raises:
         ImportError: If pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("to_frame() needs the package 'pandas': pip install pandas", name="pandas") from error
-    columns = {column.name: stats[column.name].numpy().copy() for column in stats.columns}
-    columns["visits"] = visits.numpy()
+    columns = {**stats.by_name, "visits": visits}
     if scores is not None:
-        columns["score"] = scores.numpy()
+        columns["score"] = scores
     if kept is not None:
-        columns["kept"] = kept.numpy().copy()
-    frame = pd.DataFrame(columns).rename_axis("position")
+        columns["kept"] = kept
+    frame = as_frame(columns)
     if data_key is not None:
         frame.attrs[DATA_KEY] = data_key
     return frame

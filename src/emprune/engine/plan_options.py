@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emprune.errors import ConfigError
+from emprune.given import as_tensor, is_integer
 from emprune.groups import Groups, by_group
 from emprune.lengths import Lengths, by_length, checked_lengths
 from emprune.methods.base import Method
@@ -107,13 +107,13 @@ class PlanOptions:
                     value=value,
                 )
 
-    @property
+    @cached_property
     def least(self) -> Tensor:
         """(G,) int64, the fewest samples of each group: those of its floor, and the pinned ones."""
         assert self.groups is not None
         return torch.maximum(self.groups.least, self.num_pinned)
 
-    @property
+    @cached_property
     def num_pinned(self) -> Tensor:
         """(G,) int64, the pinned samples of each group."""
         assert self.groups is not None
@@ -213,18 +213,9 @@ def _digest(values: Tensor | None) -> str | None:
     return None if values is None else hashlib.sha256(_bytes(values)).hexdigest()[:16]
 
 
-def _as_tensor(values: Any) -> tuple[Tensor, str]:
-    """Return values as a tensor on the CPU, and what they are, for an error."""
-    try:
-        tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
-    except (TypeError, ValueError):
-        return torch.empty(0), "no numbers"
-    return tensor, f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-
-
 def checked_weights(weights: Any, num_samples: int) -> Tensor:
     """Return sampling weights, (N,) float32, the largest of them 1."""
-    values, found = _as_tensor(weights)
+    values, found = as_tensor(weights)
     right = values.shape == (num_samples,) and values.dtype != torch.bool and not values.is_complex()
     if right and not bool(((values > 0) & values.isfinite()).all()):
         right, found = False, str(float(values[~((values > 0) & values.isfinite())][0]))
@@ -240,11 +231,10 @@ def checked_weights(weights: Any, num_samples: int) -> Tensor:
 
 def checked_pinned(pinned: Any, num_samples: int) -> Tensor:
     """Return pinned positions, ascending."""
-    values, found = _as_tensor(pinned)
+    values, found = as_tensor(pinned)
     if values.dtype == torch.bool and values.shape == (num_samples,):
         values = values.nonzero().squeeze(1)
-    is_integer = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
-    right = is_integer and values.ndim == 1 and len(values) > 0
+    right = is_integer(values) and values.ndim == 1 and len(values) > 0
     if right:
         values, found = values.long().sort().values, f"{int(values.min())} to {int(values.max())}"
         right = int(values[0]) >= 0 and int(values[-1]) < num_samples

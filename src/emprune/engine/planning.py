@@ -98,8 +98,7 @@ def _pruned_plan(chooser: Chooser, options: PlanOptions, size: int, *, seed: int
         num_first += num_unseen
     index, weight = _joined(chosen)
     order = random_order(len(index), derive_generator(seed, "order", epoch))
-    weight = None if weight is None else weight.index_select(0, order)
-    return EpochPlan(epoch, index.index_select(0, order), weight, num_samples), num_first == 0
+    return EpochPlan(epoch, index, weight, num_samples).reordered(order), num_first == 0
 
 
 def _quotas(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> Iterator[tuple[Tensor, int, int]]:

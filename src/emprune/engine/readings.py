@@ -195,8 +195,12 @@ class PrunerReadings:
         return self._begun.weights(index)
 
     @on_cpu()
-    def summary(self) -> PrunerSummary:
-        """Describe the current epoch's plan and the columns behind it; before the first epoch, the run's start."""
+    def summary(self, *, greedy_overlap: bool = True) -> PrunerSummary:
+        """Describe the current epoch's plan and the columns behind it; before the first epoch, the run's start.
+
+        Args:
+            greedy_overlap: Whether to measure the overlap with the highest losses, which costs a selection of K of N.
+        """
         return summarise(
             self.method,
             None if self._current is None else self.plan,
@@ -205,6 +209,7 @@ class PrunerReadings:
             churn=self.churn,
             seed=self.seed,
             planning_seconds=self.planning_seconds,
+            measures_overlap=greedy_overlap,
         )
 
     @on_cpu()

@@ -183,10 +183,8 @@ class Measuring:
 
     def measure(self, losses: Tensor, outputs: Any) -> Mapping[str, Tensor]:
         """Return (B,) of each quantity."""
-        recorded = self._recording.measure(losses, outputs)
-        return (
-            {**self._method.measure(losses, outputs), **recorded} if recorded else self._method.measure(losses, outputs)
-        )
+        recorded = self._recording.measure(losses, outputs)  # first: its refusals say what is recorded
+        return {**self._method.measure(losses, outputs), **recorded}
 
     def deferred(self, losses: Tensor, outputs: Any) -> Tensor | None:
         """Return what `measure` may be given later, with other batches' behind it; None to measure at once."""

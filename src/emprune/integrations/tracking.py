@@ -19,6 +19,7 @@ __all__ = ["EpochReport", "Tracker", "report_of", "track"]
 
 PREFIX = "emprune"
 _NUM_LISTED, _NUM_BINS = 20, 64
+_TENSORBOARD, _WANDB = {"torch.SummaryWriter", "tensorboardX.SummaryWriter"}, {"wandb.Run"}
 _SCORES = ("score_min", "score_quartile_1", "score_median", "score_quartile_3", "score_max")
 
 
@@ -89,7 +90,7 @@ def track(run: _HasPruner | DataPruner, *trackers: Any) -> EpochReport:
 def report_of(pruner: DataPruner) -> EpochReport:
     """Return the current epoch's report, as of the last fold."""
     plan, seen = pruner.plan, pruner.stats.seen
-    summary = pruner.summary().to_dict()
+    summary = pruner.summary(greedy_overlap=False).to_dict()
     quantiles = summary["score_quantiles"] or ()
     names = ("kept_fraction", "churn", "visit_gini", "total_visits", "staleness", "never_seen", "planning_seconds")
     known = {name: summary[name] for name in names} | dict(zip(_SCORES, quantiles, strict=False))
@@ -107,10 +108,10 @@ def report_of(pruner: DataPruner) -> EpochReport:
 
 def _trackers(given: Any) -> list[Tracker]:
     """Return the functions that a tracker of some package comes to."""
-    kinds = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(given).__mro__}
-    if kinds & {"torch.SummaryWriter", "tensorboardX.SummaryWriter"}:
+    kinds = _kinds(given)
+    if kinds & _TENSORBOARD:
         return [lambda report: _to_tensorboard(given, report)]
-    if "wandb.Run" in kinds:
+    if kinds & _WANDB:
         return [lambda report: _to_wandb(given, report)]
     if "accelerate.Accelerator" in kinds:
         return [one for tracker in given.trackers for one in _trackers(tracker)]
@@ -133,8 +134,12 @@ def _trackers(given: Any) -> list[Tracker]:
 
 def _known(inner: Any) -> list[Tracker]:
     """Return what is inside a framework's own tracker, if that is one of ours."""
-    kinds = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(inner).__mro__}
-    return _trackers(inner) if kinds & {"torch.SummaryWriter", "tensorboardX.SummaryWriter", "wandb.Run"} else []
+    return _trackers(inner) if _kinds(inner) & (_TENSORBOARD | _WANDB) else []
+
+
+def _kinds(given: Any) -> set[str]:
+    """Return the classes of an object, each with its package."""
+    return {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(given).__mro__}
 
 
 def _named(report: EpochReport) -> dict[str, float]:

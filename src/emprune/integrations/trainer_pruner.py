@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from emprune.data.own_pruner import Choice, as_pruner
+from emprune.data.own_pruner import Choice, as_pruner, refuse_beside_pruner
 from emprune.errors import ConfigError
 from emprune.integrations.trainer_setup import check_positions
 from emprune.methods.base import Method
@@ -37,11 +37,7 @@ class PrunerChoice:
                 "keep=0.3. The Trainer then makes the pruner for its training data."
             )
         if pruner is not None and self.options:
-            name, value = next(iter(self.options.items()))
-            raise ConfigError(
-                f"`{name}` must be given to the DataPruner; got a pruner and {name}={value!r}. Leave it out, or hand "
-                "over the method instead of a pruner."
-            )
+            refuse_beside_pruner(*next(iter(self.options.items())))
         self.pruner = pruner
         self.method = pruner.method if pruner is not None else as_method(method or "")
 

@@ -1,12 +1,9 @@
 """Hugging Face Trainer: `PrunedTrainer` prunes with one more argument, `PrunedTrainerMixin` makes any Trainer do so."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 try:
@@ -18,8 +15,8 @@ except ModuleNotFoundError as error:
     raise ImportError(f"This needs the package {error.name!r}: pip install 'emprune[transformers]'") from error
 
 from emprune.data import PrunedLoader
-from emprune.errors import ConfigError, EpochError, ObservationError
-from emprune.integrations.trainer_losses import Predictions, check_rows
+from emprune.errors import ConfigError, EpochError
+from emprune.integrations.trainer_observing import ObservingTrainer
 from emprune.integrations.trainer_progress import Progress, read_checkpoint, write_checkpoint
 from emprune.integrations.trainer_pruner import PrunerChoice
 from emprune.integrations.trainer_setup import (
@@ -29,13 +26,10 @@ from emprune.integrations.trainer_setup import (
     check_evaluated,
     check_packing,
     measured,
-    predicts_next,
-    problem_type,
     unprepared,
     warn_of_epochs,
 )
 from emprune.integrations.trainer_tracking import track_in
-from emprune.integrations.trainer_weights import check_weightable, reweighted
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
@@ -48,7 +42,7 @@ STATE_FILE = "emprune.pt"
 """The pruner's state in a checkpoint folder."""
 
 
-class PrunedTrainerMixin(Trainer):
+class PrunedTrainerMixin(ObservingTrainer):
     """Makes a Trainer train on the pruner's plan: ``class PrunedSFTTrainer(PrunedTrainerMixin, SFTTrainer)``.
 
     The Trainer's loss stays what it is: `compute_loss_func`, label smoothing, normalisation by tokens, PEFT. Only where
@@ -68,10 +62,6 @@ class PrunedTrainerMixin(Trainer):
         ConfigError: If an argument of the training contradicts the plan, or the method's cost cannot be met.
     """
 
-    pruner: DataPruner
-    """The pruner; a Trainer that makes it has it as soon as it is made itself."""
-    always_observe: ClassVar[bool] = False
-    """Whether methods that need no losses are observed too, for a comparison; it costs what the others' cost."""
     _takes_padding_free: ClassVar[bool] = False
     """Whether `observation` finds the samples of a batch that TRL has joined into one row."""
     validation_loss: ClassVar[str | None] = "eval_loss"
@@ -84,57 +74,6 @@ class PrunedTrainerMixin(Trainer):
         self._kept = dict[str, float]()
         self._progress = Progress()
         super().__init__(*args, **kwargs)
-
-    def observation(self, outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Any]:
-        """Return what the pruner sees of a batch: (B,) losses, and the outputs a memory term is measured from.
-
-        Override it for a task of your own.
-
-        Args:
-            outputs: What the model returned.
-            inputs: The batch, labels included.
-
-        Raises:
-            ObservationError: If logits or labels are missing, or of a form that has no known loss for each sample.
-        """
-        predictions = self._predictions(outputs, inputs)
-        seen = predictions.outputs
-        if seen is None and self.pruner.method.needs_outputs:
-            raise ObservationError(
-                f"{self.pruner.method.name}'s memory term must have the probabilities of classes; got a regression. "
-                "Use a method that needs losses alone, such as Greedy. Or override `observation(outputs, inputs)` to "
-                "return (B,) losses and what the memory term needs."
-            )
-        with torch.no_grad():
-            return predictions.losses(), seen
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """Return the Trainer's loss of a batch, weighted where the plan has weights; observe training batches."""
-        index = inputs.pop(INDEX_KEY, None)
-        plain = super().compute_loss
-        if index is None or not model.training:  # or an evaluation on the training data
-            return plain(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
-        observed, weighted = self._observes, self.pruner.plan.weight is not None
-        if not (observed or weighted):  # outputs may cost a forward pass: ask for none
-            if self.pruner.method.scores:
-                self.pruner.observe(index, torch.zeros(len(index)))
-            return plain(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
-        compute = partial(plain, model, {**inputs}, num_items_in_batch=num_items_in_batch)
-        loss, outputs = self._loss_and_outputs(compute, model)
-        if observed:
-            losses, seen = self.observation(outputs, inputs)
-            check_rows(losses, index)
-            self.pruner.observe(index, losses, seen)
-        if weighted:
-            check_weightable(self.pruner.method, outputs, compute_loss_func=self.compute_loss_func)
-            loss = reweighted(loss, self._summed_losses(outputs, inputs), self.pruner.weights(index))
-        return (loss, outputs) if return_outputs else loss
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the Trainer's own DataLoader, made to deliver this rank's shard of the plan, in the pruner's epoch."""
@@ -176,20 +115,10 @@ class PrunedTrainerMixin(Trainer):
         named = self.args.length_column_name in (getattr(whole, "column_names", None) or ())
         return super()._get_train_sampler(whole if named else train_dataset)
 
-    def _loss_and_outputs(self, compute: Callable[..., Any], model: nn.Module) -> tuple[Tensor, Any]:
-        """Return what `compute(return_outputs=...)`, the Trainer's `compute_loss`, makes of a batch with the model."""
-        loss, outputs = compute(return_outputs=True)
-        return loss, outputs
-
     def _validate_args(self) -> None:
         self.pruner = self._choice.pruner_for(self.train_dataset, self.args)
         self._check_arguments()
         super()._validate_args()
-
-    @property
-    def _observes(self) -> bool:
-        method, recorded = self.pruner.method, bool(self.pruner.recording.names)
-        return self.always_observe or recorded or (method.needs_losses and (method.scores or len(method.columns) > 0))
 
     def _check_arguments(self) -> None:
         if self.pruner.method.needs_gap and self.validation_loss is not None:
@@ -246,12 +175,6 @@ class PrunedTrainerMixin(Trainer):
         self.log({"probe_loss": loss})
         return loss
 
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
-        if INDEX_KEY in inputs:
-            prepared[INDEX_KEY] = inputs[INDEX_KEY]  # stays on the CPU
-        return prepared
-
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.pruner.sync()
         if self.args.should_save:  # first of all, so that a checkpoint with a Trainer's state has it
@@ -280,20 +203,6 @@ class PrunedTrainerMixin(Trainer):
         self._progress = Progress(self.pruner.epoch, saved["first_step"], saved["ended"])
         epoch, done = self._progress.resumed(step, self._steps)
         return epoch, done * self.args.gradient_accumulation_steps
-
-    def _predictions(self, outputs: Any, inputs: Mapping[str, Any]) -> Predictions:
-        return Predictions.of(
-            outputs,
-            inputs,
-            label_names=self.label_names,
-            problem_type=problem_type(self.model),
-            predicts_next=predicts_next(self.model, smoothed=self.args.label_smoothing_factor > 0),
-        )
-
-    def _summed_losses(self, outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
-        """Return (B,) parts of the Trainer's loss, with their graph; the loss is a normalised sum of them."""
-        smoothing = self.args.label_smoothing_factor
-        return self._predictions(outputs, inputs).losses(label_smoothing=smoothing, reduction="sum")
 
 
 class PrunedTrainer(PrunedTrainerMixin):

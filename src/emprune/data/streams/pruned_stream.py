@@ -15,7 +15,7 @@ from emprune.data.cursor import Cursor
 from emprune.data.delivery import Deal
 from emprune.data.indexed import Delivered, unpacked
 from emprune.data.own_pruner import Choice, as_pruner
-from emprune.data.rebuild import Batching, evaluating
+from emprune.data.rebuild import Batching
 from emprune.data.shard import Shard
 from emprune.data.streams.checks import check_streamable, read_legs
 from emprune.data.streams.reader import StreamReader
@@ -131,17 +131,6 @@ class PrunedStream(LoaderAround):
             self._legs = ()
         super().set_epoch(epoch)
 
-    def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
-        """Return an ordinary DataLoader over all of the stream, in the order of its index: nothing is chosen.
-
-        Args:
-            batch_size: Samples per batch; None for this loader's.
-            index: (M,) int64, the samples to score, such as `pruner.probe()`; None for all.
-        """
-        batch_size = self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
-        dataset = self.dataset if index is None else _Part(self.dataset, index)
-        return evaluating(self._given, batch_size, dataset)
-
     def state_dict(self) -> dict[str, Any]:  # noqa: D102 - inherited
         legs = [list(astuple(leg)) for leg in self._legs or (self._here,)]
         return {**super().state_dict(), "stream": self._saved | {"legs": legs}}
@@ -178,12 +167,10 @@ class PrunedStream(LoaderAround):
 
     @property
     def _deal(self) -> Deal:
-        options: dict[str, Any] = {
-            "rank": self.pruner.rank,
-            "world_size": self.pruner.world_size,
-            "batch_size": self.batch_size,
-        }
-        return partial(_dealt, route=self._route, legs=self._legs, here=self._here, **options)
+        return partial(_dealt, route=self._route, legs=self._legs, here=self._here, **self._dealing)
+
+    def _part(self, index: Tensor) -> "_Part":
+        return _Part(self.dataset, index)
 
     def _dataset_length(self) -> int:
         return int(self.dataset.index.num_samples)
