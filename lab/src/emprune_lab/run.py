@@ -53,6 +53,8 @@ class Run:
         sizes: What its schedule comes to.
         data_dir: Where data sets are cached; None is the user's cache.
         world_size: Processes that share the run.
+        tracker: What is told of its epochs too, one of `emprune_lab.training.tracking.TRACKERS`; None for nothing.
+        keeps_model: Whether a run on texts leaves its model behind; one on images always has it in its checkpoint.
     """
 
     settings: Settings
@@ -61,9 +63,20 @@ class Run:
     sizes: Sizes
     data_dir: Path | None = None
     world_size: int = 1
+    tracker: str | None = None
+    keeps_model: bool = False
 
     @classmethod
-    def resolve(cls, settings: Settings, task: Task, *, data_dir: Path | None = None, world_size: int = 1) -> Self:
+    def resolve(
+        cls,
+        settings: Settings,
+        task: Task,
+        *,
+        data_dir: Path | None = None,
+        world_size: int = 1,
+        tracker: str | None = None,
+        keeps_model: bool = False,
+    ) -> Self:
         """Return the run of some settings. The data must be at hand: call `have_data` first.
 
         Raises:
@@ -89,7 +102,7 @@ class Run:
             per_epoch=tuple(per_epoch),
             batch=settings.training.batch_size,
         )
-        return cls(settings, task, compute, sizes, data_dir, world_size)
+        return cls(settings, task, compute, sizes, data_dir, world_size, tracker, keeps_model)
 
     @cached_property
     def splits(self) -> Splits[Any]:

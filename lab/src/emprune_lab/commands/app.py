@@ -49,6 +49,10 @@ Launcher = Annotated[
         rich_help_panel="Machine",
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(help="Tell each epoch's numbers to a tracker too: tensorboard or wandb.", rich_help_panel="Machine"),
+]
 Sources = Annotated[
     list[Path] | None,
     path_option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
@@ -97,6 +101,7 @@ def run(
     method: MethodName = "emp",
     seed: Annotated[int, typer.Option(help="Runs of one seed start from the same weights.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    track: Track = None,
     data_dir: DataDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away what is in the folder.")] = False,
@@ -134,7 +139,14 @@ def run(
         chosen = get_task(task)
         asked = make_settings(chosen, method, seed=seed, threads=threads, **settings)
         result = run_once(
-            out_dir, asked, chosen, data_dir=data_dir, resume=resume, overwrite=overwrite, console=progress
+            out_dir,
+            asked,
+            chosen,
+            data_dir=data_dir,
+            resume=resume,
+            overwrite=overwrite,
+            console=progress,
+            tracker=track,
         )
         out.print(run_table(result))
 
@@ -167,6 +179,7 @@ def compare(
     cluster: Cluster = None,
     sources: Sources = None,
     dry_run: DryRun = False,
+    track: Track = None,
     data_dir: DataDir = None,
 ) -> None:
     """Train with several methods and seeds at equal cost, and print one table for each setting that is varied.
@@ -198,6 +211,7 @@ def compare(
             num_jobs=jobs,
             dry_run=dry_run,
             data_dir=data_dir,
+            tracker=track,
             launcher_name=launcher,
             cluster=cluster or [],
         )

@@ -38,6 +38,7 @@ from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS, listed_metho
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Speed
+from emprune_lab.training.tracking import check_tracker
 
 __all__ = [
     "make_comparison",
@@ -65,6 +66,7 @@ def make_comparison(
     num_jobs: int,
     dry_run: bool,
     data_dir: Path | None,
+    tracker: str | None = None,
     launcher_name: str = "local",
     cluster: Sequence[str] = (),
 ) -> None:
@@ -80,6 +82,7 @@ def make_comparison(
         num_jobs: Runs at a time.
         dry_run: Say what is left, and start nothing.
         data_dir: Where data sets are cached; None is the user's cache.
+        tracker: What is told of each run's epochs too; None for nothing.
         launcher_name: What makes the runs.
         cluster: Its parameters.
     """
@@ -87,7 +90,9 @@ def make_comparison(
     experiment = _experiment(task, file, chosen, settings)
     where = out_dir or Path("runs") / (file.stem if file else experiment.trained_on.slug)
     launch = launcher(launcher_name, where, cluster)
-    queue = prepared_queue(experiment, out=where, num_jobs=num_jobs, data_dir=data_dir, console=progress)
+    queue = prepared_queue(
+        experiment, out=where, num_jobs=num_jobs, data_dir=data_dir, console=progress, tracker=tracker
+    )
     queue = taken_over(queue, sources, out=where, dry_run=dry_run, console=progress)
     warn_of_precisions(queue, progress)
     for note in dict.fromkeys(note for job in queue.missing for note in little_notes(job.run)):
@@ -109,15 +114,23 @@ def make_comparison(
 
 
 def prepared_queue(
-    experiment: Experiment, *, out: Path, num_jobs: int, data_dir: Path | None, console: Console
+    experiment: Experiment,
+    *,
+    out: Path,
+    num_jobs: int,
+    data_dir: Path | None,
+    console: Console,
+    tracker: str | None = None,
 ) -> Queue:
     """Have the data at hand, and resolve every run."""
     if num_jobs < 1:
         raise ConfigError(f"`jobs` must be at least 1; got {num_jobs}.")
+    if tracker is not None:
+        check_tracker(tracker)
     runs = [settings for variant in experiment.variants for settings in variant.runs]
     for settings in {settings.training.model: settings for settings in runs}.values():
         announce_data(settings, experiment.trained_on, data_dir, console)
-    return make_queue(experiment, out, data_dir=data_dir)
+    return make_queue(experiment, out, data_dir=data_dir, tracker=tracker)
 
 
 def taken_over(queue: Queue, sources: Sequence[Path], *, out: Path, dry_run: bool, console: Console) -> Queue:

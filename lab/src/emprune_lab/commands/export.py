@@ -9,7 +9,7 @@ __all__ = ["export"]
 
 
 def export(
-    run: Annotated[Path, path_argument(metavar="RUN", help="The folder of a finished run on images.")],
+    run: Annotated[Path, path_argument(metavar="RUN", help="The folder of a finished run.")],
     out_dir: Annotated[
         Path | None, path_option("--out", help="Folder of the files.", show_default="RUN/exported")
     ] = None,
@@ -21,7 +21,7 @@ def export(
     samples.csv has a row for each training sample: its path, class, visits,
     loss and score.
 
-    Runs on texts keep no model, so that they export the other two.
+    A text run of `compare` keeps no model, so that it exports the other two.
 
     [bold]Example[/bold]
 

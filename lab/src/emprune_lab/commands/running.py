@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from emprune_lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
 from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Forecast, forecast
 from emprune_lab.training.stopping import StopRequest, stop_on_signals
+from emprune_lab.training.tracking import check_tracker
 
 __all__ = ["announce_data", "failures_reported", "fetch", "foresee", "refuse_torchrun", "run_once", "stoppable"]
 
@@ -71,6 +73,7 @@ def run_once(
     resume: bool,
     overwrite: bool,
     console: Console,
+    tracker: str | None = None,
 ) -> RunRecord:
     """Run, unless the folder holds this run finished, and return its result.
 
@@ -81,28 +84,33 @@ def run_once(
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite throws it away; got both. Leave one out.")
+    if tracker is not None:
+        check_tracker(tracker)
+    resolve = partial(_resolve, settings, task, data_dir, console=console, tracker=tracker)
     with launched_ranks() as ranks, ExitStack() as until_end:
         leads, folder, run = ranks.rank == 0, RunFolder(out), None
         if leads:
             folder.refuse_foreign()
             known = None if overwrite else folder.settings()
             if known is None or not folder.finished:
-                run = _resolve(settings, task, data_dir, ranks, console)
+                run = resolve(ranks)
                 until_end.enter_context(folder.held())
             if known is None and resume:
                 console.print(f"{out} holds no run to resume: starting one.", soft_wrap=True)
             folder = RunFolder.open(out, settings, resume=resume, overwrite=overwrite)
         result = ranks.broadcast(folder.result() if leads and folder.finished else None, doing="opening the run")
         if result is None:
-            run = run or _resolve(settings, task, data_dir, ranks, console)  # other ranks may be on other machines
+            run = run or resolve(ranks)  # other ranks may be on other machines
             return _run_to_end(run, folder, console=console, ranks=ranks)
         console.print(f"{out} holds this run, finished; --overwrite runs it again.", soft_wrap=True)
         return result
 
 
-def _resolve(settings: Settings, task: Task, data_dir: Path | None, ranks: Ranks, console: Console) -> Run:
+def _resolve(
+    settings: Settings, task: Task, data_dir: Path | None, ranks: Ranks, *, console: Console, tracker: str | None
+) -> Run:
     announce_data(settings, task, data_dir, console)
-    return Run.resolve(settings, task, data_dir=data_dir, world_size=ranks.size)
+    return Run.resolve(settings, task, data_dir=data_dir, world_size=ranks.size, tracker=tracker, keeps_model=True)
 
 
 def _run_to_end(run: Run, folder: RunFolder, *, console: Console, ranks: Ranks) -> RunRecord:

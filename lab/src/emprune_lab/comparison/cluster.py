@@ -83,7 +83,8 @@ class ClusterRun:
         """Make the run from where it stands; return what went wrong, in words, or nothing."""
         with stop_on_signals() as stop:
             try:
-                here = Run.resolve(job.run.settings, job.run.task, data_dir=job.run.data_dir)  # with this node's device
+                run = job.run  # resolved again, with this node's device
+                here = Run.resolve(run.settings, run.task, data_dir=run.data_dir, tracker=run.tracker)
                 make_run(here, job.folder, report=Silent(), stop=stop)
             except StoppedError:
                 return STOPPED

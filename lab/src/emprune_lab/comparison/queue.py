@@ -135,7 +135,7 @@ class Queue:
         return Comparison(self.experiment, found)
 
 
-def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = None) -> Queue:
+def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = None, tracker: str | None = None) -> Queue:
     """Resolve every run before any is started, and give each its folder, OUT/<task>/<method and hash>/seed-<n>.
 
     Raises:
@@ -148,7 +148,7 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
         folders = [_folder(out, experiment, settings) for settings in variant.runs]
         for folder, settings in zip(folders, variant.runs, strict=True):
             if folder not in jobs:
-                run = Run.resolve(settings, experiment.trained_on, data_dir=data_dir)
+                run = Run.resolve(settings, experiment.trained_on, data_dir=data_dir, tracker=tracker)
                 RunFolder(folder).check(settings, to_replace="delete that folder to run it again")
                 jobs[folder] = Job(len(jobs), run, folder)
         numbers.append([jobs[folder].number for folder in folders])

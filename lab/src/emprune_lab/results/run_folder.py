@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFolder"]
 
-LOG, CHECKPOINTS = "log.jsonl", "checkpoints"
+LOG, CHECKPOINTS, MODEL = "log.jsonl", "checkpoints", "model.safetensors"
 
 RECORDS = (LOG, "visits.npy", "samples.parquet")
 """What a run leaves behind besides its result, for whoever reads about it."""
 
-FILES = ("result.json", *EARLIER, *RECORDS, "config.json")
+FILES = ("result.json", *EARLIER, *RECORDS, MODEL, "config.json")
 """In the order in which they are cleared away: half-way the run is not finished, and still known as one."""
 
 LOCK, LOCK_SECONDS = ".lock", 5.0
@@ -188,6 +188,11 @@ class RunFolder:
             return read_record(values)
         except ConfigError as error:
             raise RunError(f"{self.path / 'result.json'} is damaged: {error} {REMEDY}") from error
+
+    @property
+    def model(self) -> Path:
+        """The weights of a run on texts that kept them."""
+        return self.path / MODEL
 
     def finish(self, result: RunRecord, samples: "pa.Table") -> None:
         """Write what is known of each sample and, last, the result: its presence says that the run is complete."""

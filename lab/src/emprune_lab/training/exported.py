@@ -1,21 +1,22 @@
 """A finished run's model, settings and samples, written for other programs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from emprune_lab.errors import RunError
 from emprune_lab.files import refuse_file
 from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.settings import Settings
 from emprune_lab.tasks import get_task
 from emprune_lab.training.saved_state import load_state
 
-__all__ = ["export_run", "weights_of"]
+__all__ = ["export_run", "packed", "weights_of"]
 
 
 def export_run(run: Path, where: Path, *, say: Callable[[str], None]) -> list[Path]:
@@ -42,14 +43,24 @@ def export_run(run: Path, where: Path, *, say: Callable[[str], None]) -> list[Pa
         written.append(where / "samples.csv")
         pd.read_parquet(run / "samples.parquet").to_csv(written[-1], index=False)
     if get_task(settings.task).kind == "texts":
-        say(f"{run} is a run on texts, which keeps no model: the settings and the samples are written.")
-        return written
-    state = folder.checkpoints.newest(load_state, say=say)
-    if state is None:
-        raise RunError(f"{run} holds a result without its last checkpoint. Delete the folder to run it again.")
+        if not folder.model.is_file():
+            say(f"{run} kept no model, as runs of `compare` on texts do: the settings and the samples are written.")
+            return written
+        weights = folder.model.read_bytes()
+    else:
+        state = folder.checkpoints.newest(load_state, say=say)
+        if state is None:
+            raise RunError(f"{run} holds a result without its last checkpoint. Delete the folder to run it again.")
+        weights = packed(weights_of(state["session"]), settings)
     written.append(where / "model.safetensors")
-    save_file(weights_of(state["session"]), written[-1], metadata={"emprune": json.dumps(document)})
+    written[-1].write_bytes(weights)
     return written
+
+
+def packed(weights: Mapping[str, Tensor], settings: Settings) -> bytes:
+    """Return weights as safetensors have them, with a run's settings in the metadata."""
+    whole = {name: value.contiguous() for name, value in weights.items()}
+    return save(whole, metadata={"emprune": json.dumps(settings.model_dump())})
 
 
 def weights_of(session: dict[str, Any]) -> dict[str, Tensor]:
@@ -67,6 +78,6 @@ def weights_of(session: dict[str, Any]) -> dict[str, Tensor]:
     """
     averaged = session.get("averaged")
     if averaged is None:
-        return {name: value.contiguous() for name, value in session["model"].items()}
+        return dict(session["model"])
     inside = {name: value for name, value in averaged.items() if name != "n_averaged"}
-    return {name.removeprefix("module."): value.contiguous() for name, value in inside.items()}
+    return {name.removeprefix("module."): value for name, value in inside.items()}

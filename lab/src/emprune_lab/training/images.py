@@ -101,7 +101,7 @@ class ImageTraining(Training):
         leads, num_epochs = self.ranks.rank == 0, self.run.settings.cost.epochs
         stop = agreed(stop, self.ranks)
         tally = self._restore(folder, report)
-        self.begin(report, tally)
+        self.begin(folder, report, tally)
         self.measure_first_gap()
         while tally.epoch < num_epochs:
             if self._train_epoch(tally, report, stop):

@@ -6,6 +6,7 @@ Only `make_training` chooses between the two.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sized
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from emprune import DataPruner
@@ -16,6 +17,7 @@ from emprune_lab.run import Run, method_warnings_said_elsewhere
 from emprune_lab.training.samples import finish_run
 from emprune_lab.training.speed import Speed
 from emprune_lab.training.tally import Tally
+from emprune_lab.training.tracking import tracking
 
 __all__ = ["PROBE_SIZE", "Reporter", "Training", "num_scored", "scored_epochs"]
 
@@ -63,7 +65,7 @@ class Training(ABC):
             StoppedError: If `stop` said yes.
             RunError: If the losses diverge, a checkpoint cannot be written, or none can be used.
         """
-        with method_warnings_said_elsewhere():
+        with method_warnings_said_elsewhere(), ExitStack() as self._until_end:
             return self._train(folder, report, stop)
 
     @abstractmethod
@@ -105,8 +107,10 @@ class Training(ABC):
                 }
         return scores
 
-    def begin(self, report: Reporter, tally: Tally) -> None:
-        """Tell the reporter how much there is to do, and what of it a checkpoint had done."""
+    def begin(self, folder: RunFolder, report: Reporter, tally: Tally) -> None:
+        """Tell the reporter how much there is to do, and what of it a checkpoint had done; have the tracker open."""
+        tracker = tracking(self.run, folder.path, epoch=tally.epoch, leads=self.ranks.rank == 0)
+        self._follow = self._until_end.enter_context(tracker)
         epochs = self.run.settings.cost.epochs
         report.begin(num_epochs=epochs, planned_visits=self.run.sizes.visits, visits_done=tally.visits)
 
@@ -128,6 +132,8 @@ class Training(ABC):
             self.pruner.observe_validation(tally.scores["validation_loss"], train_loss=tally.scores["probe_loss"])
         if leads:
             tally.log_bytes, tally.log_sha256 = folder.log.append(record)
+        if self._follow is not None:
+            self._follow(self.pruner, record)
         report.epoch(record)
 
     def finish(self, folder: RunFolder, tally: Tally, **more: Any) -> RunRecord:

@@ -12,12 +12,13 @@ from transformers.trainer_callback import PrinterCallback
 
 from emprune import DataPruner
 from emprune_lab.errors import RunError, StoppedError
-from emprune_lab.files import draft_folder
+from emprune_lab.files import draft_folder, write_whole
 from emprune_lab.models.pretrained import load_pretrained, load_tokenizer, quiet
 from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.tasks import TextTask
+from emprune_lab.training.exported import packed
 from emprune_lab.training.saved_state import MISFITS, misfit
 from emprune_lab.training.scores import class_accuracy, score
 from emprune_lab.training.speed import Speed
@@ -80,7 +81,7 @@ class TextTraining(Training):
 
         def begin(tally: TextTally) -> None:
             folder.log.cut(tally.log_bytes, tally.log_sha256)
-            self.begin(report, tally)
+            self.begin(folder, report, tally)
 
         callback = TallyCallback(
             self.trainer,
@@ -99,6 +100,10 @@ class TextTraining(Training):
         if tally.epoch < num_epochs:
             raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
         self.pruner.sync()
+        if self.run.keeps_model:
+            assert self.trainer.model is not None, "it was trained"
+            weights = packed(self.trainer.model.state_dict(), self.run.settings)
+            write_whole(folder.model, lambda file: file.write(weights))
         metric = {} if self.task.metric == "accuracy" else {"metric": self.task.metric}
         return self.finish(folder, tally, **metric)
 

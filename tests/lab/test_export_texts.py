@@ -1,0 +1,44 @@
+"""A run on texts keeps its model, and `emprune export` writes it: loaded anew, it scores what the run scored."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+pytest.importorskip("transformers", reason="needs emprune-lab[texts]")
+
+from emprune_lab.training.texts.fine_tuning import TextTraining
+
+from tests.lab.reports import call
+from tests.lab.runs import run_of
+from tests.lab.texts import text_settings
+
+SIZE = ("--epochs", 2, "--keep", 0.5, "--batch-size", 4, "--max-lr", 0.01, "--device", "cpu", "--precision", "fp32")
+
+
+def test_a_text_runs_exported_model_scores_what_the_run_scored(place: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    where = ("--model", f"hf:{place / 'model'}", "--data-dir", place / "data")
+    assert call("run", "glue:mnli", "--method", "emp", "--out", run, *SIZE, *where)[0] == 0
+    code, printed, said = call("export", run, "--out", out)
+    assert (code, said) == (0, "")
+    assert [Path(line).name for line in printed.split()] == ["settings.json", "samples.csv", "model.safetensors"]
+    settings = text_settings(place, epochs=2)
+    fresh = TextTraining(run_of(settings, data_dir=place / "data"))
+    assert fresh.trainer.model is not None
+    fresh.trainer.model.load_state_dict(load_file(out / "model.safetensors"))
+    result = json.loads((run / "result.json").read_text())
+    assert fresh.evaluate("test")["loss"] == pytest.approx(result["loss"])
+    assert fresh.evaluate("test")["accuracy"] == pytest.approx(result["accuracy"])
+
+
+def test_a_text_run_of_a_comparison_keeps_no_model_and_export_says_so(place: Path, tmp_path: Path) -> None:
+    where = ("--model", f"hf:{place / 'model'}", "--data-dir", place / "data")
+    methods = ("--methods", "random-permutation", "--seeds", 1, "--jobs", 1)
+    assert call("compare", "glue:mnli", *methods, "--out", tmp_path / "runs", *SIZE, *where)[0] == 0
+    (run,) = [path.parent for path in (tmp_path / "runs").rglob("result.json")]
+    code, printed, said = call("export", run, "--out", tmp_path / "out")
+    assert code == 0
+    assert [Path(line).name for line in printed.split()] == ["settings.json", "samples.csv"]
+    assert "kept no model" in said.replace("\n", " ")

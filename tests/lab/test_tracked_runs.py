@@ -1,0 +1,73 @@
+"""`--track`: a run's epochs are in the tracker's own files, and the run is what it is without."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.reports import call
+from tests.lab.runs import CLOCKS
+
+RUN = ("run", "digits", "--keep", 0.5, "--epochs", 3, "--train-size", 100, "--batch-size", 20, "--device", "cpu")
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard's files hold, by name: (step, value)."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_a_tracked_run_tells_its_log_and_is_the_run_it_was(tmp_path: Path) -> None:
+    assert call(*RUN, "--out", tmp_path / "plain")[0] == 0
+    assert call(*RUN, "--out", tmp_path / "tracked", "--track", "tensorboard")[0] == 0
+    logs = []
+    for name in ("plain", "tracked"):
+        log = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for record in log:
+            del record["summary"]
+        logs.append([{key: value for key, value in record.items() if key not in CLOCKS} for record in log])
+    assert logs[0] == logs[1]
+    found = scalars(tmp_path / "tracked" / "tensorboard")
+    assert dict(found["run/loss"]) == pytest.approx(dict(enumerate(record["loss"] for record in logs[0])))
+    visits = [(epoch, record["visits"]) for epoch, record in enumerate(logs[0])]
+    assert found["run/visits"] == found["emprune/total_visits"] == visits
+
+
+def test_a_comparison_tracks_each_of_its_runs(tmp_path: Path) -> None:
+    size = RUN[2:]
+    methods = ("--methods", "random-permutation,emp", "--seeds", 1, "--jobs", 1)
+    assert call("compare", "digits", *size, *methods, "--out", tmp_path, "--track", "tensorboard")[0] == 0
+    folders = sorted(path.parent for path in tmp_path.rglob("events.out.tfevents.*"))
+    assert len(folders) == 2
+    assert all(len(scalars(folder)["emprune/kept_fraction"]) == 3 for folder in folders)
+
+
+def test_weights_and_biases_gets_the_numbers_of_the_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    closed: list[tuple[str, str, dict[str, Any]]] = []
+    leave = wandb.Run.__exit__
+
+    def read_and_leave(run: Any, *error: Any) -> Any:
+        closed.append((run.name, run.group, dict(run.summary)))
+        return leave(run, *error)
+
+    monkeypatch.setattr(wandb.Run, "__exit__", read_and_leave)
+    assert call(*RUN, "--out", tmp_path / "run", "--track", "wandb")[0] == 0
+    ((name, group, summary),) = closed
+    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert (name, group) == ("emp:pool=2, seed 0", "digits")
+    assert summary["emprune/epoch"] == 2
+    assert summary["emprune/total_visits"] == summary["run/visits"] == last["visits"]
+    assert summary["run/test_accuracy"] == pytest.approx(last["test_accuracy"])
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_an_unknown_tracker_is_refused_before_any_training(tmp_path: Path) -> None:
+    code, _, said = call(*RUN, "--out", tmp_path / "run", "--track", "mlflow")
+    assert code == 2
+    assert "`track` must be one of tensorboard, wandb; got 'mlflow'." in said.replace("\n", " ")
+    assert not (tmp_path / "run").exists()
