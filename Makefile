@@ -24,11 +24,13 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types pytest matrix words oldest newest no-extras wheels bench chaos clean
+.PHONY: help demo docs docs-serve test lint format types pytest matrix words oldest newest no-extras wheels bench chaos clean
 
 stage = @printf '\n==> %s\n' "$(1)"
 # The workers are processes that share the cores: one thread each. A page of docs is one story, and stays with one worker.
 run_pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+# mkdocs finds tools/site.py; the theme's notice of another program's plans is left out.
+in_repository = PYTHONPATH=. NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1
 # $(call make_venv,FOLDER): an existing folder is completed, not wiped.
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -47,6 +49,7 @@ help:
 	@echo "emprune: what make can do (environments are made on first use, with PYTHON=$(PYTHON))"
 	@echo
 	@echo "  make demo       compare the methods on a small real data set; results in runs/demo"
+	@echo "  make docs       the documentation as a site in site/, notebooks and links checked; make docs-serve shows it while you write"
 	@echo "  make test       everything CI checks: lint, format, types, then all tests and doctests"
 	@echo "  make lint       ruff and its formatter, without changing anything"
 	@echo "  make format     let ruff repair and format the code"
@@ -119,6 +122,15 @@ pytest: $(VENV)/.all
 	$(call stage,pytest)
 	@$(call run_pytest,$(VENV)) $(PYTEST_ARGS)
 
+docs: $(VENV)/.all
+	$(call stage,the notebooks of docs/gallery)
+	@$(in_repository) $(VENV)/bin/python -m tools.gallery
+	$(call stage,site: the documentation)
+	@$(in_repository) $(VENV)/bin/mkdocs build --strict
+
+docs-serve: docs
+	@$(in_repository) $(VENV)/bin/mkdocs serve
+
 words: $(VENV)/.all
 	$(call stage,the language of docs, docstrings, messages and help)
 	@$(VENV)/bin/python -m tools.language
@@ -172,5 +184,5 @@ chaos: $(VENV)/.lab
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.lab.chaos --kills $(CHAOS_KILLS)
 
 clean:
-	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) $(WHEELS) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CORE) $(OLDEST) $(NEWEST) $(WHEELS) build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src lab tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,48 @@
+"""The site's own part: which links leave the docs, what a page may load, and what the pages must name."""
+
+from pathlib import Path
+
+import pytest
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+
+from emprune import errors
+from tools.addresses import ROOT
+from tools.site import LOADED, on_post_build
+
+
+def built(folder: Path, page: str) -> MkDocsConfig:
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    config = MkDocsConfig()
+    config.site_dir = str(folder)
+    return config
+
+
+@pytest.mark.parametrize(
+    "loading",
+    [
+        '<script src="https://cdn.example.org/a.js"></script>',
+        '<link rel="stylesheet" href="https://fonts.example.org/css">',
+        '<link href="//example.org/x" rel=preconnect>',
+        '<img alt="x" src="http://example.org/x.png">',
+    ],
+)
+def test_a_page_that_loads_from_another_server_is_refused(loading: str, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="loads from another server"):
+        on_post_build(built(tmp_path, loading))
+
+
+def test_external_links_are_listed_and_allowed(tmp_path: Path) -> None:
+    on_post_build(
+        built(tmp_path, '<a href="https://example.org/a">a</a> <img src="b.png"> <link rel="next" href="/c">')
+    )
+    assert (tmp_path / "external-links.txt").read_text() == "https://example.org/a  1 page(s), such as index.html\n"
+
+
+def test_a_picture_of_the_site_itself_is_no_other_server_s() -> None:
+    assert not LOADED.search('<img src="../assets/a.svg"><script src="../x.js"></script>')
+
+
+def test_every_error_has_a_part_of_the_troubleshooting_page() -> None:
+    page = (ROOT / "docs/help/index.md").read_text(encoding="utf-8").splitlines()
+    assert {f"## {name}" for name in errors.__all__ if name != "EmpruneError"} <= set(page)
