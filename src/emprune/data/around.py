@@ -16,6 +16,7 @@ from emprune.data.indexed import AroundDataset, Delivered, unpacked
 from emprune.data.planned import PlannedLoader
 from emprune.data.rebuild import BatchesOfPlan, Batching, evaluating, rebuilt
 from emprune.data.sampler import EpochSampler
+from emprune.data.turns import TurnBatches
 from emprune.errors import StateError
 from emprune.pruner import DataPruner
 from emprune.randomness import derive_seed
@@ -70,7 +71,9 @@ class LoaderAround(PlannedLoader):
         self._given = dataloader
         self._seeded = None if dataloader.generator is not None else torch.Generator()
         self._in_order = dataloader.num_workers == 0 or getattr(dataloader, "in_order", True)
-        self.loader = rebuilt(dataloader, indexed, batches, self._seeded or dataloader.generator)
+        self._turns = TurnBatches(batches) if dataloader.persistent_workers else None
+        asked = batches if self._turns is None else self._turns
+        self.loader = rebuilt(dataloader, indexed, asked, self._seeded or dataloader.generator)
         self._tie_states()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -128,9 +131,12 @@ class LoaderAround(PlannedLoader):
 
     def _prepare(self, cursor: Cursor) -> None:
         self._ask_for(cursor)
+        seed = None
         if self._seeded is not None:
             seed = derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank)
             self._seeded.manual_seed(seed)
+        if self._turns is not None:
+            self._turns.next_is_of(self.pruner.epoch, seed)
 
     @abstractmethod
     def _part(self, index: Tensor) -> Dataset[Any]:

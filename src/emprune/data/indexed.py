@@ -1,6 +1,7 @@
 """A dataset and a collate function that add to each batch its index, from the worker to the loss."""
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from emprune.data.turns import InTurn, Turn, take_turn
 from emprune.errors import ConfigError
 
 __all__ = [
@@ -61,18 +63,31 @@ class IndexedSamples:
     asked: list[int] | None = None
 
 
-class AroundDataset(Dataset[Any]):
+class AroundDataset(Dataset[Any], ABC):
     """A wrapper of the user's dataset that callbacks and frameworks look through.
 
     Args:
         dataset: The user's dataset.
     """
 
-    _own = frozenset({"dataset"})
+    _own = frozenset({"dataset", "_turn"})
     """The attributes that are not the user's dataset's."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset: Any = dataset
+        self._turn: Turn | None = None  # in a worker, the pass that it is in
+
+    def __getitems__(self, request: Any) -> IndexedSamples:
+        """Fetch a batch of samples."""
+        if isinstance(request, InTurn):
+            if self._turn != request.turn:
+                take_turn(request.turn, self.dataset, is_first=self._turn is None)
+            self._turn, request = request.turn, request.request
+        return self.fetch(request)
+
+    @abstractmethod
+    def fetch(self, request: Any) -> IndexedSamples:
+        """Return the samples of a batch."""
 
     def __getattr__(self, name: str) -> Any:
         """Let callbacks and frameworks find what they look for on the user's dataset."""
@@ -104,10 +119,9 @@ class IndexedDataset(AroundDataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> IndexedSamples:
-        return self.__getitems__([index])
+        return self.fetch([index])
 
-    def __getitems__(self, index: list[int]) -> IndexedSamples:
-        """Fetch a batch of samples."""
+    def fetch(self, index: list[int]) -> IndexedSamples:  # noqa: D102 - inherited
         many = getattr(self.dataset, "__getitems__", None)
         asked = list(index)
         samples = many(asked) if many else [self.dataset[i] for i in index]

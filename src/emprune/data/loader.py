@@ -144,7 +144,7 @@ class PrunedLoader(LoaderAround):
 
     def _fetch(self, index: Tensor) -> Delivered:
         with untouched():
-            return unpacked(self.loader.collate_fn(self.loader.dataset.__getitems__(index.tolist())))  # type: ignore[attr-defined]
+            return unpacked(self.loader.collate_fn(self.loader.dataset.fetch(index.tolist())))  # type: ignore[attr-defined]
 
     def _ask_for(self, cursor: Cursor) -> None:
         self._batch_sampler.deliver(cursor.rest, last=cursor.last)

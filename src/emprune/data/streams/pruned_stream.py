@@ -177,7 +177,7 @@ class PrunedStream(LoaderAround):
 
     def _fetch(self, index: Tensor) -> Delivered:
         with untouched():
-            return unpacked(self.loader.collate_fn(self.loader.dataset.fetch(index.tolist())))  # type: ignore[attr-defined]
+            return unpacked(self.loader.collate_fn(self.loader.dataset.read(index.tolist())))  # type: ignore[attr-defined]
 
     def _ask_for(self, cursor: Cursor) -> None:
         self._batch_sampler.deliver(cursor, epoch=self.pruner.epoch, num_lanes=self._here.num_lanes)

@@ -32,7 +32,7 @@ class StreamReader(AroundDataset):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    def __getitems__(self, request: BatchRequest) -> IndexedSamples:
+    def fetch(self, request: BatchRequest) -> IndexedSamples:
         """Read as far as a batch needs, and decode it."""
         lane = self._lanes.get(request.lane)
         if lane is None or lane.pass_number != request.pass_number:
@@ -45,7 +45,7 @@ class StreamReader(AroundDataset):
             lane.finish(check=request.check)
         return self._decoded(request.index, [lane.give(position) for position in request.index])
 
-    def fetch(self, index: list[int]) -> IndexedSamples:
+    def read(self, index: list[int]) -> IndexedSamples:
         """Read and decode some samples, outside of any pass."""
         return self._decoded(index, [_read_alone(self.dataset, position) for position in index])
 
