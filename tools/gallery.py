@@ -14,22 +14,27 @@ from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
-ROOT = Path(__file__).parent.parent
+from tools.addresses import ROOT, address, repository
+
 NOTEBOOKS, PAGES = ROOT / "docs/gallery", ROOT / "build/gallery"
 
 
 def run(notebook: Path, pages: Path) -> None:
     """Run a notebook from top to bottom, and write its page and its pictures."""
     content = nbformat.read(notebook, as_version=4)
-    NotebookClient(content, timeout=300, resources={"metadata": {"path": str(notebook.parent)}}).execute()
+    resources = {"metadata": {"path": str(notebook.parent)}}
+    quiet = ["--log-level=ERROR"]  # of the kernel, which would warn of its local port
+    NotebookClient(content, timeout=300, resources=resources, extra_arguments=quiet).execute()
     settings = Config(
-        {"ExtractOutputPreprocessor": {"output_filename_template": notebook.stem + "-{index}{extension}"}}
+        {"ExtractOutputPreprocessor": {"output_filename_template": notebook.stem + "-{cell_index}-{index}{extension}"}}
     )
-    body, resources = MarkdownExporter(config=settings).from_notebook_node(content)
+    body, made = MarkdownExporter(config=settings).from_notebook_node(content)
     pages.mkdir(parents=True, exist_ok=True)
-    for name, picture in resources["outputs"].items():
+    for name, picture in made["outputs"].items():
         (pages / name).write_bytes(picture)
-    (pages / f"{notebook.stem}.md").write_text(body, encoding="utf-8")
+    body = body.replace("![png]", "![What the cell above draws]")
+    source = address(f"docs/gallery/{notebook.name}", to=repository())
+    (pages / f"{notebook.stem}.md").write_text(f"{body}\n[This page as a notebook]({source})\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""What `make docs` adds to mkdocs: where the repository is, links out of docs/, the notebooks' pages, and two checks.
+"""What `make docs` adds to mkdocs: the repository's address, links out of docs/, pictures, notebooks, and checks.
 
 A page may link to any file of the repository by its relative path, as it does on a disk. On the site these links lead
 to the repository. A file that is not there is a warning, which `--strict` makes an error. The built site loads nothing
-from other servers, and `external-links.txt` in it lists every address that it links to.
+from other servers, and has all that it links to. `external-links.txt` in it lists every other address.
 """
 
 import logging
@@ -26,6 +26,8 @@ LOADED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc(?:set)?="?(https?:)?//"""
     r"""|<link\b(?=[^>]*\brel="?(?:stylesheet|preload|preconnect|icon))[^>]*\bhref="?(https?:)?//"""
 )
+PICTURE = re.compile(r'<picture>\s*<source[^>]*srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]+)">\s*</picture>')
+INTERNAL = re.compile(r"""<[^>]*\b(?:href|src)="?(?!https?:|mailto:|data:|javascript:|#)([^\s">#?]+)""")
 EXTERNAL = re.compile(r"""\bhref="?(https?://[^\s">]+)""")
 
 
@@ -49,26 +51,39 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links that leave docs/ to the repository."""
-    to = str(config.repo_url)
+    """Lead links out of docs/ to the repository, and to notebooks to their pages; show pictures in two colours."""
+    to, folder = str(config.repo_url), posixpath.join("docs", posixpath.dirname(page.file.src_uri))
 
     def new(path: str) -> str | None:
+        if path.startswith("docs/gallery/") and path.endswith(".ipynb"):
+            return posixpath.relpath(path, folder).replace(".ipynb", ".md")
         if path.startswith("docs/"):
             return None
         if not (ROOT / path).exists():
             log.warning("docs/%s links to %s, and there is no such file.", page.file.src_uri, path)
         return address(path, to=to)
 
-    return rewritten(markdown, posixpath.join("docs", posixpath.dirname(page.file.src_uri)), new)
+    markdown = PICTURE.sub(in_two_colours, markdown)
+    return rewritten(markdown, folder, new)
+
+
+def in_two_colours(match: re.Match[str]) -> str:
+    """Return a `<picture>` as two pictures of Markdown, whose links mkdocs checks; site.css shows one of them."""
+    dark, light, words = match.groups()
+    words = " ".join(words.split())
+    return f"![{words}]({light}){{ .only-light }} ![{words}]({dark}){{ .only-dark }}"
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Refuse a site that loads anything from another server, and list its external links."""
+    """Refuse a site that loads anything from another server or links to what it lacks; list its external links."""
     site, found = Path(config.site_dir), defaultdict(set)
     for path in sorted(site.rglob("*.html")):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(site).as_posix()
         if loaded := LOADED.search(text):
             raise PluginError(f"{name} loads from another server: {loaded[0]}")
+        for link in INTERNAL.findall(text) if path.name != "404.html" else ():
+            if not (path.parent / link).exists():
+                raise PluginError(f"{name} links to {link}, which the site does not have")
         for link in EXTERNAL.findall(text):
             found[link].add(name)
     lines = [f"{link}  {len(pages)} page(s), such as {min(pages)}" for link, pages in sorted(found.items())]

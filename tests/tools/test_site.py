@@ -8,7 +8,7 @@ from mkdocs.exceptions import PluginError
 
 from emprune import errors
 from tools.addresses import ROOT
-from tools.site import LOADED, on_post_build
+from tools.site import LOADED, PICTURE, in_two_colours, on_post_build
 
 
 def built(folder: Path, page: str) -> MkDocsConfig:
@@ -33,10 +33,23 @@ def test_a_page_that_loads_from_another_server_is_refused(loading: str, tmp_path
 
 
 def test_external_links_are_listed_and_allowed(tmp_path: Path) -> None:
-    on_post_build(
-        built(tmp_path, '<a href="https://example.org/a">a</a> <img src="b.png"> <link rel="next" href="/c">')
-    )
+    on_post_build(built(tmp_path, '<a href="https://example.org/a">a</a> <img src="index.html">'))
     assert (tmp_path / "external-links.txt").read_text() == "https://example.org/a  1 page(s), such as index.html\n"
+
+
+def test_a_link_to_what_the_site_lacks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    on_post_build(built(tmp_path, '<a href="there/">there</a> <a href="#part">here</a>'))
+    with pytest.raises(PluginError, match=r"links to lost\.svg, which the site does not have"):
+        on_post_build(built(tmp_path, '<img alt="a" src="lost.svg">'))
+
+
+def test_a_picture_in_two_colours_becomes_two_whose_links_are_checked() -> None:
+    picture = (
+        '<picture>\n<source media="x" srcset="a-dark.svg">\n<img src="a-light.svg" alt="What\n it shows">\n</picture>'
+    )
+    two = "![What it shows](a-light.svg){ .only-light } ![What it shows](a-dark.svg){ .only-dark }"
+    assert PICTURE.sub(in_two_colours, picture) == two
 
 
 def test_a_picture_of_the_site_itself_is_no_other_server_s() -> None:
