@@ -13,6 +13,8 @@ from pathlib import Path
 LIBRARY = ("emprune/py.typed", "emprune/testing/method_contract.py", "emprune/integrations/transformers.py")
 LAB = (
     "emprune_lab/py.typed",
+    "emprune_lab/pages/plotlyjs/LICENSE",
+    "emprune_lab/pages/plotlyjs/plotly-basic.min.js",
     "emprune_lab/pages/templates/base.html.jinja",
     "emprune_lab/pages/templates/page.css",
     "emprune_lab/pages/templates/page.js",
@@ -67,6 +69,7 @@ def check_command() -> None:
         call("report run", folder)
         page = Path(folder, "run/report.html").read_text(encoding="utf-8")
         assert "</html>" in page
+        assert len(page) < 1.5e6
     print(f"ok  emprune methods, run and report; the page has {len(page):,} characters")
 
 

@@ -56,6 +56,10 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(comparison: 
         assert (tmp_path / link).is_file()
 
 
+def test_a_page_is_smaller_than_a_megabyte_and_a_half(comparison: Path, tmp_path: Path) -> None:
+    assert write_report(find_runs([comparison]), tmp_path).stat().st_size < 1.5e6
+
+
 def test_results_alone_make_a_report_that_says_what_is_missing(comparison: Path, tmp_path: Path) -> None:
     text = page_of(comparison / "results.json", out=tmp_path)
     assert drawn(text) == ["accuracy-cost", "accuracy-time", "class-accuracy"]

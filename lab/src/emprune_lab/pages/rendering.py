@@ -1,14 +1,23 @@
 """A page: one HTML file that holds everything it shows, plotly.js too, and asks nobody for anything."""
 
+from importlib.resources import files
 from typing import Any
 
 import jinja2
-from plotly.offline import get_plotlyjs
 
 import emprune
 from emprune_lab.pages.drawing import Styles
 
-__all__ = ["render_page"]
+__all__ = ["plotly_js", "render_page"]
+
+
+def plotly_js() -> str:
+    """Return plotly.js as a page holds it: the basic bundle, a quarter of the one that plotly for Python brings.
+
+    It draws scatter traces, bars and pies; `plotlyjs/` has it, as npm's plotly.js-basic-dist-min brings it.
+    """
+    code = files("emprune_lab.pages").joinpath("plotlyjs", "plotly-basic.min.js").read_text(encoding="utf-8")
+    return code.replace("</script", "<\\/script")
 
 
 def render_page(
@@ -35,5 +44,5 @@ def render_page(
         **values,
         styles=styles,
         version=emprune.__version__,
-        plotly_js=get_plotlyjs().replace("</script", "<\\/script") if has_figures else "",
+        plotly_js=plotly_js() if has_figures else "",
     )
