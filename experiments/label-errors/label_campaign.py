@@ -20,7 +20,7 @@ from emprune_lab.data.dividing import stratified_order
 from emprune_lab.environment import machine, versions
 from emprune_lab.errors import DataError
 from label_measures import all_measured, cleanlab_scores, order_of, signals_of, suspicions
-from label_sets import HUMAN_10, HUMAN_100, LABEL_SETS, MADE, LabelData, read
+from label_sets import HUMAN_10, HUMAN_100, LABEL_SETS, MADE, RIGHT, LabelData, read
 from label_training import RECIPES, Recipe, Trained, Trainer
 
 HERE = Path(__file__).parent
@@ -37,7 +37,16 @@ FOLD_RUNS = {"cleanlab": ("full", 1.0), "cleanlab-at-our-cost": ("random-permuta
 
 WORTH = ("drop-suspects", "correct-suspects", "drop-random")
 WORTH_OF = (*MADE, "cifar10:worse_label", *HUMAN_100)
-STAGES = ("signals", "cleanlab", "worth")
+CAMPAIGN = ("signals", "cleanlab", "worth")
+"""Its stages. That of the guard is another registration, and is asked for by its name."""
+
+GUARD_RUNS = {
+    "random-permutation": ("random-permutation", None),
+    "emp": ("emp:pool=2", None),
+    "emp-guard": ("emp:pool=2", 3),
+    "random-permutation-guard": ("random-permutation", 3),
+}
+GUARD_OF = (*(name for name in MADE if name.endswith(":0.4")), *HUMAN_10, *RIGHT)
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Unit:
     """What one process does at a time: a stage of one label set and seed. It alone writes its file.
 
     Args:
-        stage: One of `STAGES`.
+        stage: One of `CAMPAIGN`, or "guard".
         label_set: One of `LABEL_SETS`.
         seed: The runs'.
     """
@@ -62,10 +71,11 @@ class Unit:
     @property
     def runs(self) -> Sequence[str]:
         """The names of its runs, in their order."""
-        return {"signals": tuple(SIGNAL_RUNS), "cleanlab": tuple(FOLD_RUNS), "worth": WORTH}[self.stage]
+        names = {"signals": SIGNAL_RUNS, "cleanlab": FOLD_RUNS, "worth": WORTH, "guard": GUARD_RUNS}
+        return tuple(names[self.stage])
 
 
-def registered(stages: Sequence[str] = STAGES, seeds: Sequence[int] = SEEDS) -> Iterator[Unit]:
+def registered(stages: Sequence[str] = CAMPAIGN, seeds: Sequence[int] = SEEDS) -> Iterator[Unit]:
     """Return all units in the registered order: by seed, the small label sets first."""
     large = (*HUMAN_10, *HUMAN_100)
     order = (("signals", MADE), ("cleanlab", MADE), ("signals", large), ("worth", MADE), ("cleanlab", large))
@@ -73,6 +83,8 @@ def registered(stages: Sequence[str] = STAGES, seeds: Sequence[int] = SEEDS) -> 
         for stage, names in (*order, ("worth", large)):
             if stage in stages:
                 yield from (Unit(stage, name, seed) for name in names if stage != "worth" or name in WORTH_OF)
+    if "guard" in stages:
+        yield from (Unit("guard", name, seed) for seed in seeds for name in GUARD_OF)
 
 
 class Worker:
@@ -172,6 +184,11 @@ class Worker:
             trained = trainer.run("full", 1.0, seed=unit.seed, among=among)
         return {**counted(trained), "accuracy": round(trained.accuracy, 4), "num_suspects": size}
 
+    def _guard(self, trainer: Trainer, unit: Unit, name: str) -> dict[str, Any]:
+        method, guard = GUARD_RUNS[name]
+        trained = trainer.run(method, 0.3, seed=unit.seed, guard=guard)
+        return {**counted(trained), "accuracy": round(trained.accuracy, 4)}
+
     def _file(self, unit: Unit) -> Path:
         return self.work / unit.path.with_name(f"columns-{unit.seed}.npz")
 
@@ -231,7 +248,7 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
 ) -> None:
     """Make what is missing of the registered runs."""
-    units = [unit for unit in registered(stage or STAGES, seed or SEEDS) if unit.label_set in (only or LABEL_SETS)]
+    units = [unit for unit in registered(stage or CAMPAIGN, seed or SEEDS) if unit.label_set in (only or LABEL_SETS)]
     arguments = (results, work, human, data_dir)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=start, initargs=arguments) as pool:
         for said in pool.map(do, units):

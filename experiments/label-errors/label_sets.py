@@ -25,7 +25,9 @@ MADE = tuple(
 )
 HUMAN_10 = tuple(f"cifar10:{name}" for name in ("aggre_label", "random_label1", "worse_label"))
 HUMAN_100 = ("cifar100:noisy_label",)
-LABEL_SETS = (*MADE, *HUMAN_10, *HUMAN_100)
+RIGHT = ("fashion-mnist:clean", "cifar10:clean_label")
+"""Without a wrong label: what a guard costs there."""
+LABEL_SETS = (*MADE, *HUMAN_10, *HUMAN_100, *RIGHT)  # their order decides draws, so a new one comes last
 
 SIZES = {"fashion-mnist": 10_000}
 NUM_VALIDATION = 1_000
@@ -88,6 +90,8 @@ def read(name: str, seed: int, *, human: Path, data_dir: Path | None = None) -> 
     if rest:
         towards = nearest_class(train.x, true) if kind == "class" else None
         given = with_wrong_labels(true, float(rest[0]), task.num_classes, towards, random)
+    elif kind == "clean":
+        given = true.clone()
     else:
         given = human_labels(human / f"{task_name}n.npz", kind, true)
     held = stratified_order(test.y, seed=0)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from emprune_lab.comparison.statistics import mean_interval, paired_difference
-from label_campaign import FOLD_RUNS, HERE, SEEDS, SIGNAL_RUNS, WORTH, Unit, registered
+from label_campaign import FOLD_RUNS, GUARD_RUNS, HERE, SEEDS, SIGNAL_RUNS, WORTH, Unit, registered
 from label_measures import COMBINATIONS, SIGNALS
 
 CLEANLAB = ("confident_learning", "normalized_margin", "self_confidence", "confidence_weighted_entropy")
@@ -124,6 +124,20 @@ def worth(signals: Mapping[str, Runs], retrained: Mapping[str, Runs]) -> str:
     return grid(["", "full training, %", *WORTH], rows())
 
 
+def guarded(runs: Mapping[str, Runs]) -> str:
+    """Return the accuracy of random permutation at keep 0.3, and how far EMP and the guards are from it."""
+
+    def rows() -> Iterator[list[str]]:
+        for name, by_seed in runs.items():
+            found = {run: {seed: of[run]["accuracy"] for seed, of in by_seed.items()} for run in GUARD_RUNS}
+            baseline, *others = GUARD_RUNS
+            differences = (f"{paired_difference(found[run], found[baseline]):+.2f}" for run in others)
+            gain = f"{paired_difference(found['emp-guard'], found['emp']):+.2f}"
+            yield [name, f"{mean_interval(list(found[baseline].values())):.2f}", *differences, gain]
+
+    return grid(["", f"{next(iter(GUARD_RUNS))}, %", *list(GUARD_RUNS)[1:], "emp-guard minus emp"], rows())
+
+
 def main(results: Annotated[Path, typer.Option(help="The folder of results.")] = HERE / "results") -> None:
     """Print what is complete."""
     signals, folds, retrained = (complete(results, stage) for stage in ("signals", "cleanlab", "worth"))
@@ -135,6 +149,8 @@ def main(results: Annotated[Path, typer.Option(help="The folder of results.")] =
         typer.echo(f"Best on {TUNED_ON}: {best}. Better than each signal on every other task: {beats}.\n")
     typer.echo("### Test accuracy, and its change after a second training\n")
     typer.echo(worth(signals, retrained) + "\n")
+    typer.echo("### A guard: test accuracy, and points above random permutation\n")
+    typer.echo(guarded(complete(results, "guard")) + "\n")
     for name, runs in signals.items():
         for measure in ("average", "first_1_percent", "first_5_percent", "as_many"):
             typer.echo(f"### {name}: {measure.replace('_', ' ')}\n\n{by_signal(runs, measure)}\n")

@@ -79,6 +79,7 @@ class Trainer:
         keep: float,
         *,
         seed: int,
+        guard: int | None = None,
         labels: Tensor | None = None,
         among: Tensor | None = None,
         predict: Tensor | None = None,
@@ -89,6 +90,7 @@ class Trainer:
             method: As the command has it.
             keep: The cost.
             seed: Decides the weights, the plans and the augmentation.
+            guard: Of the pruner.
             labels: (N,) int64; None for the given ones.
             among: Positions that are trained on; None for all.
             predict: Positions that are predicted in place of the test set.
@@ -102,7 +104,7 @@ class Trainer:
         arrays = (data.x[among], y)
         loader = emprune.ArrayLoader(
             arrays, method, batch_size=recipe.batch_size, transform=data.transform, drop_last=True,
-            num_epochs=recipe.epochs, keep=keep, seed=seed, record="all",
+            num_epochs=recipe.epochs, keep=keep, seed=seed, guard=guard, record="all",
         )  # fmt: skip
         started = time.perf_counter()
         aum = self._train(loader, arrays)

@@ -56,6 +56,9 @@ class DataPruner(PrunerSaving):
         groups: (N,) labels, or `Groups`: how many of each group an epoch visits. See `PrunedLoader`.
         weights: (N,) numbers above 0, by which an epoch's candidates are drawn. See `PrunedLoader`.
         pinned: Positions of samples that every epoch visits, or (N,) True and False.
+        guard: v, at least 1: a sample that was predicted wrong in each of its last v visits is set aside. It is visited
+            where too few are left without, at random. For data with wrong labels, which EMP prefers otherwise. It needs
+            what `record` needs, and a method that scores. It is a hypothesis of ours.
         initial: What an earlier run on the same data knew of the samples, for the first epoch to choose by. A frame of
             its `to_frame()`, a Parquet file of one, or its `state_dict()`. It must have the loss and the method's own
             columns. A sample without a loss counts as unseen, and comes first. Visits start at 0. After a resume the
@@ -97,6 +100,7 @@ class DataPruner(PrunerSaving):
         groups: GroupsLike | None = None,
         weights: WeightsLike | None = None,
         pinned: PinnedLike | None = None,
+        guard: int | None = None,
         initial: "Initial | None" = None,
         data_key: str | None = None,
         record: RecordLike | None = None,
@@ -114,9 +118,9 @@ class DataPruner(PrunerSaving):
             tail_epochs=tail_epochs,
             num_steps=num_steps,
         )
-        self.plan_options = PlanOptions.checked(self.method, self.schedule, lengths, groups, weights, pinned)
+        self.plan_options = PlanOptions.checked(self.method, self.schedule, lengths, groups, weights, pinned, guard)
         self.data_key = checked_key(data_key)
-        self.recording = Recording(record)
+        self.recording = Recording(record, guarded=guard is not None)
         self.stats = SampleStats(self.num_samples, self.method.columns, self.recording.columns)
         self._initial: str | None = None
         if initial is not None:

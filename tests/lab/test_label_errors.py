@@ -117,6 +117,16 @@ def test_second_trainings_take_the_suspects_of_the_first(worker: Worker, monkeyp
     assert runs["correct-suspects"]["num_suspects"] == 64
 
 
+def test_a_guard_is_judged_at_one_cost(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_campaign, "provenance", dict)
+    unit = Unit("guard", MADE, 0)
+    worker.do(unit)
+    runs = json.loads((worker.results / unit.path).read_text())["runs"]
+    assert len({run["visits"] for run in runs.values()}) == 1
+    assert len({run["accuracy"] for run in runs.values()}) > 1
+    assert [unit.label_set for unit in registered(["guard"], [0])][-2:] == list(label_sets.RIGHT)
+
+
 def test_cleanlab_ranks_predictions_of_samples_that_a_fold_has_not_seen(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +187,16 @@ def test_a_combination_must_be_best_on_every_other_task_too(tmp_path: Path) -> N
     assert label_table.chosen(both) == ("mean_loss+loss", True)
     both["20ng"]["loss"] = 99.0
     assert label_table.chosen(both) == ("mean_loss+loss", False)
+
+
+def test_a_guard_is_held_against_random_permutation_and_against_emp(tmp_path: Path) -> None:
+    for seed in SEEDS:
+        accuracies = dict(zip(label_campaign.GUARD_RUNS, (80.0, 78.0, 81.0, 82.0), strict=True))
+        runs = {run: {"accuracy": accuracy + seed} for run, accuracy in accuracies.items()}
+        write_stage(tmp_path, MADE, "guard", seed, runs)
+    row = label_table.guarded(label_table.complete(tmp_path, "guard")).splitlines()[-1]
+    points = [cell.split(" ")[1] for cell in row.split("|")[3:7]]
+    assert points == ["-2.00", "+1.00", "+2.00", "+3.00"]
 
 
 def test_what_a_second_training_changes_is_paired_by_seed(tmp_path: Path) -> None:

@@ -32,3 +32,20 @@ def test_quotas_that_cannot_be_met_are_refused_before_training(tmp_path: Path, m
     code, _, said = call("run", "digits", "--method", method, "--keep", keep, "--out", tmp_path, *SIZE)
     assert code == 2
     assert ("`groups`" if keep == 1 else "`floor`") in said.replace("\n", " ")
+
+
+def test_a_guard_is_written_after_a_method_and_holds_back_wrong_labels_at_the_same_cost(tmp_path: Path) -> None:
+    methods = ["emp", "emp@guard=2"]
+    noisy = ["--label-noise", 0.4, "--epochs", 12, "--batch-size", 32, "--device", "cpu", "--precision", "fp32"]
+    code, _, _ = call("compare", "digits", "--methods", ",".join(methods), "--seeds", 1, *noisy, "--out", tmp_path)
+    assert code == 0
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [run["method"] for run in runs] == ["emp:pool=2", "emp:pool=2@guard=2"]
+    assert len({run["visits"] for run in runs}) == 1
+    most = {}
+    for run in runs:
+        guarded = run["method"].endswith("guard=2")
+        folder = next(tmp_path.rglob("emp-pool-2-guard-2-*" if guarded else "emp-pool-2-[!g]*"))
+        samples = pd.read_parquet(next(folder.rglob("samples.parquet")))
+        most[guarded] = int(samples["visits"].max())
+    assert most[True] < most[False]

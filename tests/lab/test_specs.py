@@ -26,6 +26,7 @@ from tests.messages import Raises
         ("random-permutation@rcap", emprune.RandomPermutation(), "random-permutation@rcap"),
         ("greedy@floor=0.10", emprune.Greedy(), "greedy@floor=0.1"),
         ("greedy@floor=.1:equal", emprune.Greedy(), "greedy@equal:floor=0.1"),
+        ("emp@guard=03:equal", emprune.EMP(), "emp:pool=2@equal:guard=3"),
         (" random-permutation ", emprune.RandomPermutation(), "random-permutation"),
     ],
 )
@@ -52,6 +53,7 @@ def test_a_method_is_written_in_one_way(text: str, method: emprune.Method, canon
         ("emp@same", "@", "same"),
         ("emp@free", "@", "free"),
         ("emp@floor=2", "@", "floor=2"),
+        ("emp@guard=0", "@", "guard=0"),
         ("emp@equal:rcap", "@", "rcap"),
     ],
 )

@@ -70,6 +70,7 @@ def test_a_state_holds_plain_values_and_tensors_only() -> None:
         "groups": None,
         "weights": None,
         "pinned": None,
+        "guard": None,
         "data_key": None,
         "record": None,
     }

@@ -1,4 +1,7 @@
-"""A method and its options as typed values, and how people write them: `emp:beta=3:pool=2@equal`."""
+"""A method and its options as typed values, and how people write them: `emp:beta=3:pool=2@equal`.
+
+What follows the `@` is asked of the plans, and not of the method: quotas of the classes, and a guard.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -57,6 +60,7 @@ class MethodSpec(BaseModel):
         options: Values by option name, those at their defaults too. A default that changes later changes no stored run.
         quota: How many samples of each class an epoch has; "free" is as the method chooses.
         floor: At least this share of each class is visited in every pruned epoch.
+        guard: Wrong predictions in a row after which a sample is set aside; None for no guard.
 
     Example:
         >>> str(MethodSpec.parse("emp:pool=2:beta=10"))
@@ -67,6 +71,8 @@ class MethodSpec(BaseModel):
         Greedy()
         >>> MethodSpec.parse("random-permutation@equal").quota
         'equal'
+        >>> MethodSpec.parse("emp@guard=3").guard
+        3
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -75,6 +81,7 @@ class MethodSpec(BaseModel):
     options: dict[str, Value] = {}
     quota: Quota = "free"
     floor: float = 0.0
+    guard: int | None = None
 
     @classmethod
     def parse(cls, text: str, *, objective: str = "classification") -> "MethodSpec":
@@ -82,7 +89,7 @@ class MethodSpec(BaseModel):
 
         Args:
             text: The method and its options. `@equal`, `@proportional` or `@rcap` is a quota of each class,
-                `@floor=0.1` the least share of each, and `@equal:floor=0.1` both.
+                `@floor=0.1` the least share of each, and `@equal:floor=0.1` both. `@guard=3` is a guard.
             objective: What is trained for. It decides which memory term is meant where none is named.
 
         Raises:
@@ -163,6 +170,7 @@ class MethodSpec(BaseModel):
                 parts.append(f"{option}={known.text_of(value)}")
         quotas: list[str] = [] if self.quota == "free" else [self.quota]
         quotas += [f"floor={self.floor:g}"] if self.floor else []
+        quotas += [f"guard={self.guard}"] if self.guard is not None else []
         return "@".join(":".join(words) for words in (parts, quotas) if words)
 
 
@@ -199,7 +207,7 @@ def usable_as_text(name: str) -> bool:
 
 
 def _quotas(text: str) -> dict[str, Any]:
-    """Return the quota and the floor that are written after a method's `@`.
+    """Return the quota, the floor and the guard that are written after a method's `@`.
 
     Raises:
         ConfigError: If they are none.
@@ -211,10 +219,12 @@ def _quotas(text: str) -> dict[str, Any]:
             found["quota"] = name
         elif name == "floor" and _is_share(value) and "floor" not in found:
             found["floor"] = float(value)
+        elif name == "guard" and value.isdecimal() and int(value) and "guard" not in found:
+            found["guard"] = int(value)
         else:
             raise ConfigError(
-                f"What follows `@` must be {', '.join(get_args(Quota)[1:])} or floor=SHARE; got {part!r}. Write "
-                "emp@equal, emp@floor=0.1 or emp@equal:floor=0.1."
+                f"What follows `@` must be {', '.join(get_args(Quota)[1:])}, floor=SHARE or guard=VISITS; got "
+                f"{part!r}. Write emp@equal, emp@equal:floor=0.1 or emp@guard=3."
             )
     return found
 

@@ -195,6 +195,7 @@ def new_pruner(settings: Settings, labels: Tensor) -> emprune.DataPruner:
             tail_epochs=settings.cost.tail_epochs,
             seed=settings.seed,
             groups=settings.method.groups(labels),
+            guard=settings.method.guard,
             initial=None if initial is None else samples_file(initial),
             record=None if record is None else _recorded(record),
         )

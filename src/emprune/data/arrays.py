@@ -51,6 +51,7 @@ class ArrayLoader(PlannedLoader):
         groups: (N,) labels, or `Groups`: how many of each group an epoch visits. See `PrunedLoader`.
         weights: (N,) numbers above 0, by which an epoch's candidates are drawn. See `PrunedLoader`.
         pinned: Positions of samples that every epoch visits, or (N,) True and False.
+        guard: A sample that was predicted wrong in each of its last so many visits is set aside. See `DataPruner`.
         record: Columns to remember beside the method's, such as "all"; they find wrong labels. See `DataPruner`.
         process_group: The ranks that share the data; None for the default group, or one process.
 
@@ -86,6 +87,7 @@ class ArrayLoader(PlannedLoader):
         groups: GroupsLike | None = None,
         weights: WeightsLike | None = None,
         pinned: PinnedLike | None = None,
+        guard: int | None = None,
         record: RecordLike | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
@@ -108,6 +110,7 @@ class ArrayLoader(PlannedLoader):
             groups=groups,
             weights=weights,
             pinned=pinned,
+            guard=guard,
             record=record,
             process_group=process_group,
         )

@@ -56,6 +56,7 @@ class PrunedLoader(LoaderAround):
             at most half of the others, and the method chooses from these. `Random` keeps what is drawn. A DataLoader
             with a `WeightedRandomSampler` gives its weights by itself.
         pinned: Positions of samples that every epoch visits, or (N,) True and False. They are part of the cost.
+        guard: A sample that was predicted wrong in each of its last so many visits is set aside. See `DataPruner`.
         initial: What an earlier run on the same data knew of the samples: a frame, a Parquet file or a state. The first
             epoch then chooses by it. See `DataPruner`.
         data_key: Text by which states, frames and `initial` know the data again. See `DataPruner`.
@@ -103,6 +104,7 @@ class PrunedLoader(LoaderAround):
         groups: GroupsLike | None = None,
         weights: WeightsLike | None = None,
         pinned: PinnedLike | None = None,
+        guard: int | None = None,
         initial: "Initial | None" = None,
         data_key: str | None = None,
         record: RecordLike | None = None,
@@ -116,22 +118,11 @@ class PrunedLoader(LoaderAround):
             samples_per_batch=batching.batch_size,
             accumulation=accumulation,
             drop_last=batching.drop_last,
-            num_epochs=num_epochs,
-            num_steps=num_steps,
-            keep=keep,
-            warmup_epochs=warmup_epochs,
-            tail_epochs=tail_epochs,
-            seed=seed,
-            nonfinite=nonfinite,
-            lengths=lengths,
-            groups=groups,
-            weights=weights_of(batching.sampler, weights, method),
-            pinned=pinned,
-            initial=initial,
-            data_key=data_key,
-            record=record,
-            process_group=process_group,
-        )
+            num_epochs=num_epochs, num_steps=num_steps, keep=keep, warmup_epochs=warmup_epochs, tail_epochs=tail_epochs,
+            seed=seed, nonfinite=nonfinite, lengths=lengths, groups=groups,
+            weights=weights_of(batching.sampler, weights, method), pinned=pinned, guard=guard, initial=initial,
+            data_key=data_key, record=record, process_group=process_group,
+        )  # fmt: skip
         check_sampler_ranks(batching.sampler, pruner.world_size)
         batches, indexed = PlanBatchSampler(batching.batch_size), IndexedDataset(dataloader.dataset)
         super().__init__(dataloader, pruner, accumulation=accumulation, batches=batches, indexed=indexed)

@@ -30,6 +30,7 @@ class Choice(TypedDict, total=False):
     groups: GroupsLike | None
     weights: WeightsLike | None
     pinned: PinnedLike | None
+    guard: int | None
     initial: "Initial | None"
     data_key: str | None
     record: RecordLike | None

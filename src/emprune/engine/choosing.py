@@ -1,4 +1,11 @@
-"""What a method chooses from all samples or from a part of them: the unseen come first, and its choice is checked."""
+"""What a method chooses from all samples or from a part of them, and that its choice is sound.
+
+Who comes when::
+
+    unseen      first, at random
+    open        seen, and not set aside: the method chooses among them
+    set aside   given up (never a finite loss), or guarded (wrong in each of the last visits): last, at random
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +27,8 @@ class Chooser:
     """Chooses the samples of one pruned epoch, from all of the data or part by part.
 
     For a method that scores, unseen samples come first: U = min(size, unseen) of them, drawn at random, with weight 1.
-    The method chooses the rest from the seen samples. A sample without a finite loss after two visits no longer comes
-    first.
+    The method chooses the rest from the seen samples. What is set aside comes where too few are left: a sample without
+    a finite loss after two visits, and one that a guard holds back.
 
     Args:
         method: The method.
@@ -31,6 +38,7 @@ class Chooser:
         progress: The share of the run that is done once this epoch is over.
         gap: The generalisation gap; None if it is not known.
         weights: (N,) float32, by which the candidates are drawn; None for all samples alike.
+        guard: Visits in a row with a wrong prediction after which a sample is set aside; None for no guard.
     """
 
     method: Method
@@ -40,6 +48,7 @@ class Chooser:
     progress: float
     gap: float | None
     weights: Tensor | None
+    guard: int | None = None
 
     def choose(self, size: int, *, seed: int, part: Tensor | None = None) -> tuple[list[Selection], int]:
         """Choose samples of a part: first the unseen, if there are any, and then the method's.
@@ -56,17 +65,17 @@ class Chooser:
             part = self._candidates(size, seed=seed, part=part)
         stats = self.stats if part is None else self.stats.take(part)
         if self._are_all_to_choose_from:
-            seen, num_seen = torch.ones(stats.num_samples, dtype=torch.bool), stats.num_samples
+            is_open, num_open = torch.ones(stats.num_samples, dtype=torch.bool), stats.num_samples
         else:
-            seen = self._seen if part is None else self._seen.index_select(0, part)
-            num_seen = int(seen.count_nonzero())
+            is_open = self._open if part is None else self._open.index_select(0, part)
+            num_open = int(is_open.count_nonzero())
         chosen: list[Selection] = []
-        if num_seen < stats.num_samples:
-            chosen.append(self._first(stats, seen, num_seen, size, seed=seed))
+        if num_open < stats.num_samples:
+            chosen.append(self._not_by_method(stats, is_open, num_open, size, seed=seed))
         num_first = sum(len(selection.index) for selection in chosen)
         rest = size - num_first
-        if num_seen and rest:
-            context = self._context(stats, seen, num_seen, rest, seed=seed, part=part, is_alone=num_first == 0)
+        if num_open and rest:
+            context = self._context(stats, is_open, num_open, rest, seed=seed, part=part, is_alone=num_first == 0)
             chosen.append(_checked_selection(self.method, self.method.select(context), context))
         if part is not None:
             chosen = [Selection(part.index_select(0, each.index), each.weight) for each in chosen]
@@ -84,16 +93,17 @@ class Chooser:
         drawn = sample_weighted_mask(weights, num_candidates, generator=generator).nonzero().squeeze(1)
         return drawn if part is None else part.index_select(0, drawn)
 
-    def _first(self, stats: SampleStats, seen: Tensor, num_seen: int, size: int, *, seed: int) -> Selection:
-        """Choose what comes before the method: the unseen, and those given up where too few are seen without."""
+    def _not_by_method(self, stats: SampleStats, is_open: Tensor, num_open: int, size: int, *, seed: int) -> Selection:
+        """Choose what the method does not: the unseen, and what is set aside where too few are left without."""
         num_samples = stats.num_samples
-        unseen = ~(seen | stats.given_up)
+        aside = stats.given_up | self._guarded(stats)
+        unseen = ~(is_open | aside)
         num_first = min(size, int(unseen.count_nonzero()))
         index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", self.epoch), among=unseen)
-        num_missing = size - num_first - num_seen
+        num_missing = size - num_first - num_open
         if num_missing > 0:
             generator = derive_generator(seed, "given up", self.epoch)
-            index = torch.cat([index, sample(num_samples, num_missing, generator=generator, among=stats.given_up)])
+            index = torch.cat([index, sample(num_samples, num_missing, generator=generator, among=aside)])
         return Selection(index)
 
     def _context(
@@ -137,10 +147,21 @@ class Chooser:
         """(N,) bool."""
         return self.stats.seen
 
+    def _guarded(self, stats: SampleStats) -> Tensor:
+        """(n,) bool, the samples that were predicted wrong in each of so many last visits."""
+        if self.guard is None:
+            return torch.zeros(stats.num_samples, dtype=torch.bool)
+        return stats["missed"] >= self.guard
+
+    @cached_property
+    def _open(self) -> Tensor:
+        """(N,) bool, the samples that a method may choose."""
+        return self._seen if self.guard is None else self._seen & ~self._guarded(self.stats)
+
     @cached_property
     def _are_all_to_choose_from(self) -> bool:
-        """Whether the method may choose any sample: it does not score, or all have been seen."""
-        return not self.method.scores or bool(self._seen.all())
+        """Whether the method may choose any sample: it does not score, or all are open."""
+        return not self.method.scores or bool(self._open.all())
 
     @cached_property
     def _scores(self) -> Tensor:

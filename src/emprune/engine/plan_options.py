@@ -1,4 +1,4 @@
-"""What a user asks of every plan, whatever the method: lengths, groups, weights, pinned samples."""
+"""What a user asks of every plan, whatever the method: lengths, groups, weights, pinned samples, a guard."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emprune.checks import whole_number
 from emprune.errors import ConfigError
 from emprune.given import as_tensor, is_integer
 from emprune.groups import Groups, by_group
@@ -34,12 +35,14 @@ class PlanOptions:
         groups: The samples' groups and their quotas.
         weights: (N,) float32, above 0, by which the candidates are drawn.
         pinned: (P,) int64, ascending, the samples of every pruned epoch.
+        guard: Visits in a row with a wrong prediction after which a sample is left to chance.
     """
 
     lengths: Tensor | None = None
     groups: Groups | None = None
     weights: Tensor | None = None
     pinned: Tensor | None = None
+    guard: int | None = None
 
     @classmethod
     def checked(
@@ -50,6 +53,7 @@ class PlanOptions:
         groups: GroupsLike | None,
         weights: WeightsLike | None,
         pinned: PinnedLike | None,
+        guard: int | None,
     ) -> Self:
         """Return the options of a run.
 
@@ -64,6 +68,7 @@ class PlanOptions:
             groups=groups,
             weights=None if weights is None else checked_weights(weights, num_samples),
             pinned=None if pinned is None else checked_pinned(pinned, num_samples),
+            guard=None if guard is None else whole_number("guard", guard, least=1, meaning="in visits"),
         )
         options._check_together(method, num_samples=num_samples, keep=schedule.keep)
         return options
@@ -97,8 +102,17 @@ class PlanOptions:
                 parameter="weights",
                 value=self.weights,
             )
+        if self.guard is not None and not method.scores:
+            raise ConfigError(
+                f"`guard` must be given with a method that scores; got {type(method).__name__}, which prefers no "
+                "sample. Leave it out, or use EMP.",
+                parameter="guard",
+                value=self.guard,
+            )
         quotas = groups if groups is not None and groups.per_batch is None else None
-        for name, value in (("groups", quotas), ("weights", self.weights), ("pinned", self.pinned)):
+        for name, value in (
+            ("groups", quotas), ("weights", self.weights), ("pinned", self.pinned), ("guard", self.guard),
+        ):  # fmt: skip
             if value is not None and keep == 1:
                 raise ConfigError(
                     f"`{name}` must be given with `keep` below 1; got keep=1, which visits all samples. Lower `keep`, "
@@ -201,6 +215,7 @@ class PlanOptions:
             },
             "weights": _digest(self.weights),
             "pinned": _digest(self.pinned),
+            "guard": self.guard,
         }
 
 

@@ -61,6 +61,7 @@ def plan_epoch(
             progress=min(1.0, (spent + size) / schedule.budget),
             gap=gap,
             weights=options.weights,
+            guard=options.guard,
         )
         plan, by_method = _pruned_plan(chooser, options, size, seed=seed)
     return CurrentEpoch(options.ordered(plan, step=step, world_size=world_size, seed=seed), by_method=by_method)

@@ -39,16 +39,18 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "predicted": (Column("predicted", "the class last predicted; -1 before the first", torch.int32, -1),),
 }
+_MISSED = Column("missed", "visits in a row with a wrong prediction, up to now", torch.int32)
 _HIGHEST, _SECOND, _PREDICTED = "highest probability", "second probability", "predicted class"
 _OFF, _MOST_OFF = 0.02, 0.01
 """By how much p_y may miss the probabilities, and for which share of an epoch's samples it may miss by more."""
 
 
 class Recording:
-    """The columns that `record=` asks for.
+    """The columns that `record=` and `guard=` ask for.
 
     Args:
         record: A name, several, "all", or None for none.
+        guarded: Whether to count the wrong predictions in a row, which a guard needs.
 
     Attributes:
         names: What is recorded, in the order of the columns.
@@ -58,11 +60,11 @@ class Recording:
         ConfigError: If it has another name.
     """
 
-    def __init__(self, record: Any = None) -> None:
+    def __init__(self, record: Any = None, *, guarded: bool = False) -> None:
         self.names = _checked(record)
-        own = tuple(column for name in self.names for column in _COLUMNS[name])
+        own = [column for name in self.names for column in _COLUMNS[name]] + ([_MISSED] if guarded else [])
         self.columns: tuple[Column, ...] = (_COUNT, *own) if own else ()
-        self._ranked = not {"mean_margin", "first_learnt", "forgotten"}.isdisjoint(self.names)
+        self._ranked = guarded or not {"mean_margin", "first_learnt", "forgotten"}.isdisjoint(self.names)
         self._warned = False
 
     @property
@@ -75,6 +77,17 @@ class Recording:
         """What a saved state keeps: the names, or None."""
         return ", ".join(self.names) or None
 
+    @property
+    def asked(self) -> str:
+        """How a user asked for it, for messages."""
+        return "`guard`" if self.setting is None else f"record={self.setting!r}"
+
+    @property
+    def _advice(self) -> str:
+        if _MISSED in self.columns:
+            return "Leave the guard out, and record mean_loss alone, or nothing."
+        return "Record mean_loss alone, or nothing."
+
     def measure(self, losses: Tensor, outputs: Any) -> dict[str, Tensor]:
         """Return (B,) float32 of each quantity that the columns are made of.
 
@@ -86,8 +99,8 @@ class Recording:
         if not _are_logits(outputs, losses):
             found = f"{tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ObservationError(
-                f"`outputs` must be (B, C) logits, one prediction a sample, for record={self.setting!r}; got {found} "
-                f"for {len(losses)} losses. Record mean_loss alone, or nothing."
+                f"`outputs` must be (B, C) logits, one prediction a sample, for {self.asked}; got {found} "
+                f"for {len(losses)} losses. {self._advice}"
             )
         check_plain(outputs, "outputs")
         with torch.autocast(outputs.device.type, enabled=False):
@@ -108,7 +121,7 @@ class Recording:
             index: (M,) int64, each sample at most once.
             measured: (M,) of the loss and each quantity of `measure`.
         """
-        if not self.names:
+        if not self.columns:
             return index[:0], {}
         fresh = stats["last_visit"].index_select(0, index) != epoch
         if not bool(fresh.all()):
@@ -135,6 +148,8 @@ class Recording:
         if "forgotten" in old:
             new["forgotten"] = old["forgotten"] + ((old["right"] == 1) & ~right)
             new["right"] = right
+        if "missed" in old:
+            new["missed"] = (old["missed"] + 1).masked_fill(right, 0)
         return new
 
     def _margin(self, measured: Mapping[str, Tensor]) -> Tensor:
@@ -145,7 +160,7 @@ class Recording:
         if num_off > _MOST_OFF * len(off) and not self._warned:
             self._warned = True
             warnings.warn(
-                f"record={self.setting!r} takes exp(-loss) as the label's probability; got a loss that is no class's "
+                f"{self.asked} takes exp(-loss) as the label's probability; got a loss that is no class's "
                 f"for {num_off} of {len(off)} samples. Pass the cross-entropy, without smoothing, weights or mixing, "
                 "as score_losses.",
                 MethodWarning,
@@ -175,7 +190,7 @@ class Measuring:
         """Raise ObservationError where outputs are needed and there are none."""
         if outputs is None and (self._method.needs_outputs or self._recording.needs_outputs):
             by_method = self._method.needs_outputs
-            needs = type(self._method).__name__ if by_method else f"record={self._recording.setting!r}"
+            needs = type(self._method).__name__ if by_method else self._recording.asked
             raise ObservationError(
                 f"`outputs` must be the model's outputs, which {needs} needs; got None. "
                 "Call reduce(index, losses, logits)."

@@ -40,7 +40,7 @@ _ADVICE = {
     "data_key": "Resume with the data the run was started with, in the same order, and with their key.",
     **{
         name: f"Resume with the {name} the run was started with, or without any if it had none."
-        for name in ("lengths", "groups", "weights", "pinned", "record")
+        for name in ("lengths", "groups", "weights", "pinned", "guard", "record")
     },
 }
 

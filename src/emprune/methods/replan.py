@@ -38,6 +38,7 @@ def held_selection(context: SelectionContext, replan_every: int) -> Tensor | Non
     held = context.previous
     if held is None or context.epoch % replan_every == 0:
         return None
+    held = held[context.seen[held]]  # a guard may have set some of them aside since
     generator = context.generator("hold", context.epoch)
     missing = context.num_kept - len(held)
     if missing <= 0:

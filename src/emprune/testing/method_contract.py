@@ -268,11 +268,13 @@ class MethodContract:
         if selection.weight is not None:
             assert selection.weight.tolist() == pytest.approx([1.0] * num_samples)
 
-    @pytest.mark.parametrize("asked", ["equal", "floor", "pinned", "weights"])
+    @pytest.mark.parametrize("asked", ["equal", "floor", "pinned", "weights", "guard"])
     def test_it_chooses_from_a_part_of_the_data(self, asked: str) -> None:
         method, size = self.make_method(self.num_samples), self.num_samples
         if self.keep == 1 or (asked == "weights" and not method.takes_weights):
             pytest.skip("The method visits everything, or has a fixed order.")
+        if asked == "guard" and not method.scores:
+            pytest.skip("The method prefers no sample.")
         labels, options = asking_for(asked, size)
         pruner = DataPruner(
             method, num_samples=size, num_epochs=self.num_epochs, keep=self.keep, tail_epochs=0, **options

@@ -129,5 +129,6 @@ def asking_for(asked: str, num_samples: int) -> tuple[Tensor, dict[str, Any]]:
         "floor": {"groups": Groups(labels, quota="free", floor=0.2)},
         "pinned": {"pinned": [3, 5], "groups": labels},
         "weights": {"weights": 1.0 + labels},
+        "guard": {"guard": 1},
     }
     return labels, options[asked]

@@ -28,7 +28,7 @@ def methods_table() -> Table:
             options = ["only from code"]
         summary = (emprune.methods.method_class(name).__doc__ or "").strip().partition("\n")[0]
         table.add_row(name, Text(summary), Text("\n".join(options) or "–"))
-    quotas = "A quota of each class stands after @: emp@equal, emp@rcap, emp@proportional, emp@floor=0.1."
+    quotas = "After @ stands a quota of each class: emp@equal, emp@rcap, emp@floor=0.1; or a guard: emp@guard=3."
     table.caption = Text(quotas)
     if caught:  # of packages whose methods do not load
         table.caption = Text("\n".join([quotas, *(str(warning.message) for warning in caught)]))
