@@ -39,8 +39,8 @@ _METHODS = (
     "emp by weights",
 )
 _PLANNING_LIMITS = {
-    "greedy": 2,
-    "emp:pool=none": 2,
+    "greedy": 1.5,
+    "emp:pool=none": 1.5,
     "emp:pool=2": 3,
     "emp:pool=gap": 3,
     "infobatch": 3,
@@ -48,16 +48,16 @@ _PLANNING_LIMITS = {
     "soft": 3,
     "soft:by=softmax": 3,
     "soft:by=percentile": 3,
-    "reducible-loss": 2,
-    "kakurenbo": 2,
+    "reducible-loss": 1.5,
+    "kakurenbo": 1.5,
     "seta": 3,
     "random-permutation@equal": 3,
     "emp@equal": 3,
-    "emp@floor=0.1": 5,
+    "emp@floor=0.1": 3,
     "random by weights": 3,
     "emp by weights": 3,
 }
-"""How many unsorted topk planning may take, by method. With floors a method chooses twice, in groups and freely."""
+"""How many unsorted topk planning may take, by method: 1.5 for a top k of all, 3 for what draws or divides."""
 _HUGE = 100_000_000
 _LARGE = 10_000_000
 _TARGETED = 1_000_000

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from emprune.indexing import are_all
+
 __all__ = [
     "exponential_noise",
     "sample",
@@ -44,10 +46,8 @@ def top_k(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor |
     """
     if k == 0:
         return torch.empty(0, dtype=torch.int64)
-    candidates, values = _candidates(scores, among)
-    above, ties = _cut(values, k, generator)
-    chosen = np.concatenate([np.flatnonzero(above), ties])
-    return torch.from_numpy(chosen if candidates is None else candidates[chosen])
+    above, ties = _cut(scores, k, generator, among)
+    return torch.from_numpy(np.concatenate([np.flatnonzero(above), ties]))
 
 
 def top_k_mask(scores: Tensor, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
@@ -59,12 +59,9 @@ def top_k_mask(scores: Tensor, k: int, *, generator: torch.Generator, among: Ten
     """
     if k == 0:
         return torch.zeros(len(scores), dtype=torch.bool)
-    candidates, values = _candidates(scores, among)
-    mask, ties = _cut(values, k, generator)
+    mask, ties = _cut(scores, k, generator, among)
     mask[ties] = True
-    if candidates is None:
-        return torch.from_numpy(mask)
-    return torch.zeros(len(scores), dtype=torch.bool).index_fill_(0, torch.from_numpy(candidates[mask]), True)
+    return torch.from_numpy(mask)
 
 
 def sample(num_samples: int, k: int, *, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
@@ -146,19 +143,18 @@ def _draws(num_samples: int, generator: torch.Generator) -> Tensor:
     return torch.rand(num_samples, generator=generator, dtype=torch.float32)
 
 
-def _candidates(scores: Tensor, among: Tensor | None) -> tuple[npt.NDArray[np.int64] | None, FloatArray]:
-    """Return the positions of the candidates, None for all, and their scores."""
+def _cut(
+    scores: Tensor, k: int, generator: torch.Generator, among: Tensor | None
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return the mask of the candidates above the k-th highest, and the places drawn from those equal to it."""
     values: FloatArray = scores.numpy()
-    if among is None or bool(among.all()):
-        return None, values
-    candidates = np.flatnonzero(among.numpy())
-    return candidates, values[candidates]
-
-
-def _cut(values: FloatArray, k: int, generator: torch.Generator) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Return the mask of the values above the k-th highest, and the places drawn from those equal to it."""
-    threshold = _kth_highest(values, k)
-    above, ties = values > threshold, np.flatnonzero(values == threshold)
+    mask = None if among is None or are_all(among) else among.numpy()
+    threshold = _kth_highest(values.copy() if mask is None else values[mask], k)
+    above, equal = values > threshold, values == threshold
+    if mask is not None:
+        above &= mask
+        equal &= mask
+    ties = np.flatnonzero(equal)
     num_ties = k - int(np.count_nonzero(above))
     if num_ties < len(ties):
         ties = ties[torch.randperm(len(ties), generator=generator)[:num_ties].numpy()]
@@ -166,7 +162,7 @@ def _cut(values: FloatArray, k: int, generator: torch.Generator) -> tuple[npt.ND
 
 
 def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:
-    """Return the k-th highest of (N,) values, in O(N).
+    """Return the k-th highest of (N,) values, in O(N); they are reordered.
 
     NumPy's partition is the fastest if values differ. It is twenty times slower if most of them are equal, such
     as losses of exactly 0. So a value that dominates a sample of about a thousand is removed first.
@@ -184,4 +180,5 @@ def _kth_highest(values: FloatArray, k: int) -> np.floating[Any]:
         if k <= len(values) - len(below):
             return cast("np.floating[Any]", common)
         values, k = below, k - (len(values) - len(below))
-    return cast("np.floating[Any]", np.partition(values, len(values) - k)[len(values) - k])
+    values.partition(len(values) - k)
+    return cast("np.floating[Any]", values[len(values) - k])

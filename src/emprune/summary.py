@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emprune.indexing import are_all, num_true
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
-from emprune.selection import top_k
+from emprune.selection import top_k_mask
 from emprune.stats import SampleStats
 
 __all__ = ["PrunerSummary", "gini", "greedy_overlap", "summarise"]
@@ -111,7 +112,7 @@ def summarise(
         num_samples=stats.num_samples,
         num_kept=0 if plan is None else len(plan),
         kept_fraction=0.0 if plan is None else plan.kept_fraction,
-        never_seen=int((~seen).count_nonzero()),
+        never_seen=num_true(~seen),
         churn=churn,
         greedy_overlap=None if plan is None or not measures_overlap else greedy_overlap(plan, stats, seed),
         score_quantiles=None if scores is None else _score_quantiles(scores, seen),
@@ -125,11 +126,10 @@ def summarise(
 def greedy_overlap(plan: EpochPlan, stats: SampleStats, seed: int) -> float | None:
     """Share of the plan that the K highest last losses would have taken, or None while samples are unseen."""
     seen = stats.seen
-    if not bool(seen.all()):
+    if not are_all(seen):
         return None
     generator = derive_generator(seed, "greedy overlap", plan.epoch)
-    hardest = torch.zeros_like(seen)
-    hardest[top_k(stats["loss"], len(plan), generator=generator)] = True
+    hardest = top_k_mask(stats["loss"], len(plan), generator=generator)
     return float(hardest[plan.index].float().mean())
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from emprune.checks import one_of, whole_number
 from emprune.errors import ConfigError
+from emprune.indexing import mask_of, positions_of
 from emprune.randomness import derive_generator
 from emprune.table import as_frame
 
@@ -62,12 +63,12 @@ class RankedSamples:
     @property
     def mask(self) -> Tensor:
         """(N,) bool, True for these samples: cleanlab's format of label issues."""
-        return torch.zeros(self.num_samples, dtype=torch.bool).index_fill_(0, self.index, True)
+        return mask_of(self.index, self.num_samples)
 
     @property
     def rest(self) -> Tensor:
         """(N - k,) int64, the positions of all others, ascending: for `Subset`, or a `datasets.Dataset`'s `select`."""
-        return (~self.mask).nonzero().squeeze(1)
+        return positions_of(~self.mask)
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas table, a row a sample in this order, by position.
@@ -138,7 +139,7 @@ def _ranked(
     k = whole_number("k", k, least=1, meaning="how many samples to return")
     if "recorded" in columns:  # not of a sample that only an earlier run observed
         seen = seen & (columns["recorded"] > 0)
-    candidates = seen.nonzero().squeeze(1)
+    candidates = positions_of(seen)
     if k > len(candidates):
         raise ConfigError(
             f"`k` must be at most the number of samples that were seen as of the last fold, {len(candidates):,}; got "

@@ -13,7 +13,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from emprune.engine.current import CurrentEpoch
 from emprune.errors import EpochError, MethodError
+from emprune.indexing import are_all, mask_of, num_true, positions_of, taken
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.randomness import derive_generator
 from emprune.selection import sample, sample_weighted_mask
@@ -34,7 +36,7 @@ class Chooser:
         method: The method.
         stats: What is remembered of all samples.
         epoch: The epoch.
-        previous: What the method alone selected for the epoch before, if it did.
+        previous: The epoch before, if the method alone selected its plan.
         progress: The share of the run that is done once this epoch is over.
         gap: The generalisation gap; None if it is not known.
         weights: (N,) float32, by which the candidates are drawn; None for all samples alike.
@@ -44,7 +46,7 @@ class Chooser:
     method: Method
     stats: SampleStats
     epoch: int
-    previous: Tensor | None
+    previous: CurrentEpoch | None
     progress: float
     gap: float | None
     weights: Tensor | None
@@ -67,8 +69,8 @@ class Chooser:
         if self._are_all_to_choose_from:
             is_open, num_open = torch.ones(stats.num_samples, dtype=torch.bool), stats.num_samples
         else:
-            is_open = self._open if part is None else self._open.index_select(0, part)
-            num_open = int(is_open.count_nonzero())
+            is_open = self._open if part is None else taken(self._open, part)
+            num_open = num_true(is_open)
         chosen: list[Selection] = []
         if num_open < stats.num_samples:
             chosen.append(self._not_by_method(stats, is_open, num_open, size, seed=seed))
@@ -78,7 +80,7 @@ class Chooser:
             context = self._context(stats, is_open, num_open, rest, seed=seed, part=part, is_alone=num_first == 0)
             chosen.append(_checked_selection(self.method, self.method.select(context), context))
         if part is not None:
-            chosen = [Selection(part.index_select(0, each.index), each.weight) for each in chosen]
+            chosen = [Selection(taken(part, each.index), each.weight) for each in chosen]
         return chosen, num_first
 
     def _candidates(self, size: int, *, seed: int, part: Tensor | None) -> Tensor:
@@ -87,18 +89,18 @@ class Chooser:
         A method that does not score gets as many as it has to choose.
         """
         assert self.weights is not None
-        weights = self.weights if part is None else self.weights.index_select(0, part)
+        weights = self.weights if part is None else taken(self.weights, part)
         num_candidates = min(2 * size, (size + len(weights)) // 2) if self.method.scores else size
         generator = derive_generator(seed, "candidates", self.epoch)
-        drawn = sample_weighted_mask(weights, num_candidates, generator=generator).nonzero().squeeze(1)
-        return drawn if part is None else part.index_select(0, drawn)
+        drawn = positions_of(sample_weighted_mask(weights, num_candidates, generator=generator))
+        return drawn if part is None else taken(part, drawn)
 
     def _not_by_method(self, stats: SampleStats, is_open: Tensor, num_open: int, size: int, *, seed: int) -> Selection:
         """Choose what the method does not: the unseen, and what is set aside where too few are left without."""
         num_samples = stats.num_samples
         aside = stats.given_up | self._guarded(stats)
         unseen = ~(is_open | aside)
-        num_first = min(size, int(unseen.count_nonzero()))
+        num_first = min(size, num_true(unseen))
         index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", self.epoch), among=unseen)
         num_missing = size - num_first - num_open
         if num_missing > 0:
@@ -124,10 +126,11 @@ class Chooser:
                 "epoch; with `initial`, before the first too."
             )
         scores = self._scores if self.method.scores else torch.empty(0)
-        previous = self.previous if is_alone else None
+        previous = None if self.previous is None or not is_alone else self.previous.plan.index
         if part is not None:
-            scores = scores.index_select(0, part) if self.method.scores else scores
-            previous = None if previous is None else self._was_chosen.index_select(0, part).nonzero().squeeze(1)
+            scores = taken(scores, part) if self.method.scores else scores
+            if self.previous is not None and is_alone:
+                previous = positions_of(taken(self.previous.planned, part))
         return SelectionContext(
             stats=stats,
             scores=scores,
@@ -161,7 +164,7 @@ class Chooser:
     @cached_property
     def _are_all_to_choose_from(self) -> bool:
         """Whether the method may choose any sample: it does not score, or all are open."""
-        return not self.method.scores or bool(self._open.all())
+        return not self.method.scores or are_all(self._open)
 
     @cached_property
     def _scores(self) -> Tensor:
@@ -176,12 +179,6 @@ class Chooser:
             raise MethodError(f"{name} must be finite for every seen sample; got NaN or infinity.")
         return scores
 
-    @cached_property
-    def _was_chosen(self) -> Tensor:
-        """(N,) bool, the selection of the epoch before."""
-        assert self.previous is not None
-        return torch.zeros(self.stats.num_samples, dtype=torch.bool).index_fill_(0, self.previous, True)
-
 
 def _checked_selection(method: Method, selection: Selection, context: SelectionContext) -> Selection:
     index, weight = selection.index, selection.weight
@@ -194,10 +191,10 @@ def _checked_selection(method: Method, selection: Selection, context: SelectionC
         raise MethodError(
             f"{name} must choose positions in [0, {context.num_samples}); got {index.min()} to {index.max()}."
         )
-    chosen = torch.zeros_like(context.seen).index_fill_(0, index, True)
-    all_seen = context.num_seen == context.num_samples or not bool((chosen & ~context.seen).any())
-    if int(chosen.count_nonzero()) != len(index) or not all_seen:
+    chosen = mask_of(index, context.num_samples)
+    all_seen = context.num_seen == context.num_samples or not num_true(chosen & ~context.seen)
+    if num_true(chosen) != len(index) or not all_seen:
         raise MethodError(f"{name} must choose each sample at most once, and only among `context.seen`.")
-    if weight is not None and (weight.shape != index.shape or not bool(weight.isfinite().all())):
+    if weight is not None and (weight.shape != index.shape or not all_finite(weight)):
         raise MethodError(f"{name} must give one finite weight per chosen sample; got {tuple(weight.shape)}.")
     return selection if weight is None else Selection(index, weight.float())

@@ -1,7 +1,6 @@
 """The current epoch: a plan, and what follows from it, such as which epoch comes next."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from emprune.checks import as_whole
 from emprune.errors import EpochError
+from emprune.indexing import num_true
 from emprune.plan import EpochPlan
 
 __all__ = ["CurrentEpoch", "check_next", "epoch_number"]
@@ -20,21 +20,18 @@ class CurrentEpoch:
 
     Args:
         plan: The plan.
+        planned: (N,) bool: the samples in the plan.
         by_method: Whether the method alone chose it: no full epoch, and no unseen samples in it.
     """
 
     plan: EpochPlan
+    planned: Tensor
     by_method: bool
     _weight_on: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
-    def planned(self) -> Tensor:
-        """(N,) bool: the samples in the plan."""
-        return torch.zeros(self.plan.num_samples, dtype=torch.bool).index_fill_(0, self.plan.index, True)
-
     def churn_since(self, before: "CurrentEpoch") -> float:
         """Return the share of the plan that was not in another."""
-        return 1 - int((self.planned & before.planned).count_nonzero()) / len(self.plan)
+        return 1 - num_true(self.planned & before.planned) / len(self.plan)
 
     def weights(self, index: Tensor) -> Tensor:
         """Return (B,) float32, what each sample's loss is multiplied by, on the device of `index`."""

@@ -80,7 +80,7 @@ class Folding:
                 call=call,
             )
             if merged is not None and current is not None:
-                self._enter(merged, current.plan.epoch)
+                self._enter(merged, current)
             self.gap.merge(ranks)
         else:
             ranks.check_size()
@@ -90,7 +90,7 @@ class Folding:
     def fold_local(self, current: CurrentEpoch | None) -> None:
         """Enter what this process observed, if anything; what is not finite is counted, and not refused."""
         if len(self._pending) and current is not None:
-            self._enter(merge_local(*self._pending.gather(), current.plan, current.planned), current.plan.epoch)
+            self._enter(merge_local(*self._pending.gather(), current.plan, current.planned), current)
         self.gap.merge_local()
 
     def fold_to_save(self, ranks: Ranks, current: CurrentEpoch | None) -> None:
@@ -120,11 +120,13 @@ class Folding:
         if self._nonfinite == "revisit":
             self._stats.forget(self._still_failed())
 
-    def _enter(self, merged: Merged, epoch: int) -> None:
+    def _enter(self, merged: Merged, current: CurrentEpoch) -> None:
+        epoch = current.plan.epoch
         newly = merged.invalid[~torch.isin(merged.invalid, self.failed)]
         if len(merged.index):
             recorded = self._recording.folded(self._stats, epoch, merged.index, merged.measured)
-            self._stats.fold(epoch, merged.index, merged.measured, self._rule, counted=self.failed)
+            observed = current.planned if len(merged.index) == len(current.plan) else None
+            self._stats.fold(epoch, merged.index, merged.measured, self._rule, counted=self.failed, observed=observed)
             self._stats.enter(*recorded)
         self._stats.count_failures(epoch, newly)
         self.failed = torch.cat([self.failed, newly])

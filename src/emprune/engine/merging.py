@@ -20,6 +20,7 @@ from torch import Tensor
 from emprune.distributed import NOT_OBSERVED, NOT_VALID, Ranks
 from emprune.engine.observations import check_planned, last_of_each
 from emprune.errors import ObservationError, RankError
+from emprune.indexing import are_all
 from emprune.plan import EpochPlan
 from emprune.stats import all_finite
 
@@ -135,10 +136,10 @@ def merge_ranks(
     )
     seen = winner > NOT_OBSERVED
     index, valid = plan.index, winner > NOT_VALID
-    if not bool(seen.all()):
+    if not are_all(seen):
         index, valid = index[seen], valid[seen]
         gathered = {name: values[seen] for name, values in gathered.items()}
-    return _split(index, gathered, None if bool(valid.all()) else valid), observed
+    return _split(index, gathered, None if are_all(valid) else valid), observed
 
 
 def check_same_plan(ranks: Ranks, plan: EpochPlan) -> None:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from emprune.errors import EpochError, ObservationError
+from emprune.indexing import mask_of, num_true
 
 __all__ = ["PendingObservations", "check_observation", "check_plain", "check_planned", "last_of_each"]
 
@@ -283,8 +284,7 @@ def _joined(batches: list[Tensor]) -> Tensor:
 
 def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:
     """Return (M',) positions in `index` of each sample's last occurrence, or None where no sample occurs twice."""
-    distinct = torch.zeros(num_samples, dtype=torch.bool).index_fill_(0, index, True).count_nonzero()
-    if int(distinct) == len(index):
+    if num_true(mask_of(index, num_samples)) == len(index):
         return None
     position = torch.arange(len(index))
     last = torch.full((num_samples,), -1).scatter_reduce_(0, index, position, "amax")

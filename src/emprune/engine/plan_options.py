@@ -14,6 +14,7 @@ from emprune.checks import whole_number
 from emprune.errors import ConfigError
 from emprune.given import as_tensor, is_integer
 from emprune.groups import Groups, by_group
+from emprune.indexing import mask_of, positions_of
 from emprune.lengths import Lengths, by_length, checked_lengths
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
@@ -142,7 +143,7 @@ class PlanOptions:
         parts: tuple[Tensor, ...] = order.split(self.groups.counts.tolist())
         if self.pinned is None:
             return parts
-        pinned = torch.zeros(self.groups.num_samples, dtype=torch.bool).index_fill_(0, self.pinned, True)
+        pinned = mask_of(self.pinned, self.groups.num_samples)
         return tuple(part[~pinned[part]] for part in parts)
 
     def check_sizes(self, schedule: Schedule, *, multiple_of: int, world_size: int, drop_last: bool) -> None:
@@ -248,7 +249,7 @@ def checked_pinned(pinned: Any, num_samples: int) -> Tensor:
     """Return pinned positions, ascending."""
     values, found = as_tensor(pinned)
     if values.dtype == torch.bool and values.shape == (num_samples,):
-        values = values.nonzero().squeeze(1)
+        values = positions_of(values)
     right = is_integer(values) and values.ndim == 1 and len(values) > 0
     if right:
         values, found = values.long().sort().values, f"{int(values.min())} to {int(values.max())}"

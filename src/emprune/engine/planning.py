@@ -8,6 +8,7 @@ from torch import Tensor
 from emprune.engine.choosing import Chooser
 from emprune.engine.current import CurrentEpoch
 from emprune.engine.plan_options import PlanOptions
+from emprune.indexing import mask_of, positions_of
 from emprune.methods.base import Method, Selection
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator, derive_seed, random_order
@@ -51,20 +52,24 @@ def plan_epoch(
     if last is not None:
         last.forget_weights()  # planning needs the room
     if schedule.is_full(epoch):
-        plan, by_method = _full_plan(stats.num_samples, size, epoch=epoch, seed=seed), False
+        plan = _full_plan(stats.num_samples, size, epoch=epoch, seed=seed)
+        planned, by_method = mask_of(plan.index, plan.num_samples), False
     else:
         chooser = Chooser(
             method=method,
             stats=stats,
             epoch=epoch,
-            previous=last.plan.index if last is not None and last.by_method else None,
+            previous=last if last is not None and last.by_method else None,
             progress=min(1.0, (spent + size) / schedule.budget),
             gap=gap,
             weights=options.weights,
             guard=options.guard,
         )
-        plan, by_method = _pruned_plan(chooser, options, size, seed=seed)
-    return CurrentEpoch(options.ordered(plan, step=step, world_size=world_size, seed=seed), by_method=by_method)
+        chosen, by_method = _pruned_plan(chooser, options, size, seed=seed)
+        planned = mask_of(chosen.index, chosen.num_samples)  # before its order is random, which costs less
+        plan = chosen.reordered(random_order(size, derive_generator(seed, "order", epoch)))
+    plan = options.ordered(plan, step=step, world_size=world_size, seed=seed)
+    return CurrentEpoch(plan, planned=planned, by_method=by_method)
 
 
 def _full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPlan:
@@ -83,9 +88,9 @@ def _pruned_plan(chooser: Chooser, options: PlanOptions, size: int, *, seed: int
     """Plan a pruned epoch: the pinned samples, each group's quota or floor, and the rest from all that is left.
 
     Returns:
-        The plan, and whether the method alone chose it, but for what is pinned.
+        The plan, in no order that counts, and whether the method alone chose it, but for what is pinned.
     """
-    epoch, num_samples = chooser.epoch, chooser.stats.num_samples
+    num_samples = chooser.stats.num_samples
     chosen = [] if options.pinned is None else [Selection(options.pinned)]
     num_first = 0
     for part, quota, own_seed in _quotas(chooser, options, size, seed=seed):
@@ -98,8 +103,7 @@ def _pruned_plan(chooser: Chooser, options: PlanOptions, size: int, *, seed: int
         chosen += selections
         num_first += num_unseen
     index, weight = _joined(chosen)
-    order = random_order(len(index), derive_generator(seed, "order", epoch))
-    return EpochPlan(epoch, index, weight, num_samples).reordered(order), num_first == 0
+    return EpochPlan(chooser.epoch, index, weight, num_samples), num_first == 0
 
 
 def _quotas(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> Iterator[tuple[Tensor, int, int]]:
@@ -118,10 +122,8 @@ def _others(chosen: list[Selection], num_samples: int) -> Tensor | None:
     """Return the samples that are not chosen yet; None if none is."""
     if not chosen:
         return None
-    left = torch.ones(num_samples, dtype=torch.bool)
-    for selection in chosen:
-        left.index_fill_(0, selection.index, False)
-    return left.nonzero().squeeze(1)
+    index = torch.cat([selection.index for selection in chosen])
+    return positions_of(~mask_of(index, num_samples))
 
 
 def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from emprune.engine.observations import check_plain
 from emprune.errors import ConfigError, MethodWarning, ObservationError
+from emprune.indexing import are_all
 from emprune.methods.base import Method
 from emprune.stats import Column, SampleStats
 
@@ -124,7 +125,7 @@ class Recording:
         if not self.columns:
             return index[:0], {}
         fresh = stats["last_visit"].index_select(0, index) != epoch
-        if not bool(fresh.all()):
+        if not are_all(fresh):
             index, measured = index[fresh], {name: values[fresh] for name, values in measured.items()}
         old = {column.name: stats[column.name].index_select(0, index) for column in self.columns}
         return index, self._new(old, measured, epoch)

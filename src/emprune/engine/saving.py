@@ -6,6 +6,7 @@ from typing import Any
 from emprune.engine.current import CurrentEpoch
 from emprune.engine.readings import PrunerReadings, on_cpu
 from emprune.engine.state import SavedRun, read_state, write_state
+from emprune.indexing import mask_of
 
 __all__ = ["PrunerSaving"]
 
@@ -62,7 +63,8 @@ class PrunerSaving(PrunerReadings):
         self._current = None
         self._pending.clear()
         if saved.plan is not None:
-            self._adopt(CurrentEpoch(saved.plan, by_method=saved.by_method))
+            planned = mask_of(saved.plan.index, saved.plan.num_samples)
+            self._adopt(CurrentEpoch(saved.plan, planned=planned, by_method=saved.by_method))
 
     def _adopt(self, current: CurrentEpoch) -> None:
         """Make an epoch the current one."""

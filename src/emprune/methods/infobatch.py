@@ -5,11 +5,13 @@ import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from emprune.checks import flag, real_number
 from emprune.errors import MethodWarning
+from emprune.indexing import num_true, positions_of
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample, top_k_mask
 
@@ -79,7 +81,7 @@ class InfoBatch(Method):
         """Choose all at or above the threshold, and a uniform, weighed-up part of those below."""
         generator = context.generator("prune", context.epoch)
         below = context.seen & (context.scores < _mean(context))
-        num_below = int(below.count_nonzero())
+        num_below = num_true(below)
         num_pruned = context.num_seen - context.num_kept
         if num_pruned > _MAX_RATIO * num_below:
             num_below = min(math.ceil(num_pruned / _MAX_RATIO), context.num_seen)
@@ -90,7 +92,7 @@ class InfoBatch(Method):
         self, context: SelectionContext, below: Tensor, num_below: int, num_stay: int, generator: torch.Generator
     ) -> Selection:
         stay = sample(context.num_samples, num_stay, generator=generator, among=below)
-        above = (context.seen & ~below).nonzero().squeeze(1)
+        above = positions_of(context.seen & ~below)
         weight = torch.ones(len(above) + num_stay, dtype=torch.float32)
         weight[len(above) :] = num_below / max(1, num_stay)
         if self.normalize:
@@ -98,8 +100,8 @@ class InfoBatch(Method):
         return Selection(torch.cat([above, stay]), weight)
 
 
-def _mean(context: SelectionContext) -> Tensor:
+def _mean(context: SelectionContext) -> float:
     """Mean over the seen in float64, where N equal float32 values average to exactly that value."""
     all_seen = context.num_seen == context.num_samples
     counted = context.scores if all_seen else context.scores.where(context.seen, 0)
-    return counted.sum(dtype=torch.float64) / context.num_seen
+    return float(counted.numpy().sum(dtype=np.float64)) / context.num_seen

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from emprune.checks import real_number
+from emprune.indexing import num_true
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import sample, top_k
 
@@ -49,7 +50,7 @@ class Kakurenbo(Method):
         """Choose all that may not be hidden and the highest losses beside it, or a uniform K where that is above K."""
         generator = context.generator("hide", context.epoch)
         shown = context.seen & (context.scores > -math.log(self.confidence))
-        if int(shown.count_nonzero()) > context.num_kept:
+        if num_true(shown) > context.num_kept:
             return Selection(sample(context.num_samples, context.num_kept, generator=generator, among=shown))
         # What may not be hidden has the highest losses, so it is part of the top k.
         return Selection(top_k(context.scores, context.num_kept, generator=generator, among=context.seen))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from emprune.checks import LARGEST_FLOAT32, one_of, real_number
+from emprune.indexing import are_all
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.selection import exponential_noise, top_k
 
@@ -101,7 +102,7 @@ def _log_percentiles(losses: Tensor, seen: Tensor) -> Tensor:
     bits = losses.view(torch.int32)
     steps = (bits >> 31).bitwise_and_(torch.iinfo(torch.int32).max).bitwise_xor_(bits).bitwise_right_shift_(_STEP_BITS)
     steps -= steps.min()
-    counts = torch.bincount(steps if bool(seen.all()) else steps[seen], minlength=int(steps.max()) + 1)
+    counts = torch.bincount(steps if are_all(seen) else steps[seen], minlength=int(steps.max()) + 1)
     middles = counts.cumsum(0) - counts.double() / 2
     # A step of unseen samples alone may have the middle 0.
     percentiles = (middles / counts.sum()).float().clamp_(min=_SMALLEST)
