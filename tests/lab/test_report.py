@@ -42,7 +42,7 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(comparison: 
     assert drawn(text) == FIGURES
     assert MISSING not in text
     assert "Does it &lt;work&gt;?" in text
-    assert "As far as 3 seeds can tell, the score is worth having here: emp:pool=2 is" in text
+    assert "The score is worth having, as far as 3 seeds can tell. emp:pool=2 is" in text
     assert "non-inferior" in text
     assert "class 0</td><td>79" in text  # the worst class of random permutation
     assert text.count("data:image/png;base64,") == 24
@@ -103,7 +103,7 @@ def strip(path: Path, name: str) -> None:
 def test_one_run_alone_is_a_report_too(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", small_settings("emp"))
     text = page_of(folder, out=tmp_path)
-    assert "random-permutation was not run with these settings" in text
+    assert "Random permutation was not run." in text
     assert "full was not run with these settings" in text
     assert "emprune run digits --method emp:pool=2 --seed 0" in text
     assert set(FIGURES) == set(drawn(text))
@@ -141,7 +141,7 @@ def test_what_is_of_another_version_or_machine_still_reads(tmp_path: Path) -> No
         results.append(result)
     (tmp_path / "results.json").write_text(json.dumps({"runs": results}))
     text = page_of(tmp_path, out=tmp_path)
-    assert "of-somebody-else:alpha=1.0 at 30 % of the cost reaches" in text
+    assert "of-somebody-else:alpha=1.0 has 30 % of the visits." in text
 
 
 def test_a_setting_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None:
@@ -214,6 +214,9 @@ def test_a_comparison_ends_with_its_report(comparison: Path, tmp_path: Path) -> 
     code, stdout, stderr = call("compare", "digits", *options, tmp_path / "runs", "--margin", 0.2)
     assert code == 0, stderr
     report = tmp_path / "runs" / "report.html"
+    assert [line.split(":")[0] for line in stdout.splitlines() if line.startswith(("Save:", "Lose:", "Which:"))] == [
+        "Save", "Lose", "Which"
+    ]  # fmt: skip
     assert stdout.splitlines()[-1] == str(report)
     text = report.read_text()
     assert drawn(text) == FIGURES
@@ -240,7 +243,10 @@ def test_the_command_prints_where_the_report_is_and_counts_what_is_unfinished(co
     (tmp_path / "runs" / "results.json").unlink()
     code, stdout, _ = call("report", tmp_path / "runs")
     assert code == 0
-    assert stdout.split() == [str(tmp_path / "runs" / "report.html")]
+    title, save, lose, which, *_, path = stdout.splitlines()
+    assert title == "digits, keep 0.3"
+    assert [line.split(":")[0] for line in (save, lose, which)] == ["Save", "Lose", "Which"]
+    assert path == str(tmp_path / "runs" / "report.html")
     assert "1 run is not finished and not in it" in (tmp_path / "runs" / "report.html").read_text()
 
 

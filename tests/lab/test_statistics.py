@@ -9,7 +9,7 @@ from emprune_lab.commands.comparison_table import console_table
 from emprune_lab.commands.consoles import literal_console
 from emprune_lab.comparison.notes import notes
 from emprune_lab.comparison.rows import outcome, summarise, unequal_cost
-from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference
+from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference, seeds_for
 from emprune_lab.comparison.table import comparison_table
 from emprune_lab.results.record import RunRecord
 from scipy import stats
@@ -73,6 +73,24 @@ def test_with_a_validation_part_methods_are_compared_on_it() -> None:
 def test_only_common_seeds_are_paired() -> None:
     assert paired_difference({0: 5.0, 1: 9.0, 3: 7.0}, {3: 6.0, 0: 3.0, 7: 0.0}) == mean_interval([2.0, 1.0])
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("half_width", "num_seeds"),
+    # t(0.975, n − 1) / √n by a table: 12.706 / √2 = 8.98, 4.303 / √3 = 2.48, 3.182 / √4 = 1.59, 2.776 / √5 = 1.24,
+    # 2.120 / √17 = 0.514, 2.110 / √18 = 0.497
+    [(9.0, 2), (8.9, 3), (2.49, 3), (2.48, 4), (1.25, 5), (1.24, 6), (0.515, 17), (0.5, 18)],
+)
+def test_how_many_seeds_an_interval_takes_is_as_worked_by_hand(half_width: float, num_seeds: int) -> None:
+    assert seeds_for(mean_interval([1.0, 2.0, 3.0]), half_width) == num_seeds  # of deviation 1
+    assert seeds_for(mean_interval([10.0, 20.0, 30.0]), 10 * half_width) == num_seeds
+
+
+def test_inside_a_margin_is_the_whole_interval_or_not() -> None:
+    assert Estimate(-0.2, 0.3, 5).is_inside(0.5)
+    assert not Estimate(-0.3, 0.3, 5).is_inside(0.5)
+    assert not Estimate(0.3, 0.3, 5).is_inside(0.5)
+    assert not Estimate(0.0, math.nan, 5).is_inside(0.5)
 
 
 def test_excluding_zero() -> None:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from emprune.errors import ConfigError, EmpruneError
-from emprune_lab.commands.comparison_table import console_table
+from emprune_lab.commands.comparison_table import console_table, verdict_lines
 from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.options import refuse_settings
 from emprune_lab.commands.progress import watching
@@ -35,6 +35,7 @@ from emprune_lab.comparison.queue import (
 )
 from emprune_lab.comparison.table import long_duration
 from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS, listed_methods
+from emprune_lab.report.verdict import verdict_of
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Speed
@@ -108,7 +109,10 @@ def make_comparison(
         title = ", ".join(filter(None, (experiment.task, variant.title, str(where))))
         table, lines = console_table(variant.rows, title=title, width=out.width, margin=experiment.margin)
         out.print(table)
-        for remark in (*lines, *result.remarks(variant)):
+        for line in lines:
+            out.print(line, highlight=False)
+        out.print(verdict_lines(verdict_of(variant.results, margin=experiment.margin)))
+        for remark in result.remarks(variant):
             out.print(remark, highlight=False)
     report_comparison(queue, out_dir=where, data_dir=data_dir)
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from emprune_lab.comparison.rows import Row
 from emprune_lab.comparison.table import comparison_table
+from emprune_lab.report.verdict import Verdict
 
-__all__ = ["console_table", "shared_columns"]
+__all__ = ["console_table", "shared_columns", "verdict_lines"]
 
 LEAST_NAME = 18
 """Characters that a method's name has, before columns are left out for them."""
@@ -44,6 +46,16 @@ def console_table(
     if left_out:
         said.append(f"Too narrow for {', '.join(names[-left_out:])}: table.md has all.")
     return _table(lines, title), said
+
+
+def verdict_lines(verdict: Verdict) -> Table:
+    """Return what is saved, what is lost and which method, a line each where the terminal is wide."""
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    for answer in verdict.answers:
+        lines.add_row(
+            Text(f"{answer.question}:", "bold"), Text.assemble((f"{answer.short}.", "bold"), f" {answer.sentences}")
+        )
+    return lines
 
 
 def _table(lines: Sequence[Sequence[str]], title: str) -> Table:

@@ -27,11 +27,12 @@ def report(
 ) -> None:
     """Say and draw what finished runs show, on one page that opens without a network: report.html.
 
-    The page begins with a reading in sentences and the table. It draws accuracy
-    against cost and time, visits per sample, and every epoch's loss, churn,
-    overlap and staleness. It shows the classes, and the samples visited most
-    and least. It ends with the command that makes it all again. What the runs
-    did not record is left out, with the reason.
+    The page begins with what is saved, what is lost, and which method; the same
+    three lines are printed. It shows the samples visited most and least, and
+    the table. It draws accuracy over time and cost, visits per sample, every
+    epoch's loss, churn, overlap and staleness, and the classes. It ends with
+    the command that makes it all again. What the runs did not record is left
+    out, with the reason.
 
     Runs of one task and the same settings come together from all DIRs, for one
     comparison. Others get a section each. Nothing is fetched.
@@ -42,6 +43,7 @@ def report(
 
     emprune report here/results.json there/results.json --out runs/both
     """
+    from emprune_lab.commands.comparison_table import verdict_lines
     from emprune_lab.commands.consoles import out, progress
     from emprune_lab.commands.running import failures_reported
 
@@ -49,11 +51,16 @@ def report(
         from emprune_lab.files import refuse_file
         from emprune_lab.report.page import write_report
         from emprune_lab.report.records import find_runs
+        from emprune_lab.report.sections import divide_runs
 
         where = out_dir or (paths[0] if paths[0].is_dir() else paths[0].parent)
         refuse_file(where)
         found = find_runs(paths)
         path = write_report(found, where, baseline=baseline, data_dir=data_dir)
+        for section in divide_runs(found.runs, found.experiments):
+            for group in section.groups:
+                out.print(f"{section.heading}, {group.title}", style="bold", highlight=False)
+                out.print(verdict_lines(group.verdict))
         for file in (file for run in found.runs for file in run.damaged):
             progress.print(f"{file} is damaged, and left out.", style="yellow", soft_wrap=True)
         out.print(f"{path}", highlight=False, soft_wrap=True)

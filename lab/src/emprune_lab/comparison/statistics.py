@@ -1,5 +1,6 @@
 """Means, intervals and paired differences over seeds; pure functions of numbers."""
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ __all__ = [
     "mean_band",
     "mean_interval",
     "paired_difference",
+    "seeds_for",
 ]
 
 Floats = NDArray[np.float64]
@@ -75,6 +77,10 @@ class Estimate:
     def is_above(self, bound: float) -> bool:
         """Whether the whole interval lies above a bound: at -margin, the test of non-inferiority at half its level."""
         return self.mean - self.half_width > bound  # False for nan
+
+    def is_inside(self, margin: float) -> bool:
+        """Whether the whole interval lies between −margin and margin: the test of equivalence at half its level."""
+        return abs(self.mean) + self.half_width <= margin  # False for nan
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
@@ -154,6 +160,34 @@ def differences(values: Mapping[str, Mapping[int, float]], baseline: str) -> dic
     """
     others = {method: own for method, own in values.items() if method != baseline and baseline in values}
     return dict.fromkeys(values) | {m: paired_difference(own, values[baseline]) for m, own in others.items()}
+
+
+def seeds_for(estimate: Estimate, half_width: float, *, confidence: float = 0.95) -> int:
+    """Return how many seeds would give an interval of this half width, if they spread as those of an estimate do.
+
+    That is the smallest n with t · s / √n at most the half width: s is their standard deviation, and t Student's
+    quantile of n − 1 degrees.
+
+    Args:
+        estimate: Of two seeds or more, with an interval of the same confidence.
+        half_width: Positive.
+        confidence: Of the two-sided interval, in (0, 1).
+
+    Example:
+        >>> seeds_for(mean_interval([1.0, 2.0, 3.0]), 0.5)
+        18
+    """
+    from scipy.special import stdtrit
+
+    def factor(num_seeds: int) -> float:
+        """Half the interval's width, in standard deviations."""
+        return float(stdtrit(num_seeds - 1, (1 + confidence) / 2)) / math.sqrt(num_seeds)
+
+    wanted = half_width / estimate.half_width * factor(estimate.num_seeds)
+    most = 2
+    while factor(most) > wanted:
+        most *= 2
+    return bisect.bisect_left(range(most + 1), -wanted, lo=2, key=lambda num_seeds: -factor(num_seeds))
 
 
 def mean_band(values: Floats, *, confidence: float = 0.95) -> tuple[Floats, Floats]:

@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from emprune.errors import EmpruneError
+from emprune_lab.comparison.rows import summarise
 from emprune_lab.data.splits import Split
-from emprune_lab.report.findings import best_first, is_scored
+from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup
+from emprune_lab.report.verdict import best_first, is_scored
 from emprune_lab.run import splits_of
 from emprune_lab.tasks import get_task
 from emprune_lab.training.samples import shortened
@@ -110,7 +112,9 @@ def training_data_of(run: ReportedRun, data_dir: Path | None) -> TrainingData | 
 
 def extreme_samples(group: CostGroup, data: TrainingData, *, num_samples: int) -> list[ExtremeSamples]:
     """Return the most and the least visited samples of the methods that choose; at most of four, the best first."""
-    pruned = [row.method for row in best_first(group.findings_rows) if row.method != "full"]
+    pruned = [
+        row.method for row in best_first(summarise(group.results, baseline=DEFAULT_BASELINE)) if row.method != "full"
+    ]
     methods = [method for method in pruned if is_scored(method)] or pruned
     found = [_of_method(method, group.by_method[method], data, num_samples) for method in methods[:MOST_METHODS]]
     return [samples for samples in found if samples is not None]

@@ -14,7 +14,6 @@ from emprune_lab.pages.rendering import render_page
 from emprune_lab.report.classes import class_figures, worst_classes
 from emprune_lab.report.extreme_samples import MOST_METHODS, TrainingData, extreme_samples, load_training_data
 from emprune_lab.report.figures import against_cost, against_time, by_epoch, recorded_visits
-from emprune_lab.report.findings import findings_of
 from emprune_lab.report.provenance import commands, facts, sample_files
 from emprune_lab.report.records import Found
 from emprune_lab.report.sections import CostGroup, Section, divide_runs
@@ -79,10 +78,9 @@ def _group_view(group: CostGroup, styles: Styles, num_samples: int, data_dir: Pa
         samples = extreme_samples(group, data, num_samples=num_samples)
     else:
         no_samples = data
-    probed = any("knn_accuracy" in result for result in group.results)
     return {
         "group": group,
-        "findings": findings_of(group.findings_rows, probed=probed),
+        "unit": _unit(group),
         "part": scored_part(group.results),
         "table": comparison_table(group.rows, margin=group.margin, title=f"Comparison, {group.title}"),
         "remarks": _remarks(group),
@@ -94,6 +92,15 @@ def _group_view(group: CostGroup, styles: Styles, num_samples: int, data_dir: Pa
         "names": names,
         "no_samples": no_samples,
     }
+
+
+def _unit(group: CostGroup) -> str:
+    """What points are of."""
+    metric = group.rows[0].metric
+    if metric != "accuracy":
+        return f"points of {metric}, 100 being perfect,"
+    probed = any("knn_accuracy" in result for result in group.results)
+    return "points of accuracy of a linear probe" if probed else "points of accuracy"
 
 
 def _remarks(group: CostGroup) -> list[str]:

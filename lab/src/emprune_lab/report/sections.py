@@ -10,6 +10,7 @@ from emprune.errors import ConfigError
 from emprune_lab.comparison.rows import Row, summarise
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.report.records import ReportedRun
+from emprune_lab.report.verdict import Verdict, verdict_of
 from emprune_lab.results.record import RunRecord
 
 __all__ = ["CostGroup", "Section", "divide_runs"]
@@ -41,9 +42,9 @@ class CostGroup:
         return summarise(self.results, baseline=self.baseline)
 
     @cached_property
-    def findings_rows(self) -> list[Row]:
-        """The rows with differences to the default baseline, whatever the table's is."""
-        return summarise(self.results, baseline=DEFAULT_BASELINE)
+    def verdict(self) -> Verdict:
+        """What they say."""
+        return verdict_of(self.results, margin=self.margin)
 
     @property
     def results(self) -> list[RunRecord]:
