@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PRINTED = ROOT / "experiments/study/printed.txt"
 """Commands after a `$`, each with what it printed when the study was closed."""
 
-PAGES = ("docs/evidence/results.md", "experiments/README.md")
+PAGES = ("docs/evidence/results.md", "docs/evidence/study.md", "experiments/README.md")
 BLOCKS = [block.partition("\n") for block in PRINTED.read_text(encoding="utf-8").split("\n$ ")[1:]]
 DRAWING = [command for command, _, printed in BLOCKS if not printed.strip()]
 
