@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -49,6 +50,22 @@ def test_run_prints_a_summary_and_fills_its_folder(tmp_path: Path) -> None:
         assert part in stdout
     assert stderr.splitlines()[0] == "3 epochs, 64 visits planned"
     assert stderr.splitlines()[1].startswith("epoch 1/3  kept ")
+
+
+def test_a_run_without_a_folder_is_where_a_comparison_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    size = ("--epochs", 2, "--train-size", 100, "--batch-size", 20, "--keep", 0.5, "--device", "cpu")
+    code, printed, _ = call("run", "digits", "--method", "emp", *size)
+    assert code == 0
+    (folder,) = [path.parent for path in (tmp_path / "runs" / "digits").rglob("result.json")]
+    assert f"The run is in {folder.relative_to(tmp_path)}." in printed.replace("\n", "")
+    assert "Full training takes 2.0 times the visits" in printed
+    command = next(line for line in printed.splitlines() if line.startswith("Is it worth it? "))
+    before = (folder / "result.json").stat().st_mtime_ns
+    words = shlex.split(command.removeprefix("Is it worth it? emprune "))
+    assert call(*words, "--seeds", 1, "--jobs", 1)[0] == 0
+    assert (folder / "result.json").stat().st_mtime_ns == before
+    assert len(list((tmp_path / "runs" / "digits").rglob("result.json"))) == 3
 
 
 def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Path) -> None:
@@ -280,9 +297,9 @@ def test_a_run_that_keeps_less_than_a_batch_warns(tmp_path: Path) -> None:
 
 
 def test_a_missing_argument_is_wrong_usage() -> None:
-    code, _, stderr = call("run", "digits")
+    code, _, stderr = call("run")
     assert code == 2
-    assert "--out" in stderr
+    assert "TASK" in stderr
 
 
 def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,27 @@ import typer
 
 import emprune
 from emprune_lab.commands.analyze import analyze
+from emprune_lab.commands.arguments import (
+    Baseline,
+    Cluster,
+    ComparedTask,
+    ComparisonFolder,
+    DryRun,
+    ExperimentFile,
+    Jobs,
+    Launcher,
+    Margin,
+    MethodName,
+    Methods,
+    Seeds,
+    Sources,
+    TaskName,
+    Track,
+)
 from emprune_lab.commands.export import export
 from emprune_lab.commands.options import DataDir, path_option, takes_settings
 from emprune_lab.commands.report import report
 from emprune_lab.commands.suspects import suspects
-from emprune_lab.method_spec import DEFAULT_BASELINE, DEFAULT_METHODS, DEFAULT_SEEDS
 
 __all__ = ["app"]
 
@@ -19,53 +35,10 @@ __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="What to train on; `emprune tasks` lists them.")]
-MethodName = Annotated[str, typer.Option(help="A method, with options as in emp:beta=3:pool=2.")]
-Methods = Annotated[
-    str | None,
-    typer.Option(
-        help="Separated by commas, with options as in emp:beta=3:pool=2; `all` is every method.",
-        show_default=DEFAULT_METHODS.replace(",", ", "),
-    ),
-]
-Seeds = Annotated[
-    str | None, typer.Option(help="Runs per method: 5 is seeds 0 to 4; 5-9 those seeds.", show_default=DEFAULT_SEEDS)
-]
-Baseline = Annotated[str | None, typer.Option(help="What differences are taken to.", show_default=DEFAULT_BASELINE)]
-Margin = Annotated[
-    float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points below it.")
-]
-Jobs = Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")]
-Launcher = Annotated[
-    str,
-    typer.Option(
-        help="What makes the runs: local, this machine; slurm, jobs of a cluster; submitit, as slurm but here.",
-        rich_help_panel="Machine",
-    ),
-]
-Track = Annotated[
-    str | None,
-    typer.Option(help="Tell each epoch's numbers to a tracker too: tensorboard or wandb.", rich_help_panel="Machine"),
-]
-Sources = Annotated[
-    list[Path] | None,
-    path_option("--from", help="Take over finished runs: another folder of runs, or a results.json. Repeatable."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="List the runs and estimate the hours, and start none.")]
-Cluster = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=VALUE",
-        help="For slurm: timeout_min=240, partition=gpu, gpus_per_node=1 and the like. Repeatable.",
-        rich_help_panel="Machine",
-    ),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -84,9 +57,9 @@ def command(
 
     [bold]Start here[/bold]
 
-    emprune run digits --method emp --keep 0.3 --out runs/first
+    emprune run digits --method emp --keep 0.3
 
-    emprune compare digits --methods full,random,greedy,emp --seeds 3 --out runs/digits
+    emprune compare digits --methods full,random-permutation,emp --seeds 3
 
     `emprune methods` explains what there is to compare, `emprune tasks` on what.
     """
@@ -97,7 +70,10 @@ def command(
 def run(
     task: TaskName,
     settings: dict[str, Any],
-    out_dir: Annotated[Path, path_option("--out", help="The run's folder.")],
+    out_dir: Annotated[
+        Path | None,
+        path_option("--out", help="The run's folder.", show_default="where `compare` finds it, in runs/TASK"),
+    ] = None,
     method: MethodName = "emp",
     seed: Annotated[int, typer.Option(help="Runs of one seed start from the same weights.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
@@ -123,23 +99,25 @@ def run(
 
     [bold]Examples[/bold]
 
-    emprune run fashion-mnist --train-size 10000 --method emp --out runs/emp
+    emprune run fashion-mnist --train-size 10000 --method emp
 
-    emprune run movie-reviews --model minilm-2 --method emp:beta=5 --out runs/reviews
+    emprune run movie-reviews --model minilm-2 --method emp:beta=5
 
     torchrun --nproc-per-node 2 -m emprune run digits --out runs/two
     """
     from emprune_lab.commands.consoles import out, progress
     from emprune_lab.commands.running import failures_reported, run_once
-    from emprune_lab.commands.tables import run_table
+    from emprune_lab.commands.tables import run_table, what_next
+    from emprune_lab.comparison.queue import folder_of
     from emprune_lab.run import make_settings
     from emprune_lab.tasks import get_task
 
     with failures_reported():
         chosen = get_task(task)
         asked = make_settings(chosen, method, seed=seed, threads=threads, **settings)
+        where = out_dir or folder_of(Path("runs") / chosen.slug, chosen, asked)
         result = run_once(
-            out_dir,
+            where,
             asked,
             chosen,
             data_dir=data_dir,
@@ -149,27 +127,17 @@ def run(
             tracker=track,
         )
         out.print(run_table(result))
+        for line in what_next(result, where):
+            out.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
 @takes_settings
 def compare(
     settings: dict[str, Any],
-    task: Annotated[
-        str | None, typer.Argument(metavar="[TASK]", help="What to train on, unless --experiment says it.")
-    ] = None,
-    experiment_file: Annotated[
-        Path | None,
-        path_option("--experiment", help="A TOML file: task, methods, seeds and settings; a list is varied."),
-    ] = None,
-    out_dir: Annotated[
-        Path | None,
-        path_option(
-            "--out",
-            help="Folder of all the runs, results.json, table.md and report.html.",
-            show_default="runs/<task or file>",
-        ),
-    ] = None,
+    task: ComparedTask = None,
+    experiment_file: ExperimentFile = None,
+    out_dir: ComparisonFolder = None,
     methods: Methods = None,
     seeds: Seeds = None,
     baseline: Baseline = None,
@@ -190,7 +158,7 @@ def compare(
 
     [bold]Examples[/bold]
 
-    emprune compare digits --methods full,random,greedy,emp:pool=none,emp --out runs/digits
+    emprune compare digits --methods full,random,greedy,emp
 
     emprune compare --experiment experiments/cifar10-20k.toml --dry-run
     """

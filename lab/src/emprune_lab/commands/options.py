@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from emprune.errors import ConfigError
+from emprune_lab.commands.completion import values_of
 from emprune_lab.declaration import FIELDS, GROUP_OF, OPTIONS, extra_of, kind_of
 from emprune_lab.files import home_expanded
 
@@ -49,6 +50,7 @@ def _parameter(name: str, panel: str, shown: str | bool) -> inspect.Parameter:
         *([f"--{name.replace('_', '-')}"] if is_flag else []),
         help=field.description,
         show_default=shown,
+        autocompletion=lambda: values_of(name),
         rich_help_panel=panel,
     )
     kind = bool if is_flag else Optional[kind_of(name)]  # noqa: UP045 - of a value, not of a type

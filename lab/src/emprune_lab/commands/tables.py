@@ -1,18 +1,22 @@
 """What a terminal shows of runs, forecasts and queues: tables by rich."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
 from emprune_lab.comparison import table as values
 from emprune_lab.comparison.table import long_duration
+from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.report.provenance import options_of
 from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
 from emprune_lab.training.speed import Forecast
 
-__all__ = ["forecast_table", "plain_table", "queue_table", "run_table", "suspects_table"]
+__all__ = ["forecast_table", "plain_table", "queue_table", "run_table", "suspects_table", "what_next"]
 
 MOST_LETTERS = 60
 """Of a sample's text, or of its path."""
@@ -43,6 +47,22 @@ def run_table(result: RunRecord) -> Table:
     table.add_row("  of it planning", _duration(result["planning_seconds"]))
     table.add_row("scoring", _duration(result["evaluation_seconds"]))
     return table
+
+
+def what_next(result: RunRecord, folder: Path) -> list[str]:
+    """Return what is said below a finished run: where it is, what full training would take, the next command."""
+    lines = [f"The run is in {folder}."]
+    if result["visits_fraction"] < 1:
+        times = 1 / result["visits_fraction"]
+        full = long_duration(times * result["train_seconds"])
+        lines.append(f"Full training takes {times:.1f} times the visits: about {full} here, if time goes with visits.")
+    settings = result.settings
+    methods = dict.fromkeys(["full", DEFAULT_BASELINE, str(settings.method)])
+    options, others = options_of({**settings.flat(), **settings.named()})
+    if not others:
+        compared = ["emprune", "compare", settings.task, "--methods", ",".join(methods), "--seeds", "3", *options]
+        lines.append(f"Is it worth it? {shlex.join(compared)}")
+    return lines
 
 
 def forecast_table(run: Run, forecast: Forecast) -> Table:

@@ -17,6 +17,7 @@ from emprune_lab.results.record import RunRecord, read_results, results_at
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.settings import Settings
+from emprune_lab.tasks import Task
 
 __all__ = [
     "Comparison",
@@ -25,6 +26,7 @@ __all__ = [
     "VariantResult",
     "adopt",
     "begun",
+    "folder_of",
     "look_elsewhere",
     "look_under_other_names",
     "make_queue",
@@ -145,7 +147,7 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
     jobs: dict[Path, Job] = {}
     numbers = []
     for variant in experiment.variants:
-        folders = [_folder(out, experiment, settings) for settings in variant.runs]
+        folders = [folder_of(out, experiment.trained_on, settings) for settings in variant.runs]
         for folder, settings in zip(folders, variant.runs, strict=True):
             if folder not in jobs:
                 run = Run.resolve(settings, experiment.trained_on, data_dir=data_dir, tracker=tracker)
@@ -153,6 +155,11 @@ def make_queue(experiment: Experiment, out: Path, *, data_dir: Path | None = Non
                 jobs[folder] = Job(len(jobs), run, folder)
         numbers.append([jobs[folder].number for folder in folders])
     return Queue(experiment, list(jobs.values()), numbers)
+
+
+def folder_of(out: Path, task: Task, settings: Settings) -> Path:
+    """Return where a run is in the folder of all runs: OUT/<task>/<method and hash>/seed-<n>."""
+    return out / task.slug / settings.folder_name / f"seed-{settings.seed}"
 
 
 def look_elsewhere(queue: Queue, sources: Iterable[Path]) -> Queue:
@@ -191,7 +198,7 @@ def named_otherwise(queue: Queue, out: Path) -> dict[str, RunFolder]:
     for path in sorted((out / queue.experiment.trained_on.slug).glob("*/seed-*")):
         with suppress(EmpruneError):
             settings = None if path in own else RunFolder(path).settings()
-            if settings is not None and path != _folder(out, queue.experiment, settings):
+            if settings is not None and path != folder_of(out, queue.experiment.trained_on, settings):
                 found[_key(settings)] = RunFolder(path)
     return found
 
@@ -244,12 +251,8 @@ def adopt(queue: Queue) -> Queue:
 
 def _is_kept(settings: Settings, experiment: Experiment, out: Path, safe: Set[Path]) -> bool:
     """Whether a run has its folder, or one of those where it is safe."""
-    folder = _folder(out, experiment, settings)
+    folder = folder_of(out, experiment.trained_on, settings)
     return folder in safe or RunFolder(folder).finished
-
-
-def _folder(out: Path, experiment: Experiment, settings: Settings) -> Path:
-    return out / experiment.trained_on.slug / settings.folder_name / f"seed-{settings.seed}"
 
 
 def _key(settings: Settings) -> str:

@@ -16,7 +16,7 @@ from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import NOT_COMPARED, CostGroup, Section
 from emprune_lab.tasks import get_task
 
-__all__ = ["commands", "facts", "sample_files"]
+__all__ = ["commands", "facts", "options_of", "sample_files"]
 
 MACHINE = {
     "device_name": "{}", "precision": "{}", "system": "{}", "architecture": "{}", "cpu_count": "{} CPUs",
@@ -50,6 +50,25 @@ def commands(section: Section) -> list[str]:
     return [_command(group) for group in section.groups]
 
 
+def options_of(config: Mapping[str, Any], *, without: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Return the options that make a run's settings, and those settings that no option makes, as `name=value`.
+
+    Args:
+        config: Every setting by its name, and the task.
+        without: Settings that are left out.
+    """
+    recipe, recipe_settings = _recipe(config)
+    defaults = {name: field.default for name, field in FIELDS.items() if not field.is_required()}
+    usual = {**defaults, **recipe_settings}
+    options = ["--recipe", recipe] if recipe != "default" else []
+    for name in OPTIONS:
+        value = config[name]
+        if value is not None and value != usual.get(name) and name not in without:
+            options += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    others = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, *DIGESTS) and config[n] != usual[n]]
+    return options, others
+
+
 def sample_files(section: Section, out: Path) -> list[tuple[str, str]]:
     """Return the run of each samples.parquet, and a link to it that is relative to the report's folder."""
     return [
@@ -67,14 +86,7 @@ def _link(file: Path, out: Path) -> str:
 def _command(group: CostGroup) -> str:
     pruned = [run for run in group.runs if run.method != "full"]
     config = (pruned or group.runs)[0].config
-    recipe, recipe_settings = _recipe(config)
-    defaults = {name: field.default for name, field in FIELDS.items() if not field.is_required()}
-    usual = {**defaults, **recipe_settings}
-    options = ["--recipe", recipe] if recipe != "default" else []
-    for name in OPTIONS:
-        value = config[name]
-        if value is not None and value != usual.get(name) and not (name == "keep" and not group.cost):
-            options += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    options, others = options_of(config, without=() if group.cost else ("keep",))
     if len(group.runs) == 1:
         own = ["run", config["task"], "--method", config["method"], "--seed", str(config["seed"])]
     else:
@@ -83,7 +95,6 @@ def _command(group: CostGroup) -> str:
         own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds", shortest]
         own += ["--baseline", group.baseline] if group.baseline not in (DEFAULT_BASELINE, None) else []
         own += ["--margin", str(group.margin)] if group.margin is not None else []
-    others = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, *DIGESTS) and config[n] != usual[n]]
     remark = f"  # and in an experiment file: {', '.join(others)}" if others else ""
     return shlex.join(["emprune", *own, *options, "--out", "runs/again"]) + remark
 
