@@ -121,6 +121,7 @@ class DataPruner(PrunerSaving):
         self.plan_options = PlanOptions.checked(self.method, self.schedule, lengths, groups, weights, pinned, guard)
         self.data_key = checked_key(data_key)
         self.recording = Recording(record, guarded=guard is not None)
+        self.recording.check_method(self.method)
         self.stats = SampleStats(self.num_samples, self.method.columns, self.recording.columns)
         self._initial: str | None = None
         if initial is not None:

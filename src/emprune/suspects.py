@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from emprune.checks import one_of, whole_number
 from emprune.errors import ConfigError
+from emprune.given import as_tensor, is_integer
 from emprune.indexing import mask_of, positions_of
+from emprune.methods.static_subset import StaticSubset
 from emprune.randomness import derive_generator
 from emprune.table import as_frame
 
@@ -37,6 +40,7 @@ class RankedSamples:
         quality: (N,) float32 in [0, 1] of all samples, lower is worse, as cleanlab has label quality: the share of the
             seen samples that rank before it. Samples without an observation have 1.
         num_unseen: Samples without an observation, which are not ranked.
+        predicted: (N,) int32, the class last predicted of all samples, -1 for none; None where it was not recorded.
 
     Example:
         >>> import emprune
@@ -46,6 +50,8 @@ class RankedSamples:
         >>> pruner.sync()
         >>> pruner.suspects(2).index
         tensor([1, 3])
+        >>> list(pruner.suspects(2).remove_from(["a", "b", "c", "d"]))
+        ['a', 'c']
     """
 
     index: Tensor
@@ -54,6 +60,7 @@ class RankedSamples:
     signals: Mapping[str, Tensor]
     quality: Tensor
     num_unseen: int
+    predicted: Tensor | None = None
 
     @property
     def num_samples(self) -> int:
@@ -70,6 +77,77 @@ class RankedSamples:
         """(N - k,) int64, the positions of all others, ascending: for `Subset`, or a `datasets.Dataset`'s `select`."""
         return positions_of(~self.mask)
 
+    def remove_from(self, dataset: Any) -> Any:
+        """Return a dataset without these samples: what `select` of a `datasets.Dataset` gives, or a torch `Subset`.
+
+        Args:
+            dataset: The run's, N long.
+
+        Raises:
+            ConfigError: If it has another length.
+        """
+        if len(dataset) != self.num_samples:
+            raise ConfigError(
+                f"`dataset` must be the run's, of {self.num_samples:,} samples; got {len(dataset):,}. Pass what was "
+                "trained on.",
+                parameter="dataset",
+                value=dataset,
+            )
+        rest = self.rest.tolist()
+        return dataset.select(rest) if hasattr(dataset, "select") else Subset(dataset, rest)
+
+    def static_subset(self) -> StaticSubset:
+        """Return the method of a run without these samples, on the same dataset, at `keep_rest`."""
+        return StaticSubset(self.quality)
+
+    def keep_rest(self, *, multiple_of: int = 1) -> float:
+        """Return the `keep` at which `static_subset` visits all others, rounded down to whole steps.
+
+        Args:
+            multiple_of: Samples of a step: batch size, times the accumulation, times the ranks.
+
+        Raises:
+            ConfigError: If fewer samples than that are left.
+        """
+        step = whole_number("multiple_of", multiple_of, least=1)
+        size = len(self.rest) // step * step
+        if size == 0:
+            raise ConfigError(
+                f"`multiple_of` must be at most the samples that are left, {len(self.rest):,}; got {multiple_of=}. Ask "
+                "for fewer suspects.",
+                parameter="multiple_of",
+                value=multiple_of,
+            )
+        return size / self.num_samples
+
+    def to_cleanlab(self, labels: Any = None) -> "pd.DataFrame":
+        """Return all N samples as cleanlab's table of label issues, by position.
+
+        Its columns are `is_label_issue` and `label_quality`. There is `given_label` where labels are given, and
+        `predicted_label` where the class was recorded. The quality is a share of ranks and no probability.
+
+        Args:
+            labels: (N,) integers, the given labels; None to leave them out.
+
+        Raises:
+            ConfigError: If they are no N integers.
+            ImportError: If pandas is not installed.
+        """
+        columns = {"is_label_issue": self.mask, "label_quality": self.quality}
+        if labels is not None:
+            values, found = as_tensor(labels)
+            if values.shape != (self.num_samples,) or not is_integer(values):
+                raise ConfigError(
+                    f"`labels` must be {self.num_samples:,} integers, one for each sample; got {found}. Or leave them "
+                    "out.",
+                    parameter="labels",
+                    value=labels,
+                )
+            columns["given_label"] = values
+        if self.predicted is not None:
+            columns["predicted_label"] = self.predicted
+        return as_frame(columns)
+
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas table, a row a sample in this order, by position.
 
@@ -83,8 +161,10 @@ class RankedSamples:
 
     def __str__(self) -> str:
         columns = {"position": self.index, "score": self.score, **self.signals}
-        rows = [list(columns), *zip(*(map(_as_text, values[:_TO_PRINT]) for values in columns.values()), strict=True)]
-        lines = ["  ".join(f"{cell:>12}" for cell in row) for row in rows]
+        cells = [[*_two_lines(name), *map(_as_text, values[:_TO_PRINT])] for name, values in columns.items()]
+        widths = [max(map(len, column)) for column in cells]
+        rows = zip(*cells, strict=True)
+        lines = [" ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
         if len(self) > _TO_PRINT:
             lines.append(f"... and {len(self) - _TO_PRINT:,} more")
         unseen = f"; {self.num_unseen:,} were never seen, and are not ranked" if self.num_unseen else ""
@@ -168,6 +248,7 @@ def _ranked(
         signals={name: columns[name][index] for name in _SHOWN if name in columns},
         quality=quality,
         num_unseen=len(seen) - len(candidates),
+        predicted=columns.get("predicted"),
     )
 
 
@@ -185,5 +266,11 @@ def _rank_share(values: Tensor) -> Tensor:
     return mean_rank[group] / len(values)
 
 
+def _two_lines(name: str) -> tuple[str, str]:
+    """Return a column's head, one word above the other, so that a table fits a terminal of 80 columns."""
+    first, _, second = name.rpartition("_")
+    return first, second
+
+
 def _as_text(value: Tensor) -> str:
-    return f"{float(value):.4g}" if value.is_floating_point() else str(int(value))
+    return f"{float(value):.3g}" if value.is_floating_point() else str(int(value))

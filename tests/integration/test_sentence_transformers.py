@@ -31,7 +31,7 @@ def make_trainer(
     folder: Path, make_loss: Any = losses.MultipleNegativesRankingLoss, *, data: Any = None, **options: Any
 ) -> Any:
     cls = options.pop("cls", PrunedSentenceTransformerTrainer)
-    prune = {name: options.pop(name) for name in ("method", "keep", "seed", "pruner") if name in options}
+    prune = {name: options.pop(name) for name in ("method", "keep", "seed", "pruner", "record") if name in options}
     if cls is not SentenceTransformerTrainer and "pruner" not in prune:
         prune = {"method": "greedy", "keep": 0.5, **prune}
     extra = {name: options.pop(name) for name in ("eval_dataset",) if name in options}
@@ -232,3 +232,12 @@ def test_a_run_resumes_within_an_epoch(tmp_path: Path) -> None:
     resumed = make_trainer(tmp_path, **options)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
     assert_same_state(whole.pruner.state_dict(), resumed.pruner.state_dict())
+
+
+def test_the_choice_among_candidates_is_recorded_and_another_loss_is_refused(tmp_path: Path, raises: Raises) -> None:
+    trainer = make_trainer(tmp_path, method="greedy", record="all")
+    trainer.train()
+    trainer.pruner.sync()
+    assert trainer.pruner.suspects(3).by == ("mean_margin",)
+    with raises(ConfigError, parameter="record"):
+        make_trainer(tmp_path, losses.CosineSimilarityLoss, data=rows(labels=True), method="greedy", record="all")

@@ -173,3 +173,15 @@ def test_a_pairs_loss_that_is_not_known_is_refused(tmp_path: Path, options: dict
     with raises(emprune.errors.ConfigError, parameter=name, value=value):
         make_dpo(tmp_path, label_smoothing=0.1, **options)
     make_dpo(tmp_path, extra={"method": "random-permutation"}, label_smoothing=0.1, **options)
+
+
+def test_a_preference_is_recorded_where_its_loss_is_a_cross_entropy(tmp_path: Path, raises: Raises) -> None:
+    trainer = make_reward(tmp_path, extra={"record": "all"})
+    trainer.train()
+    trainer.pruner.sync()
+    assert trainer.pruner.suspects(3).by == ("mean_margin",)
+    make_dpo(tmp_path, extra={"record": "all"})
+    with raises(emprune.errors.ConfigError, parameter="record"):
+        make_reward(tmp_path, extra={"record": "all"}, center_rewards_coefficient=0.1)
+    with raises(emprune.errors.ConfigError, parameter="record"):
+        make_dpo(tmp_path, extra={"record": "all"}, loss_type=["ipo"])

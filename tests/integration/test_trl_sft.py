@@ -184,6 +184,17 @@ def test_what_hides_a_samples_loss_is_refused(tmp_path: Path, raises: Raises) ->
         make_trainer(tmp_path, texts(), extra={"method": None})
 
 
+def test_what_the_fused_head_cannot_record_is_refused_when_the_trainer_is_made(tmp_path: Path, raises: Raises) -> None:
+    with raises(emprune.errors.ConfigError, parameter="record"):
+        make_trainer(tmp_path, texts(), extra={"record": "all"})
+    with raises(emprune.errors.ConfigError, parameter="guard"):
+        make_trainer(tmp_path, texts(), extra={"guard": 3})
+    trainer = make_trainer(tmp_path, texts(), extra={"record": "mean_loss"})
+    trainer.train()
+    trainer.pruner.sync()
+    assert len(trainer.pruner.suspects(3)) == 3
+
+
 @pytest.mark.filterwarnings("ignore:`label_smoothing_factor` is deprecated:FutureWarning")
 def test_a_smoothed_loss_is_observed_without_smoothing_and_has_no_weights(tmp_path: Path, raises: Raises) -> None:
     trainer = make_trainer(tmp_path, texts(), label_smoothing_factor=0.2)

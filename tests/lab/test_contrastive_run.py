@@ -166,6 +166,7 @@ def test_a_term_of_the_other_objective_is_refused(task: str, method: str, messag
         ({"model": "timm:resnet18"}, "(needs timm|Only our own models)"),
         ({"batch_size": 1}, "`batch_size` must be at least 2"),
         ({"schedule": "linear"}, "`schedule` must be one of one-cycle, cosine"),
+        ({"record": "all"}, "`record` must be mean_loss alone, or nothing, with simclr-.*, which has no classes"),
     ],
 )
 def test_what_pre_training_cannot_do_is_refused(setting: dict[str, Any], message: str) -> None:

@@ -1,13 +1,17 @@
 """`emprune suspects`: the samples of a run that look mislabelled, as a table and on a page."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from emprune_lab.commands.app import app
+from emprune_lab.commands.tables import suspects_table
+from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.training.images import ImageTraining
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from emprune.errors import ConfigError
@@ -46,11 +50,15 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wrong_labels_come_first(noisy: Path, tmp_path: Path) -> None:
-    result = suspects(noisy, "--top", 40, "--csv", tmp_path / "new" / "s.csv")
+    files = ["--csv", tmp_path / "new" / "s.csv", "--parquet", tmp_path / "s.parquet"]
+    result = suspects(noisy, "--top", 40, *files)
     assert result.exit_code == 0, result.output
     assert "40 samples that look mislabelled, by mean margin" in result.output
     assert "and 20 more" in result.output
     table = pd.read_csv(tmp_path / "new" / "s.csv", index_col="position")
+    same = pd.read_parquet(tmp_path / "s.parquet")
+    assert same["mean_margin"].to_list() == pytest.approx(table["mean_margin"].to_list())
+    assert same.index.to_list() == table.index.to_list()
     assert list(table.columns) == [
         *("given", "predicted", "p_given", "mean_margin", "mean_loss", "loss", "first_learnt", "forgotten", "visits")
     ]
@@ -59,6 +67,22 @@ def test_the_wrong_labels_come_first(noisy: Path, tmp_path: Path) -> None:
     assert given[table.index.to_list()].tolist() == table["given"].to_list()
     wrong = (clean != given)[table.index.to_list()]
     assert float(wrong.float().mean()) > 0.5  # of ten times as many by chance
+
+
+@pytest.mark.parametrize("sample", ["text", "path", None])
+def test_the_table_fits_80_columns_a_sample_a_line(sample: str | None) -> None:
+    names = [f"a class of a long name, number {number}" for number in range(3)]
+    signals = ("p_given", "mean_margin", "mean_loss", "loss", "first_learnt", "forgotten", "visits")
+    values = {name: [-0.123456789, 1234567.0, 1e-9] for name in signals}
+    table = pd.DataFrame({**({} if sample is None else {sample: ["long " * 50] * 3}), "given": names, **values})
+    found = Suspects(run=None, table=table.assign(predicted=names), by="mean_margin", num_unseen=7)  # type: ignore[arg-type]
+    printed = io.StringIO()
+    Console(width=80, file=printed).print(suspects_table(found, most=2, width=80))
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("a class of a l…" in line for line in lines) == 2
+    assert len([line for line in lines if line.strip()]) == 6  # title, head, rule, two samples, caption
+    assert "-0.123" in printed.getvalue()
 
 
 def test_another_signal(noisy: Path) -> None:

@@ -1,5 +1,7 @@
 """Samples that look mislabelled, and samples that were always easy."""
 
+import dataclasses
+import functools
 import sys
 from typing import Any
 
@@ -126,7 +128,7 @@ def test_the_table_and_the_text() -> None:
     assert frame.index.tolist() == found.index.tolist()
     assert list(frame.columns) == ["score", *found.signals]
     assert str(found).startswith("3 of 10 samples, ranked by mean_margin\n")
-    assert len(str(found).split("\n")) == 5
+    assert len(str(found).split("\n")) == 6  # what it is, two lines of the head, three samples
     assert repr(found) == str(found)
 
 
@@ -148,3 +150,63 @@ def test_asking_changes_nothing() -> None:
     pruner.suspects(3).quality.zero_()
     pruner.redundant(3).signals["visits"].zero_()
     assert_same_state(pruner.state_dict(), before)
+
+
+def test_it_prints_in_80_columns_with_every_signal() -> None:
+    found = known("all").suspects(10)
+    signals = {
+        name: -1.23456e-5 * (1 + values) if values.is_floating_point() else values + 10_000
+        for name, values in found.signals.items()
+    }
+    lines = str(dataclasses.replace(found, index=torch.arange(10) + 99_999_980, signals=signals)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == 13  # what it is, two of the head, ten samples
+    assert lines[2].split() == ["position", "score", *(name.rpartition("_")[2] for name in signals)]
+
+
+def test_a_dataset_without_the_suspects_keeps_the_others_in_order(raises: Raises) -> None:
+    found = by_hand().suspects(3)
+    assert list(found.remove_from(range(10))) == [0, 2, 3, 4, 6, 7, 9]
+    with raises(emprune.ConfigError, parameter="dataset"):
+        found.remove_from(range(9))
+
+
+def test_of_a_hugging_face_dataset_a_dataset_is_left() -> None:
+    datasets = pytest.importorskip("datasets", reason="needs the package datasets")
+    left = by_hand().suspects(3).remove_from(datasets.Dataset.from_dict({"x": list(range(10))}))
+    assert isinstance(left, datasets.Dataset)
+    assert list(left["x"]) == [0, 2, 3, 4, 6, 7, 9]
+
+
+def test_a_run_on_the_static_subset_never_visits_a_suspect(raises: Raises) -> None:
+    found = by_hand().suspects(3)
+    pruner = make_pruner(found.static_subset(), keep=found.keep_rest(multiple_of=2))
+    plan = pruner.begin_epoch(0, multiple_of=2)
+    assert len(plan) == 6
+    assert set(plan.index.tolist()).isdisjoint({5, 8, 1})
+    assert found.keep_rest() == 0.7
+    with raises(emprune.ConfigError, parameter="multiple_of", value=8):
+        found.keep_rest(multiple_of=8)
+
+
+def test_cleanlabs_table_of_label_issues(raises: Raises) -> None:
+    pruner = known("all")
+    found = pruner.suspects(3)
+    table = found.to_cleanlab(torch.arange(10) % 5)
+    assert list(table.columns) == ["is_label_issue", "label_quality", "given_label", "predicted_label"]
+    assert table["is_label_issue"].dtype == bool
+    assert table.index[table["is_label_issue"]].tolist() == sorted(found.index.tolist())
+    assert table["label_quality"].idxmin() == int(found.index[0])
+    assert table["predicted_label"].tolist() == pruner.stats["predicted"].tolist()
+    assert list(known().suspects(3).to_cleanlab().columns) == ["is_label_issue", "label_quality"]
+    with raises(emprune.ConfigError, parameter="labels"):
+        found.to_cleanlab([0.5] * 10)
+
+
+@pytest.mark.parametrize("options", [{"record": "all"}, {"record": "predicted"}, {"guard": 2}])
+def test_what_predicts_no_class_is_refused_before_any_training(options: dict[str, Any], raises: Raises) -> None:
+    for memory in ("view_alignment", functools.partial(emprune.memory.instance_entropy, temperature=0.1)):
+        method = emprune.EMP(memory=memory)  # type: ignore[arg-type]
+        with raises(emprune.ConfigError, parameter=next(iter(options))):
+            emprune.DataPruner(method, num_samples=10, num_epochs=4, keep=0.5, **options)
+        emprune.DataPruner(method, num_samples=10, num_epochs=4, keep=0.5, record="mean_loss")

@@ -16,6 +16,7 @@ from typing import Any, Self
 from torch import Tensor
 
 import emprune
+from emprune.engine.recording import Recording
 from emprune.errors import ConfigError, MethodWarning
 from emprune.methods import Full, method_class
 from emprune_lab.compute import Compute
@@ -135,8 +136,7 @@ class Run:
 
     def on_all_data(self) -> Self:
         """Return the same run of full training."""
-        full = MethodSpec(name=Full.name)
-        settings = self.settings.replace(method=full, keep=1.0, warmup_epochs=0, tail_epochs=None)
+        settings = self.settings.replace(method=MethodSpec(name=Full.name), keep=1.0, warmup_epochs=0, tail_epochs=None)
         return type(self).resolve(settings, self.task, data_dir=self.data_dir, world_size=self.world_size)
 
 
@@ -197,7 +197,7 @@ def new_pruner(settings: Settings, labels: Tensor) -> emprune.DataPruner:
             groups=settings.method.groups(labels),
             guard=settings.method.guard,
             initial=None if initial is None else samples_file(initial),
-            record=None if record is None else _recorded(record),
+            record=_recorded(record),
         )
 
 
@@ -209,9 +209,9 @@ def method_warnings_said_elsewhere() -> Iterator[None]:
         yield
 
 
-def _recorded(record: str) -> Any:
-    """Return what a pruner is to record: "all", or names."""
-    return "all" if record == "all" else [name.strip() for name in record.split(",")]
+def _recorded(record: str | None) -> Any:
+    """Return what a pruner is to record: "all", names, or None."""
+    return record if record in (None, "all") else [name.strip() for name in record.split(",")]
 
 
 def _recipe(task: Task, name: str | None) -> Recipe:
@@ -262,6 +262,8 @@ def _check_gap(settings: Settings, task: Task) -> None:
 def _check_contrastive(settings: Settings) -> None:
     training = settings.training
     check_encoder(training.model)
+    recording = Recording(_recorded(training.record), guarded=settings.method.guard is not None)
+    recording.check_without_predictions(f"{settings.task}, which has no classes to predict")
     if training.label_smoothing != 0:
         raise ConfigError(
             "`label_smoothing` must be 0 where training knows no labels; "

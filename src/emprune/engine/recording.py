@@ -83,11 +83,30 @@ class Recording:
         """How a user asked for it, for messages."""
         return "`guard`" if self.setting is None else f"record={self.setting!r}"
 
+    def check_method(self, method: Method) -> None:
+        """Raise ConfigError if a method's outputs are known to be none of a prediction."""
+        if method.takes_features:
+            self.check_without_predictions(f"{method!r}, for which the outputs are hidden features")
+
+    def check_without_predictions(self, what: str) -> None:
+        """Raise ConfigError if predictions are to be recorded, before any training.
+
+        Args:
+            what: What is trained with, and why it has none.
+        """
+        if not self.needs_outputs:
+            return
+        name, rule, got = "guard", "be left out", "a guard"
+        if self.setting:
+            name, rule, got = "record", "be mean_loss alone, or nothing,", self.asked
+        raise ConfigError(
+            f"`{name}` must {rule} with {what}; got {got}. {self._advice}", parameter=name, value=self.setting
+        )
+
     @property
     def _advice(self) -> str:
-        if _MISSED in self.columns:
-            return "Leave the guard out, and record mean_loss alone, or nothing."
-        return "Record mean_loss alone, or nothing."
+        advice = ["Leave the guard out."] if _MISSED in self.columns else []
+        return " ".join([*advice, *(["Record mean_loss alone, or nothing."] if self.setting else [])])
 
     def measure(self, losses: Tensor, outputs: Any) -> dict[str, Tensor]:
         """Return (B,) float32 of each quantity that the columns are made of.

@@ -75,7 +75,8 @@ class PrunedSentenceTransformerTrainer(PrunedTrainerMixin, SentenceTransformerTr
 
     def observation(self, outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Any]:
         """Return each row's loss, and (B, C) scores of the candidates if a memory term needs them."""
-        scores = outputs.scores.detach() if self.pruner.method.needs_outputs else None
+        needed = self.pruner.method.needs_outputs or self.pruner.recording.needs_outputs
+        scores = outputs.scores.detach() if needed else None
         return outputs.losses.detach().float(), scores
 
     def get_batch_sampler(self, *args: Any, **kwargs: Any) -> BatchSampler | None:
@@ -147,6 +148,9 @@ class PrunedSentenceTransformerTrainer(PrunedTrainerMixin, SentenceTransformerTr
                 parameter="loss",
                 value=loss,
             )
+        if not choice:
+            what = f"{type(loss).__name__}, which is no choice among candidates"
+            self.pruner.recording.check_without_predictions(what)
 
 
 class _Parts(TorchFunctionMode):

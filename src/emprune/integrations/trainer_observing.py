@@ -89,7 +89,7 @@ class ObservingTrainer(Trainer):
 
     @property
     def _observes(self) -> bool:
-        method, recorded = self.pruner.method, bool(self.pruner.recording.names)
+        method, recorded = self.pruner.method, bool(self.pruner.recording.columns)
         return self.always_observe or recorded or (method.needs_losses and (method.scores or len(method.columns) > 0))
 
     def _predictions(self, outputs: Any, inputs: Mapping[str, Any]) -> Predictions:

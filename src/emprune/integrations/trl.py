@@ -121,6 +121,8 @@ class PrunedSFTTrainer(_TRLMixin, SFTTrainer):
                 f"{memory_name(memory)}. "
                 "Leave it out, or override `observation(outputs, inputs)`."
             )
+        if not own:
+            self.pruner.recording.check_without_predictions("TRL's fused head, which returns no logits")
 
     def observation(self, outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Any]:
         """Return each sample's mean -log p and mean entropy, from the outputs of TRL's fused head."""
@@ -161,6 +163,17 @@ class _PairsMixin(_TRLMixin):
     The memory term is the entropy of the preference, which is a choice of two.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own = type(self).observation is not _PairsMixin.observation
+        if not (self._is_cross_entropy or own):
+            self.pruner.recording.check_without_predictions("a loss of pairs that is no -log p of the preference")
+
+    @property
+    def _is_cross_entropy(self) -> bool:
+        """Whether a pair's loss is -log of the probability that the chosen text is preferred."""
+        raise NotImplementedError
+
     def observation(self, outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Any]:
         """Return each pair's loss, and logits (B, 2) of its preference."""
         with torch.no_grad():
@@ -178,6 +191,10 @@ class PrunedRewardTrainer(_PairsMixin, RewardTrainer):
 
     It takes what RewardTrainer takes, `method`, and what `PrunedLoader` takes beside it, such as `keep`.
     """
+
+    @property
+    def _is_cross_entropy(self) -> bool:
+        return self.args.center_rewards_coefficient is None
 
     def _preference(self, outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
         chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
@@ -205,6 +222,10 @@ class PrunedDPOTrainer(_PairsMixin, DPOTrainer):
             loss = compute(return_outputs=False)
         aux_loss = seen[0].aux_loss if self.aux_loss_enabled else None
         return loss, {"policy": seen[0].log_probs, "reference": seen[-1].log_probs, "aux_loss": aux_loss}
+
+    @property
+    def _is_cross_entropy(self) -> bool:
+        return self.loss_types == ["sigmoid"]
 
     def _preference(self, outputs: Any, inputs: Mapping[str, Any]) -> Tensor:
         chosen, rejected = self._log_ratios(outputs, inputs)

@@ -14,7 +14,7 @@ from emprune.memory.alignment import view_alignment
 from emprune.memory.instances import instance_entropy
 from emprune.memory.prediction import prediction_entropy
 
-__all__ = ["MemoryName", "MemoryTerm", "memory_name", "memory_term"]
+__all__ = ["MemoryName", "MemoryTerm", "memory_name", "memory_term", "takes_features"]
 
 MemoryTerm: TypeAlias = Callable[[Any], Tensor]
 """From a model's outputs to (B,)."""
@@ -40,6 +40,17 @@ def memory_term(memory: MemoryName | MemoryTerm) -> MemoryTerm:
     if memory not in get_args(MemoryName):
         raise ConfigError(f"`memory` must be {', '.join(_TERMS)} or a function of the model's outputs; got {memory!r}.")
     return _TERMS[memory]
+
+
+def takes_features(memory: MemoryName | MemoryTerm) -> bool:
+    """Return whether a memory term is measured of hidden features, and not of a prediction.
+
+    Example:
+        >>> takes_features("view_alignment"), takes_features("prediction_entropy")
+        (True, False)
+    """
+    term = memory_term(memory)
+    return (term.func if isinstance(term, partial) else term) in (instance_entropy, view_alignment)
 
 
 def memory_name(memory: MemoryName | MemoryTerm) -> str:

@@ -107,6 +107,11 @@ class Method(ABC):
     """The only `keep` that makes sense, where there is one: it need not be given then."""
 
     @property
+    def takes_features(self) -> bool:
+        """Whether the outputs that it needs are hidden features, of which no prediction can be recorded."""
+        return False
+
+    @property
     def needs_gap(self) -> bool:
         """Whether `select` needs `context.gap`. The user then calls `observe_validation`; it is an error not to."""
         return False

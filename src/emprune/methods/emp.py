@@ -11,7 +11,7 @@ from torch import Tensor
 from emprune.checks import LARGEST_FLOAT32, real_number
 from emprune.errors import MethodWarning
 from emprune.memory.prediction import prediction_entropy
-from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term
+from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term, takes_features
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.methods.pool import pool_of_gap, top_of_pool
 from emprune.stats import Column, SampleStats
@@ -66,6 +66,11 @@ class EMP(Method):
         if self.pool is not None and self.pool != "gap":
             meaning = "candidates per kept sample, or None for top-K over all, or 'gap'"
             object.__setattr__(self, "pool", real_number("pool", self.pool, least=1, meaning=meaning))
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether the memory term is one of contrastive learning."""
+        return takes_features(self.memory)
 
     @property
     def needs_gap(self) -> bool:

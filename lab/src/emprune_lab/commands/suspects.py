@@ -10,6 +10,7 @@ from emprune_lab.commands.options import DataDir, path_argument, path_option
 __all__ = ["suspects"]
 
 MOST_PRINTED = 20
+WIDTH = 80
 
 
 def suspects(
@@ -20,6 +21,7 @@ def suspects(
         typer.Option(help="mean_margin, mean_loss or loss.", show_default="the first that the run recorded"),
     ] = None,
     csv: Annotated[Path | None, path_option("--csv", help="Write the table to this file.")] = None,
+    parquet: Annotated[Path | None, path_option("--parquet", help="Write the table to this file.")] = None,
     html: Annotated[Path | None, path_option("--html", help="Write a page with pictures or texts.")] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -48,11 +50,12 @@ def suspects(
         if len(runs) != 1:
             raise ConfigError(f"RUN must be the folder of one run; got {run} with {len(runs)}. Name one of them.")
         found = find_suspects(runs[0], top=top, by=by)
-        if csv is not None:
-            csv.parent.mkdir(parents=True, exist_ok=True)
-            found.table.to_csv(csv)
+        for file, write in ((csv, found.table.to_csv), (parquet, found.table.to_parquet)):
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write(file)
         if html is not None:
             write_suspects_page(found, html, data_dir)
-        out.print(suspects_table(found, most=MOST_PRINTED))
-        for file in filter(None, (csv, html)):
+        out.print(suspects_table(found, most=MOST_PRINTED, width=min(out.width, WIDTH)))
+        for file in filter(None, (csv, parquet, html)):
             out.print(f"{file}", highlight=False, soft_wrap=True)

@@ -18,8 +18,8 @@ from emprune_lab.training.speed import Forecast
 
 __all__ = ["forecast_table", "plain_table", "queue_table", "run_table", "suspects_table", "what_next"]
 
-MOST_LETTERS = 60
-"""Of a sample's text, or of its path."""
+MOST_OF_A_CLASS = 15
+"""Letters of a class's name."""
 
 
 def run_table(result: RunRecord) -> Table:
@@ -81,23 +81,36 @@ def forecast_table(run: Run, forecast: Forecast) -> Table:
     return table
 
 
-def suspects_table(suspects: Suspects, *, most: int) -> Table:
-    """Return the first samples that look mislabelled; at most so many."""
+def suspects_table(suspects: Suspects, *, most: int, width: int) -> Table:
+    """Return the first samples that look mislabelled, with what tells most of each.
+
+    Args:
+        suspects: The samples.
+        most: How many at most.
+        width: Columns of the terminal; a long path or text is cut, so that a row is one line.
+    """
     shown = suspects.table.iloc[:most]
     title = f"{len(suspects.table):,} samples that look mislabelled, by {suspects.by.replace('_', ' ')}"
     if suspects.num_unseen:
         title += f"; {suspects.num_unseen:,} were never seen"
-    table = Table(title=title, box=box.SIMPLE_HEAD)
-    names = [name for name in shown if name not in ("path", "text", "text_2")]
-    for name in ("sample", *names):
-        is_text = name in ("sample", "given", "predicted")
-        table.add_column(name.replace("_", " "), justify="left" if is_text else "right")
-    for position, row in shown.iterrows():
-        sample = str(row.get("path") or row.get("text") or position)
-        table.add_row(sample[:MOST_LETTERS], *(_as_shown(row[name]) for name in names))
+    names = [name for name in dict.fromkeys(("given", "predicted", suspects.by, "p_given", "visits")) if name in shown]
+    cells = {
+        name.replace("_", " "): [_cut(_as_shown(value), MOST_OF_A_CLASS) for value in shown[name]] for name in names
+    }
+    room = width - sum(max(len(text) for text in (head, *column)) + 3 for head, column in cells.items())
+    samples = [str(row.get("path") or row.get("text") or position) for position, row in shown.iterrows()]
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in ("sample", *cells):
+        table.add_column(head, justify="left" if head in ("sample", "given", "predicted") else "right", no_wrap=True)
+    for sample, *row in zip(samples, *cells.values(), strict=True):
+        table.add_row(_cut(sample, room), *row)
     if len(suspects.table) > most:
-        table.caption = f"and {len(suspects.table) - most:,} more: --csv, --html"
+        table.caption = f"and {len(suspects.table) - most:,} more, and all signals: --csv, --parquet, --html"
     return table
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: max(1, most - 1)]}…"
 
 
 def _as_shown(value: object) -> str:
