@@ -206,7 +206,7 @@ def test_cleanlabs_table_of_label_issues(raises: Raises) -> None:
 @pytest.mark.parametrize("options", [{"record": "all"}, {"record": "predicted"}, {"guard": 2}])
 def test_what_predicts_no_class_is_refused_before_any_training(options: dict[str, Any], raises: Raises) -> None:
     for memory in ("view_alignment", functools.partial(emprune.memory.instance_entropy, temperature=0.1)):
-        method = emprune.EMP(memory=memory)  # type: ignore[arg-type]
+        method = emprune.EMP(memory=memory)
         with raises(emprune.ConfigError, parameter=next(iter(options))):
             emprune.DataPruner(method, num_samples=10, num_epochs=4, keep=0.5, **options)
         emprune.DataPruner(method, num_samples=10, num_epochs=4, keep=0.5, record="mean_loss")
