@@ -29,6 +29,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md")
 LIBRARY, LAB = "src/**/*.py", "lab/src/**/*.py"
 DOCS_LIMIT, DOCSTRING_LIMIT, MESSAGE_LIMIT = 20, 25, 25
+MEAN_AIM, PERCENTILE_AIM, TOLERANCE = 15, 25, 1.5
+"""Words of a sentence, on average and of nine in ten; `make words` fails above the aim by half."""
+
 WIDTH = 80
 
 ABBREVIATIONS = re.compile(r"(^|\W)(e\.g|i\.e|cf|vs|al|etc|approx|resp|Eq|Fig|Sec|Tab)\.$")
@@ -66,13 +69,27 @@ class Group:
     limit: int
     sentences: Sequence[Sentence]
 
+    @property
+    def lengths(self) -> list[int]:
+        """The words of each sentence, ascending; 0 where there are none."""
+        return sorted(sentence.num_words for sentence in self.sentences) or [0]
+
+    @property
+    def percentile(self) -> int:
+        """Nine in ten sentences have at most so many words."""
+        return self.lengths[math.ceil(0.9 * len(self.lengths)) - 1]
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether its sentences are above the aim by half."""
+        return mean(self.lengths) > TOLERANCE * MEAN_AIM or self.percentile > TOLERANCE * PERCENTILE_AIM
+
     def row(self) -> str:
         """Return the table's row: how many sentences, their lengths, how many are too long, discouraged words."""
-        lengths = sorted(sentence.num_words for sentence in self.sentences) or [0]
-        percentile = lengths[math.ceil(0.9 * len(lengths)) - 1]
-        over = sum(length > self.limit for length in lengths)
+        over = sum(length > self.limit for length in self.lengths)
         words = sum(len(sentence.discouraged()) for sentence in self.sentences)
-        return f"{self.name:<37}{len(self.sentences):>10}{mean(lengths):>6.1f}{percentile:>5}{over:>9}{words:>12}"
+        middle = f"{mean(self.lengths):>6.1f}{self.percentile:>5}"
+        return f"{self.name:<37}{len(self.sentences):>10}{middle}{over:>9}{words:>12}"
 
     def longest(self, count: int) -> list[str]:
         """Return the longest sentences, a line each."""
@@ -263,7 +280,11 @@ def main() -> None:
         for path in arguments.files:
             sys.stdout.writelines(f"{line}\n" for line in complaints(path.resolve()))
     else:
-        sys.stdout.write(report(groups(), longest=arguments.longest) + "\n")
+        found = groups()
+        sys.stdout.write(report(found, longest=arguments.longest) + "\n")
+        hard = [group.name for group in found if group.is_hard]
+        if hard:
+            sys.exit(f"Too hard to read: {', '.join(hard)}. Shorten the longest sentences.")
 
 
 if __name__ == "__main__":

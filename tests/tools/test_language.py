@@ -189,3 +189,9 @@ def test_the_repository_s_own_report_fits_a_terminal() -> None:
         group.name for group in found if group.sentences
     }
     assert max(map(len, report(found, longest=3).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("lengths", "hard"), [([22] * 10, False), ([23] * 10, True), ([5] * 8 + [38] * 2, True)])
+def test_a_page_is_hard_where_its_sentences_are_above_the_aim_by_half(lengths: list[int], hard: bool) -> None:
+    group = Group(name="a.md", limit=20, sentences=[of(" ".join(["word"] * length) + ".") for length in lengths])
+    assert group.is_hard is hard
