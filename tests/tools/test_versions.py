@@ -14,7 +14,7 @@ ROW = re.compile(r"^\| ([\w-]+) \| ([\d.]+) \| ([\d.]+) \|", re.MULTILINE)
 
 def asked_for() -> dict[str, str]:
     """The lower bound of each package that any part of the projects asks for."""
-    found = {}
+    found: dict[str, str] = {}
     for file in ("pyproject.toml", "lab/pyproject.toml"):
         document = tomllib.loads((ROOT / file).read_text(encoding="utf-8"))
         project = document["project"]
