@@ -37,6 +37,7 @@ class Shown:
         self.said.clear()
         self.asked.clear()
         self.page.goto(path.as_uri())
+        self.page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
 
     def as_at_first(self) -> None:
         self.page.set_viewport_size(DESKTOP)

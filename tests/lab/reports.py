@@ -24,8 +24,8 @@ from tests.lab.runs import small_settings, splits_of
 
 METHODS = ("full", "random-permutation", "emp:pool=2")
 FIGURES = [
-    "accuracy-cost", "accuracy-time", "visits", "lorenz", "gini", "probe-loss", "churn", "greedy-overlap", "staleness",
-    "class-accuracy", "class-visits",
+    "accuracy-time", "accuracy-cost", "accuracy-progress", "visits", "lorenz", "gini", "probe-loss", "churn",
+    "greedy-overlap", "staleness", "class-accuracy", "class-visits",
 ]  # fmt: skip
 VERSIONS = {"emprune": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "commit": "c0ffee"}
 MACHINE = {"system": "Linux", "architecture": "x86_64", "cpu_count": 2, "device": "cpu", "device_name": "a processor",
@@ -139,6 +139,7 @@ def _record(settings: Settings, epoch: int) -> dict[str, Any]:
         "staleness": None if epoch == 0 else 1.0 + 0.1 * epoch + 0.01 * settings.seed,
     }
     measured = {"probe_loss": 2.0 / (epoch + 1) + 0.01 * settings.seed} if epoch % 2 else {}
+    measured |= {"test_accuracy": 82 - 30 / 2**epoch + settings.seed, "seconds": 2.0}
     return {"epoch": epoch, "loss": 1.0, **measured, "summary": summary}
 
 

@@ -56,8 +56,13 @@ class Estimate:
             return str(self)
         mean = format(self.mean, spec)
         if math.isnan(self.half_width):
-            return f"{mean} (all equal)" if self.num_seeds > 1 else mean
+            return f"{mean} (all equal)" if self.all_equal else mean
         return f"{mean} ± {format(self.half_width, spec.lstrip('+'))}"
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether several seeds have one value, which says nothing of how they would spread."""
+        return self.num_seeds > 1 and math.isnan(self.half_width)
 
     @property
     def low(self) -> float:

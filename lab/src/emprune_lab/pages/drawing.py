@@ -4,6 +4,7 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ COLOURS = (
 )  # fmt: skip
 """Of about one brightness, so that they stand out from white and from black."""
 
-DASHES = ("solid", "dash", "dot", "dashdot")
+DASHES = ("solid", "dot", "dashdot", "longdashdot", "dash", "longdash")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "pentagon", "triangle-down", "hexagon", "cross", "x")
+OPEN = "-open"
 HEIGHT = 340
 BAND_OPACITY = 0.16
 
@@ -29,8 +32,15 @@ NAME_ABOVE = 13
 """Pixels between a row and the name that stands above it."""
 
 
+OPEN_NOTE = "An open marker: all seeds are equal, so that there is no interval."
+
+Bounds = Mapping[str, tuple[float, float]]
+"""Of an axis, the least and the greatest value that there can be, such as 0 and 100 %."""
+
+ANYTHING: Bounds = MappingProxyType({})
+
 Styles = Mapping[str, Mapping[str, str]]
-"""Of each method its colour and its dash."""
+"""Of each method its colour, its dash and its symbol: colour is not the only key."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,11 @@ class Figure:
     title: str
     note: str = ""
     drawing: go.Figure | None = None
+
+    @property
+    def said(self) -> str:
+        """The note, and what an open marker means where there is one."""
+        return f"{self.note} {OPEN_NOTE}" if self.drawing is not None and self.drawing.layout.meta else self.note
 
     def html(self, identity: str) -> str:
         """Return the drawing as HTML without plotly.js, which the page holds once."""
@@ -74,10 +89,12 @@ def as_drawn(text: str) -> str:
 
 def colours(methods: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return how each method's lines are drawn: in the same way in all figures; `full` in grey."""
-    styles = {"full": {"color": GREY, "dash": "solid"}}
+    styles = {"full": {"color": GREY, "dash": "dash", "symbol": "x"}}
     for number, method in enumerate(dict.fromkeys(method for method in methods if method != "full")):
-        dash = DASHES[number // len(COLOURS) % len(DASHES)]
-        styles[method] = {"color": COLOURS[number % len(COLOURS)], "dash": dash}
+        styles[method] = {
+            name: values[number % len(values)]
+            for name, values in (("color", COLOURS), ("dash", DASHES), ("symbol", SYMBOLS))
+        }
     return styles
 
 
@@ -88,11 +105,13 @@ class Drawing:
         x: The horizontal axis' title, with its unit.
         y: The vertical axis' title, with its unit.
         styles: How each method is drawn.
+        bounds: Where an interval is cut off, since no value lies beyond.
         **layout: Plotly's, such as `yaxis_type`, or `yaxis_rangemode="normal"` where values may be negative.
     """
 
-    def __init__(self, x: str, y: str, styles: Styles, **layout: Any) -> None:
+    def __init__(self, x: str, y: str, styles: Styles, *, bounds: Bounds = ANYTHING, **layout: Any) -> None:
         self.styles = styles
+        self.bounds = {axis: bounds.get(axis, (-math.inf, math.inf)) for axis in "xy"}
         axis = {"automargin": True, "showline": True, "linecolor": GREY, "gridcolor": GRID, "zeroline": False}
         axis["rangemode"] = "nonnegative"  # few values can be negative, though an interval's end may be
         self.figure = go.Figure()
@@ -139,22 +158,25 @@ class Drawing:
         drawn = ~np.isnan(mean)
         x = [at for at, there in zip(x, drawn, strict=True) if there]
         around = np.nan_to_num(half)
+        least, most = self.bounds["y"]
         low, line, high = (
-            [float(f"{value:.6g}") for value in np.maximum(edge, floor)[drawn]]  # more digits would draw the same
+            [float(f"{value:.6g}") for value in np.clip(edge, max(floor, least), most)[drawn]]  # more draws the same
             for edge in (mean - around, mean, mean + around)
         )
         mode = "lines" if len(x) > 1 else "markers"
         if not np.isnan(half[drawn]).all():
             self._fill(method, x, low, high, mode=mode, shape=shape)
-        style = self.styles[method]
-        stroke = {**style, "width": 2, "shape": shape}
-        self.trace(method, x, line, hover=hover, mode=mode, line=stroke, marker_color=style["color"])
+        marker = {"color": self.styles[method]["color"], "symbol": self.styles[method]["symbol"]}
+        self.trace(
+            method, x, line, hover=hover, mode=mode, line=self._line(method, width=2, shape=shape), marker=marker
+        )
 
     def level(self, method: str, x: Sequence[Any], y: float, low: float, high: float, *, hover: str = "") -> None:
         """Add a dashed line from one x to another at the height y, and a band around it where `low` is not nan."""
         if not math.isnan(low):
-            self._fill(method, x, [low] * 2, [high] * 2)
-        self.trace(method, x, [y] * 2, hover=hover, line={**self.styles[method], "dash": "dash", "width": 1.5})
+            least, most = self.bounds["y"]
+            self._fill(method, x, [max(low, least)] * 2, [min(high, most)] * 2)
+        self.trace(method, x, [y] * 2, hover=hover, line=self._line(method, width=1.5, dash="dash"))
 
     def points(
         self,
@@ -163,7 +185,7 @@ class Drawing:
         y: Sequence[Any],
         *,
         hover: str,
-        symbol: str = "circle",
+        symbol: str | None = None,
         dash: str | None = None,
     ) -> None:
         """Add a method's points.
@@ -173,21 +195,39 @@ class Drawing:
             x: Where the points are; an Estimate has its 95 % interval around it.
             y: Their heights, in the same form.
             hover: What is shown of a point.
-            symbol: Plotly's name of what stands at a point.
+            symbol: Plotly's name of what stands at a point; None for the method's own.
             dash: Of the line through them; None for no line.
         """
-        color = self.styles[method]["color"]
-        points, bars = {}, {}
+        color, symbol = self.styles[method]["color"], symbol or self.styles[method]["symbol"]
+        points: dict[str, list[Any]] = {}
+        more: dict[str, Any] = {}
+        equal = [False] * len(x)
         for axis, values in (("x", x), ("y", y)):
             estimates = [value if isinstance(value, Estimate) else Estimate(value, math.nan, 1) for value in values]
             points[axis] = [estimate.mean for estimate in estimates]
-            halves = [0 if math.isnan(estimate.half_width) else estimate.half_width for estimate in estimates]
-            if any(halves):
-                bars[f"error_{axis}"] = {"array": halves, "color": color, "thickness": 1.2}
-        marker = {"size": 9, "color": color, "symbol": symbol, "line": {"color": color, "width": 2}}
-        line = {"color": color, "dash": dash or self.styles[method]["dash"], "width": 1.4}
+            equal = [known or estimate.all_equal for known, estimate in zip(equal, estimates, strict=True)]
+            if any(not math.isnan(estimate.half_width) for estimate in estimates):
+                more[f"error_{axis}"] = {**self._bars(axis, estimates), "color": color, "thickness": 1.2}
+        symbols = [f"{symbol.removesuffix(OPEN)}{OPEN}" if known else symbol for known in equal]
+        marker = {"size": 9, "color": color, "symbol": symbols, "line": {"color": color, "width": 2}}
+        if any(equal):
+            self.figure.update_layout(meta=OPEN_NOTE)
+            more["text"] = [", all equal" if known else "" for known in equal]
+            hover += "%{text}"
         mode = "markers" if dash is None else "lines+markers"
-        self.trace(method, points["x"], points["y"], hover=hover, mode=mode, line=line, marker=marker, **bars)
+        line = self._line(method, width=1.4, **({"dash": dash} if dash else {}))
+        self.trace(method, points["x"], points["y"], hover=hover, mode=mode, line=line, marker=marker, **more)
+
+    def _bars(self, axis: str, estimates: Sequence[Estimate]) -> dict[str, Any]:
+        """The intervals' two halves, as far as there are values."""
+        least, most = self.bounds[axis]
+        halves = [0 if math.isnan(estimate.half_width) else estimate.half_width for estimate in estimates]
+        above = [min(half, max(0, most - at.mean)) for half, at in zip(halves, estimates, strict=True)]
+        below = [min(half, max(0, at.mean - least)) for half, at in zip(halves, estimates, strict=True)]
+        return {"array": above} if above == below else {"array": above, "arrayminus": below, "symmetric": False}
+
+    def _line(self, method: str, **line: Any) -> dict[str, Any]:
+        return {"color": self.styles[method]["color"], "dash": self.styles[method]["dash"], **line}
 
     def _fill(
         self,
@@ -213,13 +253,21 @@ class Rows(Drawing):
         methods: The rows, each with its name above it: beside it there is no room on a phone.
         styles: How each method is drawn.
         level: Where a dotted line stands, which is of no method.
+        bounds: As `Drawing` takes them.
         **layout: Plotly's.
     """
 
     def __init__(
-        self, x: str, methods: Sequence[str], styles: Styles, *, level: float | None = None, **layout: Any
+        self,
+        x: str,
+        methods: Sequence[str],
+        styles: Styles,
+        *,
+        level: float | None = None,
+        bounds: Bounds = ANYTHING,
+        **layout: Any,
     ) -> None:
-        super().__init__(x, "method", styles)
+        super().__init__(x, "method", styles, bounds=bounds)
         order = {"type": "category", "categoryorder": "array", "categoryarray": list(reversed(methods))}
         self.figure.update_yaxes(**order, range=[-0.5, len(methods) - 0.3], showticklabels=False, showgrid=False)
         name = {"x": 0, "xref": "x domain", "xanchor": "left", "align": "left", "xshift": 4, "showarrow": False}

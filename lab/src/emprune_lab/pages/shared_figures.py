@@ -64,7 +64,9 @@ def visit_figures(visits: Visits, styles: Styles, *, note: str = "") -> list[Fig
         note: What else must be said of the histogram.
     """
     ginis = {method: mean_interval([gini_of(own) for own in runs]) for method, runs in visits.items()}
-    rows = estimate_rows("Gini coefficient of the visits, 0 to 1", ginis, styles, xaxis_range=[-0.02, 1.02])
+    rows = estimate_rows(
+        "Gini coefficient of the visits, 0 to 1", ginis, styles, bounds={"x": (0, 1)}, xaxis_range=[-0.02, 1.02]
+    )
     said = f"Logarithmic; bands are 95 % intervals over the seeds.{note}"
     even = "The least visited samples first; the dotted line is even. Bands are 95 % intervals over the seeds."
     spread = "0: all samples are visited equally often; towards 1: a few take all visits. Bars are 95 % intervals."
@@ -82,7 +84,7 @@ def _histogram(visits: Visits, styles: Styles) -> go.Figure:
     num_bins = most // width + 1
     smallest = 50 / max(map(len, everybody))  # half a sample, in per cent
     centres = [width * number + (width - 1) / 2 for number in range(num_bins)]
-    drawing = Drawing("visits of a sample in the run", "samples, %", styles, yaxis_type="log")
+    drawing = Drawing("visits of a sample in the run", "samples, %", styles, bounds={"y": (0, 100)}, yaxis_type="log")
     drawing.figure.update_yaxes(range=[math.log10(smallest), math.log10(130)], dtick=1, exponentformat="none")
     hover = "%{y:.3g} % of the samples, %{x:.4g} visits"
     for method, runs in visits.items():
@@ -92,7 +94,7 @@ def _histogram(visits: Visits, styles: Styles) -> go.Figure:
 
 
 def _lorenz_drawing(visits: Visits, styles: Styles) -> go.Figure:
-    drawing = Drawing("samples, least visited first, %", "their part of the visits, %", styles)
+    drawing = Drawing("samples, least visited first, %", "their part of the visits, %", styles, bounds={"y": (0, 100)})
     drawing.figure.add_scatter(
         x=[0, 100], y=[0, 100], mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip"
     )

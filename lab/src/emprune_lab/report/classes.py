@@ -1,6 +1,7 @@
 """Class by class: what is visited, and what is named right at the end."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def class_figures(
     lowest = which.format("lowest accuracy" if accuracy else "fewest visits")
     figures = [Figure("class-accuracy", "Accuracy of each class", NO_ACCURACY)]
     if accuracy:
-        drawing = _drawn(accuracy, styles, shown, names, "accuracy on the class, %")
+        drawing = _drawn(accuracy, styles, shown, names, "accuracy on the class, %", bounds={"y": (0, 100)})
         drawing.update_yaxes(autorangeoptions_clipmax=101)
         note = f"On the test set after the last epoch; 95 % intervals.{lowest}"
         figures = [Figure("class-accuracy", "Accuracy of each class", note, drawing)]
@@ -103,9 +104,14 @@ def _shown(values: Mapping[str, pd.DataFrame]) -> tuple[list[int], str]:
 
 
 def _drawn(
-    values: Mapping[str, pd.DataFrame], styles: Styles, shown: Sequence[int], names: Mapping[int, str], y: str
+    values: Mapping[str, pd.DataFrame],
+    styles: Styles,
+    shown: Sequence[int],
+    names: Mapping[int, str],
+    y: str,
+    **how: Any,
 ) -> go.Figure:
-    drawing = Drawing("class", y, styles, xaxis_rangemode="normal")  # those beside the first class lie below 0
+    drawing = Drawing("class", y, styles, xaxis_rangemode="normal", **how)  # those beside the first class lie below 0
     ticks = [_tick(names.get(label, str(label))) for label in shown]
     drawing.figure.update_xaxes(tickvals=list(range(len(shown))), ticktext=ticks, showgrid=False)
     for nth, (method, own) in enumerate(values.items()):

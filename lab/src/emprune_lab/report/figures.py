@@ -86,7 +86,8 @@ def by_epoch(group: CostGroup, styles: Styles) -> list[Figure]:
     missing = Figure("probe-loss", PROBE_TITLE, NO_PROBE if has_log else NO_LOG)
     figures = [probe_loss_figure(losses, styles) if losses else missing]
     for column, title, unit, axis, none, note in CURVES:
-        name, drawing, logged = column.replace("_", "-"), Drawing("epoch", axis, styles), _logged(group, column)
+        name, logged = column.replace("_", "-"), _logged(group, column)
+        drawing = Drawing("epoch", axis, styles, bounds={"y": (0, 100)} if unit == 100 else {})
         for method, (epochs, values) in logged.items():
             drawing.band(method, epochs, unit * values, hover="%{y:.3g} in epoch %{x}")
         if logged:
@@ -100,7 +101,8 @@ def _against(
     section: Section, styles: Styles, x: str, cost: Callable[[ReportedRun], float], *, beside: float = 0.0
 ) -> go.Figure:
     """Draw each method's points, `beside` each other by so much where they have one x."""
-    drawing = Drawing(x, f"{_metric(section)}, {_unit(section)}", styles)
+    bounds = {"y": (0.0, 100.0)} if _unit(section) == "%" else {}
+    drawing = Drawing(x, f"{_metric(section)}, {_unit(section)}", styles, bounds=bounds)
     if _unit(section) == "%":
         drawing.figure.update_yaxes(autorangeoptions_clipmax=101)
     else:
@@ -118,7 +120,9 @@ def _against(
     for nth, (method, own) in enumerate(points.items()):
         aside = beside * (nth - (len(points) - 1) / 2) if method != "full" else 0.0
         own = sorted(own, key=lambda point: point[0].mean)
-        costs_beside = [dataclasses.replace(at, mean=at.mean + aside) for at, _ in own]
+        costs_beside = [
+            at.mean + aside if at.all_equal else dataclasses.replace(at, mean=at.mean + aside) for at, _ in own
+        ]
         scores = [score for _, score in own]
         dash = styles[method]["dash"] if len(own) > 1 else None
         drawing.points(method, costs_beside, scores, hover="%{y:.2f} at %{x:.3g}", dash=dash)

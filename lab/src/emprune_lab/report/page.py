@@ -14,6 +14,7 @@ from emprune_lab.pages.rendering import render_page
 from emprune_lab.report.classes import class_figures, worst_classes
 from emprune_lab.report.extreme_samples import MOST_METHODS, TrainingData, extreme_samples, load_training_data
 from emprune_lab.report.figures import against_cost, against_time, by_epoch, recorded_visits
+from emprune_lab.report.over_time import accuracy_over_time, time_to_target
 from emprune_lab.report.provenance import commands, facts, sample_files
 from emprune_lab.report.records import Found
 from emprune_lab.report.sections import CostGroup, Section, divide_runs
@@ -55,7 +56,8 @@ def _page(sections: Sequence[Section], found: Found, out: Path, data_dir: Path |
         {
             "section": section,
             "methods": list(dict.fromkeys(run.method for run in section.runs)),
-            "figures": [against_cost(section, styles), against_time(section, styles)],
+            "picture": [against_time(section, styles)],
+            "figures": [against_cost(section, styles)],
             "groups": [_group_view(group, styles, num_samples, data_dir) for group in section.groups],
             "facts": facts(section),
             "commands": commands(section),
@@ -84,6 +86,8 @@ def _group_view(group: CostGroup, styles: Styles, num_samples: int, data_dir: Pa
         "part": scored_part(group.results),
         "table": comparison_table(group.rows, margin=group.margin, title=f"Comparison, {group.title}"),
         "remarks": _remarks(group),
+        "progress": [accuracy_over_time(group, styles)],
+        "reached": time_to_target(group),
         "visits": recorded_visits(group, styles),
         "epochs": by_epoch(group, styles),
         "classes": class_figures(group, styles, labels, names),

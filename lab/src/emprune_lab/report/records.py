@@ -39,6 +39,11 @@ class EpochRecord(Table):
 
     summary: Summary
     probe_loss: float | None = None
+    seconds: float | None = None
+    test_accuracy: float | None = None
+    test_score: float | None = None
+    validation_accuracy: float | None = None
+    validation_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class ReportedRun:
 
     @cached_property
     def log(self) -> pd.DataFrame | None:
-        """A row for each epoch: `probe_loss`, `churn`, `greedy_overlap` and `staleness`, nan where not measured."""
+        """A row for each epoch: the numbers of `EpochRecord` and of its `Summary`, nan where not measured."""
         return self._read("log.jsonl", _read_log)
 
     @cached_property
@@ -199,8 +204,9 @@ def _read_log(path: Path, num_epochs: int) -> pd.DataFrame:
     _hold(len(records) == num_epochs)
     for record in records:
         _hold(problem_of(EpochRecord, record) is None)
-    rows = [{**record["summary"], "probe_loss": record.get("probe_loss")} for record in records]
-    return pd.DataFrame(rows, columns=["probe_loss", *Summary.model_fields], dtype=float)
+    names = [name for name in EpochRecord.model_fields if name != "summary"]
+    rows = [{**record["summary"], **{name: record.get(name) for name in names}} for record in records]
+    return pd.DataFrame(rows, columns=[*names, *Summary.model_fields], dtype=float)
 
 
 def _read_samples(path: Path, num_epochs: int) -> pd.DataFrame:

@@ -43,3 +43,40 @@ for (const box of document.querySelectorAll(".legend input")) {
     }
   });
 }
+
+function save(url, name) {
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+}
+
+function fileName(title, ending) {
+  return title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") + ending;
+}
+
+for (const button of document.querySelectorAll("button.csv")) {
+  button.addEventListener("click", () => {
+    const table = button.parentNode.previousElementSibling.querySelector("table");
+    const quoted = (cell) => `"${cell.textContent.trim().replace(/\s+/g, " ").replace(/"/g, '""')}"`;
+    const lines = [...table.rows].map((row) => [...row.cells].map(quoted).join(",") + "\r\n");
+    const url = URL.createObjectURL(new Blob(["\ufeff", ...lines], { type: "text/csv" })); // the mark is for spreadsheets
+    save(url, fileName(button.dataset.name || document.title, ".csv"));
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  });
+}
+
+for (const button of document.querySelectorAll("button.png")) {
+  button.addEventListener("click", async () => {
+    const { data, layout } = button.closest("figure").querySelector(".js-plotly-plot");
+    const onWhite = { ...layout, paper_bgcolor: "white", plot_bgcolor: "white" };
+    const url = await Plotly.toImage({ data, layout: onWhite }, { format: "png", width: 800, height: 480, scale: 2 });
+    save(url, fileName(button.closest("figcaption").querySelector("b").textContent, ".png"));
+  });
+}
+
+for (const part of document.querySelectorAll("details")) {
+  part.addEventListener("toggle", () => { // plotly drew what was closed without knowing its width
+    if (part.open) part.querySelectorAll(".js-plotly-plot").forEach((figure) => Plotly.Plots.resize(figure));
+  });
+}
