@@ -5,11 +5,13 @@ from typing import Any, Unpack
 
 from torch.utils.data import DataLoader
 
+from emprune.data.around import LoaderAround
 from emprune.data.cursor import Cursor
 from emprune.data.indexed import Delivered
 from emprune.data.loader import PrunedLoader
+from emprune.data.streams import PrunedStream
 from emprune.errors import ConfigError, StateError
-from emprune.integrations.shared import Budget, check_in_order, check_one_state
+from emprune.integrations.shared import Budget, check_in_order, check_one_state, is_stream
 from emprune.integrations.tracking import track
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
@@ -25,12 +27,12 @@ except ModuleNotFoundError as error:
         name="accelerate",
     ) from error
 
-__all__ = ["AcceleratedLoader", "prepare"]
+__all__ = ["AcceleratedLoader", "AcceleratedStream", "prepare"]
 
 
 def prepare(
     accelerator: Accelerator, dataloader: DataLoader[Any], method: Method | str | DataPruner, **budget: Unpack[Budget]
-) -> "AcceleratedLoader":
+) -> "AcceleratedLoader | AcceleratedStream":
     """Return the loader of an accelerated training loop: this process's shard of the plan, on its device.
 
     Use it instead of ``accelerator.prepare(dataloader)``. `accelerator.save_state` and `load_state` carry the loader's
@@ -41,10 +43,10 @@ def prepare(
 
     Args:
         accelerator: The accelerator. Its accumulation steps are part of the quantum.
-        dataloader: A DataLoader that PrunedLoader accepts; `batch_size` is per process.
+        dataloader: A DataLoader that PrunedLoader or, over a stream, PrunedStream accepts; `batch_size` is per process.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` that was made after the accelerator.
         **budget: As `PrunedLoader` takes it: `num_epochs` or `num_steps`, `keep`, `warmup_epochs`, `tail_epochs`,
-            `seed`, `nonfinite`, `lengths`, `initial`, `data_key`.
+            `seed`, `nonfinite`, `lengths`, `initial`, `data_key`; of a stream `shuffle_buffer` too.
 
     Raises:
         ConfigError: If the DataLoader cannot be pruned, the budget cannot be met, or the accelerator divides batches
@@ -60,7 +62,8 @@ def prepare(
         4
     """
     _check_accelerator(accelerator)
-    loader = AcceleratedLoader(accelerator, dataloader, method, **budget)
+    kind = AcceleratedStream if is_stream(dataloader) else AcceleratedLoader
+    loader = kind(accelerator, dataloader, method, **budget)
     if loader.pruner.world_size != accelerator.num_processes:
         raise ConfigError(
             f"The pruner must share the data among all {accelerator.num_processes} process(es); got a pruner for "
@@ -71,18 +74,8 @@ def prepare(
     return loader
 
 
-class AcceleratedLoader(PrunedLoader):
-    """A PrunedLoader in an accelerated loop; `prepare` makes it.
-
-    Batches come as ``(index, batch)``, with `batch` on the accelerator's device and the index on the CPU. No batch is
-    fetched ahead of the loop: the plan tells which one is the last.
-
-    Args:
-        accelerator: The accelerator.
-        dataloader: The DataLoader.
-        method: The method or pruner.
-        **budget: As `PrunedLoader` takes it.
-    """
+class _InAccelerator(LoaderAround):
+    """What a loader in an accelerated loop does, whatever it delivers from."""
 
     def __init__(
         self,
@@ -91,15 +84,16 @@ class AcceleratedLoader(PrunedLoader):
         method: Method | str | DataPruner,
         **budget: Unpack[Budget],
     ) -> None:
-        super().__init__(dataloader, method, accumulation=accelerator.gradient_accumulation_steps, **budget)
+        made: Any = super().__init__  # of the loader that this one is, too
+        made(dataloader, method, accumulation=accelerator.gradient_accumulation_steps, **budget)
         self._accelerator = accelerator
         del self.batch_sampler  # only what would skip batches asks for it
 
     def __getattr__(self, name: str) -> Any:
         if name == "batch_sampler":
             raise AttributeError(
-                "An AcceleratedLoader has no `batch_sampler`: accelerator.skip_first_batches must not be called, since "
-                "the loader goes on by itself after load_state. Leave it out."
+                f"An {type(self).__name__} has no `batch_sampler`: accelerator.skip_first_batches must not be called, "
+                "since the loader goes on by itself after load_state. Leave it out."
             )
         return super().__getattr__(name)
 
@@ -112,7 +106,25 @@ class AcceleratedLoader(PrunedLoader):
 
     def _deliver(self, cursor: Cursor) -> Iterator[Delivered]:
         delivered = super()._deliver(cursor)
-        return _Batches(self._accelerator, delivered, num_batches=len(self._batch_sampler))
+        return _Batches(self._accelerator, delivered, num_batches=len(self._batch_sampler))  # type: ignore[arg-type]
+
+
+class AcceleratedLoader(_InAccelerator, PrunedLoader):
+    """A PrunedLoader in an accelerated loop; `prepare` makes it.
+
+    Batches come as ``(index, batch)``, with `batch` on the accelerator's device and the index on the CPU. No batch is
+    fetched ahead of the loop: the plan tells which one is the last.
+
+    Args:
+        accelerator: The accelerator.
+        dataloader: The DataLoader.
+        method: The method or pruner.
+        **budget: As `PrunedLoader` takes it.
+    """
+
+
+class AcceleratedStream(_InAccelerator, PrunedStream):
+    """A PrunedStream in an accelerated loop; `prepare` makes it, as it makes an `AcceleratedLoader`."""
 
 
 class _End:
@@ -158,7 +170,7 @@ class _Batches(Iterator[Delivered]):
 class _Checkpoint:
     """What `save_state` asks for its state, on all processes: the loader that was prepared last for a dataset."""
 
-    def __init__(self, loader: AcceleratedLoader) -> None:
+    def __init__(self, loader: _InAccelerator) -> None:
         self.loader = loader
 
     def state_dict(self) -> dict[str, Any]:
@@ -176,7 +188,7 @@ class _Checkpoint:
         self.loader.load_state_dict(state)
 
 
-def _register(accelerator: Accelerator, loader: AcceleratedLoader) -> None:
+def _register(accelerator: Accelerator, loader: _InAccelerator) -> None:
     for known in accelerator._custom_objects:  # what was registered before cannot be asked for otherwise
         if isinstance(known, _Checkpoint) and (
             known.loader.dataset is loader.dataset or known.loader.pruner is loader.pruner

@@ -1,22 +1,22 @@
 """Lightning: a loader for epochs of different lengths, and the callback that plans them and saves the run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Unpack
 
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from emprune.data.loader import PrunedLoader
-from emprune.errors import ConfigError, EpochError, StateError
+from emprune.data.streams import PrunedStream
+from emprune.errors import ConfigError, EpochError
 from emprune.integrations.lightning_checks import check_combined, check_ranks, check_settings, check_validation, logged
-from emprune.integrations.shared import Choice, check_in_order, check_one_state
+from emprune.integrations.shared import InFit, check_in_order, is_stream
 from emprune.integrations.tracking import track
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
 try:
     from lightning import Callback, LightningModule, Trainer
-    from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
+    from lightning.pytorch.trainer.states import TrainerFn
 except ModuleNotFoundError as error:
     if error.name != "lightning":
         raise
@@ -25,16 +25,17 @@ except ModuleNotFoundError as error:
         name="lightning",
     ) from error
 
+from emprune.integrations.lightning_loaders import FitLoader, FitStream, InFitLoader
+
 __all__ = ["PruningCallback", "prepare"]
 
 _TRACKED = ("TensorBoardLogger", "WandbLogger")
 """Loggers that get histograms and a table too."""
-_STATE_OF_THE_CALLBACK = {"saved_by": "PruningCallback"}
 
 
 def prepare(
-    trainer: Trainer, dataloader: DataLoader[Any], method: Method | str | DataPruner, **choice: Unpack[Choice]
-) -> PrunedLoader:
+    trainer: Trainer, dataloader: DataLoader[Any], method: Method | str | DataPruner, **choice: Unpack[InFit]
+) -> PrunedLoader | PrunedStream:
     """Return the loader to give to Lightning as the training one; the trainer's `max_epochs` is the length of the run.
 
     Call it in the `setup` of the module or datamodule, where Lightning has started the ranks, and return the loader
@@ -43,10 +44,10 @@ def prepare(
     Args:
         trainer: The trainer, with a `PruningCallback` among its callbacks. Its `accumulate_grad_batches` is part of the
             quantum.
-        dataloader: A DataLoader that PrunedLoader accepts; `batch_size` is per device.
+        dataloader: A DataLoader that PrunedLoader or, over a stream, PrunedStream accepts; `batch_size` is per device.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` for `max_epochs` epochs.
         **choice: As `PrunedLoader` takes it: `keep`, `warmup_epochs`, `tail_epochs`, `seed`, `nonfinite`,
-            `lengths`, `initial`, `data_key`.
+            `lengths`, `initial`, `data_key`; of a stream `shuffle_buffer` too.
 
     Raises:
         ConfigError: If the trainer has no `PruningCallback`, would leave out planned samples or validations, or the
@@ -69,93 +70,13 @@ def prepare(
     """
     callback = _callback_of(trainer)
     check_settings(trainer, num_epochs=method.num_epochs if isinstance(method, DataPruner) else None)
-    loader = FitLoader(trainer, dataloader, method, **choice)
+    loader = (FitStream if is_stream(dataloader) else FitLoader)(trainer, dataloader, method, **choice)
     check_ranks(trainer, loader)
     check_in_order(loader)
     check_validation(trainer, loader)
     loader.begin()
     callback.loader = loader
     return loader
-
-
-class FitLoader(PrunedLoader):
-    """A PrunedLoader for the fits of one trainer.
-
-    Another trainer would train on its last plan over and over, and plan nothing. The `PruningCallback` saves the run:
-    Lightning asks loaders for their state too, but not at each moment, and gives it back only in mid-epoch.
-
-    Args:
-        trainer: The trainer.
-        dataloader: The DataLoader.
-        method: The method or pruner.
-        **choice: As `PrunedLoader` takes it.
-    """
-
-    def __init__(
-        self, trainer: Trainer, dataloader: DataLoader[Any], method: Method | str | DataPruner, **choice: Unpack[Choice]
-    ) -> None:
-        settings: Any = trainer  # Lightning sets these attributes where type checkers do not see it
-        length: dict[str, Any] = {} if isinstance(method, DataPruner) else {"num_epochs": settings.max_epochs}
-        if settings.fast_dev_run and length:  # which sets max_epochs to 1
-            choice = {**choice, "warmup_epochs": 0, "tail_epochs": 0}
-        super().__init__(dataloader, method, accumulation=settings.accumulate_grad_batches, **length, **choice)
-        self._trainer = trainer
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "FitLoader":
-        """Return itself: who copies a module, to average its weights, must not copy its data and its trainer."""
-        return self
-
-    @property
-    def batches_per_epoch(self) -> list[int]:
-        """Batches of each epoch of the run on this rank."""
-        return list(map(self._num_batches, self.pruner.schedule.num_kept_per_epoch(**self._planning)))
-
-    @property
-    def is_delivered(self) -> bool:
-        """Whether all of the current epoch was handed out."""
-        return self._begun.is_complete
-
-    def begin(self) -> None:
-        """Plan the first epoch, unless the run has begun."""
-        if self._delivery is None:
-            self.set_epoch(max(0, self.pruner.epoch))
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        state = self._trainer.state
-        if state.fn != TrainerFn.FITTING or state.status != TrainerStatus.RUNNING:
-            raise ConfigError(
-                "A prepared loader must be used in a fit of the trainer that it was prepared for, which has not begun "
-                "or is over. Call `prepare` for this trainer, with a new pruner."
-            )
-        return super().__iter__()
-
-    def run_state(self) -> dict[str, Any]:
-        """Return the one state of the run; collective, as Lightning's saving is."""
-        self.sync()
-        state = super().state_dict()
-        check_one_state(state, self.pruner.world_size)
-        return state
-
-    def load_run_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from the one state of a run."""
-        super().load_state_dict(state)
-        self.begin()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Say where the run's state is, so that Lightning saves it once."""
-        return dict(_STATE_OF_THE_CALLBACK)
-
-    def load_state_dict(self, state: Any) -> None:
-        """Accept what `state_dict` returned: the callback has loaded the run's state.
-
-        Raises:
-            StateError: If it is another state.
-        """
-        if state != _STATE_OF_THE_CALLBACK:
-            raise StateError(
-                "A prepared loader's state must be loaded by the PruningCallback; got another loader's. Pass "
-                "trainer.fit(..., ckpt_path=...) a checkpoint of a pruned run."
-            )
 
 
 class PruningCallback(Callback):
@@ -190,11 +111,11 @@ class PruningCallback(Callback):
         train_loss: str = "val_loss/dataloader_idx_1",
     ) -> None:
         self.validation_loss, self.train_loss = validation_loss, train_loss
-        self.loader: FitLoader | None = None
+        self.loader: InFitLoader | None = None
         self._trainer: Trainer | None = None
 
     @property
-    def _prepared(self) -> FitLoader:
+    def _prepared(self) -> InFitLoader:
         if self.loader is None:
             raise ConfigError(
                 "A trainer with a PruningCallback must have a pruned loader before its fit begins; got none. In the "

@@ -2,21 +2,35 @@
 
 from typing import Any
 
-from emprune.data.loader import PrunedLoader
+from torch.utils.data import DataLoader
+
 from emprune.data.own_pruner import Choice
+from emprune.data.planned import PlannedLoader
+from emprune.data.streams.stream import ShardedStream
 from emprune.errors import ConfigError, StateError
 
-__all__ = ["Budget", "Choice", "check_in_order", "check_one_state"]
+__all__ = ["Budget", "Choice", "InFit", "check_in_order", "check_one_state", "is_stream"]
 
 
-class Budget(Choice, total=False):
-    """What `PrunedLoader` takes beside the method."""
+class InFit(Choice, total=False):
+    """What a prepared loader takes where a framework gives the run's length."""
+
+    shuffle_buffer: int
+
+
+class Budget(InFit, total=False):
+    """What a prepared loader takes beside the method."""
 
     num_epochs: int | None
     num_steps: int | None
 
 
-def check_in_order(loader: PrunedLoader) -> None:
+def is_stream(dataloader: DataLoader[Any]) -> bool:
+    """Return whether a DataLoader is for a PrunedStream."""
+    return isinstance(getattr(dataloader, "dataset", None), ShardedStream)
+
+
+def check_in_order(loader: PlannedLoader) -> None:
     """Raise ConfigError where ranks would need a state each, and the framework keeps one for all."""
     if loader.pruner.world_size > 1 and not loader._in_order:
         raise ConfigError(
