@@ -135,6 +135,7 @@ def test_no_loss_is_credited_to_another_sample_after_breaks_and_second_passes(wo
 def test_workers_that_are_not_forked(method: str) -> None:
     loader = make(
         num_workers=2,
+        persistent_workers=True,
         multiprocessing_context=multiprocessing.get_context(method),
         pruner={"num_epochs": 2, "tail_epochs": 0},
     )

@@ -23,7 +23,6 @@ from emprune_lab.report.sections import CostGroup, divide_runs
 from emprune_lab.results.record import RunRecord, read_record
 from emprune_lab.settings import Settings
 from emprune_lab.tasks.image_folder import image_folder
-from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
 from tests.lab.reports import METHODS, call, drawn, old_result_of, page_of, result_of, write_comparison, write_run
@@ -118,12 +117,12 @@ def test_a_damaged_result_is_refused_by_name(damage: dict[str, Any], message: st
     assert message in stderr
 
 
-@pytest.mark.parametrize("line", ["{}", "5", '{"summary": {}}', '{"summary": null}', "{"])
-def test_a_damaged_log_counts_as_none(line: str, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_settings())
-    (folder / "log.jsonl").write_text(f"{line}\n" * small_settings().cost.epochs)
-    assert find_runs([folder]).runs[0].log is None
-    assert "No run has its log" in page_of(folder, out=tmp_path)
+def test_a_damaged_log_counts_as_none(tmp_path: Path) -> None:
+    for seed, line in enumerate(["{}", "5", '{"summary": {}}', '{"summary": null}', "{"]):
+        folder = write_run(tmp_path / str(seed), small_settings(seed=seed))
+        (folder / "log.jsonl").write_text(f"{line}\n" * small_settings().cost.epochs)
+    assert [run.log for run in find_runs([tmp_path]).runs] == [None] * 5
+    assert "No run has its log" in page_of(tmp_path, out=tmp_path)
 
 
 def test_a_place_that_mixes_tasks_or_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -312,32 +311,47 @@ ODD_COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("kind", ODD_COLUMNS)
-@pytest.mark.parametrize("name", ["label", "visits", "loss", "class"])
-def test_odd_samples_are_left_out_and_named(kind: str, name: str, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_settings())
+def write_odd_run(folder: Path, name: str, kind: str, *, seed: int = 0) -> Path:
+    """Write a run with a column of its samples that holds what it must not; return the samples' file."""
+    write_run(folder, small_settings(seed=seed))
     (folder / "visits.npy").unlink()
     samples = pq.read_table(folder / "samples.parquet")
     kept = samples.drop_columns([name]) if name in samples.column_names else samples
     pq.write_table(kept.append_column(name, ODD_COLUMNS[kind]), folder / "samples.parquet")
-    code, _, stderr = call("report", folder)
+    return folder / "samples.parquet"
+
+
+@pytest.mark.parametrize("name", ["label", "visits"])
+def test_odd_samples_are_left_out_and_named(name: str, tmp_path: Path) -> None:
+    files = [write_odd_run(tmp_path / kind, name, kind, seed=seed) for seed, kind in enumerate(ODD_COLUMNS)]
+    code, _, stderr = call("report", tmp_path)
     assert code == 0
-    needed = name in ("label", "visits")
-    assert (f"{folder / 'samples.parquet'} is damaged, and left out." in stderr) == needed
-    text = (folder / "report.html").read_text()
-    assert ("Left out, because they are damaged" in text) == needed
+    for file in files:
+        assert f"{file} is damaged, and left out." in stderr
+    text = (tmp_path / "report.html").read_text()
+    assert "Left out, because they are damaged" in text
 
 
-@pytest.mark.parametrize(
-    "visits",
-    [np.array(3), np.zeros((4, 2), int), np.full(160, -1), np.full(160, 10**12), np.zeros(0, int), np.array(["x"]),
-     np.full(160, math.nan)],
-)  # fmt: skip
-def test_odd_visits_are_left_out_and_named(visits: NDArray[Any], tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", small_settings())
-    (folder / "samples.parquet").unlink()
-    np.save(folder / "visits.npy", visits)
-    assert "visits.npy is damaged, and left out." in call("report", folder)[2]
+@pytest.mark.parametrize("kind", ODD_COLUMNS)
+@pytest.mark.parametrize("name", ["loss", "class"])
+def test_samples_with_odd_columns_that_no_figure_needs_stay_in(kind: str, name: str, tmp_path: Path) -> None:
+    write_odd_run(tmp_path / "run", name, kind)
+    code, _, stderr = call("report", tmp_path)
+    assert code == 0
+    assert "damaged" not in stderr
+    assert "Left out, because they are damaged" not in (tmp_path / "report.html").read_text()
+
+
+def test_odd_visits_are_left_out_and_named(tmp_path: Path) -> None:
+    odd = [np.array(3), np.zeros((4, 2), int), np.full(160, -1), np.full(160, 10**12), np.zeros(0, int),
+           np.array(["x"]), np.full(160, math.nan)]  # fmt: skip
+    files = [write_run(tmp_path / str(n), small_settings(seed=n)) / "visits.npy" for n in range(len(odd))]
+    for file, visits in zip(files, odd, strict=True):
+        (file.parent / "samples.parquet").unlink()
+        np.save(file, visits)
+    said = call("report", tmp_path)[2]
+    for file in files:
+        assert f"{file} is damaged, and left out." in said
 
 
 def test_classes_and_files_are_called_by_their_names(tmp_path: Path) -> None:

@@ -114,19 +114,19 @@ class Drawing:
         self.bounds = {axis: bounds.get(axis, (-math.inf, math.inf)) for axis in "xy"}
         axis = {"automargin": True, "showline": True, "linecolor": GREY, "gridcolor": GRID, "zeroline": False}
         axis["rangemode"] = "nonnegative"  # few values can be negative, though an interval's end may be
-        self.figure = go.Figure()
-        self.figure.update_layout(
-            template="none",
-            xaxis={"title": {"text": as_drawn(x), "standoff": 8}, **axis},
-            yaxis={"title": {"text": as_drawn(y), "standoff": 8}, **axis},
-            margin={"l": 8, "r": 14, "t": 14, "b": 8},
-            paper_bgcolor=CLEAR,
-            plot_bgcolor=CLEAR,
-            font={"family": "inherit", "size": 12},
-            showlegend=False,
-            dragmode=False,
-            hovermode="closest",
-        )
+        plain = {
+            "template": "none",
+            "xaxis": {"title": {"text": as_drawn(x), "standoff": 8}, **axis},
+            "yaxis": {"title": {"text": as_drawn(y), "standoff": 8}, **axis},
+            "margin": {"l": 8, "r": 14, "t": 14, "b": 8},
+            "paper_bgcolor": CLEAR,
+            "plot_bgcolor": CLEAR,
+            "font": {"family": "inherit", "size": 12},
+            "showlegend": False,
+            "dragmode": False,
+            "hovermode": "closest",
+        }
+        self.figure = go.Figure(layout=plain)  # at once: an empty figure first gets a template of its own
         self.figure.update_layout(**layout)
 
     def trace(self, method: str, x: Sequence[Any], y: Sequence[Any], *, hover: str = "", **trace: Any) -> None:

@@ -1,5 +1,6 @@
 """A page: one HTML file that holds everything it shows, plotly.js too, and asks nobody for anything."""
 
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -11,6 +12,7 @@ from emprune_lab.pages.drawing import Styles
 __all__ = ["plotly_js", "render_page"]
 
 
+@cache
 def plotly_js() -> str:
     """Return plotly.js as a page holds it: the basic bundle, a quarter of the one that plotly for Python brings.
 
@@ -33,16 +35,25 @@ def render_page(
         has_figures: Whether the page needs plotly.js.
         **values: What else the template takes.
     """
-    environment = jinja2.Environment(
+    return (
+        _environment(package)
+        .get_template(template)
+        .render(
+            **values,
+            styles=styles,
+            version=emprune.__version__,
+            plotly_js=plotly_js() if has_figures else "",
+        )
+    )
+
+
+@cache
+def _environment(package: str) -> jinja2.Environment:
+    """Return what reads a package's templates, and keeps them compiled."""
+    return jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("emprune_lab.pages")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(
-        **values,
-        styles=styles,
-        version=emprune.__version__,
-        plotly_js=plotly_js() if has_figures else "",
     )
