@@ -28,7 +28,7 @@ NUM_EPOCHS = 3
 class Script(ABC):
     """A training loop; `make` sets `loader`, `model` and `optimizer`."""
 
-    loader: emprune.PrunedLoader
+    loader: emprune.PrunedLoader | emprune.PrunedStream
     model: nn.Module
     optimizer: torch.optim.Optimizer
 

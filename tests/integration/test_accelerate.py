@@ -19,7 +19,7 @@ accelerate = pytest.importorskip("accelerate")
 from accelerate import Accelerator  # noqa: E402 - where it is installed
 from accelerate.utils import GradientAccumulationPlugin, find_executable_batch_size  # noqa: E402
 
-from emprune.integrations.accelerate import AcceleratedLoader, prepare  # noqa: E402
+from emprune.integrations.accelerate import AcceleratedLoader, AcceleratedStream, prepare  # noqa: E402
 from tests.integration.accelerated import Run, forget, make_accelerator  # noqa: E402
 
 pytestmark = [
@@ -144,7 +144,7 @@ def test_preparing_again_with_another_batch_size_replaces_what_is_saved(tmp_path
     """`find_executable_batch_size` calls the whole training function again."""
     accelerator, tried = make_accelerator(), []
 
-    def train(batch_size: int) -> AcceleratedLoader:
+    def train(batch_size: int) -> AcceleratedLoader | AcceleratedStream:
         tried.append(batch_size)
         accelerator.free_memory()
         dataloader = runs.make_dataloader(batch_size=batch_size)
@@ -414,7 +414,9 @@ def _train_on_two(folder: Path) -> None:
 class TestAcceleratedLoader(LoaderContract):
     """It keeps to what every loader does."""
 
-    def make_loader(self, pruner: emprune.DataPruner, *, accumulation: int = 1) -> AcceleratedLoader:
+    def make_loader(
+        self, pruner: emprune.DataPruner, *, accumulation: int = 1
+    ) -> AcceleratedLoader | AcceleratedStream:
         forget()
         dataloader = DataLoader(Positions(pruner.num_samples), batch_size=self.batch_size)
         return prepare(make_accelerator(gradient_accumulation_steps=accumulation), dataloader, pruner)

@@ -23,7 +23,7 @@ def dataloader() -> DataLoader[Any]:
 def plain() -> list[list[int]]:
     """What a plain loop is delivered, epoch by epoch."""
     loader = emprune.PrunedStream(dataloader(), emprune.Greedy(), num_epochs=NUM_EPOCHS, **BUDGET)
-    delivered = []
+    delivered: list[list[int]] = []
     for _ in loader.epochs():
         delivered.append([])
         for index, _ in loader:
