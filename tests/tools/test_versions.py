@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from emprune_lab.tasks import TASKS
+from emprune_lab.tasks import IMAGES, TEXTS
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -37,4 +37,4 @@ def test_the_oldest_versions_are_what_is_asked_for_and_the_tested_ones_what_is_p
 
 def test_every_task_has_its_terms() -> None:
     table = PAGE[PAGE.index("| task | by |") :]
-    assert [name for name in TASKS if f"`{name.removeprefix('simclr-')}`" not in table] == []
+    assert [task.name for task in (*IMAGES, *TEXTS) if f"`{task.name}`" not in table] == []

@@ -175,7 +175,7 @@ def test_the_command_trains_with_an_installed_method(site: Path, tmp_path: Path)
     assert finished.returncode == 0, finished.stderr
     assert "ageing:rate=0.5" in finished.stdout
     stored = json.loads((out / "config.json").read_text(encoding="utf-8"))["method"]
-    assert stored == {"name": "ageing", "options": {"rate": 0.5}, "quota": "free", "floor": 0.0}
+    assert stored == {"name": "ageing", "options": {"rate": 0.5}, "quota": "free", "floor": 0.0, "guard": None}
     refused = run_python(site, COMMAND, *f"run digits --method broken {small} --out {tmp_path / 'other'}".split())
     assert refused.returncode == 2
     assert "the distribution 'broken' does not load" in " ".join(refused.stderr.split())

@@ -127,7 +127,7 @@ def run(
             tracker=track,
         )
         out.print(run_table(result))
-        for line in what_next(result, where):
+        for line in what_next(result, where, chosen):
             out.print(line, highlight=False, soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from emprune_lab.report.provenance import options_of
 from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
+from emprune_lab.tasks import Task
 from emprune_lab.training.speed import Forecast
 
 __all__ = ["forecast_table", "plain_table", "queue_table", "run_table", "suspects_table", "what_next"]
@@ -49,7 +50,7 @@ def run_table(result: RunRecord) -> Table:
     return table
 
 
-def what_next(result: RunRecord, folder: Path) -> list[str]:
+def what_next(result: RunRecord, folder: Path, task: Task) -> list[str]:
     """Return what is said below a finished run: where it is, what full training would take, the next command."""
     lines = [f"The run is in {folder}."]
     if result["visits_fraction"] < 1:
@@ -58,7 +59,7 @@ def what_next(result: RunRecord, folder: Path) -> list[str]:
         lines.append(f"Full training takes {times:.1f} times the visits: about {full} here, if time goes with visits.")
     settings = result.settings
     methods = dict.fromkeys(["full", DEFAULT_BASELINE, str(settings.method)])
-    options, others = options_of({**settings.flat(), **settings.named()})
+    options, others = options_of({**settings.flat(), **settings.named()}, task=task)
     if not others:
         compared = ["emprune", "compare", settings.task, "--methods", ",".join(methods), "--seeds", "3", *options]
         lines.append(f"Is it worth it? {shlex.join(compared)}")

@@ -14,7 +14,7 @@ from emprune_lab.declaration import DIGESTS, FIELDS, OPTIONS
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import NOT_COMPARED, CostGroup, Section
-from emprune_lab.tasks import get_task
+from emprune_lab.tasks import Task, get_task
 
 __all__ = ["commands", "facts", "options_of", "sample_files"]
 
@@ -50,14 +50,17 @@ def commands(section: Section) -> list[str]:
     return [_command(group) for group in section.groups]
 
 
-def options_of(config: Mapping[str, Any], *, without: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+def options_of(
+    config: Mapping[str, Any], *, without: Sequence[str] = (), task: Task | None = None
+) -> tuple[list[str], list[str]]:
     """Return the options that make a run's settings, and those settings that no option makes, as `name=value`.
 
     Args:
         config: Every setting by its name, and the task.
         without: Settings that are left out.
+        task: The task, where it is at hand; None looks it up.
     """
-    recipe, recipe_settings = _recipe(config)
+    recipe, recipe_settings = _recipe(config, task)
     defaults = {name: field.default for name, field in FIELDS.items() if not field.is_required()}
     usual = {**defaults, **recipe_settings}
     options = ["--recipe", recipe] if recipe != "default" else []
@@ -99,10 +102,10 @@ def _command(group: CostGroup) -> str:
     return shlex.join(["emprune", *own, *options, "--out", "runs/again"]) + remark
 
 
-def _recipe(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _recipe(config: Mapping[str, Any], task: Task | None) -> tuple[str, dict[str, Any]]:
     """The recipe that has the run's settings, as far as no option sets them; the default one where none has them."""
     try:
-        task = get_task(config["task"])
+        task = task or get_task(config["task"])
     except ConfigError:  # a folder of images that is not here
         return "default", {}
     recipes = {name: dataclasses.asdict(recipe) for name, recipe in {"default": task.recipe, **task.recipes}.items()}

@@ -1,6 +1,7 @@
 """A run's epochs in TensorBoard or Weights & Biases, as `--track` asks."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,7 @@ def _wandb(run: Run, folder: Path, epoch: int) -> Iterator[tuple[Any, Log]]:
             config=run.settings.model_dump(mode="json"),
             id=identity[:MOST_LETTERS],
             resume="allow",
+            mode=os.environ.get("WANDB_MODE"),  # wandb itself reads it once in a process
             settings=wandb.Settings(silent=True),
         )
     except wandb.errors.Error as error:
