@@ -87,6 +87,7 @@ def _tensorboard(run: Run, folder: Path, epoch: int) -> Iterator[tuple[Any, Log]
 def _wandb(run: Run, folder: Path, epoch: int) -> Iterator[tuple[Any, Log]]:
     import wandb
 
+    mode: Any = os.environ.get("WANDB_MODE")  # wandb itself reads it once in a process
     identity = f"{run.task.slug}-{run.settings.folder_name}-{run.settings.seed}"
     try:
         opened = wandb.init(
@@ -97,7 +98,7 @@ def _wandb(run: Run, folder: Path, epoch: int) -> Iterator[tuple[Any, Log]]:
             config=run.settings.model_dump(mode="json"),
             id=identity[:MOST_LETTERS],
             resume="allow",
-            mode=os.environ.get("WANDB_MODE"),  # wandb itself reads it once in a process
+            mode=mode,
             settings=wandb.Settings(silent=True),
         )
     except wandb.errors.Error as error:
