@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import emprune
 from emprune.errors import ConfigError
 from emprune.integrations.tracking import EpochReport, track
+from tests.events import read_events, scalars_of
 from tests.messages import Raises
 
 NUM_SAMPLES, NUM_EPOCHS = 48, 4
@@ -33,13 +34,11 @@ def train(loader: emprune.PrunedLoader, *trackers: Any) -> list[EpochReport]:
 
 def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard's files hold, by name: (step, value)."""
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder))
-    events.Reload()
+    events = read_events(folder)
     tags = events.Tags()
     assert HISTOGRAM in tags["histograms"]
     assert "emprune/most visited/text_summary" in tags["tensors"]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags["scalars"]}
+    return scalars_of(events)
 
 
 def test_a_report_holds_what_the_pruner_knows() -> None:

@@ -6,18 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.events import read_events, scalars_of
 from tests.lab.reports import call
 from tests.lab.runs import CLOCKS
 
 RUN = ("run", "digits", "--keep", 0.5, "--epochs", 3, "--train-size", 100, "--batch-size", 20, "--device", "cpu")
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard's files hold, by name: (step, value)."""
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder))
-    events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_a_tracked_run_tells_its_log_and_is_the_run_it_was(tmp_path: Path) -> None:
@@ -30,7 +23,7 @@ def test_a_tracked_run_tells_its_log_and_is_the_run_it_was(tmp_path: Path) -> No
             del record["summary"]
         logs.append([{key: value for key, value in record.items() if key not in CLOCKS} for record in log])
     assert logs[0] == logs[1]
-    found = scalars(tmp_path / "tracked" / "tensorboard")
+    found = scalars_of(read_events(tmp_path / "tracked" / "tensorboard"))
     assert dict(found["run/loss"]) == pytest.approx(dict(enumerate(record["loss"] for record in logs[0])))
     visits = [(epoch, record["visits"]) for epoch, record in enumerate(logs[0])]
     assert found["run/visits"] == found["emprune/total_visits"] == visits
@@ -42,7 +35,7 @@ def test_a_comparison_tracks_each_of_its_runs(tmp_path: Path) -> None:
     assert call("compare", "digits", *size, *methods, "--out", tmp_path, "--track", "tensorboard")[0] == 0
     folders = sorted(path.parent for path in tmp_path.rglob("events.out.tfevents.*"))
     assert len(folders) == 2
-    assert all(len(scalars(folder)["emprune/kept_fraction"]) == 3 for folder in folders)
+    assert all(len(scalars_of(read_events(folder))["emprune/kept_fraction"]) == 3 for folder in folders)
 
 
 def test_weights_and_biases_gets_the_numbers_of_the_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
