@@ -98,11 +98,17 @@ def best_first(rows: Sequence[Row]) -> list[Row]:
 
 
 def is_scored(method: str) -> bool:
-    """Return whether a method, with its options, ranks samples by what a model makes of them."""
-    if method == DEFAULT_BASELINE:  # which ranks too, by visits alone
+    """Return whether a method, with its options, ranks samples by what a model makes of them.
+
+    Example:
+        >>> is_scored("emp:pool=2@equal"), is_scored("random-permutation@equal")
+        (True, False)
+    """
+    name = method.partition("@")[0].partition(":")[0]  # what follows an @ is asked of the plans
+    if name == DEFAULT_BASELINE:  # which ranks too, by visits alone
         return False
     try:
-        return method_class(method.partition(":")[0]).scores
+        return method_class(name).scores
     except ConfigError:  # one of somebody else's, which is not registered here
         return True
 
