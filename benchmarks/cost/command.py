@@ -49,7 +49,7 @@ _PLANNING_LIMITS = {
     "soft:by=softmax": 3,
     "soft:by=percentile": 3,
     "reducible-loss": 1.5,
-    "kakurenbo": 1.5,
+    "kakurenbo": 3,
     "seta": 3,
     "random-permutation@equal": 3,
     "emp@equal": 3,
@@ -57,7 +57,9 @@ _PLANNING_LIMITS = {
     "random by weights": 3,
     "emp by weights": 3,
 }
-"""How many unsorted topk planning may take, by method: 1.5 for a top k of all, 3 for what draws or divides."""
+"""How many unsorted topk planning may take, by method: 1.5 for a top k of all, 3 for what draws or divides.
+
+KAKURENBO draws here, because more samples must be shown than are kept."""
 _HUGE = 100_000_000
 _LARGE = 10_000_000
 _TARGETED = 1_000_000

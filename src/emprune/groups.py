@@ -40,7 +40,8 @@ class Groups:
         quota: "proportional" is by the groups' sizes. "equal" is the same for all. "rcap" is in proportion to √(S·π):
             S is the group's mean last loss, and π its share of the data. A number above 0 for each group, by its
             label: the quotas are in proportion to them. "free" sets none: the method chooses from all samples at once.
-        floor: At least this share of each group is visited in every pruned epoch, in [0, 1], rounded up.
+        floor: At least this share of each group is visited in every pruned epoch, in [0, 1], rounded up. With "free",
+            a group that would get less gets exactly that. The others' samples are then chosen again.
         per_batch: Samples of one group that come together in a batch. The batch size must be a multiple of it. Give
             `quota="equal"` for batches with all groups alike. None for chance alone.
 
@@ -111,7 +112,7 @@ class Groups:
         return torch.tensor([math.ceil(self.floor * count - 1e-9) for count in self.counts.tolist()])
 
     def quotas(self, size: int, stats: SampleStats, *, least: Tensor, generator: torch.Generator) -> Tensor:
-        """Return (G,) int64, the samples of each group in an epoch of `size`; with "free", the floors alone.
+        """Return (G,) int64, the samples of each group in an epoch of `size`; not for "free", which has no quotas.
 
         Args:
             size: K.
@@ -119,8 +120,6 @@ class Groups:
             least: (G,) int64, the fewest of each group; at most `size` together.
             generator: Rounds them.
         """
-        if self.quota == "free":
-            return least
         return shared_out(size, self._shares(stats), least=least, most=self.counts, generator=generator)
 
     def _shares(self, stats: SampleStats) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["are_all", "mask_of", "num_true", "positions_of", "taken"]
+__all__ = ["are_all", "extremes", "mask_of", "num_true", "positions_of", "taken"]
 
 
 def mask_of(index: Tensor, num_samples: int) -> Tensor:
@@ -27,6 +27,17 @@ def positions_of(mask: Tensor) -> Tensor:
         tensor([0, 2])
     """
     return torch.from_numpy(np.flatnonzero(mask.numpy()))
+
+
+def extremes(index: Tensor) -> tuple[int, int]:
+    """Return the least and the greatest position of an index that is not empty.
+
+    Example:
+        >>> extremes(torch.tensor([2, 0]))
+        (0, 2)
+    """
+    positions = index.numpy()
+    return int(positions.min()), int(positions.max())
 
 
 def taken(values: Tensor, index: Tensor) -> Tensor:

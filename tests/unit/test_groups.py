@@ -131,6 +131,37 @@ def test_a_floor_holds_and_the_method_fills_the_rest() -> None:
     assert counts_of(last) == [6, 28, 10]  # what the losses alone would give: 0, 34 and 10
 
 
+@pytest.mark.parametrize("method", ["emp:pool=2", "infobatch", "random-permutation", "soft"])
+def test_a_floor_that_the_method_keeps_by_itself_changes_no_plan(method: str) -> None:
+    losses = torch.rand(NUM_SAMPLES)
+    with_floor = run(make_pruner(method, keep=0.9, groups=Groups(LABELS, quota="free", floor=0.05)), losses)
+    assert with_floor == run(make_pruner(method, keep=0.9), losses)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.2, 0.3, 0.35]))
+def test_with_floors_the_highest_losses_are_the_floors_of_each_group_and_then_the_highest_of_all(
+    seed: int, floor: float
+) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    losses = torch.rand(NUM_SAMPLES, generator=draws) + LABELS * torch.rand(1, generator=draws) * 2
+    groups, pinned = Groups(LABELS, quota="free", floor=floor), [0, 70, 105]
+    plan = run(make_pruner(num_epochs=8, groups=groups, pinned=pinned), losses)[-1]
+
+    expected = set(pinned)
+    by_loss = losses.argsort(descending=True).tolist()
+    for group, least in enumerate(groups.least.tolist()):
+        own = [sample for sample in by_loss if LABELS[sample] == group and sample not in pinned]
+        expected |= set(own[: least - 1])  # one of each group is pinned
+    others = [sample for sample in by_loss if sample not in expected]
+    assert chosen(plan) == expected | set(others[: len(plan) - len(expected)])
+    assert len(plan) == 44
+
+
+def test_floors_may_fill_the_whole_epoch() -> None:
+    floors = Groups(LABELS, quota="free", floor=0.4)  # 24, 16 and 4: all of 44
+    assert counts_of(run(make_pruner(groups=floors), LABELS + torch.rand(NUM_SAMPLES))[-1]) == [24, 16, 4]
+
+
 def test_pinned_samples_are_in_every_epoch_and_part_of_its_cost() -> None:
     for groups in (None, Groups(LABELS, quota="equal")):
         for plan in run(make_pruner(pinned=[0, 109, 50], groups=groups), torch.rand(NUM_SAMPLES)):

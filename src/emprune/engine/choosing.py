@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emprune.engine.current import CurrentEpoch
 from emprune.errors import EpochError, MethodError
-from emprune.indexing import are_all, mask_of, num_true, positions_of, taken
+from emprune.indexing import are_all, extremes, mask_of, num_true, positions_of, taken
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.randomness import derive_generator
 from emprune.selection import sample, sample_weighted_mask
@@ -187,10 +187,10 @@ def _checked_selection(method: Method, selection: Selection, context: SelectionC
         raise MethodError(f"{name} must return a (K,) int64 index; got {tuple(index.shape)} {index.dtype}.")
     if len(index) != context.num_kept:
         raise MethodError(f"{name} must choose exactly {context.num_kept} samples; got {len(index)}.")
-    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < context.num_samples:
-        raise MethodError(
-            f"{name} must choose positions in [0, {context.num_samples}); got {index.min()} to {index.max()}."
-        )
+    if len(index):
+        least, most = extremes(index)
+        if not 0 <= least <= most < context.num_samples:
+            raise MethodError(f"{name} must choose positions in [0, {context.num_samples}); got {least} to {most}.")
     chosen = mask_of(index, context.num_samples)
     all_seen = context.num_seen == context.num_samples or not num_true(chosen & ~context.seen)
     if num_true(chosen) != len(index) or not all_seen:

@@ -1,6 +1,6 @@
-"""How an epoch's plan is made: all the data, or pinned samples, then groups, then the rest; in random order."""
+"""How an epoch's plan is made: all the data, or pinned samples and the rest, by groups or freely; in random order."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from emprune.engine.choosing import Chooser
 from emprune.engine.current import CurrentEpoch
 from emprune.engine.plan_options import PlanOptions
-from emprune.indexing import mask_of, positions_of
+from emprune.indexing import mask_of, positions_of, taken
 from emprune.methods.base import Method, Selection
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator, derive_seed, random_order
@@ -85,45 +85,83 @@ def _full_plan(num_samples: int, size: int, *, epoch: int, seed: int) -> EpochPl
 
 
 def _pruned_plan(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> tuple[EpochPlan, bool]:
-    """Plan a pruned epoch: the pinned samples, each group's quota or floor, and the rest from all that is left.
+    """Plan a pruned epoch: the pinned samples, and the rest by quotas of the groups, or from all samples at once.
 
     Returns:
         The plan, in no order that counts, and whether the method alone chose it, but for what is pinned.
     """
-    num_samples = chooser.stats.num_samples
-    chosen = [] if options.pinned is None else [Selection(options.pinned)]
-    num_first = 0
-    for part, quota, own_seed in _quotas(chooser, options, size, seed=seed):
-        selections, num_unseen = chooser.choose(quota, seed=own_seed, part=part)
-        chosen += selections
-        num_first += num_unseen
-    rest = size - sum(len(selection.index) for selection in chosen)
-    if rest:
-        selections, num_unseen = chooser.choose(rest, seed=seed, part=_others(chosen, num_samples))
-        chosen += selections
-        num_first += num_unseen
-    index, weight = _joined(chosen)
-    return EpochPlan(chooser.epoch, index, weight, num_samples), num_first == 0
+    pinned = [] if options.pinned is None else [Selection(options.pinned)]
+    plan_rest = _by_quotas if options.groups is not None and options.groups.quota != "free" else _freely
+    selections, num_first = plan_rest(chooser, options, size, seed=seed)
+    index, weight = _joined(pinned + selections)
+    return EpochPlan(chooser.epoch, index, weight, chooser.stats.num_samples), num_first == 0
 
 
-def _quotas(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> Iterator[tuple[Tensor, int, int]]:
-    """Yield each group's samples that are not pinned, how many of them the epoch visits, and a seed of its own."""
-    groups = options.groups
-    if groups is None:
-        return
+def _by_quotas(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> tuple[list[Selection], int]:
+    """Choose each group's quota from that group alone, without what is pinned."""
+    assert options.groups is not None
     generator = derive_generator(seed, "quotas", chooser.epoch)
-    quotas = groups.quotas(size, chooser.stats, least=options.least, generator=generator) - options.num_pinned
-    for number, (part, quota) in enumerate(zip(options.parts, quotas.tolist(), strict=True)):
-        if quota:
-            yield part, quota, derive_seed(seed, "group", number)
+    quotas = options.groups.quotas(size, chooser.stats, least=options.least, generator=generator)
+    wanted = enumerate((quotas - options.num_pinned).tolist())
+    return _from_groups(chooser, options, {group: quota for group, quota in wanted if quota}, seed=seed)
 
 
-def _others(chosen: list[Selection], num_samples: int) -> Tensor | None:
-    """Return the samples that are not chosen yet; None if none is."""
-    if not chosen:
+def _freely(chooser: Chooser, options: PlanOptions, size: int, *, seed: int) -> tuple[list[Selection], int]:
+    """Choose from all samples that are not pinned, and hold the groups' floors.
+
+    A group that would get less than its floor gets exactly that, from its own samples. The method then chooses again,
+    from the samples of the other groups. So a floor that the method keeps by itself changes nothing.
+    """
+    size -= 0 if options.pinned is None else len(options.pinned)
+    at_floor: dict[int, int] = {}
+    short: dict[int, int] | None = None
+    while short is None or short:
+        part = _outside(options, at_floor, num_samples=chooser.stats.num_samples)
+        selections, num_first = chooser.choose(size, seed=seed, part=part) if size else ([], 0)
+        short = _below_floor(selections, options, at_floor)
+        at_floor |= short
+        size -= sum(short.values())
+    held, num_first_held = _from_groups(chooser, options, at_floor, seed=seed)
+    return held + selections, num_first + num_first_held
+
+
+def _below_floor(selections: list[Selection], options: PlanOptions, at_floor: Mapping[int, int]) -> dict[int, int]:
+    """Return the floors of the groups that a choice gives less, by group, without those that are at theirs."""
+    if options.groups is None or not options.groups.floor:
+        return {}
+    floors = options.least - options.num_pinned
+    counts = torch.zeros_like(floors)
+    for selection in selections:
+        counts += torch.bincount(taken(options.groups.codes, selection.index), minlength=len(floors))
+    short = positions_of(counts < floors).tolist()
+    return {group: int(floors[group]) for group in short if group not in at_floor}
+
+
+def _outside(options: PlanOptions, groups: Collection[int], *, num_samples: int) -> Tensor | None:
+    """Return the samples that are neither pinned nor in some of the groups, ascending; None if those are all."""
+    if options.pinned is None and not groups:
         return None
-    index = torch.cat([selection.index for selection in chosen])
-    return positions_of(~mask_of(index, num_samples))
+    is_out = torch.zeros(num_samples, dtype=torch.bool)
+    if options.groups is not None and groups:
+        is_out = taken(mask_of(torch.tensor(list(groups)), len(options.groups.names)), options.groups.codes)
+    if options.pinned is not None:
+        is_out[options.pinned] = True
+    return positions_of(~is_out)
+
+
+def _from_groups(
+    chooser: Chooser, options: PlanOptions, quotas: Mapping[int, int], *, seed: int
+) -> tuple[list[Selection], int]:
+    """Choose so many samples of each of some groups, with randomness of its own."""
+    chosen: list[Selection] = []
+    num_first = 0
+    for group, quota in quotas.items():
+        selections, num_unseen = chooser.choose(
+            quota, seed=derive_seed(seed, "group", group), part=options.parts[group]
+        )
+        chosen += selections
+        num_first += num_unseen
+    return chosen, num_first
 
 
 def _joined(parts: list[Selection]) -> tuple[Tensor, Tensor | None]:
