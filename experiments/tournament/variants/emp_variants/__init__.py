@@ -1,0 +1,1 @@
+"""Variants of EMP: each is a hypothesis of ours, in a file of its own."""
