@@ -60,6 +60,7 @@ _PLANNING_LIMITS = {
 """How many unsorted topk planning may take, by method: 1.5 for a top k of all, 3 for what draws or divides.
 
 KAKURENBO draws here, because more samples must be shown than are kept."""
+_CASES = ("planning", "observing", "delivery", "memory")
 _HUGE = 100_000_000
 _LARGE = 10_000_000
 _TARGETED = 1_000_000
@@ -72,7 +73,11 @@ def main() -> int:
     """Measure, print and write; return the exit status, 0 whether or not the targets are reached."""
     options = _options()
     sizes = [50_000] if options.quick else [50_000, _TARGETED, _LARGE]
-    cases = list(_cases(sizes, huge=not options.quick, threads=options.threads, device=options.device))
+    cases = [
+        (case, settings)
+        for case, settings in _cases(sizes, huge=not options.quick, threads=options.threads, device=options.device)
+        if case in ("machine", *options.case)
+    ]
     console = Console(width=110 if not sys.stdout.isatty() else None)
     progress = Console(stderr=True)
     records: list[Record] = []
@@ -91,6 +96,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="where losses, logits and arrays are, cpu or cuda")
+    parser.add_argument(
+        "--case", choices=_CASES, nargs="+", default=_CASES, help="what to measure (default: all of it)"
+    )
     parser.add_argument("--quick", action="store_true", help="N = 50,000 alone: seconds instead of minutes")
     return parser.parse_args()
 
