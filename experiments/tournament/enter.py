@@ -23,6 +23,7 @@ from emprune.methods.plugins import distributions_of, offered
 HERE = Path(__file__).parent
 ENTRIES = HERE / "entries"
 BASELINE = "random-permutation"
+ONLY_BASELINE = f'methods = ["{BASELINE}"]'
 
 SIGMA = {"fashion-mnist": 0.447, "cifar10": 1.212}
 """In points of accuracy: the standard deviation over seeds of one paired difference to random permutation. The root of
@@ -63,24 +64,34 @@ def table(entries: list[Mapping[str, Any]]) -> Iterator[str]:
         yield f"| {' | '.join([*cells, entry['versions']['commit'][:7], entry['note']])} |"
 
 
-def measured(method: str, task: str, *, out: Path, jobs: int) -> list[Mapping[str, Any]]:
-    """Make what is missing of the runs of random permutation and a method, and return both methods' runs."""
+def measured(method: str, task: str, *, out: Path, jobs: int) -> dict[str, list[Mapping[str, Any]]]:
+    """Make the runs of random permutation and a method that are missing, and return both methods' runs, by method."""
+    methods = list(dict.fromkeys((BASELINE, method)))
+    rules = (HERE / f"{task}.toml").read_text()
+    assert ONLY_BASELINE in rules, "the entry's file differs from the registered one in its methods alone"
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{task}.toml"
+    file.write_text(rules.replace(ONLY_BASELINE, f"methods = {json.dumps(methods)}"))
     folder = out / task
-    command: list[str | Path] = [sys.executable, "-m", "emprune", "compare", "--experiment", HERE / f"{task}.toml"]
-    methods = ",".join(dict.fromkeys((BASELINE, method)))
-    subprocess.run([*command, "--methods", methods, "--out", folder, "--jobs", str(jobs)], check=True)
-    runs: list[Mapping[str, Any]] = json.loads((folder / "results.json").read_text())["runs"]
+    command = [sys.executable, "-m", "emprune", "compare", "--experiment", str(file), "--out", str(folder)]
+    status = subprocess.run([*command, "--jobs", str(jobs)], check=False).returncode
+    if status:
+        raise typer.Exit(status)  # the command said why
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for run in json.loads((folder / "results.json").read_text())["runs"]:
+        runs.setdefault(run["method"], []).append(run)
     return runs
 
 
 def entered(method: str, note: str, *, out: Path, jobs: int) -> dict[str, Any]:
     """Return an entry: the accuracies of a method and of random permutation, and where they are from."""
-    accuracy: dict[str, dict[str, BySeed]] = {"accuracy": {}, "baseline": {}}
+    accuracy: dict[str, BySeed] = {}
+    baseline: dict[str, BySeed] = {}
     for task in SIGMA:
         runs = measured(method, task, out=out, jobs=jobs)
-        mine = [run for run in runs if run["method"] != BASELINE]
-        for name, chosen in (("accuracy", mine), ("baseline", [run for run in runs if run["method"] == BASELINE])):
-            accuracy[name][task] = {str(run["settings"]["seed"]): run["validation_accuracy"] for run in chosen}
+        baseline[task] = by_seed(runs[BASELINE])
+        (mine,) = [of_method for name, of_method in runs.items() if name != BASELINE] or [runs[BASELINE]]
+        accuracy[task] = by_seed(mine)
     name = mine[0]["settings"]["method"]["name"]
     return {
         "method": mine[0]["method"],
@@ -89,8 +100,14 @@ def entered(method: str, note: str, *, out: Path, jobs: int) -> dict[str, Any]:
         "from": distributions_of(name) if name in offered() else f"emprune {__version__}",
         "versions": mine[0]["versions"],
         "machine": mine[0]["machine"],
-        **accuracy,
+        "accuracy": accuracy,
+        "baseline": baseline,
     }
+
+
+def by_seed(runs: list[Mapping[str, Any]]) -> BySeed:
+    """Return the accuracy on the validation part after the last epoch, in per cent, by seed."""
+    return {str(run["settings"]["seed"]): run["validation_accuracy"] for run in runs}
 
 
 def main(
