@@ -1,4 +1,4 @@
-"""One loss per batch: what a running mean of it tells of each sample, as docs/guides/loops.md has it."""
+"""One loss per batch: what a running mean of it tells of each sample, as docs/guides/losses.md has it."""
 
 import pytest
 import torch

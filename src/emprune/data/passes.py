@@ -74,7 +74,7 @@ class Pass(Iterator[tuple[Tensor, Any]]):
             raise EpochError(
                 f"Epoch {epoch} is over, and was trained on a second time; got an observation in another pass over it. "
                 f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`. For an engine "
-                "that takes one length for all epochs see docs/guides/loops.md. To evaluate, do not call reduce or "
+                "that takes one length for all epochs see docs/guides/ignite.md. To evaluate, do not call reduce or "
                 "observe."
             )
 
