@@ -151,11 +151,8 @@ def docstring_as_markdown(docstring: str) -> str:
 
 
 def page_sentences(path: Path) -> list[Sentence]:
-    """Return a page's sentences; of the changelog those under its first heading of a version."""
-    text = path.read_text(encoding="utf-8")
-    if path.name == "CHANGELOG.md":
-        text = "\n## ".join(text.split("\n## ")[:2])
-    return list(_sentences(path, 1, text))
+    """Return a page's sentences."""
+    return list(_sentences(path, 1, path.read_text(encoding="utf-8")))
 
 
 def docstring_sentences(path: Path) -> list[Sentence]:

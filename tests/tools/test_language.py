@@ -72,12 +72,6 @@ def test_of_a_page_prose_counts_alone(tmp_path: Path) -> None:
     assert [sentence.line for sentence in found] == [3, 3, 16, 17, 17, 20]
 
 
-def test_of_the_changelog_the_first_version_counts(tmp_path: Path) -> None:
-    page = tmp_path / "CHANGELOG.md"
-    page.write_text("# Changelog\n\n## [Unreleased]\n\n- New.\n\n## [0.1.0]\n\n- Old.\n", encoding="utf-8")
-    assert texts(page_sentences(page)) == ["New."]
-
-
 MODULE = '''\
 """What the module is for."""
 
