@@ -386,7 +386,10 @@ def test_help_teaches_and_version_is_said() -> None:
         ("pytorch_optimizer", "the package pytorch_optimizer. Install it: pip install 'emprune[lab]'"),
         ("transformers", "the package transformers. Install it: pip install 'emprune[lab,transformers]'"),
         ("of_somebody_else.part", "the package of_somebody_else. Install it: pip install of_somebody_else"),
-        ("emprune_lab", "the package emprune-lab. Install it: pip install 'emprune[lab]'"),
+        (
+            "emprune_lab",
+            "the package emprune-lab. Install it: pip install ./lab in a clone, else pip install 'emprune[lab]'",
+        ),
     ],
 )
 def test_a_missing_package_is_a_sentence(module: str, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:

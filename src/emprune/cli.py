@@ -22,7 +22,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         module, _, part = (error.name or "").partition(".")
         if module == "emprune_lab" and not part:
-            sys.exit("emprune: the command needs the package emprune-lab. Install it: pip install 'emprune[lab]'")
+            sys.exit(
+                "emprune: the command needs the package emprune-lab. Install it: pip install ./lab in a clone, else "
+                "pip install 'emprune[lab]'"
+            )
         if module in ("", "emprune", "emprune_lab"):  # a bug, and shown as one
             raise
         package = PACKAGE_OF.get(module, module)
