@@ -11,7 +11,7 @@ from emprune_lab.tasks import TASKS
 from rich.table import Table
 
 from emprune.methods import method_names
-from tests.lab.reports import call
+from tests.lab.reports import call, write_comparison
 
 STRANGE = ["v[/2]", "[draft]", ":fire:", "[bold"]
 SMALL = ["--epochs", "2", "--train-size", "80", "--batch-size", "16", "--precision", "fp32", "--device", "cpu"]
@@ -68,3 +68,14 @@ def test_what_is_meant_to_look_different_shows_no_markup() -> None:
     shown = call("tasks")[1]
     assert "--recipe published" in shown
     assert "[dim]" not in shown
+
+
+def test_sentences_that_go_to_a_file_fit_80_columns(tmp_path: Path) -> None:
+    write_comparison(tmp_path)
+    code, shown, stderr = call("report", tmp_path)
+    assert code == 0, stderr
+    lines = shown.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("Save:"))
+    answers = lines[first:-1]  # the last is the page's path
+    assert any(line.startswith("Which:") for line in answers)
+    assert 60 < max(map(len, answers)) <= 80

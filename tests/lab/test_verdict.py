@@ -60,6 +60,14 @@ def test_a_score_that_pays_is_advised_with_its_price() -> None:
     assert verdict.cautions == []
 
 
+@pytest.mark.parametrize(("gain", "also"), [(1.5, True), (0.0, False)])
+def test_beside_a_score_that_pays_stands_what_gains_without_any(gain: float, also: bool) -> None:
+    verdict = read({BASE: RANDOM, "emp": plus(RANDOM, 0.6), f"{BASE}@equal": plus(RANDOM, gain)})
+    more = f" {BASE}@equal needs no score, and is 1.52 ± 0.14 points above random permutation too." if also else ""
+    score = "The score is worth having. emp is 0.62 ± 0.14 points above random permutation."
+    assert said(verdict) == f"emp. {score}{more}"
+
+
 def test_a_difference_inside_the_margin_makes_random_permutation_enough() -> None:
     scores = {"full": FULL, BASE: RANDOM, "emp": plus(RANDOM, 0.05, noise=0.2), "greedy": plus(RANDOM, -2)}
     verdict = read(scores)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from emprune.errors import ConfigError, EmpruneError
 from emprune_lab.commands.comparison_table import console_table, verdict_lines
-from emprune_lab.commands.consoles import out, progress
+from emprune_lab.commands.consoles import out, progress, prose_width
 from emprune_lab.commands.options import refuse_settings
 from emprune_lab.commands.progress import watching
 from emprune_lab.commands.running import announce_data, refuse_torchrun, stoppable
@@ -111,7 +111,7 @@ def make_comparison(
         out.print(table)
         for line in lines:
             out.print(line, highlight=False)
-        out.print(verdict_lines(verdict_of(variant.results, margin=experiment.margin)))
+        out.print(verdict_lines(verdict_of(variant.results, margin=experiment.margin)), width=prose_width())
         for remark in result.remarks(variant):
             out.print(remark, highlight=False)
     report_comparison(queue, out_dir=where, data_dir=data_dir)

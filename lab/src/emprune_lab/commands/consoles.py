@@ -7,10 +7,13 @@ from rich.console import Console
 
 from emprune.distributed import launched_rank
 
-__all__ = ["literal_console", "out", "progress"]
+__all__ = ["literal_console", "out", "progress", "prose_width"]
 
 PIPE_WIDTH = 120
 """Columns of a table that is not printed to a terminal."""
+
+PIPE_PROSE_WIDTH = 80
+"""Columns of sentences there: a file or a log is read in any window."""
 
 follows = bool(launched_rank())
 """Whether this is one of several ranks and not the first, which speaks for all."""
@@ -29,3 +32,8 @@ def literal_console(**options: Any) -> Console:
 
 out = literal_console(width=None if sys.stdout.isatty() else PIPE_WIDTH, quiet=follows)
 progress = literal_console(stderr=True, quiet=follows)
+
+
+def prose_width() -> int | None:
+    """Return the columns of sentences on `out`: None, all that there are, on a terminal."""
+    return None if out.is_terminal else PIPE_PROSE_WIDTH

@@ -6,7 +6,7 @@ score: what a score does not gain over it is not worth having.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emprune.errors import ConfigError
 from emprune.methods import method_class
@@ -75,6 +75,9 @@ def verdict_of(results: Sequence[RunRecord], *, margin: float | None = None) -> 
     unsure = [_unsure(row) for row in judged if _wins(row) and not _wins(best)]
     left_out = [_left_out(row) for row in scored if row not in judged]
     which = _judged(best, judged, MARGIN if margin is None else margin)
+    simple = next((row for row in rows if _needs_no_score(row) and _is_sure(row)), None)
+    if sure is not None and simple is not None:
+        which = replace(which, sentences=f"{which.sentences} {_without_score(simple)}")
     return Verdict([*costs, which], [*unsure, *_overfit(best, judged), *left_out])
 
 
@@ -193,6 +196,16 @@ def _what_would(best: Row, gap: Estimate, margin: float) -> str:
         return f"Adjusted for their number (Holm), p is {best.p_holm:.2f}."
     needed = margin if gap.half_width > margin else margin / 2  # where half a margin decides, wherever the mean is
     return f"About {_rounded(seeds_for(gap, needed))} seeds would, to ±{needed:g}."
+
+
+def _needs_no_score(row: Row) -> bool:
+    """Whether a method at the baseline's cost chooses without a score, as class-balanced sampling does."""
+    return row.method not in ("full", DEFAULT_BASELINE) and not is_scored(row.method)
+
+
+def _without_score(row: Row) -> str:
+    assert row.difference is not None
+    return f"{row.method} needs no score, and is {_beside(row.difference)} {BASELINE_NAME} too."
 
 
 def _overfit(best: Row, judged: Sequence[Row]) -> list[str]:
