@@ -1,7 +1,8 @@
 """The runs of a comparison in processes of this machine, several at a time.
 
-A process shows its progress, and is asked to stop, in shared memory without locks. So a process that is killed leaves
-no lock held.
+On a CPU they are forked from a server that has imported what takes seconds: each begins at once, and shares memory.
+CUDA does not survive a fork, so there each process imports it all. A process shows its progress, and is asked to stop,
+in shared memory without locks. So a process that is killed leaves no lock held.
 """
 
 import multiprocessing
@@ -14,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from ctypes import Array, c_bool, c_longlong
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from multiprocessing.sharedctypes import RawArray, RawValue
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +51,9 @@ class Launch(Protocol):
 
 
 POLL_SECONDS = 0.2
+PRELOADED = ("emprune_lab.training.images", "sklearn.datasets", "torch._dynamo")
+"""What a run takes seconds to import; torch's optimizers ask for the last."""
+
 MOST_SAID = 5
 """Failures that are told word for word; hundreds of runs may fail alike."""
 
@@ -133,7 +138,7 @@ def compare(
 
 def run_in_pool(jobs: Sequence[Job], *, num_jobs: int, watch: WatchJobs, stop: Callable[[], bool]) -> None:
     """Make runs in processes of this machine; the arguments are those of `Launch`."""
-    context = multiprocessing.get_context("spawn")
+    context = _context({job.run.compute.device.type for job in jobs})
     workers, board = min(num_jobs, len(jobs)), Board(1 + max(job.number for job in jobs))
 
     def watch_board(finished: Set[int]) -> None:
@@ -147,6 +152,15 @@ def run_in_pool(jobs: Sequence[Job], *, num_jobs: int, watch: WatchJobs, stop: C
             _stop(running, board)
             raise
     check_finished(len(jobs), len(finished), failures, stopped=stop())
+
+
+def _context(devices: Set[str]) -> BaseContext:
+    """Return how the processes start that make runs on devices of these types."""
+    if devices != {"cpu"} or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    return context
 
 
 def check_finished(num_jobs: int, num_finished: int, failures: Set[str], *, stopped: bool) -> None:
