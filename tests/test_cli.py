@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 import emprune
 from emprune import cli
+from tests.forks import be_command, forks, run_forked
 from tests.lab.reports import write_comparison
 from tests.lab.runs import checkpoint_of
 from tests.lab.test_images import write_folder
@@ -407,9 +408,8 @@ def test_a_package_that_is_imported_late_and_missing_is_a_sentence(module: str, 
     where = tmp_path / "runs"
     if command == "report":
         write_comparison(where)
-    arguments = ["emprune", *command.split(), str(where)]  # in a process of its own: here it is imported by now
-    code = f"import sys; sys.modules[{module!r}] = None; sys.argv = {arguments!r}; from emprune import cli; cli.main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = f"import sys; sys.modules[{module!r}] = None; from emprune import cli; cli.main()"
+    done = run_forked(code, *command.split(), str(where))  # in a process of its own: here it is imported by now
     assert done.returncode == 1
     assert f"emprune: the command needs the package {module}." in done.stderr
     assert "Traceback" not in done.stderr
@@ -457,7 +457,8 @@ def test_a_run_has_its_folder_to_itself_and_a_killed_one_can_be_resumed(
 ) -> None:
     monkeypatch.setattr(store, "LOCK_SECONDS", 0.1)
     command = ["run", "digits", *SMALL, "--epochs", "1000", "--out", str(tmp_path)]
-    process = subprocess.Popen([sys.executable, "-m", "emprune", *command], stderr=subprocess.DEVNULL)
+    process = forks.Process(target=be_command, args=(command,), daemon=True)
+    process.start()
     try:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("checkpoints/checkpoint-*")):
@@ -467,10 +468,10 @@ def test_a_run_has_its_folder_to_itself_and_a_killed_one_can_be_resumed(
             code, _, stderr = call(*command, *more)
             assert code == 1
             assert f"{tmp_path} is in use: another process trains in it" in stderr
-        assert process.poll() is None
+        assert process.is_alive()
     finally:
         process.kill()
-        process.wait()
+        process.join()
     state = checkpoint_of(tmp_path)
     lines = (tmp_path / "log.jsonl").read_bytes()[: state["tally"]["log_bytes"]].splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(state["tally"]["epoch"]))

@@ -1,6 +1,5 @@
 """Processes that form a process group for one piece of work after another: torch is imported once for all of them."""
 
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -18,21 +17,21 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tests.forks import forks
+
 __all__ = ["RankPool"]
 
-_PATIENCE = 60.0
+_PATIENCE = 240.0
 """Seconds after which a piece of work counts as hanging."""
 
 
 class RankPool:
     """Runs functions in processes that are the ranks of a group, a new group each time.
 
-    The processes are forked, when they are first needed, from a server that has imported torch and done nothing else.
+    The processes are forked, when they are first needed, from a server that has done nothing but import.
     """
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
         self._folder = Path(tempfile.mkdtemp())
         self._number = count()
         self._workers: list[tuple[Any, Connection]] = []
@@ -42,7 +41,7 @@ class RankPool:
         work: Callable[..., Any],
         *arguments: Any,
         world_size: int = 2,
-        timeout: float = 30.0,
+        timeout: float = 120.0,
         dying: Sequence[int] = (),
         backend: str = "gloo",
     ) -> list[Any]:
@@ -91,8 +90,8 @@ class RankPool:
         self._workers = []
 
     def _start(self) -> tuple[Any, Connection]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+        ours, theirs = forks.Pipe()
+        process = forks.Process(target=_serve, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
         return process, ours

@@ -1,7 +1,5 @@
 """What the Trainer cannot do on a plan is refused, and each message says what to do."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from accelerate import ParallelismConfig
 from transformers import Trainer, TrainingArguments, default_data_collator
 
 from emprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
+from tests.forks import run_forked
 from tests.integration.trainers import NUM_SAMPLES, Sentences, make_arguments, make_model, make_pruner, make_trainer
 
 
@@ -259,6 +258,6 @@ def test_a_model_without_logits_is_an_error_that_says_so(tmp_path: Path) -> None
 @pytest.mark.parametrize("missing", ["transformers", "accelerate"])
 def test_without_the_extra_the_import_says_what_to_install(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; import emprune.integrations.transformers"
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    finished = run_forked(code)
     assert finished.returncode == 1
     assert f"ImportError: This needs the package '{missing}': pip install 'emprune[transformers]'" in finished.stderr

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import multiprocessing
 import os
 import random
 import signal
@@ -24,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tests.forks import forks
 from tests.lab.runs import checkpoint_of, checkpoints_of, log, outcome
 from tests.lab.slow_disk import run_slowly
 
@@ -32,10 +32,6 @@ SETTINGS = "--epochs 4 --train-size 160 --validation 0.1 --batch-size 16 --preci
 LIFE_SECONDS = 0.3
 """The longest that a process lives on: about an epoch and its checkpoint."""
 PATIENCE_SECONDS = 120
-
-# Forked from a server that has imported what takes seconds to import: 200 processes in minutes.
-forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["tests.lab.slow_disk", "emprune_lab.commands.app", "sklearn.datasets", "torch._dynamo"])
 
 
 def run_unharmed(method: str, out: Path) -> None:
@@ -46,6 +42,8 @@ def run_unharmed(method: str, out: Path) -> None:
 
 def endure(method: str, out: Path, *, max_kills: int, draws: random.Random, met: Counter[str]) -> int:
     """Run to the end in `out` on a slow disk, killing the process again and again; return how often.
+
+    The processes are forked: 200 of them in minutes.
 
     Args:
         method: The run's.

@@ -1,10 +1,11 @@
 """Comparisons whose runs are jobs of a cluster: submitit's own processes on this machine stand for one."""
 
+import os
 import signal
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from emprune.errors import ConfigError
+from tests.lab.reports import call
 from tests.lab.runs import SilentReporter, log, outcome, run_of, small_settings
 from tests.messages import Raises
 
@@ -26,33 +28,48 @@ METHODS = ("random-permutation", "emp:pool=2")
 SETTINGS: dict[str, Any] = {"epochs": 30, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32"}
 
 
-@contextmanager
-def comparing(out: Path, launcher: str) -> "Iterator[subprocess.Popen[str]]":
-    options = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    command = ["compare", "digits", *options, "--methods", ",".join(METHODS), "--seeds", "1", "--launcher", launcher]
-    with subprocess.Popen(
-        [sys.executable, "-m", "emprune", *command, "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
+def compare(out: Path) -> tuple[int, str]:
+    """Return the exit code, and what is said on stderr."""
+    options = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", value)]
+    which = ["--methods", ",".join(METHODS), "--seeds", 1, "--launcher", "submitit", "--out", out]
+    code, _, said = call("compare", "digits", *options, *which)
+    return code, said
 
 
-def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+def workers() -> list[psutil.Process]:
     """Return the processes that make runs."""
-    children = psutil.Process(process.pid).children(recursive=True)
+    children = psutil.Process().children(recursive=True)
     return [child for child in children if "submitit.core._submit" in " ".join(child.cmdline())]
 
 
-def wait_for_more(out: Path, process: "subprocess.Popen[str]") -> None:
-    """Wait until a run has logged epochs that it had not when this was called."""
-    before, end = sizes(out), time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < end:
-        if sizes(out) > before:
-            return
-        time.sleep(0.01)
-    pytest.fail(f"no epoch was logged: {process.communicate()}")
+def kill_one() -> None:
+    workers()[-1].kill()
+
+
+def interrupt() -> None:
+    """Send this process what Ctrl-C sends, as long as the command waits for it."""
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def once_it_trains(out: Path, act: Callable[[], None]) -> Iterator[None]:
+    """Act when a run has logged epochs that it had not before."""
+    before, end, over = sizes(out), time.monotonic() + 120, threading.Event()
+
+    def wait() -> None:
+        while not over.wait(0.01) and time.monotonic() < end:
+            if sizes(out) > before:
+                return act()
+        pytest.fail("no epoch was logged")
+
+    with ThreadPoolExecutor(1) as thread:
+        acted = thread.submit(wait)
+        try:
+            yield
+        finally:
+            over.set()
+    acted.result()
 
 
 def sizes(out: Path) -> int:
@@ -62,22 +79,17 @@ def sizes(out: Path) -> int:
 @pytest.mark.slow
 def test_a_cluster_s_runs_survive_a_death_and_a_stop_and_end_as_those_of_this_process(tmp_path: Path) -> None:
     out = tmp_path / "there"
-    with comparing(out, "submitit") as died:
-        wait_for_more(out, died)
-        workers_of(died)[-1].kill()
-        said = died.communicate(timeout=200)[1]
-    assert died.returncode == 1
+    with once_it_trains(out, kill_one):
+        code, said = compare(out)
+    assert code == 1
     assert "1 of 2 runs did not finish." in said
     assert "its job died" in said
-    with comparing(out, "submitit") as stopped:
-        wait_for_more(out, stopped)
-        stopped.send_signal(signal.SIGINT)
-        said = stopped.communicate(timeout=200)[1]
-    assert stopped.returncode == 130
+    with once_it_trains(out, interrupt):
+        code, said = compare(out)
+    assert code == 130
     assert "To go on, give the same command again." in said
-    with comparing(out, "submitit") as last:
-        said = last.communicate(timeout=200)[1]
-    assert last.returncode == 0, said
+    code, said = compare(out)
+    assert code == 0, said
     for method in METHODS:
         settings = small_settings(method, **SETTINGS)
         run = run_of(settings)

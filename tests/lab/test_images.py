@@ -7,9 +7,8 @@ import io
 import os
 import pickle
 import shutil
+import signal
 import stat
-import subprocess
-import sys
 import tarfile
 import warnings
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from emprune_lab.tasks.image_folder import image_folder
 from PIL import Image
 
 from emprune.errors import ConfigError
+from tests.forks import run_forked
 from tests.lab.runs import settings_for
 
 ORIENTATION = 0x0112
@@ -356,8 +356,8 @@ from emprune_lab.data.decoding import decoded
 Image.open = lambda path: (print("decoding", flush=True), os.kill(os.getpid(), 9))
 decoded([pathlib.Path({str(tmp_path / "pets" / "cat" / "0.png")!r})], 8, pathlib.Path({str(tmp_path / "cache")!r}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "decoding\n"
+    done = run_forked(code)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "decoding\n")
     assert not (tmp_path / "cache").exists()
 
 

@@ -1,7 +1,5 @@
 """Runs that several ranks share: each sample to one of them, one log, one result, resumed with fewer or more."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from emprune_lab.training import stopping
 
 from emprune.errors import ConfigError
 from tests.distributed.pool import RankPool
+from tests.forks import Ended, call_forked
 from tests.lab.runs import SilentReporter, log, outcome, small_settings, training_of
 
 pytestmark = pytest.mark.distributed
@@ -130,9 +129,15 @@ def test_what_would_depend_on_the_number_of_ranks_is_refused(ranks: RankPool) ->
         assert "must not compare samples on 2 ranks" in message
 
 
-def torchrun(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "emprune"]
-    return subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=280)
+def torchrun(*arguments: object) -> Ended:
+    """Be the program torchrun, which starts two processes as it always does."""
+    return call_forked(launch, ["--nproc-per-node", "2", "-m", "emprune", *map(str, arguments)])
+
+
+def launch(arguments: list[str]) -> None:
+    from torch.distributed.run import main
+
+    main(arguments)
 
 
 @pytest.mark.slow

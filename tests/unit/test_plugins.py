@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -11,6 +10,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from tests.forks import Ended, run_forked
 
 AGEING = """
 from dataclasses import dataclass
@@ -97,12 +98,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def run_python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, "-c", *arguments], env={**os.environ, "PYTHONPATH": path},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", check=False, timeout=200,
-    )  # fmt: skip
+def run_python(site: Path, code: str, *arguments: str) -> Ended:
+    return run_forked(code, *arguments, path=[str(site)])
 
 
 COMMAND = "from emprune.cli import main; main()"
