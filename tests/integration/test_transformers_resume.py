@@ -19,7 +19,14 @@ from transformers import TrainerCallback
 
 from emprune.integrations.transformers import STATE_FILE
 from emprune.testing import assert_same_state
-from tests.integration.trainers import RecordingTrainer, assert_same_weights, history, make_pruner, make_trainer
+from tests.integration.trainers import (
+    RecordingTrainer,
+    assert_same_weights,
+    history,
+    make_pruner,
+    make_trainer,
+    without_seconds,
+)
 
 EPOCHS = 5
 OPTIONS: dict[str, Any] = {"dropout": 0.1}
@@ -41,15 +48,21 @@ class Stopping(RecordingTrainer):
             raise StoppedError
 
 
+def train_until(step: int, folder: Path, method: emprune.Method | None = None, **options: Any) -> Stopping:
+    """Train a run that dies after so many steps, and leaves a checkpoint of each or of some."""
+    trainer: Stopping = make_trainer(folder, make_pruner(method), cls=Stopping, save_strategy="steps", **options)
+    trainer.stop_after = step
+    with pytest.raises(StoppedError):
+        trainer.train()
+    return trainer
+
+
 @pytest.mark.parametrize("method", [emprune.InfoBatch(), emprune.RandomPermutation()], ids=lambda method: method.name)
 def test_a_run_that_died_goes_on_as_if_it_had_not(tmp_path: Path, method: emprune.Method) -> None:
-    options = {**OPTIONS, "gradient_accumulation_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    options = {**OPTIONS, "gradient_accumulation_steps": 2, "save_steps": 2}
     whole = make_trainer(tmp_path / "whole", make_pruner(method), **options)
     whole.train()
-    first = make_trainer(tmp_path / "stopped", make_pruner(method), cls=Stopping, **options)
-    first.stop_after = 4
-    with pytest.raises(StoppedError):
-        first.train()
+    first = train_until(4, tmp_path / "stopped", method, **options)
     resumed = make_trainer(tmp_path / "stopped", make_pruner(method), **options)
     resumed.train(resume_from_checkpoint=True)
     assert_same_ends(resumed, whole)
@@ -64,11 +77,6 @@ def assert_same_ends(resumed: Any, whole: Any) -> None:
     assert history(resumed, *LOGGED) == history(whole, *LOGGED)
     assert resumed.state.global_step == whole.state.global_step == whole.state.max_steps
     assert resumed.lr_scheduler.get_last_lr() == whole.lr_scheduler.get_last_lr()
-
-
-def without_seconds(trainer: Any) -> dict[str, Any]:
-    state: dict[str, Any] = trainer.pruner.state_dict()
-    return {**state, "history": {**state["history"], "planning_seconds": None}}
 
 
 class SavesAtTheStart(TrainerCallback):
@@ -92,7 +100,11 @@ class LeavesEpoch(TrainerCallback):
 
 @dataclass
 class Whole:
-    """A run that was not stopped, and its checkpoints."""
+    """A run that was not stopped, and its checkpoints.
+
+    Attributes:
+        options: Of its trainer, but for what is saved: a run that goes on from a checkpoint saves nothing.
+    """
 
     folder: Path
     options: dict[str, Any]
@@ -134,13 +146,13 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Whole]:
         if key not in known:
             options = {
                 **OPTIONS,
-                "save_strategy": save,
                 "save_steps": 1,
                 "gradient_accumulation_steps": accumulation,
                 "dataloader_num_workers": workers,
             }
             folder = tmp_path_factory.mktemp("whole")
-            trainer = make_trainer(folder, make_pruner(), callbacks=[saving := SavesAtTheStart()], **options)
+            saving = SavesAtTheStart()
+            trainer = make_trainer(folder, make_pruner(), callbacks=[saving], save_strategy=save, **options)
             saving.trainer = trainer
             trainer.train()
             known[key] = Whole(folder, options, trainer, [0, *accumulate(trainer._steps)])
@@ -170,8 +182,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 
 @pytest.mark.parametrize("save", ["steps", "epoch"])
 def test_an_epoch_that_a_callback_left_is_followed_by_the_next(tmp_path: Path, save: str) -> None:
-    options: dict[str, Any] = {**OPTIONS, "save_strategy": save, "save_steps": 1}
-    whole = make_trainer(tmp_path / "whole", make_pruner(), callbacks=[LeavesEpoch()], **options)
+    options: dict[str, Any] = {**OPTIONS, "save_steps": 1}
+    whole = make_trainer(tmp_path / "whole", make_pruner(), callbacks=[LeavesEpoch()], save_strategy=save, **options)
     whole.train()
     assert len(whole.delivered[1]) == 8 < len(whole.planned[1])
     step = whole._steps[0] + 2
@@ -198,14 +210,14 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_of_the_batch_size_that_its_epochs_are_planned_for(tmp_path: Path) -> None:
-    make_trainer(tmp_path, make_pruner(), save_strategy="steps", save_steps=1).train()
+    train_until(1, tmp_path, save_steps=1)
     other = make_trainer(tmp_path, make_pruner(), per_device_train_batch_size=2)
     with pytest.raises(emprune.errors.StateError, match="samples_per_step=4.*got 2. Resume with the batch size"):
         other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
 
 
 def test_a_checkpoint_that_does_not_hold_together_is_refused(tmp_path: Path) -> None:
-    make_trainer(tmp_path, make_pruner(), save_strategy="steps", save_steps=1).train()
+    train_until(4, tmp_path, save_steps=1)
     shutil.copy(tmp_path / "checkpoint-3" / STATE_FILE, tmp_path / "checkpoint-4" / STATE_FILE)
     with pytest.raises(emprune.errors.StateError, match=r"got emprune\.pt of step 3 and a Trainer's state of step 4"):
         make_trainer(tmp_path, make_pruner()).train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))

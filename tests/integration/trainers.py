@@ -213,6 +213,12 @@ def assert_same_weights(ours: Trainer, theirs: Trainer) -> None:
         assert value.equal(second[name]), name
 
 
+def without_seconds(trainer: Any) -> dict[str, Any]:
+    """Return the state of its pruner, but for what a clock measured."""
+    state: dict[str, Any] = trainer.pruner.state_dict()
+    return {**state, "history": {**state["history"], "planning_seconds": None}}
+
+
 def history(trainer: Trainer, *names: str) -> list[tuple[Any, ...]]:
     """What was logged with each training loss."""
     return [tuple(entry.get(name) for name in names) for entry in trainer.state.log_history if "loss" in entry]
