@@ -1,6 +1,8 @@
 """What the built distributions hold and do: `make wheels` runs this file, without pytest, where only they are there."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -10,6 +12,7 @@ from collections.abc import Iterable
 from importlib.metadata import requires, version
 from pathlib import Path
 
+ROOT = Path(__file__).parent.parent
 LIBRARY = ("emprune/py.typed", "emprune/testing/method_contract.py", "emprune/integrations/transformers.py")
 LAB = (
     "emprune_lab/py.typed",
@@ -73,11 +76,48 @@ def check_command() -> None:
     print(f"ok  emprune methods, run and report; the page has {len(page):,} characters")
 
 
+def check_demo() -> None:
+    """What `make demo` calls, with fewer seeds and epochs, ends with a verdict and a report."""
+    with tempfile.TemporaryDirectory() as folder:
+        printed = call(f"{demo()} --seeds 1 --epochs 3", folder)
+        assert all(f"{question}: " in printed for question in ("Save", "Lose", "Which")), printed
+        (report,) = Path(folder).rglob("report.html")
+        methods = {json.loads(path.read_text(encoding="utf-8"))["method"] for path in Path(folder).rglob("result.json")}
+    print(f"ok  the demo, with one seed: {len(methods)} methods, {report.name}")
+
+
+def demo() -> str:
+    """Return the arguments of the Makefile's demo."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8")
+    values = dict(re.findall(r"^(DEMO\w*) \?= (.+)$", lines, re.MULTILINE))
+    return re.sub(r"\$\((\w+)\)", lambda name: values[name[1]], values["DEMO"])
+
+
+def check_first_page() -> None:
+    """The code of the docs' page Start runs from top to bottom, as the file that the page asks for."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", page("start/index"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 3, blocks
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "train.py").write_text("\n".join(blocks), encoding="utf-8")
+        printed = run([sys.executable, "train.py"], folder)
+    assert re.search(r"visits so far +3,000", printed), printed
+    print(f"ok  the page Start: {len(blocks)} blocks of code")
+
+
+def page(name: str) -> str:
+    """Return a page of the docs."""
+    return (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+
+
 def call(arguments: str, folder: str) -> str:
-    """Run a command in a folder, which must succeed, and return what it printed."""
-    command = [sys.executable, "-m", "emprune", *arguments.split()]
+    """Run the command in a folder, which must succeed, and return what it printed."""
+    return run([sys.executable, "-m", "emprune", *shlex.split(arguments)], folder)
+
+
+def run(command: list[str], folder: str) -> str:
+    """Run a program in a folder, which must succeed, and return what it printed."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, f"emprune {arguments}: {done.stderr}"
+    assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr}"
     return done.stdout
 
 
@@ -90,6 +130,8 @@ def main() -> None:
     check_sdist(dist, "emprune_lab", LAB_SOURCE)
     check_needs()
     check_command()
+    check_demo()
+    check_first_page()
 
 
 if __name__ == "__main__":

@@ -110,10 +110,10 @@ def make_comparison(
         table, lines = console_table(variant.rows, title=title, width=out.width, margin=experiment.margin)
         out.print(table)
         for line in lines:
-            out.print(line, highlight=False)
+            out.print(line, highlight=False, width=prose_width())
         out.print(verdict_lines(verdict_of(variant.results, margin=experiment.margin)), width=prose_width())
         for remark in result.remarks(variant):
-            out.print(remark, highlight=False)
+            out.print(remark, highlight=False, width=prose_width())
     report_comparison(queue, out_dir=where, data_dir=data_dir)
 
 
