@@ -39,6 +39,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from emprune.errors import ConfigError, ObservationError
+from emprune.integrations.trainer_setup import check_positions
 from emprune.integrations.transformers import PrunedTrainerMixin
 
 if not hasattr(MultipleNegativesRankingLoss, "compute_loss_from_embeddings"):
@@ -116,6 +117,7 @@ class PrunedSentenceTransformerTrainer(PrunedTrainerMixin, SentenceTransformerTr
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
+        check_positions(self.train_dataset, streams=False)
         found = self.args.batch_sampler
         if found != BatchSamplers.BATCH_SAMPLER:
             raise ConfigError(

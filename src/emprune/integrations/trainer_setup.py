@@ -15,6 +15,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import RemoveColumnsCollator
 
 from emprune.data.indexed import InOrder, Packed, unpacked
+from emprune.data.streams import ShardedStream
 from emprune.errors import ConfigError, EmpruneWarning
 from emprune.pruner import DataPruner
 
@@ -101,8 +102,16 @@ class IndexInBatch:
         return batch
 
 
-def unprepared(loader: DataLoader[Any]) -> tuple[DataLoader[Any], list[int] | None]:
+def unprepared(
+    loader: DataLoader[Any], stream: ShardedStream | None = None, *, batch_size: int, drop_last: bool
+) -> tuple[DataLoader[Any], list[int] | None]:
     """Return a DataLoader as the Trainer made it, before accelerate divided its batches among the ranks.
+
+    Args:
+        loader: The Trainer's DataLoader.
+        stream: The training data, where they are a stream, which accelerate would divide sample by sample.
+        batch_size: Samples in a batch of the stream.
+        drop_last: Whether a short last batch of the stream is left out.
 
     Returns:
         The DataLoader, and the lengths that the Trainer would group by: its `length_column_name`, or measured by it.
@@ -111,6 +120,8 @@ def unprepared(loader: DataLoader[Any]) -> tuple[DataLoader[Any], list[int] | No
         ConfigError: If the Trainer's class makes batches, or chooses samples, itself.
     """
     options = {name: getattr(loader, name) for name in _LOADER_OPTIONS} | {"collate_fn": _watched(loader.collate_fn)}
+    if stream is not None:
+        return DataLoader(stream, batch_size=batch_size, drop_last=drop_last, **options), None
     batches: Any = getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler)
     if type(batches) is not BatchSampler:
         raise ConfigError(
@@ -199,13 +210,22 @@ def check_arguments(args: TrainingArguments, accelerator: Accelerator, pruner: D
             raise ConfigError(f"`{name}` must stay {allowed!r}, because {why}; got {value!r}. {advice}")
 
 
-def check_positions(dataset: Any) -> None:
-    """Raise ConfigError if the training data have no positions to choose from."""
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        raise ConfigError(
-            "`train_dataset` must be map-style, with positions to choose from; got an IterableDataset. Give it "
-            "`__len__` and `__getitem__`."
-        )
+def check_positions(dataset: Any, *, streams: bool = True) -> None:
+    """Raise ConfigError if the training data have no positions to choose from.
+
+    Args:
+        dataset: The training data.
+        streams: Whether a stream with an index will do.
+    """
+    known = streams and isinstance(dataset, ShardedStream)
+    if known or (hasattr(dataset, "__len__") and not isinstance(dataset, IterableDataset)):
+        return
+    what = "have positions to choose from" if streams else "be map-style, with positions to choose from"
+    instead = ", or make it a stream with an index: emprune.data.KeyedStream, WebDatasetStream or HuggingFaceStream"
+    raise ConfigError(
+        f"`train_dataset` must {what}; got an IterableDataset. Give it `__len__` and `__getitem__`"
+        f"{instead if streams else ''}."
+    )
 
 
 def _check_ranks(args: TrainingArguments, accelerator: Accelerator, pruner: DataPruner) -> None:

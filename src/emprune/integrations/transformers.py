@@ -1,10 +1,11 @@
 """Hugging Face Trainer: `PrunedTrainer` prunes with one more argument, `PrunedTrainerMixin` makes any Trainer do so."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 try:
     import accelerate  # noqa: F401 - which the Trainer needs, and misses only when it is made
@@ -14,7 +15,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError(f"This needs the package {error.name!r}: pip install 'emprune[transformers]'") from error
 
-from emprune.data import PrunedLoader
+from emprune.data import PrunedLoader, PrunedStream, ShardedStream
 from emprune.errors import ConfigError, EpochError
 from emprune.integrations.trainer_observing import ObservingTrainer
 from emprune.integrations.trainer_progress import Progress, read_checkpoint, write_checkpoint
@@ -66,6 +67,8 @@ class PrunedTrainerMixin(ObservingTrainer):
     """Whether `observation` finds the samples of a batch that TRL has joined into one row."""
     validation_loss: ClassVar[str | None] = "eval_loss"
     """The metric that a method which follows the gap takes; None if the pruner is told by a callback of your own."""
+    shuffle_buffer: ClassVar[int] = 1000
+    """Of a stream, how far a sample may move, as `PrunedStream` takes it."""
 
     def __init__(
         self, *args: Any, pruner: DataPruner | None = None, method: Method | str | None = None, **kwargs: Any
@@ -77,16 +80,25 @@ class PrunedTrainerMixin(ObservingTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the Trainer's own DataLoader, made to deliver this rank's shard of the plan, in the pruner's epoch."""
-        dataloader, lengths = unprepared(super().get_train_dataloader())
+        dataset, args = self.train_dataset, self.args
+        stream = dataset if isinstance(dataset, ShardedStream) else None
+        dataloader, lengths = unprepared(
+            super().get_train_dataloader(),
+            stream,
+            batch_size=args.train_batch_size,
+            drop_last=args.dataloader_drop_last,
+        )
         self._check_length(len(dataloader.dataset))  # type: ignore[arg-type]
         if lengths is not None and self.pruner.lengths is None:
             self.pruner.lengths = lengths
-        loader = PrunedLoader(dataloader, self.pruner, accumulation=self.args.gradient_accumulation_steps)
+        kind: Any = PrunedLoader if stream is None else partial(PrunedStream, shuffle_buffer=self.shuffle_buffer)
+        loader = kind(dataloader, self.pruner, accumulation=args.gradient_accumulation_steps)
         loader.loader.collate_fn = IndexInBatch(loader.loader.collate_fn)
         if self.pruner.epoch >= 0 or self.pruner.world_size == 1:  # planning is collective, and looking at it is not
             loader.set_epoch(max(0, self.pruner.epoch))
         self._newest_loader = loader
-        return loader.loader
+        inside: DataLoader[Any] = loader.loader
+        return inside
 
     def set_initial_training_values(
         self, args: TrainingArguments, dataloader: DataLoader[Any]
@@ -166,8 +178,7 @@ class PrunedTrainerMixin(ObservingTrainer):
 
     def _probe_loss(self) -> float:
         """Return, and log, the loss on a fixed part of the training data, as evaluations measure it."""
-        dataset: Any = self.train_dataset
-        probe = Subset(dataset, self.pruner.probe().tolist())
+        probe = self._loader.evaluation(index=self.pruner.probe()).dataset
         output = self.evaluation_loop(
             self.get_test_dataloader(probe), "Probe", prediction_loss_only=True, metric_key_prefix="probe"
         )

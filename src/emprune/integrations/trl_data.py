@@ -34,7 +34,7 @@ def numbered(dataset: Any) -> Any:
     """
     if not hasattr(dataset, "add_column"):  # for the trainer to refuse
         return dataset
-    check_positions(dataset)
+    check_positions(dataset, streams=False)
     return dataset.add_column(_ROW, list(range(len(dataset))))
 
 

@@ -67,6 +67,9 @@ class ShardedStream(IterableDataset[Any], ABC):
         """
         return sample
 
+    def __len__(self) -> int:
+        return self.index.num_samples
+
     def __iter__(self) -> Iterator[Any]:
         return in_stream_order(self, np.arange(self.index.num_samples))
 
