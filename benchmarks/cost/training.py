@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run, make_settings
 from emprune_lab.tasks import get_task
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.optimization import one_cycle
 from rich.console import Console
 from rich.table import Table
@@ -90,11 +90,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _training(options: argparse.Namespace, method: str, keep: float) -> ImageTraining:
+def _training(options: argparse.Namespace, method: str, keep: float) -> ArrayTraining:
     given = {name: getattr(options, name) for name in ("epochs", "model", "train_size", "device", "threads")}
     task = get_task(options.task)
     settings = make_settings(task, method, keep=keep, **given)
-    return ImageTraining(Run.resolve(settings, task, data_dir=options.data_dir))
+    return ArrayTraining(Run.resolve(settings, task, data_dir=options.data_dir))
 
 
 def _timed(work: Callable[[], None]) -> float:
@@ -103,12 +103,12 @@ def _timed(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _emprune(training: ImageTraining) -> None:
+def _emprune(training: ArrayTraining) -> None:
     with tempfile.TemporaryDirectory() as folder:
         training.train(RunFolder.open(Path(folder) / "run", training.run.settings), report=Silent())
 
 
-def _by_hand(training: ImageTraining) -> None:
+def _by_hand(training: ArrayTraining) -> None:
     """The same training on all the data as one would write it, without emprune, scored as often."""
     data, task, compute = training.train_split, training.objective.task, training.run.compute
     size, epochs = training.run.sizes.batch, training.run.settings.cost.epochs
@@ -124,7 +124,7 @@ def _by_hand(training: ImageTraining) -> None:
     compute.synchronize()
 
 
-def _hand_step(training: ImageTraining, x: Tensor, y: Tensor, progress: float) -> None:
+def _hand_step(training: ArrayTraining, x: Tensor, y: Tensor, progress: float) -> None:
     settings = training.run.settings.training
     for group in training.optimizer.param_groups:
         group["lr"] = settings.max_lr * one_cycle(progress)

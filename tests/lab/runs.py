@@ -12,7 +12,7 @@ from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run, make_settings
 from emprune_lab.settings import Settings
 from emprune_lab.tasks import get_task
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.saved_state import load_state
 
 from emprune.distributed import Ranks
@@ -59,17 +59,22 @@ def splits_of(settings: Settings, data_dir: Path | None = None) -> Splits[Any]:
     return run.splits_of(settings, get_task(settings.task), data_dir)
 
 
-def training_of(settings: Settings) -> ImageTraining:
+def training_of(settings: Settings, data_dir: Path | None = None) -> ArrayTraining:
     """Return the training of a run, which all ranks share where there are several."""
     ranks = Ranks()
-    return ImageTraining(run_of(settings, world_size=ranks.size), ranks)
+    return ArrayTraining(run_of(settings, data_dir=data_dir, world_size=ranks.size), ranks)
 
 
 def run_small(
-    settings: Settings, path: Path, *, stop_after: int | None = None, report: SilentReporter | None = None
-) -> ImageTraining:
+    settings: Settings,
+    path: Path,
+    *,
+    stop_after: int | None = None,
+    report: SilentReporter | None = None,
+    data_dir: Path | None = None,
+) -> ArrayTraining:
     """Run in `path`, resuming what is there; ask to stop after so many batches of this call."""
-    training = training_of(settings)
+    training = training_of(settings, data_dir)
     report = report or SilentReporter()
     folder = RunFolder.open(path, settings, resume=True)
     training.train(folder, report=report, stop=lambda: stop_after is not None and report.steps >= stop_after)
@@ -103,7 +108,7 @@ def outcome(path: Path) -> dict[str, Any]:
     return {name: value for name, value in result.items() if not name.endswith("seconds")}
 
 
-def assert_equal_runs(one: Path, other: Path, models: tuple[ImageTraining, ImageTraining]) -> None:
+def assert_equal_runs(one: Path, other: Path, models: tuple[ArrayTraining, ArrayTraining]) -> None:
     weights = [training.model.state_dict() for training in models]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
     assert np.array_equal(np.load(one / "visits.npy"), np.load(other / "visits.npy"))

@@ -12,7 +12,7 @@ from emprune_lab.errors import StoppedError
 from emprune_lab.models import make_encoder
 from emprune_lab.settings import Settings
 from emprune_lab.training import num_scored
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.objectives.contrastive import TEMPERATURE, Contrastive
 from emprune_lab.training.probes import knn_accuracy, linear_probe_accuracy
 
@@ -32,7 +32,7 @@ def settings_of(method: str = "emp", **settings: Any) -> Settings:
     return small_settings(method, task="simclr-digits", **settings)
 
 
-def training_for(method: str = "emp", **settings: Any) -> ImageTraining:
+def training_for(method: str = "emp", **settings: Any) -> ArrayTraining:
     return training_of(settings_of(method, **settings))
 
 

@@ -13,7 +13,7 @@ from emprune_lab.run import Run
 from emprune_lab.settings import Settings
 from emprune_lab.tasks import get_task
 from emprune_lab.training import num_scored
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.speed import Forecast, Speed, TimedStep, forecast
 
 from tests.lab.runs import run_small, small_settings, training_of
@@ -50,11 +50,11 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The methods whose steps are timed, in that order; all steps are said to take a second."""
     methods: list[str] = []
 
-    def time_steps(training: ImageTraining) -> Speed:
+    def time_steps(training: ArrayTraining) -> Speed:
         methods.append(str(training.run.settings.method))
         return Speed(start=0, loading=0.5, computing=0.5, scoring=0, batch_size=training.run.sizes.first_step)
 
-    monkeypatch.setattr(ImageTraining, "time_steps", time_steps)
+    monkeypatch.setattr(ArrayTraining, "time_steps", time_steps)
     return methods
 
 

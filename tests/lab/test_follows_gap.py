@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from emprune_lab.errors import StoppedError
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.training import PROBE_SIZE, evenly, num_scored, scored_epochs
 
 from emprune.errors import ConfigError
@@ -49,7 +49,7 @@ def test_a_long_run_is_scored_after_its_first_epoch_too() -> None:
 
 
 def test_a_forecast_needs_no_scores() -> None:
-    training: ImageTraining = training_of(gap_settings(epochs=4, keep=0.3))
+    training: ArrayTraining = training_of(gap_settings(epochs=4, keep=0.3))
     assert training.time_steps().computing > 0
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from emprune_lab import run as resolving
 from emprune_lab.data.splits import Split, Splits
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 
 from tests.cuda.support import no_synchronisation
 from tests.lab.runs import run_of, settings_for
@@ -39,7 +39,7 @@ def test_a_step_of_a_run(task: str, shape: tuple[int, int, int], method: str, mo
     splits = made_up(*shape)
     monkeypatch.setattr(resolving, "splits_of", lambda settings, task, data_dir: splits)
     run = run_of(settings_for(task, method, device="cuda", epochs=3, batch_size=40, keep=0.5))
-    training = ImageTraining(run)
+    training = ArrayTraining(run)
     step = 0
     for _ in training.loader.epochs():
         batches = iter(training.loader)
@@ -51,7 +51,7 @@ def test_a_step_of_a_run(task: str, shape: tuple[int, int, int], method: str, mo
             step += 1
         training.loader.sync()
     assert step == run.sizes.steps
-    again = ImageTraining(run)
+    again = ArrayTraining(run)
     for epoch in again.loader.epochs():
         batches = iter(again.loader)
         for _ in range(len(again.loader)):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from emprune_lab.models import make_model
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from torch import nn
 
 from emprune.errors import ConfigError
@@ -54,7 +54,7 @@ def test_libraries_give_their_models_by_name_where_they_are_installed(monkeypatc
         make_model("torchvision:resnet34", in_channels=1, num_classes=5)
 
 
-def logits_of(training: ImageTraining, x: torch.Tensor) -> torch.Tensor:
+def logits_of(training: ArrayTraining, x: torch.Tensor) -> torch.Tensor:
     return training.objective.predict(training.network, training.objective.task.normalise(x))
 
 

@@ -19,7 +19,7 @@ from emprune_lab.data.sources import local_file
 from emprune_lab.data.splits import Split, Splits
 from emprune_lab.tasks import TASKS, get_task, load_splits
 from emprune_lab.tasks.glue import TASKS as GLUE_TASKS
-from emprune_lab.tasks.task import ImageTask, Recipe
+from emprune_lab.tasks.task import BlockTask, ImageTask, Recipe, TextTask
 from typer.testing import CliRunner
 
 
@@ -90,4 +90,5 @@ def test_every_task_pickles_says_its_kind_and_is_the_same_in_another_process(tmp
         assert copied == task
         assert hash(copied) == hash(task)
         assert copied.recipe == task.recipe
-        assert task.kind == ("images" if isinstance(task, ImageTask) else "texts")
+        kinds = {ImageTask: "images", TextTask: "texts", BlockTask: "blocks"}
+        assert task.kind == kinds[type(task)]

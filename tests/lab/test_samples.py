@@ -10,7 +10,7 @@ import pytest
 import torch
 from emprune_lab.environment import commit
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 
 from tests.distributed.pool import RankPool
 from tests.lab.runs import SilentReporter, outcome, run_of, run_small, small_settings, splits_of
@@ -58,7 +58,7 @@ def test_images_of_a_folder_are_recorded_by_path_and_class(tmp_path: Path) -> No
     task = f"image-folder:{tmp_path / 'pets'}:size=8"
     settings = small_settings("random", task=task, train_size=16, batch_size=4, epochs=1, label_noise=0.25)
     run = run_of(settings, data_dir=tmp_path / "data")
-    ImageTraining(run).train(RunFolder.open(tmp_path / "run", settings), report=SilentReporter())
+    ArrayTraining(run).train(RunFolder.open(tmp_path / "run", settings), report=SilentReporter())
     rows = pq.read_table(tmp_path / "run" / "samples.parquet").to_pylist()
     assert all((tmp_path / "pets" / row["path"]).is_file() for row in rows)
     assert len({row["path"] for row in rows}) == 16

@@ -10,7 +10,7 @@ from emprune_lab.commands.app import app
 from emprune_lab.commands.tables import suspects_table
 from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.run_folder import RunFolder
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -44,7 +44,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_folder(place / "pets" / "test", {"cat": 2, "owl": 2})
     task = f"image-folder:{place / 'pets'}:size=8"
     settings = small_settings("random", task=task, train_size=16, batch_size=4, keep=1.0, record="mean_loss")
-    training = ImageTraining(run_of(settings, data_dir=place / "data"))
+    training = ArrayTraining(run_of(settings, data_dir=place / "data"))
     training.train(RunFolder.open(place / "run", settings), report=SilentReporter())
     return place
 

@@ -50,7 +50,7 @@ def refused(task: str = "movie-reviews", method: str = "emp", **settings: Any) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ema": 0.9}, "`ema` is for images, and movie-reviews is of texts; got ema=0.9. Leave it out."),
+        ({"ema": 0.9}, "`ema` is for images and blocks, and movie-reviews is of texts; got ema=0.9. Leave it out."),
         ({"recalibrate_bn": True}, "`recalibrate_bn` is for images"),
         ({"compile": True}, "`compile` is for images"),
         ({"task": "digits", "group_by_length": True}, "`group_by_length` is for texts, and digits is of images; got"),

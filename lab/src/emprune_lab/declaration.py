@@ -117,11 +117,12 @@ class TrainingSettings(Group):
     """How a run trains. A task's recipe says what is not given."""
 
     model: str = setting(
-        "A model of ours, or torchvision:NAME or timm:NAME; for texts minilm, minilm-2 or hf:FOLDER-OR-NAME.",
+        "A model of ours, or torchvision:NAME or timm:NAME; for texts minilm, minilm-2 or hf:FOLDER-OR-NAME; for blocks"
+        " of tokens small-llama.",
         shown="the recipe's",
     )
     batch_size: int = setting("Samples per optimizer step, on all ranks together.", shown="the recipe's", ge=1, le=MOST)
-    optimizer: str = setting("sgd or lars; for texts adamw.", shown="the recipe's", default="sgd")
+    optimizer: str = setting("sgd or lars; for texts and blocks adamw.", shown="the recipe's", default="sgd")
     max_lr: float = setting("Peak of the learning rate.", shown="the recipe's", gt=0)
     schedule: str = setting(
         "Of the learning rate: one-cycle, or cosine with a warm-up; for texts linear, a rise and a fall.",

@@ -40,6 +40,7 @@ ALL = "all"
 MEMORY_TERMS: dict[str, Sequence[str]] = {
     "classification": ("prediction_entropy",),
     "contrastive": ("instance_entropy", "view_alignment"),
+    "language-model": ("prediction_entropy",),
 }
 """The memory terms that what is trained for can have; the first is what is meant where none is named."""
 

@@ -6,7 +6,7 @@ and plans no schedule.
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,16 +16,14 @@ from typing import Any, Self
 from torch import Tensor
 
 import emprune
-from emprune.engine.recording import Recording
 from emprune.errors import ConfigError, MethodWarning
 from emprune.methods import Full, method_class
+from emprune_lab.checks import check_gap, check_ranks, check_task, recorded
 from emprune_lab.compute import Compute
 from emprune_lab.data.splits import Splits
 from emprune_lab.earlier import refuse_fractions
 from emprune_lab.errors import unknown_name
 from emprune_lab.method_spec import MethodSpec
-from emprune_lab.models import check_encoder, check_model
-from emprune_lab.models.pretrained import check_pretrained
 from emprune_lab.results.initial_samples import check_same_labels, file_digest, samples_file
 from emprune_lab.settings import Settings
 from emprune_lab.sizes import Sizes
@@ -35,12 +33,6 @@ from emprune_lab.tasks.task import load_splits
 __all__ = ["Run", "make_settings", "method_warnings_said_elsewhere", "splits_of"]
 
 DEFAULT_KEEP = 0.3
-
-CHOICES: dict[str, Mapping[str, Sequence[str]]] = {
-    "images": {"optimizer": ("sgd", "lars"), "schedule": ("one-cycle", "cosine")},
-    "texts": {"optimizer": ("adamw",), "schedule": ("linear",)},
-}
-FOR_ONE_KIND = {**dict.fromkeys(("ema", "recalibrate_bn", "compile"), "images"), "group_by_length": "texts"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ class Run:
         """
         compute = Compute.choose(settings.machine.device, settings.machine.precision)
         splits = splits_of(settings, task, data_dir)
-        _check_ranks(settings, task, world_size)
+        check_ranks(settings, task, world_size)
         pruner = new_pruner(settings, splits.train.y)
         if settings.training.initial is not None:
             check_same_labels(samples_file(settings.training.initial), splits.train.y.numpy())
@@ -167,9 +159,9 @@ def make_settings(
     digest = file_digest(samples_file(initial)) if isinstance(initial, str) else None
     chosen |= {"files": task.files, "initial_digest": digest}
     settings = Settings.of(task.name, spec, seed, chosen)
-    _check_task(settings, task)
+    check_task(settings, task)
     if follows_gap:
-        _check_gap(settings, task)
+        check_gap(settings, task)
     return settings
 
 
@@ -197,7 +189,7 @@ def new_pruner(settings: Settings, labels: Tensor) -> emprune.DataPruner:
             groups=settings.method.groups(labels),
             guard=settings.method.guard,
             initial=None if initial is None else samples_file(initial),
-            record=_recorded(record),
+            record=recorded(record),
         )
 
 
@@ -209,11 +201,6 @@ def method_warnings_said_elsewhere() -> Iterator[None]:
         yield
 
 
-def _recorded(record: str | None) -> Any:
-    """Return what a pruner is to record: "all", names, or None."""
-    return record if record in (None, "all") else [name.strip() for name in record.split(",")]
-
-
 def _recipe(task: Task, name: str | None) -> Recipe:
     if name is None or name == "default":
         return task.recipe
@@ -222,78 +209,6 @@ def _recipe(task: Task, name: str | None) -> Recipe:
     if name not in task.recipes:
         raise unknown_name(f"recipe of {task.name}", name, ["default", *task.recipes])
     return task.recipes[name]
-
-
-def _check_task(settings: Settings, task: Task) -> None:
-    """Refuse what makes no sense for the task's kind."""
-    flat = settings.flat()
-    for name, choices in CHOICES[task.kind].items():
-        if flat[name] not in choices:
-            raise ConfigError(
-                f"`{name}` must be one of {', '.join(choices)} for {task.kind}; got {name}={flat[name]!r}."
-            )
-    for name, kind in FOR_ONE_KIND.items():
-        if flat[name] and task.kind != kind:
-            raise ConfigError(
-                f"`{name}` is for {kind}, and {task.name} is of {task.kind}; got {name}={flat[name]!r}. Leave it out."
-            )
-    if task.kind == "texts":
-        check_pretrained(settings.training.model)
-    else:
-        check_model(settings.training.model)
-    if task.objective == "contrastive":
-        _check_contrastive(settings)
-
-
-def _check_gap(settings: Settings, task: Task) -> None:
-    """Refuse a method that follows the gap where none is measured."""
-    if task.objective == "contrastive":
-        raise ConfigError(
-            "`method` must follow no validation loss in contrastive learning, where the end alone is scored; got "
-            f"{settings.method}. Give `pool` a number, such as pool=2."
-        )
-    if settings.data.validation == 0:
-        raise ConfigError(
-            f"`validation` must be above 0 for {settings.method}, which follows the loss on that part of the training "
-            f"data; got validation={settings.data.validation!r}. Split a part off, such as validation=0.1."
-        )
-
-
-def _check_contrastive(settings: Settings) -> None:
-    training = settings.training
-    check_encoder(training.model)
-    recording = Recording(_recorded(training.record), guarded=settings.method.guard is not None)
-    recording.check_without_predictions(f"{settings.task}, which has no classes to predict")
-    if training.label_smoothing != 0:
-        raise ConfigError(
-            "`label_smoothing` must be 0 where training knows no labels; "
-            f"got label_smoothing={training.label_smoothing!r}, task={settings.task!r}."
-        )
-    if training.batch_size < 2:
-        raise ConfigError(
-            f"`batch_size` must be at least 2 in {settings.task}, which tells samples from each other; "
-            f"got batch_size={training.batch_size!r}."
-        )
-
-
-def _check_ranks(settings: Settings, task: Task, world_size: int) -> None:
-    if world_size == 1:
-        return
-    if task.kind == "texts":
-        raise ConfigError(
-            f"{task.name} is a task on texts, which `emprune run` trains in one process; got {world_size} ranks. "
-            "Start it without torchrun, or use PrunedTrainer in a script of your own."
-        )
-    if "instance_entropy" in settings.method.options.values():
-        raise ConfigError(
-            f"`method` must not compare samples on {world_size} ranks; got {settings.method}. "
-            "Its memory term looks at a rank's own part of the batch. Use memory=view-alignment, or one process."
-        )
-    if settings.training.batch_size % world_size:
-        raise ConfigError(
-            f"`batch_size` is that of all ranks together, and must be a multiple of their number, {world_size}; got "
-            f"batch_size={settings.training.batch_size}."
-        )
 
 
 def _whole_batches(settings: Settings, task: Task) -> bool:

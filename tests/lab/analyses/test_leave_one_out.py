@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from emprune_lab.analyses.leave_one_out import LeaveOneOut
 from emprune_lab.data.dividing import drawn
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 
 from tests.lab.analyses.support import experiment_of, runs_of
 from tests.lab.runs import checkpoint_of
@@ -19,7 +19,7 @@ def test_the_losses_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
     (method,) = conclusion.values["methods"].values()
     differences = []
     for run, told in zip(runs, method["runs"], strict=True):
-        training = ImageTraining(run.run)
+        training = ArrayTraining(run.run)
         training.load_state_dict(checkpoint_of(run.folder)["session"])
         training.model.eval()
         everything, kept = run.training_set, drawn(80, leave_out=1, seed=run.seed)

@@ -21,7 +21,7 @@ from emprune_lab.files import read_text, write_whole
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run, splits_of
 from emprune_lab.settings import Settings
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.saved_state import load_state
 from emprune_lab.training.tally import Tally
 
@@ -110,7 +110,7 @@ class FinishedRun:
         """(N,) the class that each sample is given at the end."""
         return self.measured("train-outputs", _losses_and_classes)[:, 1]
 
-    def measured(self, name: str, measure: Callable[[ImageTraining, Split], Tensor]) -> Floats:
+    def measured(self, name: str, measure: Callable[[ArrayTraining, Split], Tensor]) -> Floats:
         """Return (N, ...), measured on all samples, those that the run did not train on too; kept in its folder.
 
         Args:
@@ -134,10 +134,10 @@ class FinishedRun:
         split: Split[Any] = splits_of(settings, self.run.task, self.run.data_dir).train
         return split
 
-    def _trained(self) -> ImageTraining:
+    def _trained(self) -> ArrayTraining:
         settings = self.settings
         torch.set_num_threads(settings.machine.threads)
-        training = ImageTraining(self.run)
+        training = ArrayTraining(self.run)
 
         def load(state: Mapping[str, Any]) -> None:
             training.load_state_dict(state["session"])
@@ -165,7 +165,7 @@ def by_method(runs: Iterable[FinishedRun]) -> dict[str, list[FinishedRun]]:
     return methods
 
 
-def _losses_and_classes(training: ImageTraining, split: Split) -> Tensor:
+def _losses_and_classes(training: ArrayTraining, split: Split) -> Tensor:
     """(N, 2) float32."""
     logits = training.objective.predict_all(training.result_model, split.x)
     return torch.stack([F.cross_entropy(logits, split.y, reduction="none"), logits.argmax(1).float()], dim=1)

@@ -43,7 +43,7 @@ from emprune_lab.comparison.statistics import Estimate, Floats, differences, mea
 from emprune_lab.comparison.table import Table
 from emprune_lab.pages.drawing import Drawing, Figure, colours, estimate_rows
 from emprune_lab.tasks import Split
-from emprune_lab.training.images import ImageTraining
+from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.objectives.objective import EVALUATION_BATCH
 
 __all__ = ["AlignmentGap", "Gaps", "Memorization"]
@@ -110,7 +110,7 @@ class GapAnalysis(Analysis):
     fewest_runs = 2
 
     @abstractmethod
-    def measure(self, training: ImageTraining, split: Split) -> Tensor:
+    def measure(self, training: ArrayTraining, split: Split) -> Tensor:
         """Return (N,) float of a trained run and N samples, higher where a sample is remembered better."""
 
     def check(self, experiment: Experiment) -> None:
@@ -162,7 +162,7 @@ class Memorization(GapAnalysis):
     quantity = "memorization: accuracy on a sample with it in the training set, minus without"
     axis = "memorization, −1 to 1"
 
-    def measure(self, training: ImageTraining, split: Split) -> Tensor:
+    def measure(self, training: ArrayTraining, split: Split) -> Tensor:
         """Return (N,) float32, 1 where the class is named right, without augmentation."""
         logits = training.objective.predict_all(training.result_model, split.x)
         return (logits.argmax(1) == split.y).float()
@@ -178,7 +178,7 @@ class AlignmentGap(GapAnalysis):
     by_range = True
 
     @torch.no_grad()
-    def measure(self, training: ImageTraining, split: Split) -> Tensor:
+    def measure(self, training: ArrayTraining, split: Split) -> Tensor:
         """Return (N,) float32, minus the mean distance of five pairs of views, which are the same for every model."""
         objective, model = training.objective, training.result_model
         generator = torch.Generator(training.run.compute.device).manual_seed(VIEWS_SEED)

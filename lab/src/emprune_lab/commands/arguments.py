@@ -64,7 +64,7 @@ Seeds = Annotated[
 ]
 Baseline = Annotated[str | None, typer.Option(help="What differences are taken to.", show_default=DEFAULT_BASELINE)]
 Margin = Annotated[
-    float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points below it.")
+    float | None, typer.Option(help="Say what is non-inferior to the baseline: at most so many points worse.")
 ]
 Jobs = Annotated[int, typer.Option(help="Runs at a time, in processes of one thread each.")]
 Launcher = Annotated[

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from emprune_lab.commands.options import path_argument, path_option
+from emprune_lab.commands.options import DataDir, path_argument, path_option
 
 __all__ = ["export"]
 
@@ -13,6 +13,7 @@ def export(
     out_dir: Annotated[
         Path | None, path_option("--out", help="Folder of the files.", show_default="RUN/exported")
     ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Write a run's trained model, its settings and its samples for other programs.
 
@@ -22,6 +23,8 @@ def export(
     loss and score.
 
     A text run of `compare` keeps no model, so that it exports the other two.
+    A language model also gets config.json and tokenizer.json, so that
+    from_pretrained loads the folder.
 
     [bold]Example[/bold]
 
@@ -34,5 +37,5 @@ def export(
         from emprune_lab.training.exported import export_run
 
         where = out_dir or run / "exported"
-        for path in export_run(run, where, say=lambda line: progress.print(line, soft_wrap=True)):
+        for path in export_run(run, where, data_dir=data_dir, say=lambda line: progress.print(line, soft_wrap=True)):
             out.print(f"{path}", highlight=False, soft_wrap=True)

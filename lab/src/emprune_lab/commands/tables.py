@@ -10,6 +10,7 @@ from rich.table import Table
 from emprune_lab.comparison import table as values
 from emprune_lab.comparison.table import long_duration
 from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.metrics import metric_of
 from emprune_lab.report.provenance import options_of
 from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.record import RunRecord
@@ -28,6 +29,7 @@ def run_table(result: RunRecord) -> Table:
     table = Table(title=f"{result.settings.task}, {result.method}, seed {result.seed}", show_header=False)
     table.add_column()
     table.add_column(justify="right")
+    metric = metric_of(result.get("metric", "accuracy"))
     if "validation_accuracy" in result:
         table.add_row("accuracy on validation, last epoch", f"{result['validation_accuracy']:.2f} %")
     what = "linear probe" if "knn_accuracy" in result else "accuracy"
@@ -35,7 +37,7 @@ def run_table(result: RunRecord) -> Table:
     if "knn_accuracy" in result:
         table.add_row("nearest neighbours on test", f"{result['knn_accuracy']:.2f} %")
     if "score" in result:
-        table.add_row(f"{result['metric']} on test, last epoch", f"{result['score']:.2f}")
+        table.add_row(f"{metric.name} on test, last epoch", format(result["score"], f".{metric.digits}f"))
     if "accuracy_recalibrated" in result:
         table.add_row("  batch norm estimated again", f"{result['accuracy_recalibrated']:.2f} %")
     if "fitted_fraction" in result and "knn_accuracy" not in result:

@@ -58,7 +58,7 @@ class Experiment:
         methods: Methods with their options, such as `emp:pool=2`; each at most once.
         seeds: Seeds, each at most once; runs of one seed are paired.
         baseline: The method that differences are taken to.
-        margin: Points of accuracy that a method may lie below the baseline and still count as non-inferior; None to
+        margin: Of the metric, what a method may be worse than the baseline and still count as non-inferior; None to
             leave that out.
         settings: Any of a run's, and `recipe`; one that is a list is varied.
         title: A line for the reader.
@@ -85,7 +85,9 @@ class Experiment:
                 f"A comparison needs a seed and a method; got {len(self.seeds)} seeds and {len(methods)} methods."
             )
         if self.margin is not None and not 0 < self.margin < math.inf:
-            raise ConfigError(f"`margin` must be positive and finite, points of accuracy; got margin={self.margin}.")
+            raise ConfigError(
+                f"`margin` must be positive and finite, a difference of the metric; got margin={self.margin}."
+            )
         object.__setattr__(self, "baseline", str(self._parsed(self.baseline)))
         self.variants  # noqa: B018 - which checks every run
 
@@ -117,7 +119,7 @@ class Experiment:
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"`{name}` must be text; got {name}={getattr(self, name)!r}.")
         if self.margin is not None and (not isinstance(self.margin, (int, float)) or isinstance(self.margin, bool)):
-            raise ConfigError(f"`margin` must be a number, points of accuracy; got margin={self.margin!r}.")
+            raise ConfigError(f"`margin` must be a number, a difference of the metric; got margin={self.margin!r}.")
         if not isinstance(self.settings, Mapping):
             raise ConfigError(f"`settings` must be a table of settings; got settings={self.settings!r}.")
         for name, value in self.settings.items():

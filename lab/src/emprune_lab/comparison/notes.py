@@ -8,8 +8,8 @@ from emprune.methods import EMP, InfoBatch
 from emprune.methods.emp import TWO_CLASS_BETA
 from emprune_lab.comparison.rows import Row, scored_part, unequal_cost
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, mean_interval
-from emprune_lab.comparison.table import metric_name
 from emprune_lab.method_spec import MethodSpec
+from emprune_lab.metrics import metric_of
 from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
 from emprune_lab.tasks import Task
@@ -28,14 +28,18 @@ def notes(
         )
     else:
         differences = f"no differences, because {baseline} is not among the methods"
-    metric = metric_name(rows).removesuffix(" %")
-    counted = f"{metric[0].upper()}{metric[1:]} on the {scored_part(results)} after the last epoch"
+    metric = rows[0].metric if rows else metric_of("accuracy")
+    called = metric.heading.removesuffix(" %")
+    lower = "" if metric.higher_is_better else ", lower is better"
+    counted = f"{called[0].upper()}{called[1:]} on the {scored_part(results)} after the last epoch{lower}"
     remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
     if any("knn_accuracy" in result for result in results):
         remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")
     if margin is not None:
+        where = "above −" if metric.higher_is_better else "below "
         remarks.append(
-            f"Non-inferior: the whole interval of the difference lies above −{margin:g} points (2.5 % one-sided)."
+            f"Non-inferior: the whole interval of the difference lies {where}{margin:g} {metric.points} "
+            "(2.5 % one-sided)."
         )
     estimates = [e for row in rows for e in (row.score, row.difference, row.to_full) if e is not None]
     fewest = min((estimate.num_seeds for estimate in estimates), default=0)

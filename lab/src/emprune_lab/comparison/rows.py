@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emprune_lab.comparison.statistics import Estimate, differences, holm, mean_interval
+from emprune_lab.metrics import Metric, metric_of
 from emprune_lab.results.record import RunRecord
 
 __all__ = ["Fit", "Row", "held_out_loss", "outcome", "scored_part", "summarise", "unequal_cost"]
@@ -30,7 +31,7 @@ class Row:
 
     Args:
         method: The method and its options.
-        metric: What is compared: accuracy in per cent, or the task's own metric in points.
+        metric: What is compared: accuracy, or the task's own metric.
         score: Its value after the last epoch.
         difference: Paired difference to the baseline; None for the baseline itself, or where there is none.
         fit: The differences of the losses to the baseline's. None where `difference` is, or without a training probe.
@@ -43,7 +44,7 @@ class Row:
     """
 
     method: str
-    metric: str
+    metric: Metric
     score: Estimate
     difference: Estimate | None
     fit: Fit | None
@@ -53,6 +54,11 @@ class Row:
     optimizer_steps: float
     train_seconds: float
     relative_time: float | None
+
+    @property
+    def gain(self) -> Estimate | None:
+        """The difference to the baseline, turned so that better is positive."""
+        return None if self.difference is None else self.difference.scaled(self.metric.better)
 
 
 def summarise(results: Sequence[RunRecord], *, baseline: str) -> list[Row]:
@@ -79,7 +85,7 @@ def summarise(results: Sequence[RunRecord], *, baseline: str) -> list[Row]:
     return [
         Row(
             method,
-            next(iter(runs.values())).get("metric", "accuracy"),
+            metric_of(next(iter(runs.values())).get("metric", "accuracy")),
             mean_interval(list(scores[method].values())),
             to_baseline[method],
             fits.get(method),

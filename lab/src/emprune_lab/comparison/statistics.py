@@ -1,6 +1,7 @@
 """Means, intervals and paired differences over seeds; pure functions of numbers."""
 
 import bisect
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,10 @@ class Estimate:
     def high(self) -> float:
         """Where it ends."""
         return self.mean + self.half_width
+
+    def scaled(self, factor: int) -> "Estimate":
+        """Return the estimate times 1 or −1."""
+        return dataclasses.replace(self, mean=factor * self.mean)
 
     @property
     def excludes_zero(self) -> bool:

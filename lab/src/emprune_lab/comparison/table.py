@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from emprune_lab.comparison.rows import Row
 from emprune_lab.comparison.statistics import Estimate
+from emprune_lab.metrics import metric_of
 
-__all__ = ["NOTHING", "Table", "comparison_table", "long_duration", "metric_name"]
+__all__ = ["NOTHING", "Table", "comparison_table", "long_duration"]
 
 NOTHING = "–"
 """In a cell for which there is no number."""
@@ -61,12 +62,6 @@ def comparison_table(rows: Sequence[Row], *, margin: float | None = None, title:
     return Table(_heads(rows, margin), [_cells(row, rows, margin) for row in rows], title)
 
 
-def metric_name(rows: Sequence[Row]) -> str:
-    """Return what the rows compare, with its unit."""
-    metric = rows[0].metric if rows else "accuracy"
-    return "accuracy %" if metric == "accuracy" else f"{metric} × 100"
-
-
 def long_duration(seconds: float) -> str:
     """Return what is known only about: hours, minutes or seconds."""
     if seconds >= 3600:
@@ -78,21 +73,22 @@ def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
     full = ["− full"] if _has_full(rows) else []
     inferior = [] if margin is None else ["non-inferior"]
     time = "time / full" if _has_full(rows) else "seconds"
-    return ["method", metric_name(rows), "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
+    metric = rows[0].metric if rows else metric_of("accuracy")
+    return ["method", metric.heading, "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
 
 
 def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
-    difference, has_full = row.difference, _has_full(rows)
+    gain, has_full, digits = row.gain, _has_full(rows), row.metric.digits
     inferior = "–"
-    if difference is not None and margin is not None and not math.isnan(difference.half_width):
-        inferior = "yes" if difference.is_above(-margin) else "no"
+    if gain is not None and margin is not None and not math.isnan(gain.half_width):
+        inferior = "yes" if gain.is_above(-margin) else "no"
     return [
         row.method,
-        f"{row.score:.2f}",
-        "–" if difference is None else _difference(difference),
+        format(row.score, f".{digits}f"),
+        "–" if row.difference is None else _difference(row.difference, digits),
         "–" if math.isnan(row.p_holm) else f"{row.p_holm:.3f}" if row.p_holm >= 0.001 else "<0.001",
         *([] if margin is None else [inferior]),
-        *(["–" if row.to_full is None else _difference(row.to_full)] if has_full else []),
+        *(["–" if row.to_full is None else _difference(row.to_full, digits)] if has_full else []),
         f"{row.visits_fraction:.1%}",
         f"{row.optimizer_steps:,.0f}",
         f"{row.relative_time:.2f}" if row.relative_time is not None and has_full else f"{row.train_seconds:.1f}",
@@ -104,5 +100,5 @@ def _has_full(rows: Sequence[Row]) -> bool:
     return all(row.relative_time is not None for row in rows)
 
 
-def _difference(estimate: Estimate) -> str:
-    return f"{estimate:+.2f}{' *' if estimate.excludes_zero else ''}"
+def _difference(estimate: Estimate, digits: int) -> str:
+    return f"{estimate:+.{digits}f}{' *' if estimate.excludes_zero else ''}"

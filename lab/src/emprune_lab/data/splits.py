@@ -1,4 +1,4 @@
-"""Data in memory: images or texts with their labels, in a training, a test and a validation part."""
+"""Data in memory: images, texts or blocks of tokens with labels, in a training, a test and a validation part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,14 +42,16 @@ class Split(Generic[X]):
     """Samples in memory.
 
     Args:
-        x: Images (N, C, H, W) uint8, or N texts.
+        x: Images (N, C, H, W) uint8, blocks of tokens (N, T) int16, or N texts.
         y: (N,) int64, their labels.
-        paths: Of images that are files, where each lies in the user's folder.
+        paths: Of images that are files, where each lies in the user's folder; of blocks, the document of each.
+        num_bytes: (N,) int64, of blocks, the bytes of text that each predicts.
     """
 
     x: X
     y: Tensor
     paths: Sequence[str] | None = None
+    num_bytes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -57,11 +59,12 @@ class Split(Generic[X]):
     def take(self, index: Tensor) -> "Split[X]":
         """Return the samples at `index` (K,) int64."""
         paths = None if self.paths is None else [self.paths[position] for position in index.tolist()]
-        return Split(self.x[index], self.y[index], paths)
+        num_bytes = None if self.num_bytes is None else self.num_bytes[index]
+        return Split(self.x[index], self.y[index], paths, num_bytes)
 
     def to(self: "Split[Tensor]", device: torch.device) -> "Split[Tensor]":
-        """Return images on `device`."""
-        return Split(self.x.to(device), self.y.to(device), self.paths)
+        """Return images or blocks on `device`."""
+        return Split(self.x.to(device), self.y.to(device), self.paths, self.num_bytes)
 
 
 @dataclass(frozen=True)

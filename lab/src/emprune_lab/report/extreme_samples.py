@@ -1,6 +1,7 @@
 """The samples that a method visits most and least, to be looked at: wrong labels and doubtful cases show there."""
 
 import base64
+import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from emprune.errors import EmpruneError
 from emprune_lab.comparison.rows import summarise
-from emprune_lab.data.splits import Split
+from emprune_lab.data.blocks import Decoded
+from emprune_lab.data.splits import Split, Texts
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup
 from emprune_lab.report.verdict import best_first, is_scored
 from emprune_lab.run import splits_of
-from emprune_lab.tasks import get_task
+from emprune_lab.tasks import BlockTask, get_task
 from emprune_lab.training.samples import shortened
 
 __all__ = [
@@ -102,12 +104,16 @@ def training_data_of(run: ReportedRun, data_dir: Path | None) -> TrainingData | 
         noise = settings.data.label_noise
         true = splits_of(settings.replace(label_noise=0.0), task, data_dir).train.y if noise else None
         splits = splits_of(settings, task, data_dir)
+        train = splits.train
+        if isinstance(task, BlockTask):
+            assert task.data is not None, "its documents are fetched"
+            train = dataclasses.replace(train, x=Texts(Decoded(task.data.folder(data_dir), train.x)))
     except (EmpruneError, OSError) as error:
         return f"The data cannot be loaded: {error}"
     num_visited = 0 if run.visits is None else len(run.visits)
     if len(splits.train) != num_visited:
         return f"The data here have {len(splits.train):,} training samples, the runs' had {num_visited:,}."
-    return TrainingData(splits.train, true, splits.classes, run.seed if run.draws_samples else None)
+    return TrainingData(train, true, splits.classes, run.seed if run.draws_samples else None)
 
 
 def extreme_samples(group: CostGroup, data: TrainingData, *, num_samples: int) -> list[ExtremeSamples]:

@@ -101,9 +101,15 @@ def _against(
     section: Section, styles: Styles, x: str, cost: Callable[[ReportedRun], float], *, beside: float = 0.0
 ) -> go.Figure:
     """Draw each method's points, `beside` each other by so much where they have one x."""
-    bounds = {"y": (0.0, 100.0)} if _unit(section) == "%" else {}
-    drawing = Drawing(x, f"{_metric(section)}, {_unit(section)}", styles, bounds=bounds)
-    if _unit(section) == "%":
+    metric = section.groups[0].rows[0].metric
+    percent = metric.unit == "%"
+    drawing = Drawing(
+        x,
+        ", ".join(filter(None, (_metric(section), metric.unit))),
+        styles,
+        bounds={"y": (0.0, 100.0)} if percent else {},
+    )
+    if percent:
         drawing.figure.update_yaxes(autorangeoptions_clipmax=101)
     else:
         drawing.figure.update_yaxes(rangemode="normal")  # a correlation may be below 0
@@ -116,7 +122,7 @@ def _against(
     costs = [at.mean for own in points.values() for at, _ in own]
     for at, score in points.get("full", []):
         ends = [min(0.95 * min(costs), at.mean), max(costs)]
-        drawing.level("full", ends, score.mean, score.low, score.high, hover="%{y:.2f}")
+        drawing.level("full", ends, score.mean, score.low, score.high, hover=f"%{{y:.{metric.digits}f}}")
     for nth, (method, own) in enumerate(points.items()):
         aside = beside * (nth - (len(points) - 1) / 2) if method != "full" else 0.0
         own = sorted(own, key=lambda point: point[0].mean)
@@ -125,7 +131,8 @@ def _against(
         ]
         scores = [score for _, score in own]
         dash = styles[method]["dash"] if len(own) > 1 else None
-        drawing.points(method, costs_beside, scores, hover="%{y:.2f} at %{x:.3g}", dash=dash)
+        hover = f"%{{y:.{metric.digits}f}} at %{{x:.3g}}"
+        drawing.points(method, costs_beside, scores, hover=hover, dash=dash)
     return drawing.figure
 
 
@@ -140,11 +147,7 @@ def _logged(group: CostGroup, name: str) -> dict[str, tuple[Sequence[int], Float
 
 
 def _metric(section: Section) -> str:
-    metric = section.groups[0].rows[0].metric
-    if metric != "accuracy":
-        return metric
-    return "Accuracy of a linear probe" if "knn_accuracy" in section.runs[0].result else "Accuracy"
-
-
-def _unit(section: Section) -> str:
-    return "%" if section.groups[0].rows[0].metric == "accuracy" else "× 100"
+    if "knn_accuracy" in section.runs[0].result:
+        return "Accuracy of a linear probe"
+    name = section.groups[0].rows[0].metric.name
+    return f"{name[0].upper()}{name[1:]}"

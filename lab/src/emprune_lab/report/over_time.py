@@ -8,6 +8,7 @@ import pandas as pd
 from emprune_lab.comparison.rows import outcome, scored_part
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import NOTHING, Table
+from emprune_lab.metrics import Metric
 from emprune_lab.pages.drawing import Drawing, Figure, Styles
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup
@@ -25,10 +26,11 @@ def accuracy_over_time(group: CostGroup, styles: Styles) -> Figure:
     if not curves:
         return Figure("accuracy-progress", TITLE, NO_CURVE)
     metric = group.rows[0].metric
-    percent = metric == "accuracy"
+    percent = metric.unit == "%"
+    title = TITLE if percent else f"{metric.name[0].upper()}{metric.name[1:]} over training time"
     drawing = Drawing(
         "training time, s",
-        "accuracy, %" if percent else f"{metric}, × 100",
+        metric.axis,
         styles,
         bounds={"y": (0, 100)} if percent else {},
         **({} if percent else {"yaxis_rangemode": "normal"}),
@@ -40,9 +42,11 @@ def accuracy_over_time(group: CostGroup, styles: Styles) -> Figure:
             for place in range(min(map(len, own)))
         ]  # fmt: skip
         seconds, scores = [second for second, _ in at], [score for _, score in at]
-        drawing.points(method, seconds, scores, hover="%{y:.2f} after %{x:.3g} s", dash=styles[method]["dash"])
+        drawing.points(
+            method, seconds, scores, hover=f"%{{y:.{metric.digits}f}} after %{{x:.3g}} s", dash=styles[method]["dash"]
+        )
     note = f"On the {scored_part(group.results)}; times are means, bars 95 % intervals over the seeds."
-    return Figure("accuracy-progress", TITLE, note, drawing.figure)
+    return Figure("accuracy-progress", title, note, drawing.figure)
 
 
 def time_to_target(group: CostGroup) -> Table | None:
@@ -54,20 +58,26 @@ def time_to_target(group: CostGroup) -> Table | None:
     final = {run.seed: outcome(run.result) for run in group.by_method.get("full", [])}
     if not curves or not final:
         return None
+    metric = group.rows[0].metric
     rows = [
-        [method, *(_reached(group.by_method[method], own, final, part) for part in TARGETS)]
+        [method, *(_reached(group.by_method[method], own, final, part, metric) for part in TARGETS)]
         for method, own in curves.items()
     ]
-    heads = ["method", *(f"{100 * part:.0f} % of full's, s" for part in TARGETS)]
-    return Table(heads, rows, "Training time to a part of full training's accuracy")
+    heads = ["method", *(f"{100 * part**metric.better:.0f} % of full's, s" for part in TARGETS)]
+    return Table(heads, rows, f"Training time to a part of full training's {metric.name}")
 
 
 def _reached(
-    runs: Sequence[ReportedRun], curves: Sequence[pd.DataFrame], final: Mapping[int, float], part: float
+    runs: Sequence[ReportedRun],
+    curves: Sequence[pd.DataFrame],
+    final: Mapping[int, float],
+    part: float,
+    metric: Metric,
 ) -> str:
-    """The mean time where all seeds get there, else how many do."""
+    """The mean time where all seeds get there, else how many do. Where lower is better, it is `final` over `part`."""
+    sign = metric.better
     times = [
-        curve["seconds"][curve["score"] >= part * final[run.seed]].min()
+        curve["seconds"][sign * curve["score"] >= sign * final[run.seed] * part**sign].min()
         for run, curve in zip(runs, curves, strict=True)
         if run.seed in final
     ]

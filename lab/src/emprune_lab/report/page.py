@@ -101,8 +101,10 @@ def _group_view(group: CostGroup, styles: Styles, num_samples: int, data_dir: Pa
 def _unit(group: CostGroup) -> str:
     """What points are of."""
     metric = group.rows[0].metric
-    if metric != "accuracy":
-        return f"points of {metric}, 100 being perfect,"
+    if metric.points != "points":
+        return metric.points
+    if metric.name != "accuracy":
+        return f"points of {metric.name}, 100 being perfect,"
     probed = any("knn_accuracy" in result for result in group.results)
     return "points of accuracy of a linear probe" if probed else "points of accuracy"
 

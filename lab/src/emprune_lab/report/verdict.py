@@ -4,24 +4,23 @@ Methods that score are set against random permutation, whatever the table's base
 score: what a score does not gain over it is not worth having.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from emprune.errors import ConfigError
 from emprune.methods import method_class
 from emprune_lab.comparison.rows import Row, summarise
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, Estimate, seeds_for
 from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.metrics import Metric
 from emprune_lab.results.record import RunRecord
 
-__all__ = ["MARGIN", "Answer", "Verdict", "best_first", "is_scored", "verdict_of"]
+__all__ = ["Answer", "Verdict", "best_first", "is_scored", "verdict_of"]
 
 BASELINE_NAME = "random permutation"
 SURE = 0.05
-
-MARGIN = 0.5
-"""Points that are too few to matter, where a comparison names no margin."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def verdict_of(results: Sequence[RunRecord], *, margin: float | None = None) -> 
 
     Args:
         results: Of finished runs, at least one; each method at most once for each seed.
-        margin: Points that are too few to matter, positive; None for `MARGIN`.
+        margin: A difference that is too small to matter, positive; None for the metric's own.
     """
     rows = best_first(summarise(results, baseline=DEFAULT_BASELINE))
     by_name = {row.method: row for row in rows}
@@ -72,19 +71,20 @@ def verdict_of(results: Sequence[RunRecord], *, margin: float | None = None) -> 
     if not judged:
         return Verdict([*costs, _not_judged(scored, by_name)], [])
     best = sure or judged[0]
+    margin = best.metric.margin if margin is None else margin
     unsure = [_unsure(row) for row in judged if _wins(row) and not _wins(best)]
     left_out = [_left_out(row) for row in scored if row not in judged]
-    which = _judged(best, judged, MARGIN if margin is None else margin)
+    which = _judged(best, judged, margin)
     simple = next((row for row in rows if _needs_no_score(row) and _is_sure(row)), None)
     if sure is not None and simple is not None:
-        which = replace(which, sentences=f"{which.sentences} {_without_score(simple)}")
+        which = dataclasses.replace(which, sentences=f"{which.sentences} {_without_score(simple)}")
     return Verdict([*costs, which], [*unsure, *_overfit(best, judged), *left_out])
 
 
 def best_first(rows: Sequence[Row]) -> list[Row]:
     """Return the methods that score before the others, and the best first among either.
 
-    The best has the largest difference to the baseline on the seeds that both have. A mean over all seeds of a method
+    The best has the largest gain over the baseline on the seeds that both have. A mean over all seeds of a method
     also depends on which seeds it has. Methods with few seeds come after methods with more, up to as many as an
     interval needs.
 
@@ -95,7 +95,7 @@ def best_first(rows: Sequence[Row]) -> list[Row]:
     def gain(row: Row) -> float:
         if row.method == DEFAULT_BASELINE:
             return 0.0
-        return row.score.mean if row.difference is None else row.difference.mean
+        return row.metric.better * row.score.mean if row.gain is None else row.gain.mean
 
     return sorted(rows, key=lambda row: (not is_scored(row.method), -_num_counted(row), -gain(row)))
 
@@ -147,7 +147,7 @@ def _lose(row: Row, full: Row | None) -> Answer:
     else:
         unclear = "" if gap.excludes_zero else ", which is no clear difference"
         said = f"{name} against full, paired over {gap.num_seeds} seeds{unclear}."
-    return Answer("Lose", f"{_signed(gap)} points", said)
+    return Answer("Lose", _signed(gap, row.metric), said)
 
 
 def _not_judged(scored: Sequence[Row], by_name: Mapping[str, Row]) -> Answer:
@@ -166,7 +166,7 @@ def _judged(best: Row, judged: Sequence[Row], margin: float) -> Answer:
 
     Where the best has a wide interval, another may be above the baseline beyond doubt, after adjusting for all (Holm).
     """
-    gap, who = best.difference, best.method
+    gap, who, metric = best.difference, best.method, best.metric
     assert gap is not None
     if best is not judged[0]:
         who += ", the best whose gain is sure when adjusted for all (Holm),"
@@ -174,15 +174,15 @@ def _judged(best: Row, judged: Sequence[Row], margin: float) -> Answer:
         who += f", the best of {len(judged)} that score,"
     few = f", as far as {gap.num_seeds} seeds can tell" if gap.num_seeds < FEWEST_SEEDS else ""
     if _is_sure(best):
-        said = f"The score is worth having{few}. {who} is {_beside(gap)} {BASELINE_NAME}."
+        said = f"The score is worth having{few}. {who} is {_beside(gap, metric)} {BASELINE_NAME}."
         return Answer("Which", best.method, said)
     if gap.excludes_zero and not _wins(best):
-        said = f"{_capital(BASELINE_NAME)} is better{few}. {who} is {_beside(gap)} it."
+        said = f"{_capital(BASELINE_NAME)} is better{few}. {who} is {_beside(gap, metric)} it."
         return Answer("Which", BASELINE_NAME, said)
     if gap.is_inside(margin):
-        said = f"{_capital(BASELINE_NAME)} is enough{few}. {who} differs by {_signed(gap)} points, inside ±{margin:g}."
+        said = f"{_capital(BASELINE_NAME)} is enough{few}. {who} differs by {_signed(gap, metric)}, inside ±{margin:g}."
         return Answer("Which", BASELINE_NAME, said)
-    said = f"{who} differs from {BASELINE_NAME} by {_signed(gap)} points. {_what_would(best, gap, margin)}"
+    said = f"{who} differs from {BASELINE_NAME} by {_signed(gap, metric)}. {_what_would(best, gap, margin)}"
     return Answer("Which", f"{_capital(_count(gap.num_seeds))} cannot tell", said)
 
 
@@ -205,7 +205,7 @@ def _needs_no_score(row: Row) -> bool:
 
 def _without_score(row: Row) -> str:
     assert row.difference is not None
-    return f"{row.method} needs no score, and is {_beside(row.difference)} {BASELINE_NAME} too."
+    return f"{row.method} needs no score, and is {_beside(row.difference, row.metric)} {BASELINE_NAME} too."
 
 
 def _overfit(best: Row, judged: Sequence[Row]) -> list[str]:
@@ -223,7 +223,8 @@ def _overfit(best: Row, judged: Sequence[Row]) -> list[str]:
     if not fit.held_out.excludes_zero:
         said = f"It is not shown to fit held-out data better ({held_out})."
     elif fit.held_out.mean < 0:
-        said = f"It fits held-out data better too ({held_out}){'' if wins else ', which its accuracy does not show'}."
+        hidden = "" if wins else f", which its {best.metric.name} does not show"
+        said = f"It fits held-out data better too ({held_out}){hidden}."
     else:
         said = f"It fits held-out data worse ({held_out}): it overfits."
     return [f"By the loss {method} fits the training data better than {BASELINE_NAME} ({fit.train:+.3f} nats). {said}"]
@@ -233,7 +234,7 @@ def _unsure(row: Row) -> str:
     """Name a method with an interval above zero, where the best method's interval is not."""
     assert row.difference is not None
     holm = f"Adjusted for their number (Holm), p is {row.p_holm:.2f}"
-    return f"{row.method} is {_beside(row.difference)} {BASELINE_NAME}, but one of several. {holm}."
+    return f"{row.method} is {_beside(row.difference, row.metric)} {BASELINE_NAME}, but one of several. {holm}."
 
 
 def _left_out(row: Row) -> str:
@@ -241,20 +242,23 @@ def _left_out(row: Row) -> str:
     return f"{row.method} shares {shared} with {BASELINE_NAME}, fewer than others. The verdict leaves it out."
 
 
-def _beside(gap: Estimate) -> str:
-    return f"{abs(gap.mean):.2f} ± {gap.half_width:.2f} points {'above' if gap.mean > 0 else 'below'}"
+def _beside(gap: Estimate, metric: Metric) -> str:
+    size = format(dataclasses.replace(gap, mean=abs(gap.mean)), f".{metric.digits}f")
+    return f"{size} {metric.points} {'above' if gap.mean > 0 else 'below'}"
 
 
-def _signed(gap: Estimate) -> str:
-    return f"{gap:+.2f}".replace("-", "−").replace(" (all equal)", "")
+def _signed(gap: Estimate, metric: Metric) -> str:
+    size = format(gap, f"+.{metric.digits}f").replace("-", "−").replace(" (all equal)", "")
+    return f"{size} {metric.points}"
 
 
 def _wins(row: Row) -> bool:
-    return row.difference is not None and row.difference.excludes_zero and row.difference.mean > 0
+    """Whether a method is better than the baseline beyond doubt, by itself."""
+    return row.gain is not None and row.gain.excludes_zero and row.gain.mean > 0
 
 
 def _is_sure(row: Row) -> bool:
-    """Whether a method is above the baseline when adjusted for all that were compared (Holm)."""
+    """Whether a method is better than the baseline when adjusted for all that were compared (Holm)."""
     return _wins(row) and row.p_holm < SURE
 
 

@@ -9,22 +9,24 @@ from emprune_lab.tasks.glue import PREFIX as GLUE
 from emprune_lab.tasks.glue import glue_task
 from emprune_lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
 from emprune_lab.tasks.image_folder import image_folder
+from emprune_lab.tasks.language_model import LANGUAGE_MODEL
 from emprune_lab.tasks.mnist import FASHION_MNIST, MNIST
 from emprune_lab.tasks.opinions import IMDB, MOVIE_REVIEWS
 from emprune_lab.tasks.simclr import simclr
-from emprune_lab.tasks.task import ImageTask, Recipe, Task, TextTask, load_splits
+from emprune_lab.tasks.task import BlockTask, ImageTask, Recipe, Task, TextTask, load_splits
 from emprune_lab.tasks.topics import CLINC150, NEWSGROUPS, R52
 
 __all__ = [
-    "TASKS", "ImageTask", "Recipe", "Split", "Splits", "Task", "TextTask", "Texts", "divide", "drawn", "get_task",
-    "load_splits",
+    "TASKS", "BlockTask", "ImageTask", "Recipe", "Split", "Splits", "Task", "TextTask", "Texts", "divide", "drawn",
+    "get_task", "load_splits",
 ]  # fmt: skip
 
 IMAGES = (DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR100)
 CONTRASTIVE = map(simclr, (DIGITS, FASHION_MNIST, CIFAR10, CIFAR100))
 TEXTS = (MOVIE_REVIEWS, CLINC150, R52, NEWSGROUPS, IMDB)
+BLOCKS = (LANGUAGE_MODEL,)
 
-TASKS: dict[str, Task] = {task.name: task for task in (*IMAGES, *CONTRASTIVE, *TEXTS)}
+TASKS: dict[str, Task] = {task.name: task for task in (*IMAGES, *CONTRASTIVE, *TEXTS, *BLOCKS)}
 
 
 def get_task(name: str) -> Task:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from emprune_lab.data.blocks import LENGTH, VOCABULARY, read_blocks
 from emprune_lab.data.cache import DataSet, data_folder
 from emprune_lab.data.dividing import divide, drawn
 from emprune_lab.data.splits import Splits, Texts
@@ -18,7 +19,7 @@ from emprune_lab.data.text_files import read_splits
 from emprune_lab.errors import DataError
 from emprune_lab.models.pretrained import fetch_pretrained
 
-__all__ = ["ImageTask", "Recipe", "Task", "TextTask", "fine_tuning", "load_splits"]
+__all__ = ["BlockTask", "ImageTask", "Recipe", "Task", "TextTask", "fine_tuning", "load_splits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def fine_tuning(*, epochs: int, max_lr: float = 1e-4) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """A classification task: what all kinds have in common. It pickles, so its functions are those of modules.
+    """A task: what all kinds have in common. It pickles, so its functions are those of modules.
 
     Tasks of one name and the same files are equal.
 
@@ -65,10 +66,11 @@ class Task:
         recipe: The default settings.
         recipes: Other settings, by name.
         objective: What is trained for, one of `emprune_lab.training.objectives`.
+        metric: What counts at the end, by its name in `emprune_lab.metrics`.
         files: A digest of the user's own files, which may change; None where the name says what the data are.
     """
 
-    kind: ClassVar[str]  # of the samples: "images" or "texts"
+    kind: ClassVar[str]  # of the samples: "images", "texts" or "blocks"
     name: str
     description: str
     num_classes: int
@@ -77,6 +79,7 @@ class Task:
     recipe: Recipe
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     objective: str = "classification"
+    metric: str = "accuracy"
     files: str | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -119,18 +122,34 @@ class TextTask(Task):
     Args:
         read: As for all tasks, but usually left out: its data are `emprune_lab.data.text_files`.
         max_length: Tokens after which a text is cut off.
-        metric: What counts at the end, by its name in `emprune_lab.training.scores`.
     """
 
     kind = "texts"
     read: Callable[[Path], Splits[Texts]] = read_splits
     max_length: int
-    metric: str = "accuracy"
 
     def fetch(self, model: str, data_dir: Path | None = None, *, say: Callable[[str], None]) -> None:
         """Have the data and the pretrained model on this machine, as `Task.fetch` says."""
         super().fetch(model, data_dir, say=say)
         fetch_pretrained(model, data_dir=data_dir, say=say)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockTask(Task):
+    """A task on documents in blocks of tokens, on which a causal language model is trained from scratch.
+
+    Args:
+        read: As for all tasks, but usually left out: its data are `emprune_lab.data.blocks`.
+        length: Predictions in a block.
+        vocabulary: Tokens to choose from.
+    """
+
+    kind = "blocks"
+    read: Callable[[Path], Splits] = read_blocks
+    objective: str = "language-model"
+    metric: str = "bits per byte"
+    length: int = LENGTH
+    vocabulary: int = VOCABULARY
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""Training one run: images by our own loop, texts by the Hugging Face Trainer."""
+"""Training one run: images and blocks of tokens by our own loop, texts by the Hugging Face Trainer."""
 
 from emprune.distributed import Ranks
 from emprune_lab.run import Run
@@ -8,7 +8,7 @@ __all__ = ["Reporter", "Training", "make_training", "num_scored"]
 
 
 def make_training(run: Run, ranks: Ranks | None = None) -> Training:
-    """Return the training of a run. Only this function chooses between images and texts.
+    """Return the training of a run. Only this function chooses between our own loop and the Trainer.
 
     Args:
         run: The run.
@@ -18,6 +18,6 @@ def make_training(run: Run, ranks: Ranks | None = None) -> Training:
         from emprune_lab.training.texts.fine_tuning import TextTraining  # takes seconds, and the extra `texts`
 
         return TextTraining(run)
-    from emprune_lab.training.images import ImageTraining
+    from emprune_lab.training.arrays import ArrayTraining
 
-    return ImageTraining(run, ranks)
+    return ArrayTraining(run, ranks)

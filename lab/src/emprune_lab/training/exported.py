@@ -9,22 +9,25 @@ import pandas as pd
 from safetensors.torch import save
 from torch import Tensor
 
+from emprune_lab.data.blocks import END, TOKENIZER
 from emprune_lab.errors import RunError
 from emprune_lab.files import refuse_file
+from emprune_lab.models.language import language_config
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
-from emprune_lab.tasks import get_task
+from emprune_lab.tasks import BlockTask, get_task
 from emprune_lab.training.saved_state import load_state
 
 __all__ = ["export_run", "packed", "weights_of"]
 
 
-def export_run(run: Path, where: Path, *, say: Callable[[str], None]) -> list[Path]:
+def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Callable[[str], None]) -> list[Path]:
     """Write what a run left, and return the files.
 
     Args:
         run: The folder of a finished run.
         where: The folder of the files.
+        data_dir: Where data sets are cached, for the tokenizer of a language model; None is the user's cache.
         say: Told, in a sentence, what is left out.
 
     Raises:
@@ -42,7 +45,8 @@ def export_run(run: Path, where: Path, *, say: Callable[[str], None]) -> list[Pa
     if (run / "samples.parquet").is_file():
         written.append(where / "samples.csv")
         pd.read_parquet(run / "samples.parquet").to_csv(written[-1], index=False)
-    if get_task(settings.task).kind == "texts":
+    task = get_task(settings.task)
+    if task.kind == "texts":
         if not folder.model.is_file():
             say(f"{run} kept no model, as runs of `compare` on texts do: the settings and the samples are written.")
             return written
@@ -54,13 +58,28 @@ def export_run(run: Path, where: Path, *, say: Callable[[str], None]) -> list[Pa
         weights = packed(weights_of(state["session"]), settings)
     written.append(where / "model.safetensors")
     written[-1].write_bytes(weights)
+    if isinstance(task, BlockTask):
+        written += _for_transformers(task, settings, where, data_dir)
     return written
 
 
+def _for_transformers(task: BlockTask, settings: Settings, where: Path, data_dir: Path | None) -> list[Path]:
+    """Write what `from_pretrained` needs beside the weights: the configuration and the tokenizer."""
+    from transformers import PreTrainedTokenizerFast
+
+    assert task.data is not None, "its documents are fetched"
+    tokenizer = task.data.ensure(data_dir) / TOKENIZER
+    names = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END)
+    PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), model_max_length=task.length, **names).save_pretrained(where)
+    sizes = {"vocabulary": task.vocabulary, "length": task.length}
+    language_config(settings.training.model, **sizes).save_pretrained(where)
+    return [where / "config.json", where / TOKENIZER, where / "tokenizer_config.json"]
+
+
 def packed(weights: Mapping[str, Tensor], settings: Settings) -> bytes:
-    """Return weights as safetensors have them, with a run's settings in the metadata."""
+    """Return weights as safetensors have them. The metadata have a run's settings, and what transformers asks for."""
     whole = {name: value.contiguous() for name, value in weights.items()}
-    return save(whole, metadata={"emprune": json.dumps(settings.model_dump())})
+    return save(whole, metadata={"format": "pt", "emprune": json.dumps(settings.model_dump())})
 
 
 def weights_of(session: dict[str, Any]) -> dict[str, Tensor]:

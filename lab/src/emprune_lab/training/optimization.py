@@ -14,6 +14,8 @@ UP_FRACTION = 0.3
 START_DIVISOR = 25
 END_DIVISOR = 25 * 1e4
 WARM_UP_FRACTION = 0.1
+SECOND_BETA = 0.95
+"""AdamW's, as language models are pre-trained: 0.999 averages over more steps than the warm-up has."""
 
 
 def one_cycle(progress: float) -> float:
@@ -74,6 +76,13 @@ def _sgd(training: TrainingSettings, parameters: Iterable[nn.Parameter]) -> torc
     )
 
 
+def _adamw(training: TrainingSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    betas = (training.momentum, SECOND_BETA)
+    return torch.optim.AdamW(
+        parameters, lr=training.max_lr, betas=betas, weight_decay=training.weight_decay, fused=True
+    )
+
+
 def _lars(training: TrainingSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     from pytorch_optimizer import LARS
 
@@ -81,6 +90,7 @@ def _lars(training: TrainingSettings, parameters: Iterable[nn.Parameter]) -> tor
 
 
 BUILDERS: dict[str, Callable[[TrainingSettings, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
     "sgd": _sgd,
     "lars": _lars,
 }

@@ -126,7 +126,7 @@ class Tally:
             "num_train": run.sizes.train,
             "num_validation": run.sizes.validation,
             "num_test": run.sizes.test,
-            "versions": versions(*(["transformers"] if run.task.kind == "texts" else [])),
+            "versions": versions(*(["transformers"] if run.task.kind != "images" else [])),
             "machine": machine(run.compute, run.world_size),
         }
         return RunRecord(run.settings, found)

@@ -1,4 +1,4 @@
-"""One run in training: what images and texts share, and the interface that each implements.
+"""One run in training: what our own loop and the Trainer share, and the interface that each implements.
 
 Only `make_training` chooses between the two.
 """
@@ -94,7 +94,7 @@ class Training(ABC):
 
     @abstractmethod
     def evaluate(self, part: str) -> dict[str, Any]:
-        """Return the scores on one of the parts: `accuracy` in per cent, `loss`, and others."""
+        """Return the scores on one of the parts: `accuracy` in per cent, `loss`, and others such as `score`."""
 
     def scores(self, epoch: int) -> dict[str, Any]:
         """Return the scores that are due after an epoch, by the names that the log and the result have for them."""
@@ -142,7 +142,8 @@ class Training(ABC):
         The pruner was synced before, on all ranks: what the last epoch observed belongs to what is recorded.
         """
         result = tally.result(self.run)
-        result = RunRecord(result.settings, {**result.found, **more})
+        metric = {} if self.run.task.metric == "accuracy" else {"metric": self.run.task.metric}
+        result = RunRecord(result.settings, {**result.found, **metric, **more})
         return finish_run(folder, result, self.pruner, self.run.splits)
 
 
@@ -159,7 +160,7 @@ def scored_epochs(run: Run) -> dict[str, set[int]]:
         return {"validation": {epochs - 1}, "test": {epochs - 1}}
     curve = evenly(epochs, times=20) | ({0} if run.follows_gap else set())
     test = evenly(epochs, times=1 if validates else 4)
-    probes = run.task.kind == "images" or run.follows_gap
+    probes = run.task.kind != "texts" or run.follows_gap
     return {"validation": curve, "test": test, **({"probe": curve} if probes else {})}
 
 

@@ -11,16 +11,16 @@ from emprune_lab.data.splits import Split
 from emprune_lab.models import make_model
 from emprune_lab.training.objectives.objective import (
     EVALUATION_BATCH,
+    ImageObjective,
     Losses,
     Network,
-    Objective,
 )
 from emprune_lab.training.scores import class_accuracy
 
 __all__ = ["Classification", "smoothed_and_plain"]
 
 
-class Classification(Objective):
+class Classification(ImageObjective):
     """Name the class. Scored by the test set's accuracy, and by a validation part's on the way."""
 
     def make_model(self) -> nn.Module:  # noqa: D102 - inherited

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import emprune
 from emprune_lab.data.splits import Split
 from emprune_lab.models import make_encoder
-from emprune_lab.training.objectives.objective import Losses, Network, Objective
+from emprune_lab.training.objectives.objective import ImageObjective, Losses, Network
 from emprune_lab.training.probes import knn_accuracy, linear_probe_accuracy
 
 __all__ = ["TEMPERATURE", "Contrastive"]
@@ -18,7 +18,7 @@ TEMPERATURE = 0.5
 VIEWS_SEED = 0
 
 
-class Contrastive(Objective):
+class Contrastive(ImageObjective):
     """SimCLR. Scored once, at the end, by what the frozen encoder's features are worth for naming the class.
 
     References:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from emprune_lab.data.splits import Split
 from emprune_lab.declaration import TrainingSettings
 from emprune_lab.tasks import ImageTask
 
-__all__ = ["EVALUATION_BATCH", "Losses", "Network", "Objective"]
+__all__ = ["EVALUATION_BATCH", "ImageObjective", "Losses", "Network", "Objective"]
 
 EVALUATION_BATCH = 250
 """What fits the caches of a CPU: of our networks a larger batch takes half as long again per sample there."""
@@ -47,9 +47,10 @@ class Objective(ABC):
         training: The settings of its training.
     """
 
-    task: ImageTask
+    task: Any  # an ImageTask or a BlockTask: each objective says which
     compute: Compute
     training: TrainingSettings
+    evaluation_batch: ClassVar[int] = EVALUATION_BATCH
 
     @abstractmethod
     def make_model(self) -> nn.Module:
@@ -69,7 +70,7 @@ class Objective(ABC):
 
     @abstractmethod
     def predict(self, network: Network, x: Tensor) -> Tensor:
-        """Return what is scored of a normalised batch of images (B, C, H, W), (B, ...) float32."""
+        """Return what is scored of a batch that `prepared` returned, (B, ...) float32."""
 
     @abstractmethod
     def score(self, model: nn.Module, split: Split, *, train: Split) -> dict[str, Any]:
@@ -79,15 +80,34 @@ class Objective(ABC):
             `accuracy`, in per cent, `loss`, and whatever else there is.
         """
 
+    @abstractmethod
+    def prepared(self, x: Tensor) -> Tensor:
+        """Return samples as they are stored, (B, ...), as a network takes them to be scored."""
+
     def run(self, network: Network, x: Tensor) -> Any:
-        """Return what a network makes of images (B, C, H, W), in the run's precision."""
+        """Return what a network makes of prepared samples (B, ...), in the run's precision."""
         with self.compute.autocast():
-            return network(x.contiguous(memory_format=torch.channels_last))
+            return network(x)
 
     @torch.no_grad()
     def predict_all(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Return `predict` of raw images (M, C, H, W) uint8, of the model in evaluation mode, batch by batch."""
+        """Return `predict` of samples as they are stored, (M, ...), of the model in evaluation mode, batch by batch."""
         model.eval()
-        predicted = [self.predict(model, self.task.normalise(part)) for part in x.split(EVALUATION_BATCH)]
+        predicted = [self.predict(model, self.prepared(part)) for part in x.split(self.evaluation_batch)]
         model.train()
         return torch.cat(predicted)
+
+
+@dataclass(frozen=True)
+class ImageObjective(Objective):
+    """An objective on images (B, C, H, W) uint8, which are normalised, and lie in memory channels last."""
+
+    task: ImageTask
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Return the images normalised."""
+        return self.task.normalise(x)
+
+    def run(self, network: Network, x: Tensor) -> Any:
+        """Return what a network makes of normalised images, in the run's precision."""
+        return super().run(network, x.contiguous(memory_format=torch.channels_last))

@@ -104,8 +104,7 @@ class TextTraining(Training):
             assert self.trainer.model is not None, "it was trained"
             weights = packed(self.trainer.model.state_dict(), self.run.settings)
             write_whole(folder.model, lambda file: file.write(weights))
-        metric = {} if self.task.metric == "accuracy" else {"metric": self.task.metric}
-        return self.finish(folder, tally, **metric)
+        return self.finish(folder, tally)
 
     def _time_steps(self) -> Speed:
         clock = Clock(self.trainer, self._now)

@@ -1,4 +1,4 @@
-"""Training on images by our own loop. It stops after any batch, and goes on from there exactly."""
+"""Training on arrays by our own loop: images, or blocks of tokens. It stops after any batch, and goes on exactly."""
 
 import copy
 import dataclasses
@@ -20,7 +20,6 @@ from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.training.objectives import Network, Objective, make_objective
-from emprune_lab.training.objectives.objective import EVALUATION_BATCH
 from emprune_lab.training.optimization import SCHEDULES, make_optimizer
 from emprune_lab.training.saved_state import load_state, save_state
 from emprune_lab.training.speed import NUM_TIMED_STEPS, Speed, TimedStep
@@ -28,13 +27,13 @@ from emprune_lab.training.stopping import agreed
 from emprune_lab.training.tally import Tally
 from emprune_lab.training.training import PROBE_SIZE, Reporter, Training
 
-__all__ = ["ImageTraining"]
+__all__ = ["ArrayTraining"]
 
 RECALIBRATION_SIZE, RECALIBRATION_BATCH = 2000, 200
 
 
-class ImageTraining(Training):
-    """A run on images in memory. Runs of one seed start from the same weights, whatever the method.
+class ArrayTraining(Training):
+    """A run on images or blocks of tokens in memory. Runs of one seed start from the same weights, whatever the method.
 
     The objective says what a batch is made into, what it costs and what a model is scored by. The learning rate follows
     from the position, so there is no scheduler to keep.
@@ -148,11 +147,11 @@ class ImageTraining(Training):
             between = self._now()
             self.train_on(index, batch)
             steps.append(TimedStep(between - before, self._now() - between, len(index)))
-        images = self._parts["test"].x[:EVALUATION_BATCH]
-        self.objective.predict_all(self.result_model, images)
+        x = self._parts["test"].x[: self.objective.evaluation_batch]
+        self.objective.predict_all(self.result_model, x)
         before = self._now()
-        self.objective.predict_all(self.result_model, images)
-        return Speed.of(steps, scoring=(self._now() - before) / len(images))
+        self.objective.predict_all(self.result_model, x)
+        return Speed.of(steps, scoring=(self._now() - before) / len(x))
 
     def recalibrated(self) -> nn.Module:
         """Return a copy of what is scored, with batch-norm statistics estimated again on random training images.
@@ -163,7 +162,7 @@ class ImageTraining(Training):
         generator = torch.Generator().manual_seed(self.run.settings.seed)
         chosen = torch.randperm(len(self.train_split), generator=generator)[:RECALIBRATION_SIZE]
         images = self.train_split.x[chosen.to(self.run.compute.device)]
-        batches = [self.objective.task.normalise(part) for part in images.split(RECALIBRATION_BATCH)]
+        batches = [self.objective.prepared(part) for part in images.split(RECALIBRATION_BATCH)]
         model = copy.deepcopy(self.result_model)
         with self.run.compute.autocast():
             update_bn([x.contiguous(memory_format=torch.channels_last) for x in batches], model)
