@@ -18,7 +18,7 @@ from emprune_lab.commands.progress import LineReporter
 from emprune_lab.data.cache import DataSet, Source, SourceError
 from emprune_lab.results import run_folder as store
 from emprune_lab.tasks import TASKS
-from emprune_lab.training import images
+from emprune_lab.training import arrays
 from typer.testing import CliRunner
 
 import emprune
@@ -307,7 +307,7 @@ def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(checkpoint: Path, state: object) -> None:
         raise OSError(28, "No space left on device", str(checkpoint / "state.pt"))
 
-    monkeypatch.setattr(images, "save_state", full)
+    monkeypatch.setattr(arrays, "save_state", full)
     code, _, stderr = call("run", "digits", *SMALL, "--out", tmp_path)
     assert code == 1
     place = tmp_path / "checkpoints" / "checkpoint-2"

@@ -1,8 +1,10 @@
 """The example programs of the frameworks run, and what they print is true."""
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,32 @@ def test_movie_reviews_with_trl(
     loss = example.train(example.parse([f"--data={tmp_path / 'reviews.txt'}", *options]))
     assert 0 < loss < 6
     assert capsys.readouterr().out.count("hard to predict: row ") == 3
+
+
+def test_an_exported_model_with_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trl")
+    monkeypatch.setenv("CI", "1")  # TRL's trainers report their use
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    letters = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    raw = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    names = dict.fromkeys(("bos_token", "eos_token", "pad_token"), "<|end|>")
+    PreTrainedTokenizerFast(tokenizer_object=raw, **names).save_pretrained(tmp_path / "exported")
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    special: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "use_cache": False}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(letters), **sizes, **special)).save_pretrained(tmp_path / "exported")
+    rows = [[f"question {number}", f"intent_{number % 3}"] for number in range(40)]
+    (tmp_path / "data.json").write_text(json.dumps({"train": rows, "test": rows[:2]}), encoding="utf-8")
+    example = load("trl_exported_model")
+    places = [f"--model={tmp_path / 'exported'}", f"--data={tmp_path / 'data.json'}", f"--out={tmp_path / 'out'}"]
+    assert 0 <= example.train(example.parse([*places, "--epochs=2"])) <= 1
 
 
 @pytest.mark.parametrize("framework", ["accelerate", "lightning"])

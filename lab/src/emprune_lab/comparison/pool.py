@@ -51,7 +51,7 @@ class Launch(Protocol):
 
 
 POLL_SECONDS = 0.2
-PRELOADED = ("emprune_lab.training.images", "sklearn.datasets", "torch._dynamo")
+PRELOADED = ("emprune_lab.training.arrays", "sklearn.datasets", "torch._dynamo")
 """What a run takes seconds to import; torch's optimizers ask for the last."""
 
 MOST_SAID = 5
