@@ -218,6 +218,15 @@ def test_holm_multiplies_the_smallest_by_their_number_and_never_reverses_an_orde
     assert all(map(math.isnan, holm([math.nan, math.nan])))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_that_of_statsmodels(seed: int) -> None:
+    from statsmodels.stats.multitest import multipletests  # which takes seconds
+
+    p_values = np.random.default_rng(seed).beta(0.3, 2, size=12)
+    p_values[:3] = p_values[3]  # equal ones
+    assert holm([math.nan, *p_values, math.nan])[1:-1] == multipletests(p_values, method="holm")[1].tolist()
+
+
 def test_rows_carry_the_adjusted_p_of_as_many_differences_as_there_are() -> None:
     results = [*RESULTS, *(result("greedy", seed, 90 + 5 * seed, 1) for seed in range(2))]
     rows = {row.method: row for row in summarise(results, baseline="random")}

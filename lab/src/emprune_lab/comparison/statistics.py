@@ -129,15 +129,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
         >>> holm([0.01, 0.04, math.nan])
         [0.02, 0.04, nan]
     """
-    known = [position for position, p in enumerate(p_values) if not math.isnan(p)]
-    adjusted = [math.nan] * len(p_values)
-    if known:
-        from statsmodels.stats.multitest import multipletests
-
-        corrected = multipletests([p_values[position] for position in known], method="holm")[1]
-        for position, p in zip(known, corrected, strict=True):
-            adjusted[position] = float(p)
-    return adjusted
+    adjusted: Floats = np.array(p_values, dtype=np.float64)
+    order = np.argsort(adjusted)[: np.count_nonzero(~np.isnan(adjusted))]  # nan is last
+    multiplied = adjusted[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.maximum.accumulate(multiplied).clip(max=1)
+    return [float(p) for p in adjusted]
 
 
 def paired_difference(
