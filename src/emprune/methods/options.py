@@ -1,6 +1,7 @@
 """A method's options, and how they are written as text: `emp:beta=5:pool=none`."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -41,7 +42,8 @@ class Option:
         return str(value).removesuffix(".0") if isinstance(value, float) else str(value).lower()
 
 
-def options_of(cls: type[Method]) -> dict[str, Option]:
+@functools.cache  # a report asks hundreds of times
+def options_of(cls: type[Method]) -> Mapping[str, Option]:
     """Return a method's options by name, in the order they are declared.
 
     Raises:
@@ -54,7 +56,7 @@ def options_of(cls: type[Method]) -> dict[str, Option]:
             f"The types of {cls.__name__}'s options must be known when the program runs; got {error}. Import them "
             "outside `if TYPE_CHECKING`."
         ) from error
-    return {
+    options = {
         entry.name: Option(
             *_written(hints[entry.name]),
             entry.default,
@@ -63,6 +65,7 @@ def options_of(cls: type[Method]) -> dict[str, Option]:
         for entry in dataclasses.fields(cls)  # type: ignore[arg-type]
         if entry.init
     }
+    return types.MappingProxyType(options)
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:
