@@ -1,3 +1,4 @@
+import importlib
 import json
 import multiprocessing
 import shutil
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 from emprune_lab.comparison.experiment import Experiment
-from emprune_lab.comparison.pool import check_finished, compare
+from emprune_lab.comparison.pool import PRELOADED, check_finished, compare
 from emprune_lab.comparison.queue import Comparison, Queue, adopt, look_elsewhere, make_queue
 from emprune_lab.errors import RunError, RunExistsError, StoppedError
 from emprune_lab.results.record import RunRecord
@@ -295,6 +296,12 @@ def assert_same_as_alone(settings: Settings, path: Path, record: RunRecord) -> N
 def workers_since(before: list[BaseProcess]) -> list[BaseProcess]:
     """The children that were not there before: other tests keep theirs."""
     return [child for child in multiprocessing.active_children() if child not in before]
+
+
+@pytest.mark.parametrize("module", PRELOADED)
+def test_what_processes_are_to_have_imported_is_there(module: str) -> None:
+    """A module that is not is passed over, and each process would import it by itself."""
+    importlib.import_module(module)
 
 
 def test_a_dead_worker_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
