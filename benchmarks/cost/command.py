@@ -44,6 +44,10 @@ _PLANNING_LIMITS = {
     "emp:pool=2": 3,
     "emp:pool=gap": 3,
     "infobatch": 3,
+    "ucb": 3,
+    "epsilon-greedy": 3,
+    "random": 3,
+    "random-permutation": 3,
     "order-dp": 3,
     "soft": 3,
     "soft:by=softmax": 3,
@@ -57,9 +61,9 @@ _PLANNING_LIMITS = {
     "random by weights": 3,
     "emp by weights": 3,
 }
-"""How many unsorted topk planning may take, by method: 1.5 for a top k of all, 3 for what draws or divides.
+"""How many unsorted topk planning may take, by method: 1.5 for a top k of all, 3 for what draws, divides or holds.
 
-KAKURENBO draws here, because more samples must be shown than are kept."""
+KAKURENBO draws here, because more samples must be shown than are kept. UCB holds what it chose in nine epochs of ten."""
 _CASES = ("planning", "observing", "delivery", "memory")
 _HUGE = 100_000_000
 _LARGE = 10_000_000

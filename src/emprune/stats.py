@@ -164,12 +164,12 @@ class SampleStats:
         own = [column.name for column in self.loss_and_own[1:]]
         entered = measured
         if own and method_fold is not None:
-            last = last_visit.index_select(0, index)
+            last = taken(last_visit, index)
             fresh = last != epoch
             if not are_all(fresh):
                 index, last, observed = index[fresh], last[fresh], None
                 measured = {name: values[fresh] for name, values in measured.items()}
-            old = {name: self._values[name].index_select(0, index) for name in own}
+            old = {name: taken(self._values[name], index) for name in own}
             entered = method_fold(old, measured, last == NEVER)
         missing = [name for name in own if name not in entered]
         if missing:

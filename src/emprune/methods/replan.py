@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from emprune.checks import real_number, whole_number
+from emprune.indexing import taken
 from emprune.methods.base import SelectionContext
+from emprune.randomness import random_order
 from emprune.selection import sample
 
 __all__ = ["checked_alpha", "checked_replan_every", "held_selection"]
@@ -38,11 +40,12 @@ def held_selection(context: SelectionContext, replan_every: int) -> Tensor | Non
     held = context.previous
     if held is None or context.epoch % replan_every == 0:
         return None
-    held = held[context.seen[held]]  # a guard may have set some of them aside since
+    if context.num_seen < context.num_samples:
+        held = held[taken(context.seen, held)]  # a guard may have set some of them aside since
     generator = context.generator("hold", context.epoch)
     missing = context.num_kept - len(held)
     if missing <= 0:
-        return held[torch.randperm(len(held), generator=generator)[: context.num_kept]]
+        return taken(held, random_order(len(held), generator)[: context.num_kept])
     others = context.seen.clone()
     others[held] = False
     return torch.cat([held, sample(context.num_samples, missing, generator=generator, among=others)])
