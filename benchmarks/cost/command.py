@@ -63,7 +63,7 @@ _PLANNING_LIMITS = {
 }
 """How many unsorted topk planning may take, by method: 1.5 for a top k of all, 3 for what draws, divides or holds.
 
-KAKURENBO draws here, because more samples must be shown than are kept. UCB holds what it chose in nine epochs of ten."""
+KAKURENBO draws here, because more samples must be shown than are kept. UCB holds its choice in nine epochs of ten."""
 _CASES = ("planning", "observing", "delivery", "memory")
 _HUGE = 100_000_000
 _LARGE = 10_000_000
