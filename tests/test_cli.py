@@ -120,7 +120,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
             "run digit --out {out}",
             2,
             "Unknown task; got 'digit'. Did you mean 'digits'? There are: 20ng, cifar10, cifar100, clinc150, digits, "
-            "fashion-mnist, glue:TASK, image-folder:PATH, imdb, mnist, movie-reviews, r52, simclr-cifar10, "
+            "fashion-mnist, glue:TASK, image-folder:PATH, imdb, language-model, mnist, movie-reviews, r52, simclr-cifar10, "
             "simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
