@@ -120,8 +120,8 @@ def test_what_is_no_run_is_refused_under_torchrun(
             "run digit --out {out}",
             2,
             "Unknown task; got 'digit'. Did you mean 'digits'? There are: 20ng, cifar10, cifar100, clinc150, digits, "
-            "fashion-mnist, glue:TASK, image-folder:PATH, imdb, language-model, mnist, movie-reviews, r52, simclr-cifar10, "
-            "simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
+            "fashion-mnist, glue:TASK, image-folder:PATH, imdb, language-model, mnist, movie-reviews, r52, "
+            "simclr-cifar10, simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
         ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`; got 'bta'. Did you mean 'beta'?"),
