@@ -95,18 +95,14 @@ def demo() -> str:
 
 def check_first_page() -> None:
     """The code of the docs' page Start runs from top to bottom, as the file that the page asks for."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", page("start/index"), re.MULTILINE | re.DOTALL)
+    start = (ROOT / "docs/start/index.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", start, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 3, blocks
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "train.py").write_text("\n".join(blocks), encoding="utf-8")
         printed = run([sys.executable, "train.py"], folder)
     assert re.search(r"visits so far +3,000", printed), printed
     print(f"ok  the page Start: {len(blocks)} blocks of code")
-
-
-def page(name: str) -> str:
-    """Return a page of the docs."""
-    return (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
 
 
 def call(arguments: str, folder: str) -> str:

@@ -47,20 +47,25 @@ def z_score(entry: Mapping[str, Any], task: str) -> float:
     return statistics.fmean(found) * math.sqrt(len(found)) / SIGMA[task]
 
 
+def smaller_z(entry: Mapping[str, Any]) -> float:
+    """Return the smaller z of the two tasks, which decides."""
+    return min(z_score(entry, task) for task in SIGMA)
+
+
 def verdict(entry: Mapping[str, Any]) -> str:
-    """Return what the inequality says: the smaller z of the two tasks decides."""
-    smallest = min(z_score(entry, task) for task in SIGMA)
-    return "better on both" if smallest > THRESHOLD else "worse on one" if smallest < -THRESHOLD else "cannot tell"
+    """Return what the inequality says."""
+    z = smaller_z(entry)
+    return "better on both" if z > THRESHOLD else "worse on one" if z < -THRESHOLD else "cannot tell"
 
 
 def table(entries: list[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of a Markdown table, the highest of the smaller z first."""
     yield "| entry | Fashion-MNIST | CIFAR-10 | smaller z | verdict | entered | commit | note |"
     yield "| --- | ---: | ---: | ---: | --- | --- | --- | --- |"
-    for entry in sorted(entries, key=lambda entry: -min(z_score(entry, task) for task in SIGMA)):
+    for entry in sorted(entries, key=smaller_z, reverse=True):
         cells = [f"`{entry['method']}`"]
         cells += [f"{statistics.fmean(gains(entry, task)):+.2f} (z {z_score(entry, task):+.1f})" for task in SIGMA]
-        cells += [f"{min(z_score(entry, task) for task in SIGMA):+.2f}", verdict(entry), entry["date"]]
+        cells += [f"{smaller_z(entry):+.2f}", verdict(entry), entry["date"]]
         yield f"| {' | '.join([*cells, entry['versions']['commit'][:7], entry['note']])} |"
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["METRICS", "Metric", "metric_of"]
+__all__ = ["METRICS", "Metric", "capital", "metric_of"]
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,9 @@ class Metric:
         """The name with its unit."""
         return f"{self.name} {self.unit}".rstrip()
 
-    @property
-    def axis(self) -> str:
-        """The same, as an axis has it."""
-        return ", ".join(filter(None, (self.name, self.unit)))
+    def axis(self, called: str) -> str:
+        """Return what an axis says, of the metric by its name or by another."""
+        return f"{called}, {self.unit}" if self.unit else called
 
     @property
     def better(self) -> int:
@@ -61,3 +60,13 @@ def metric_of(name: str) -> Metric:
         ('accuracy %', 'bits per byte')
     """
     return METRICS.get(name, Metric(name))
+
+
+def capital(text: str) -> str:
+    """Return a text as a sentence or a heading begins.
+
+    Example:
+        >>> capital("bits per byte")
+        'Bits per byte'
+    """
+    return text[0].upper() + text[1:]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from emprune.checks import real_number
 from emprune.methods import Column, Method, SampleStats, Selection, SelectionContext
-from emprune.selection import sample_mask, top_k
+from emprune.methods.pool import top_of_pool
 
 __all__ = ["EL2N"]
 
@@ -46,8 +46,4 @@ class EL2N(Method):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
-        num_candidates = min(round(self.pool * context.num_kept), context.num_seen)
-        draw = context.generator("pool", context.epoch)
-        among = sample_mask(context.num_samples, num_candidates, generator=draw, among=context.seen)
-        generator = context.generator("ties", context.epoch)
-        return Selection(top_k(context.scores, context.num_kept, generator=generator, among=among))
+        return top_of_pool(context, self.pool)

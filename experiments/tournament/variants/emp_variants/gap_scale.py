@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from emprune.checks import LARGEST_FLOAT32, real_number
 from emprune.methods import EMP, Selection, SelectionContext
-from emprune.selection import sample_mask, top_k
+from emprune.methods.pool import top_of_pool
 
 __all__ = ["GapScaleEMP"]
 
@@ -31,9 +31,4 @@ class GapScaleEMP(EMP):
     def select(self, context: SelectionContext) -> Selection:
         """Choose the top k of the pool."""
         assert context.gap is not None, "as needs_gap asks"
-        pool = 1 + math.exp(-max(0.0, context.gap) / self.scale)
-        num_candidates = min(round(pool * context.num_kept), context.num_seen)
-        draw = context.generator("pool", context.epoch)
-        among = sample_mask(context.num_samples, num_candidates, generator=draw, among=context.seen)
-        generator = context.generator("ties", context.epoch)
-        return Selection(top_k(context.scores, context.num_kept, generator=generator, among=among))
+        return top_of_pool(context, 1 + math.exp(-max(0.0, context.gap) / self.scale))

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from emprune.methods import EMP, InfoBatch
 from emprune.methods.emp import TWO_CLASS_BETA
-from emprune_lab.comparison.rows import Row, scored_part, unequal_cost
+from emprune_lab.comparison.rows import Row, compared_by, scored_part, unequal_cost
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, mean_interval
 from emprune_lab.method_spec import MethodSpec
-from emprune_lab.metrics import metric_of
+from emprune_lab.metrics import capital
 from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
 from emprune_lab.tasks import Task
@@ -28,10 +28,9 @@ def notes(
         )
     else:
         differences = f"no differences, because {baseline} is not among the methods"
-    metric = rows[0].metric if rows else metric_of("accuracy")
-    called = metric.heading.removesuffix(" %")
+    metric = compared_by(rows)
     lower = "" if metric.higher_is_better else ", lower is better"
-    counted = f"{called[0].upper()}{called[1:]} on the {scored_part(results)} after the last epoch{lower}"
+    counted = f"{capital(metric.heading.removesuffix(' %'))} on the {scored_part(results)} after the last epoch{lower}"
     remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
     if any("knn_accuracy" in result for result in results):
         remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")

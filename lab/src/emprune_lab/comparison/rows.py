@@ -9,7 +9,7 @@ from emprune_lab.comparison.statistics import Estimate, differences, holm, mean_
 from emprune_lab.metrics import Metric, metric_of
 from emprune_lab.results.record import RunRecord
 
-__all__ = ["Fit", "Row", "held_out_loss", "outcome", "scored_part", "summarise", "unequal_cost"]
+__all__ = ["Fit", "Row", "compared_by", "held_out_loss", "outcome", "scored_part", "summarise", "unequal_cost"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def summarise(results: Sequence[RunRecord], *, baseline: str) -> list[Row]:
         )
         for (method, runs), p_holm in zip(by_method.items(), holm(p_values), strict=True)
     ]
+
+
+def compared_by(rows: Sequence[Row]) -> Metric:
+    """Return the metric of all rows; accuracy where there is none."""
+    return rows[0].metric if rows else metric_of("accuracy")
 
 
 def scored_part(results: Iterable[RunRecord]) -> str:

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from emprune_lab.comparison.rows import Row
+from emprune_lab.comparison.rows import Row, compared_by
 from emprune_lab.comparison.statistics import Estimate
-from emprune_lab.metrics import metric_of
 
 __all__ = ["NOTHING", "Table", "comparison_table", "long_duration"]
 
@@ -73,8 +72,7 @@ def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
     full = ["− full"] if _has_full(rows) else []
     inferior = [] if margin is None else ["non-inferior"]
     time = "time / full" if _has_full(rows) else "seconds"
-    metric = rows[0].metric if rows else metric_of("accuracy")
-    return ["method", metric.heading, "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
+    return ["method", compared_by(rows).heading, "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
 
 
 def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:

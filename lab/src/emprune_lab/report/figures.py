@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from emprune_lab.comparison.statistics import Estimate, Floats, mean_interval
+from emprune_lab.metrics import capital
 from emprune_lab.pages.drawing import Drawing, Figure, Styles
 from emprune_lab.pages.shared_figures import PROBE_TITLE, VISITS_TITLE, probe_loss_figure, visit_figures
 from emprune_lab.report.records import ReportedRun
@@ -105,7 +106,7 @@ def _against(
     percent = metric.unit == "%"
     drawing = Drawing(
         x,
-        ", ".join(filter(None, (_metric(section), metric.unit))),
+        metric.axis(_metric(section)),
         styles,
         bounds={"y": (0.0, 100.0)} if percent else {},
     )
@@ -149,5 +150,4 @@ def _logged(group: CostGroup, name: str) -> dict[str, tuple[Sequence[int], Float
 def _metric(section: Section) -> str:
     if "knn_accuracy" in section.runs[0].result:
         return "Accuracy of a linear probe"
-    name = section.groups[0].rows[0].metric.name
-    return f"{name[0].upper()}{name[1:]}"
+    return capital(section.groups[0].rows[0].metric.name)

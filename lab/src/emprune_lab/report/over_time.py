@@ -8,7 +8,7 @@ import pandas as pd
 from emprune_lab.comparison.rows import outcome, scored_part
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import NOTHING, Table
-from emprune_lab.metrics import Metric
+from emprune_lab.metrics import Metric, capital
 from emprune_lab.pages.drawing import Drawing, Figure, Styles
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.sections import CostGroup
@@ -16,21 +16,19 @@ from emprune_lab.report.sections import CostGroup
 __all__ = ["accuracy_over_time", "time_to_target"]
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)
-TITLE = "Accuracy over training time"
 NO_CURVE = "No run has a log (log.jsonl in its folder) with its accuracy before the last epoch."
 
 
 def accuracy_over_time(group: CostGroup, styles: Styles) -> Figure:
     """Return accuracy against training time, at the epochs after which it was measured."""
-    curves = _curves(group)
+    curves, metric = _curves(group), group.rows[0].metric
+    title = f"{capital(metric.name)} over training time"
     if not curves:
-        return Figure("accuracy-progress", TITLE, NO_CURVE)
-    metric = group.rows[0].metric
+        return Figure("accuracy-progress", title, NO_CURVE)
     percent = metric.unit == "%"
-    title = TITLE if percent else f"{metric.name[0].upper()}{metric.name[1:]} over training time"
     drawing = Drawing(
         "training time, s",
-        metric.axis,
+        metric.axis(metric.name),
         styles,
         bounds={"y": (0, 100)} if percent else {},
         **({} if percent else {"yaxis_rangemode": "normal"}),

@@ -14,7 +14,7 @@ from emprune.methods import method_class
 from emprune_lab.comparison.rows import Row, summarise
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, Estimate, seeds_for
 from emprune_lab.method_spec import DEFAULT_BASELINE
-from emprune_lab.metrics import Metric
+from emprune_lab.metrics import Metric, capital
 from emprune_lab.results.record import RunRecord
 
 __all__ = ["Answer", "Verdict", "best_first", "is_scored", "verdict_of"]
@@ -153,7 +153,7 @@ def _lose(row: Row, full: Row | None) -> Answer:
 def _not_judged(scored: Sequence[Row], by_name: Mapping[str, Row]) -> Answer:
     """Why nothing says whether a score is worth having."""
     if DEFAULT_BASELINE not in by_name:
-        why = f"{_capital(BASELINE_NAME)} was not run. It shows what is reached without a score."
+        why = f"{capital(BASELINE_NAME)} was not run. It shows what is reached without a score."
     elif not scored:
         why = f"No method that scores was run beside {BASELINE_NAME}."
     else:
@@ -177,13 +177,13 @@ def _judged(best: Row, judged: Sequence[Row], margin: float) -> Answer:
         said = f"The score is worth having{few}. {who} is {_beside(gap, metric)} {BASELINE_NAME}."
         return Answer("Which", best.method, said)
     if gap.excludes_zero and not _wins(best):
-        said = f"{_capital(BASELINE_NAME)} is better{few}. {who} is {_beside(gap, metric)} it."
+        said = f"{capital(BASELINE_NAME)} is better{few}. {who} is {_beside(gap, metric)} it."
         return Answer("Which", BASELINE_NAME, said)
     if gap.is_inside(margin):
-        said = f"{_capital(BASELINE_NAME)} is enough{few}. {who} differs by {_signed(gap, metric)}, inside ±{margin:g}."
+        said = f"{capital(BASELINE_NAME)} is enough{few}. {who} differs by {_signed(gap, metric)}, inside ±{margin:g}."
         return Answer("Which", BASELINE_NAME, said)
     said = f"{who} differs from {BASELINE_NAME} by {_signed(gap, metric)}. {_what_would(best, gap, margin)}"
-    return Answer("Which", f"{_capital(_count(gap.num_seeds))} cannot tell", said)
+    return Answer("Which", f"{capital(_count(gap.num_seeds))} cannot tell", said)
 
 
 def _what_would(best: Row, gap: Estimate, margin: float) -> str:
@@ -270,11 +270,7 @@ def _num_counted(row: Row) -> int:
 
 def _name(row: Row) -> str:
     """A method, where a sentence begins."""
-    return _capital(BASELINE_NAME) if row.method == DEFAULT_BASELINE else row.method
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return capital(BASELINE_NAME) if row.method == DEFAULT_BASELINE else row.method
 
 
 def _count(num_seeds: int) -> str:
