@@ -98,7 +98,10 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nkep = 0.3', "Unknown setting.*Did you mean 'keep'"),
         ('task = "digits"\nmethods = ["emp", "emp:beta=3"]', "listed twice; got emp:pool=2, emp:pool=2"),
         ('task = "digits"\nmethods = "emp"', "`methods` must be a list of names; got methods='emp'"),
-        ('task = "digits"\nmethods = ["emp"]\nmargin = "0.3"', "`margin` must be a number, points of accuracy; got"),
+        (
+            'task = "digits"\nmethods = ["emp"]\nmargin = "0.3"',
+            "`margin` must be a number, a difference of the metric; got",
+        ),
         ('task = "digits"\nmethods = ["emp"]\nbaseline = 3', "`baseline` must be text; got baseline=3"),
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nseed = 3', "`settings` must not hold 'seed'"),
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nkeep = []', "`keep` must have a value"),
