@@ -23,6 +23,7 @@ pytest.importorskip("submitit", reason="needs emprune-lab[cluster]")
 from emprune_lab.commands.compare import launcher
 from emprune_lab.comparison.cluster import run_on_cluster
 from emprune_lab.comparison.pool import make_run
+from emprune_lab.files import files_below
 
 METHODS = ("random-permutation", "emp:pool=2")
 SETTINGS: dict[str, Any] = {"epochs": 30, "train_size": 160, "batch_size": 16, "device": "cpu", "precision": "fp32"}
@@ -73,7 +74,7 @@ def once_it_trains(out: Path, act: Callable[[], None]) -> Iterator[None]:
 
 
 def sizes(out: Path) -> int:
-    return sum(log.stat().st_size for log in out.rglob("log.jsonl"))
+    return sum(log.stat().st_size for log in files_below(out, "log.jsonl"))
 
 
 @pytest.mark.slow

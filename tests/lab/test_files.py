@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from emprune_lab.files import draft_folder, free_name, refuse_foreign, write_whole
+from emprune_lab.files import draft_folder, files_below, free_name, refuse_foreign, write_whole
 
 from emprune.errors import ConfigError
 
@@ -59,6 +59,24 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", lambda file: file.write(b"ours"))
     assert (tmp_path / "theirs").read_text() == "theirs"
     assert (tmp_path / "file").read_text() == "ours"
+
+
+def test_files_are_found_while_folders_beside_them_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [tmp_path / "a" / "result.json", tmp_path / "b" / "deep" / "result.json"]
+    for file in [*there, tmp_path / "a" / "other.json", tmp_path / "a" / ".checkpoints.4711" / "state.pt"]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+    scan = os.scandir
+
+    def scan_too_late(path: str) -> object:
+        """Scan a folder, but a draft of a checkpoint is renamed between its parent's scan and its own."""
+        if Path(path).name.startswith(".checkpoints"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_too_late)
+    assert files_below(tmp_path, "result.json") == there
+    assert files_below(tmp_path / "nowhere", "result.json") == []
 
 
 def test_a_free_name_is_one_that_nothing_has(tmp_path: Path) -> None:

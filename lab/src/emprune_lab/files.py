@@ -17,6 +17,7 @@ from emprune.errors import ConfigError
 
 __all__ = [
     "draft_folder",
+    "files_below",
     "free_name",
     "home_expanded",
     "named",
@@ -57,6 +58,12 @@ def refuse_file(folder: Path) -> None:
     file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
     if file is not None:
         raise ConfigError(f"`out` must be a folder; got {str(folder)!r}, and {file} is a file. Choose another --out.")
+
+
+def files_below(folder: Path, name: str) -> list[Path]:
+    """Return the files of a name in a folder and below it, sorted, while other processes may write and remove there."""
+    there = sorted(Path(parent) for parent, _, names in os.walk(folder) if name in names)  # passes over what has gone
+    return [parent / name for parent in there]
 
 
 def read_text(path: Path) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emprune.errors import ConfigError
-from emprune_lab.files import read_text
+from emprune_lab.files import files_below, read_text
 from emprune_lab.results.record import RunRecord, Table, problem_of, results_at
 
 __all__ = ["Found", "ReportedRun", "find_runs"]
@@ -180,7 +180,7 @@ def find_runs(paths: Sequence[Path]) -> Found:
 
 
 def _num_unfinished(path: Path) -> int:
-    folders = {file.parent for file in path.resolve().rglob("config.json")}
+    folders = {file.parent for file in files_below(path.resolve(), "config.json")}
     runs_alone = {f for f in folders if f.parent.parent not in folders}  # a Trainer's checkpoints lie so deep
     return sum(not (folder / "result.json").is_file() for folder in runs_alone)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from emprune.errors import ConfigError
 from emprune_lab.earlier import settings_of
 from emprune_lab.errors import OtherVersionError
-from emprune_lab.files import read_text
+from emprune_lab.files import files_below, read_text
 from emprune_lab.settings import Settings
 
 __all__ = ["FORMAT", "Results", "RunRecord", "problem_of", "read_record", "read_results", "results_at"]
@@ -146,7 +146,7 @@ def results_at(path: Path, *, pass_over: bool = False) -> Iterator[Results]:
     """
     files = [path]
     if path.is_dir():
-        files = [*sorted(path.rglob("result.json")), *filter(Path.is_file, [path / "results.json"])]
+        files = [*files_below(path, "result.json"), *filter(Path.is_file, [path / "results.json"])]
     for file in files:
         yield read_results(file, pass_over=pass_over)
 
