@@ -41,8 +41,9 @@ define make_venv
 		echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu it needs the package python3-venv." >&2; exit 1; }
 	@$(call pip_install,$(1)) $(PIP)
 endef
+# Python compiles what it imports, when it does: to compile all that is installed takes pip half of its time.
 pip_install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet \
-	--disable-pip-version-check)
+	--no-compile --disable-pip-version-check)
 # Reads [dependency-groups], which older ones do not.
 PIP := 'pip>=25.1,<26'
 

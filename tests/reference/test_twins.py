@@ -221,9 +221,9 @@ def test_the_strength_of_soft_selection_changes_over_the_run(by: Any) -> None:
 def test_soft_selection_of_extreme_losses(by: Any, strength: float) -> None:
     losses, kept = torch.tensor([-3e38, -1.0, 0.0, 1e-30, 3e38, 3e38]), torch.zeros(6)
     method = emprune.methods.SoftSelection(by=by, strength=strength)
-    for epoch in range(400):
+    for epoch in range(60):  # losses of every magnitude there is: the table of their percentiles takes 40 ms
         kept[method.select(context_of(losses, 2, epoch=epoch)).index] += 1
-    assert bool((kept > 80).all()) if strength == 0 else bool((kept[4:] > kept[:4].max()).all())
+    assert bool((kept > 8).all()) if strength == 0 else bool((kept[4:] > kept[:4].max()).all())
 
 
 @seeds()
