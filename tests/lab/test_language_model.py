@@ -14,6 +14,7 @@ pytest.importorskip("transformers", reason="needs emprune-lab[texts]")
 from emprune_lab.data.blocks import END, _trained_tokenizer, read_blocks, write_blocks
 from emprune_lab.data.splits import Splits
 from emprune_lab.errors import StoppedError
+from emprune_lab.models.language import make_language_model
 from emprune_lab.tasks import get_task
 from emprune_lab.tasks.language_model import LANGUAGE_MODEL
 from emprune_lab.training.arrays import ArrayTraining
@@ -38,6 +39,12 @@ def splits(data_dir: Path) -> Splits:
 
 def training_for(data_dir: Path, method: str = "emp", **settings: object) -> ArrayTraining:
     return ArrayTraining(run_of(block_settings(method, **settings), data_dir=data_dir))
+
+
+@pytest.mark.parametrize(("name", "millions"), [("mini-llama", 1.9), ("small-llama", 6.9)])
+def test_the_models_have_the_documented_number_of_parameters(name: str, millions: float) -> None:
+    model = make_language_model(name, vocabulary=4096, length=256)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
 
 
 def test_every_token_is_predicted_once_in_the_order_of_the_documents(splits: Splits, data_dir: Path) -> None:

@@ -118,7 +118,7 @@ class TrainingSettings(Group):
 
     model: str = setting(
         "A model of ours, or torchvision:NAME or timm:NAME; for texts minilm, minilm-2 or hf:FOLDER-OR-NAME; for blocks"
-        " of tokens small-llama.",
+        " of tokens small-llama or mini-llama.",
         shown="the recipe's",
     )
     batch_size: int = setting("Samples per optimizer step, on all ranks together.", shown="the recipe's", ge=1, le=MOST)

@@ -17,11 +17,14 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "tiny-llama": {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
     },
+    "mini-llama": {
+        "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4,
+    },
     "small-llama": {
         "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6, "num_attention_heads": 4,
     },
 }  # fmt: skip
-"""What differs from Llama's configuration, by our names. With 4,096 tokens the second has 6.9 million parameters."""
+"""What differs from Llama's configuration, by our names. With 4,096 tokens the last has 6.9 million parameters."""
 
 
 def check_language_model(name: str) -> None:
