@@ -43,7 +43,6 @@ def main(*, num_epochs: int = 30, keep: float = 0.3, cpu: bool = False) -> float
                     scheduler.step()
                 optimizer.zero_grad()
 
-    loader.sync()
     accuracy = test_accuracy(accelerator, model, accelerator.prepare(DataLoader(test_set, batch_size=99)))
     visited, full = int(loader.pruner.visits.sum()), len(train_set) * num_epochs
     accelerator.print(f"test accuracy {accuracy:.1%}, after {visited} of {full} visits: {1 - visited / full:.0%} saved")

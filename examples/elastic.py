@@ -68,7 +68,6 @@ def main() -> None:
                 os._exit(1)
         if rank == 0:
             torch.save(loader.pruner.plan.index, options.folder / f"plan-{epoch}.pt")
-    loader.sync()
     if rank == 0:
         end = {"step": step, "model": model.state_dict(), "visits": loader.pruner.visits}
         torch.save(end, options.folder / "end.pt")

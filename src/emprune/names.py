@@ -16,6 +16,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
         Unknown task; got 'digit'. Did you mean 'digits'? There are: digits, fashion-mnist.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    alike = {_plain(known): known for known in names}
+    near = difflib.get_close_matches(_plain(name), alike, n=1)
+    hint = f" Did you mean {alike[near[0]]!r}?" if near else ""
     return ConfigError(f"Unknown {kind}; got {name!r}.{hint} There are: {', '.join(names) or 'none'}.")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

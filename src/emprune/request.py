@@ -149,13 +149,15 @@ class Request:
             rule = f"`keep` must leave out what makes batches or ranks unequal; got keep={self.keep}, and a full epoch "
             return Problem(f"{rule}delivers {self.full} of {self.num_samples} samples here.", "keep", self.keep)
         if self.num_pruned == 0 and self.pruned_budget < 0:
-            rule = f"`keep` must be 1 where all epochs are full; got keep={self.keep}, and in {self.epochs} epochs "
-            return Problem(f"{rule}{self.warmup_epochs} of warm-up, {self.tail_epochs} of tail.", "keep", self.keep)
+            rule = f"`keep` must be 1 when no epoch is pruned; got keep={self.keep} in a run of {self.epochs} epochs, "
+            return Problem(
+                f"{rule}{self.warmup_epochs} of them warm-up and {self.tail_epochs} tail.", "keep", self.keep
+            )
         if self.pruned_budget < self.num_pruned * self.grain:
             size = "a sample" if self.grain == 1 else f"{self.grain} samples"
             each = "the pruned epoch" if self.num_pruned == 1 else f"each of {self.num_pruned} pruned epochs"
             full = f" beside {self.num_full} full one{'s' * (self.num_full > 1)}" if self.num_full else ""
-            rule = f"`keep` must give {each} {size}{full}; got keep={self.keep}, "
+            rule = f"`keep` must be large enough for {size} in {each}{full}; got keep={self.keep}, "
             return Problem(
                 f"{rule}{self.budget} visits in {self.epochs} epochs of {self.num_samples} samples.", "keep", self.keep
             )

@@ -256,7 +256,7 @@ def _checked_keep(keep: Any) -> float:
     number = as_real(keep)
     if number is None or not 0 < number <= 1:
         raise ConfigError(
-            f"`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch; got {keep=}. "
+            f"`keep` must be a number in (0, 1], the mean fraction of the dataset visited per epoch; got {keep=}. "
             "A pruning rate of 70 % is keep=0.3."
         )
     return number

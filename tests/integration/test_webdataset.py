@@ -175,6 +175,16 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_the_command_replaces_an_index_and_nothing_else(shards: list[str], tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    for _ in range(2):
+        main([*shards, "--out", str(index)])
+    theirs = Path(shards[0]).read_bytes()
+    with pytest.raises(SystemExit):
+        main([*shards, "--out", shards[0]])
+    assert Path(shards[0]).read_bytes() == theirs
+
+
 class TestContract(LoaderContract):
     num_samples = NUM_SAMPLES - 18  # as the contract has it
 

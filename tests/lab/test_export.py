@@ -43,3 +43,23 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
     code, _, said = call("export", tmp_path)
     assert code != 0
     assert "must hold a finished run" in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize("held", ["model.safetensors", "notes.txt", "settings.json"])
+def test_a_folder_with_other_things_in_it_stays_as_it_is(tmp_path: Path, held: str, finished_run: Path) -> None:
+    (tmp_path / held).write_text("theirs")
+    code, _, said = call("export", finished_run, "--out", tmp_path)
+    assert code != 0
+    assert "an earlier export" in said.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir()] == [held]
+    assert (tmp_path / held).read_text() == "theirs"
+
+
+def test_a_run_s_own_folder_is_none_of_an_export(finished_run: Path) -> None:
+    held = {path.name: path.stat().st_mtime_ns for path in finished_run.iterdir()}
+    assert call("export", finished_run, "--out", finished_run)[0] != 0
+    assert {path.name: path.stat().st_mtime_ns for path in finished_run.iterdir()} == held
+
+
+def test_an_export_may_be_written_again(tmp_path: Path, finished_run: Path) -> None:
+    assert [call("export", finished_run, "--out", tmp_path / "new")[0] for _ in range(2)] == [0, 0]

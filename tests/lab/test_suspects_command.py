@@ -117,6 +117,28 @@ def test_of_texts_it_shows_the_texts(place: Path, tmp_path: Path) -> None:
     assert (tmp_path / "s.html").read_text().count("<q>") == 3
 
 
+@pytest.mark.parametrize("name", ["train.csv", "samples.parquet", "page.html"])
+def test_a_file_that_is_none_of_ours_is_not_replaced_and_ours_is(noisy: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    option = f"--{path.suffix[1:]}"
+    theirs = (noisy / "samples.parquet").read_bytes() if path.suffix == ".parquet" else b"theirs, p_given too late"
+    path.write_bytes(theirs)
+    result = suspects(noisy, option, path)
+    assert result.exit_code == 2
+    assert "none of emprune's" in result.output.replace("\n", " ")
+    assert path.read_bytes() == theirs
+    path.unlink()
+    assert [suspects(noisy, "--top", 3, option, path).exit_code for _ in range(2)] == [0, 0]
+
+
+def test_a_table_goes_into_a_file_of_its_suffix(noisy: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("theirs")
+    result = suspects(noisy, "--csv", tmp_path / "train.py", "--html", tmp_path / "s.html")
+    assert result.exit_code == 2
+    assert "must be a file that ends in .csv" in result.output.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
+
+
 def test_what_is_no_run(tmp_path: Path, noisy: Path) -> None:
     assert suspects(tmp_path).exit_code == 2
     (noisy / "samples.parquet").rename(noisy / "away")

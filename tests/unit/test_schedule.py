@@ -135,7 +135,7 @@ def test_full_needs_no_keep_and_takes_no_other() -> None:
     pruner = emprune.DataPruner(emprune.Full(), num_samples=10, num_epochs=2)
     assert (pruner.keep, len(pruner.begin_epoch(0))) == (1.0, 10)
     for method in (emprune.Random(), emprune.InfoBatch(), emprune.EMP()):
-        with pytest.raises(emprune.ConfigError, match=r"`keep` must be in \(0, 1\].*got keep=None"):
+        with pytest.raises(emprune.ConfigError, match=r"`keep` must be a number in \(0, 1\].*got keep=None"):
             emprune.DataPruner(method, num_samples=10, num_epochs=2)
 
 

@@ -28,9 +28,15 @@ __all__ = [
     "write_whole",
 ]
 
-HEAD_BYTES = 2048
-MARKS = {".html": b"<title>emprune: ", ".md": b"| method |", ".json": b'"format": '}
-"""What pages, tables and numbers of emprune have near their beginning."""
+MARKS = {
+    ".html": b"<title>emprune: ",
+    ".md": b"| method |",
+    ".json": b'"format": ',
+    ".csv": b",p_given,",
+    ".parquet": b"p_given",
+}
+"""What pages, tables and numbers of emprune have near their beginning; Parquet names its columns at the end."""
+MARKED_BYTES = 1 << 14
 
 
 def home_expanded(text: str) -> Path:
@@ -134,9 +140,9 @@ def sweep(folder: Path, names: str) -> None:
 
 
 def refuse_foreign(*paths: Path) -> None:
-    """Raise ConfigError if a file that is about to be replaced is none of emprune's, by how it begins."""
+    """Raise ConfigError if a file that is about to be replaced is none of emprune's, by a mark that ours have."""
     for path in paths:
-        if path.exists() and not (path.is_file() and _begins_as_ours(path)):
+        if path.exists() and not (path.is_file() and _is_ours(path)):
             raise ConfigError(
                 f"{path} would be replaced, and is none of emprune's. Choose another --out, or move it away."
             )
@@ -166,9 +172,11 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
-def _begins_as_ours(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     with path.open("rb") as file:
-        return MARKS[path.suffix] in file.read(HEAD_BYTES)
+        if path.suffix == ".parquet":
+            file.seek(max(0, path.stat().st_size - MARKED_BYTES))
+        return MARKS[path.suffix] in file.read(MARKED_BYTES)
 
 
 def _draft(path: Path) -> Path:

@@ -83,8 +83,8 @@ def as_pruner(
 def _check_one_length(num_epochs: int | None, num_steps: int | None) -> None:
     if (num_epochs is None) == (num_steps is None):
         raise ConfigError(
-            f"Either `num_epochs` or `num_steps` must be given, the run's length; got {num_epochs=}, {num_steps=}. "
-            "Write num_epochs=200, or num_steps=10_000 for a loop that counts optimizer steps."
+            f"Exactly one of `num_epochs` and `num_steps` must be given, the run's length; got {num_epochs=}, "
+            f"{num_steps=}. Write num_epochs=200, or num_steps=10_000 for a loop that counts optimizer steps."
         )
 
 

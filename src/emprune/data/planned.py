@@ -9,6 +9,7 @@ from torch import Tensor
 
 from emprune.data.cursor import Cursor
 from emprune.data.delivery import Deal, Delivery, saved_nothing
+from emprune.data.ending import fold_last
 from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
 from emprune.data.shard import Shard
@@ -103,6 +104,11 @@ class PlannedLoader(ABC):
     def epochs(self) -> Iterator[int]:
         """Plan each epoch of the run and yield its number, counted from 0; after a load, go on where the run was.
 
+        After the last one it folds what that epoch observed: on several ranks every one must get there.
+
+        Raises:
+            EpochError: If this run is over. After a load of a finished run there is nothing to yield, and no error.
+
         Example:
             >>> import emprune, torch
             >>> arrays = (torch.arange(8),)
@@ -110,9 +116,15 @@ class PlannedLoader(ABC):
             >>> [(epoch, len(loader)) for epoch in loader.epochs()]
             [(0, 2), (1, 2), (2, 2)]
         """
+        if self._delivery is not None and self.start_epoch == self.pruner.num_epochs and not self._delivery.was_over:
+            raise EpochError(
+                f"An epoch must be left to train; got a run that is over after epoch {self.pruner.epoch}. "
+                "Make another loader for another run."
+            )
         for epoch in range(self.start_epoch, self.pruner.num_epochs):
             self.set_epoch(epoch)
             yield epoch
+        fold_last(self.pruner)
 
     def batches(self) -> Iterator[tuple[Tensor, Any]]:
         """Yield ``(index, batch)`` to the run's end, over all epochs; after a load, go on where the run was.
@@ -223,8 +235,9 @@ class PlannedLoader(ABC):
         if self._delivery is None or self.pruner.epoch < 0 or self._delivery.plan is not self.pruner.plan:
             here = "no epoch" if self._delivery is None else f"epoch {self._delivery.plan.epoch}"
             raise EpochError(
-                f"An epoch must have begun in the loader and in its pruner; got {here} here and epoch "
-                f"{self.pruner.epoch} there. Write `for epoch in loader.epochs()`, or call loader.set_epoch(epoch)."
+                f"An epoch must have begun in the loader and in its pruner; got {here} in the loader "
+                f"and epoch {self.pruner.epoch} in the pruner. Write `for epoch in loader.epochs()`, or call "
+                "loader.set_epoch(epoch)."
             )
         return self._delivery
 

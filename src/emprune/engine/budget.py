@@ -18,7 +18,7 @@ def keep_of(method: Method, keep: float | None) -> float:
     keep = method.default_keep if keep is None else keep
     if keep is None:
         raise ConfigError(
-            "`keep` must be in (0, 1], the mean fraction of the dataset visited per epoch; got keep=None. "
+            "`keep` must be a number in (0, 1], the mean fraction of the dataset visited per epoch; got keep=None. "
             "Give it, such as keep=0.3; only Full needs none."
         )
     return keep

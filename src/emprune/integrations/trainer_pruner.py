@@ -33,8 +33,8 @@ class PrunerChoice:
         self.options = {name: options.pop(name) for name in Choice.__annotations__ if name in options}
         if (pruner is None) == (method is None):
             raise ConfigError(
-                f"Either `method` or `pruner` must be given; got {method=}, {pruner=}. Write method=emprune.EMP(), "
-                "keep=0.3. The Trainer then makes the pruner for its training data."
+                f"Exactly one of `method` and `pruner` must be given; got {method=}, {pruner=}. Write "
+                "method=emprune.EMP(), keep=0.3. The Trainer then makes the pruner for its training data."
             )
         if pruner is not None and self.options:
             refuse_beside_pruner(*next(iter(self.options.items())))

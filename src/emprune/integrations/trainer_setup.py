@@ -223,7 +223,7 @@ def check_positions(dataset: Any, *, streams: bool = True) -> None:
     what = "have positions to choose from" if streams else "be map-style, with positions to choose from"
     instead = ", or make it a stream with an index: emprune.data.KeyedStream, WebDatasetStream or HuggingFaceStream"
     raise ConfigError(
-        f"`train_dataset` must {what}; got an IterableDataset. Give it `__len__` and `__getitem__`"
+        f"`train_dataset` must {what}; got {type(dataset).__name__}. Give it `__len__` and `__getitem__`"
         f"{instead if streams else ''}."
     )
 

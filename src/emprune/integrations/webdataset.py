@@ -124,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     options = parser.parse_args(arguments)
     try:
+        if options.out.exists():
+            _loaded(options.out)  # refuses what is no index, and would be replaced
         index = index_shards([url for shards in options.shards for url in SimpleShardList(shards).urls])
     except (ConfigError, OSError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")

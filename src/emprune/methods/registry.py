@@ -127,6 +127,11 @@ def make_method(spec: str, /, **options: Any) -> Method:
         EMP(beta=1.0, memory='prediction_entropy', pool=2.0)
     """
     name, texts = split_spec(spec)
+    if "@" in name:
+        raise ConfigError(
+            f"`method` must be a name and its options; got {spec!r}. What stands after @ is for the command: here pass "
+            "groups=emprune.Groups(...) or guard=3."
+        )
     cls = method_class(name)
     known = options_of(cls)
     for option in options:

@@ -44,18 +44,13 @@ def suspects(
         from emprune.errors import ConfigError
         from emprune_lab.commands.tables import suspects_table
         from emprune_lab.report.records import find_runs
-        from emprune_lab.report.suspect_samples import find_suspects, write_suspects_page
+        from emprune_lab.report.suspect_samples import find_suspects, write_suspects
 
         runs = find_runs([run]).runs
         if len(runs) != 1:
             raise ConfigError(f"RUN must be the folder of one run; got {run} with {len(runs)}. Name one of them.")
         found = find_suspects(runs[0], top=top, by=by)
-        for file, write in ((csv, found.table.to_csv), (parquet, found.table.to_parquet)):
-            if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write(file)
-        if html is not None:
-            write_suspects_page(found, html, data_dir)
+        files = write_suspects(found, csv=csv, parquet=parquet, html=html, data_dir=data_dir)
         out.print(suspects_table(found, most=MOST_PRINTED, width=min(out.width, WIDTH)))
-        for file in filter(None, (csv, parquet, html)):
+        for file in files:
             out.print(f"{file}", highlight=False, soft_wrap=True)

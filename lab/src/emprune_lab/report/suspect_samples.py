@@ -1,7 +1,9 @@
 """The samples of a run that look mislabelled: as a table, and on a page to look at."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,12 @@ import torch
 
 from emprune.errors import ConfigError
 from emprune.suspects import rank_suspects
-from emprune_lab.files import write_whole
+from emprune_lab.files import refuse_foreign, write_whole
 from emprune_lab.pages.rendering import render_page
 from emprune_lab.report.extreme_samples import TrainingData, shown_sample, training_data_of
 from emprune_lab.report.records import ReportedRun
 
-__all__ = ["Suspects", "find_suspects", "write_suspects_page"]
+__all__ = ["Suspects", "find_suspects", "write_suspects"]
 
 _SIGNALS = ("mean_margin", "mean_loss", "loss", "first_learnt", "forgotten", "recorded", "visits")
 _IDENTITIES = ("path", "text", "text_2")
@@ -71,14 +73,39 @@ def find_suspects(run: ReportedRun, *, top: int, by: str | None) -> Suspects:
     return Suspects(run, pd.DataFrame(table, index=positions), found.by[0], found.num_unseen)
 
 
-def write_suspects_page(suspects: Suspects, path: Path, data_dir: Path | None) -> None:
-    """Write a page with a picture or the text of each sample, to be sorted by any column; nothing is fetched.
+def write_suspects(
+    suspects: Suspects, *, csv: Path | None, parquet: Path | None, html: Path | None, data_dir: Path | None
+) -> list[Path]:
+    """Write the files that are asked for, and return them.
 
     Args:
         suspects: The samples.
-        path: The file.
-        data_dir: Where data sets are cached; without the data there are no pictures.
+        csv: The file of the table as CSV.
+        parquet: The file of the table as Parquet.
+        html: The file of a page with a picture or the text of each sample, to be sorted by any column.
+        data_dir: Where data sets are cached; nothing is fetched, and without the data the page has no pictures.
+
+    Raises:
+        ConfigError: If a file has another suffix, or would replace what is none of emprune's. Then none is written.
     """
+    table, files = suspects.table, {".csv": csv, ".parquet": parquet, ".html": html}
+    for suffix, path in files.items():
+        if path is not None and path.suffix != suffix:
+            raise ConfigError(f"`{suffix[1:]}` must be a file that ends in {suffix}; got {str(path)!r}. Rename it.")
+    asked = {suffix: path for suffix, path in files.items() if path is not None}
+    refuse_foreign(*asked.values())
+    write: dict[str, Callable[[BinaryIO], object]] = {
+        ".csv": table.to_csv,
+        ".parquet": table.to_parquet,
+        ".html": lambda file: file.write(_page(suspects, data_dir).encode()),
+    }
+    for suffix, path in asked.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, write[suffix])
+    return list(asked.values())
+
+
+def _page(suspects: Suspects, data_dir: Path | None) -> str:
     data = training_data_of(suspects.run, data_dir)
     numbers = [name for name in suspects.table if name not in (*_IDENTITIES, "given", "predicted")]
     rows = []
@@ -97,7 +124,7 @@ def write_suspects_page(suspects: Suspects, path: Path, data_dir: Path | None) -
                 "numbers": [f"{row[name]:.3g}" if name not in _WHOLE else f"{row[name]:,}" for name in numbers],
             }
         )
-    page = render_page(
+    return render_page(
         "emprune_lab.report",
         styles={},
         template="suspects.html.jinja",
@@ -107,8 +134,6 @@ def write_suspects_page(suspects: Suspects, path: Path, data_dir: Path | None) -
         numbers=[name.replace("_", " ") for name in numbers],
         no_pictures=data if isinstance(data, str) else None,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(page.encode()))
 
 
 def _true_class(data: TrainingData, true: int | None) -> str | None:

@@ -9,9 +9,10 @@ import pandas as pd
 from safetensors.torch import save
 from torch import Tensor
 
+from emprune.errors import ConfigError
 from emprune_lab.data.blocks import END, TOKENIZER
 from emprune_lab.errors import RunError
-from emprune_lab.files import refuse_file
+from emprune_lab.files import read_text, refuse_file
 from emprune_lab.models.language import language_config
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
@@ -19,6 +20,8 @@ from emprune_lab.tasks import BlockTask, get_task
 from emprune_lab.training.saved_state import load_state
 
 __all__ = ["export_run", "packed", "weights_of"]
+
+SETTINGS = "settings.json"
 
 
 def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Callable[[str], None]) -> list[Path]:
@@ -32,15 +35,16 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
 
     Raises:
         RunError: If the folder holds no finished run.
+        ConfigError: If `where` is a file, or a folder with other things in it than an earlier export.
     """
     folder = RunFolder(run)
     settings = folder.settings()
     if settings is None or not folder.finished:
         raise RunError(f"{run} must hold a finished run; got none. Finish it with --resume, or name another folder.")
-    refuse_file(where)
+    written = [where / SETTINGS]
+    _refuse_other_folder(where)
     where.mkdir(parents=True, exist_ok=True)
     document = settings.model_dump()
-    written = [where / "settings.json"]
     written[0].write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if (run / "samples.parquet").is_file():
         written.append(where / "samples.csv")
@@ -61,6 +65,17 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
     if isinstance(task, BlockTask):
         written += _for_transformers(task, settings, where, data_dir)
     return written
+
+
+def _refuse_other_folder(where: Path) -> None:
+    """Raise ConfigError unless the folder is new, empty, or of an earlier export, which wrote its settings first."""
+    refuse_file(where)
+    held = sorted(path.name for path in where.iterdir()) if where.is_dir() else []
+    if held and not (SETTINGS in held and '"task"' in read_text(where / SETTINGS)):
+        raise ConfigError(
+            f"`out` must be a new folder, or one of an earlier export; got {str(where)!r}, which holds {held[0]}. "
+            "Choose another --out."
+        )
 
 
 def _for_transformers(task: BlockTask, settings: Settings, where: Path, data_dir: Path | None) -> list[Path]:

@@ -103,8 +103,8 @@ class KeyedStream(ShardedStream):
     ) -> None:
         if (index is None) == (shards is None):
             raise ConfigError(
-                f"Either `index` or `shards` must be given; got {index=}, {shards=}. Give the shards' names once, and "
-                "save the `index` that the stream then has."
+                f"Exactly one of `index` and `shards` must be given; got {index=}, {shards=}. Give the shards' names "
+                "once, and save the `index` that the stream then has."
             )
         if index is None:
             index = StreamIndex.of({shard: (key for key, _ in samples(shard)) for shard in shards or ()})

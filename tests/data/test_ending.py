@@ -1,0 +1,66 @@
+"""What happens when a run's last epoch is over: it is folded, what is wrong is said, and the run is not begun again."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import emprune
+from emprune.errors import EmpruneWarning, EpochError
+from emprune.testing import through_disk
+from tests.messages import Raises
+
+SIZE = 12
+
+
+def loader_of(method: str = "greedy", **options: Any) -> emprune.ArrayLoader:
+    return emprune.ArrayLoader((torch.arange(SIZE),), method, batch_size=3, num_epochs=2, keep=1.0, **options)
+
+
+def train(loader: emprune.ArrayLoader, *, last: float = 1.0, observe: bool = True) -> None:
+    """Observe losses of 1, and in the last epoch others."""
+    for epoch in loader.epochs():
+        for index, _ in loader:
+            if observe:
+                loader.reduce(index, torch.full((3,), last if epoch == 1 else 1.0))
+
+
+def test_what_the_last_epoch_observed_is_folded() -> None:
+    loader = loader_of()
+    train(loader, last=7.0)
+    assert loader.pruner.stats["loss"].eq(7).all()
+    assert loader.pruner.mean_loss == 7
+
+
+def test_a_run_that_is_over_is_not_looped_over_again(raises: Raises) -> None:
+    loader = loader_of()
+    train(loader)
+    with raises(EpochError):
+        next(loader.epochs())
+    with raises(EpochError):
+        next(loader.batches())
+
+
+def test_after_a_load_a_run_that_is_over_has_no_epochs_and_its_losses_are_folded() -> None:
+    loader, again = loader_of(), loader_of()
+    for _ in loader.epochs():
+        for index, _ in loader:
+            loader.reduce(index, torch.ones(3))
+        state = through_disk(loader.state_dict())
+    again.load_state_dict(state)
+    assert list(again.epochs()) == list(again.epochs()) == []
+    assert again.pruner.stats["loss"].eq(1).all()
+
+
+def test_values_of_the_last_epoch_that_are_not_finite_are_a_warning() -> None:
+    loader = loader_of()
+    with pytest.warns(EmpruneWarning, match="The run's last epoch was not folded. Losses .* must be finite"):
+        train(loader, last=float("inf"))
+    assert loader.pruner.stats["loss"].eq(1).all()
+
+
+def test_a_method_that_scores_and_never_saw_a_loss_says_so() -> None:
+    loader = emprune.ArrayLoader((torch.arange(SIZE),), "emp", batch_size=3, num_epochs=1, keep=1.0)
+    with pytest.warns(EmpruneWarning, match="EMP saw no observation in the whole run"):
+        train(loader, observe=False)
+    train(emprune.ArrayLoader((torch.arange(SIZE),), "random", batch_size=3, num_epochs=1, keep=1.0), observe=False)
