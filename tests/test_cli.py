@@ -230,7 +230,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
     ],
 )
 def test_wrong_usage_is_a_message_and_an_exit_code(arguments: str, code: int, message: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text('task = "digits"\nmethods = ["full"]\n')
     filled = arguments.format(out=tmp_path / "out", file=tmp_path / "file").split()
     got, stdout, stderr = call(*filled)
     assert (got, stdout) == (code, ""), stderr

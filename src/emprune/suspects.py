@@ -192,6 +192,12 @@ def rank_suspects(
     known = [name for name in _SUSPECT if name in columns]
     if by is None:
         by = known[0]
+    if by in _SUSPECT and by not in known:
+        raise ConfigError(
+            f"`by` must be a signal that the run recorded, of {', '.join(known)}; got {by=}. Train with record={by!r}.",
+            parameter="by",
+            value=by,
+        )
     one_of("by", by, known)
     return _ranked(columns, seen, k, {by: _SUSPECT[by]}, seed=seed, purpose="suspects")
 

@@ -77,7 +77,7 @@ class Stream(IterableDataset[Any]):
 
 def test_a_dataset_without_positions_or_of_another_length_is_refused(tmp_path: Path) -> None:
     arguments = make_arguments(tmp_path)
-    with pytest.raises(emprune.ConfigError, match="`train_dataset` must have positions.*got an IterableDataset"):
+    with pytest.raises(emprune.ConfigError, match="`train_dataset` must have positions.*got Stream"):
         PrunedTrainer(make_model(), arguments, train_dataset=Stream(), pruner=make_pruner())
     trainer = PrunedTrainer(make_model(), arguments, train_dataset=Sentences(size=44), pruner=make_pruner())
     with pytest.raises(emprune.ConfigError, match=r"`num_samples` must be len\(trainer.train_dataset\), 44; got 45"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.commands.compare import what_is_left
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.pool import PRELOADED, check_finished, compare
 from emprune_lab.comparison.queue import Comparison, Queue, adopt, look_elsewhere, make_queue
@@ -166,7 +167,7 @@ def test_runs_whose_folders_an_earlier_version_named_are_taken_over_in_words(com
     assert code == 0
     assert "5 finished runs to take over." in stderr
     assert f"{begun} holds random-permutation, seed 2, unfinished, of an earlier version. It is made anew in" in stderr
-    assert "1 runs left" in stdout
+    assert "1 run left" in stdout
     shutil.copy(comparison / "results.json", tmp_path)
     (begun / "result.json").write_bytes(result)
     assert "6 finished runs taken over." in compare_there("random-permutation,emp:pool=2", 3, tmp_path)[2]
@@ -341,6 +342,10 @@ def test_a_worker_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path) -> N
         compare(queue, num_jobs=1, watch=ask)
     assert asked
     assert 16 * checkpoint_of(queue.jobs[0].folder)["tally"]["steps"] >= asked[0]
+    done = queue.jobs[0].visits_done
+    assert done >= asked[0] // 80 * 80 > 0  # in whole epochs
+    ((_, _, _, _, left),) = what_is_left(make_queue(experiment, tmp_path))
+    assert left == 80 * 5000 - done
 
 
 def test_nothing_is_started_when_one_run_is_impossible(tmp_path: Path) -> None:

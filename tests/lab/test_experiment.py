@@ -103,6 +103,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
             "`margin` must be a number, a difference of the metric; got",
         ),
         ('task = "digits"\nmethods = ["emp"]\nbaseline = 3', "`baseline` must be text; got baseline=3"),
+        ('task = "digits"\nmethods = ["emp"]\nbaseline = "ucb"', "`baseline` must be one of the methods"),
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nseed = 3', "`settings` must not hold 'seed'"),
         ('task = "digits"\nmethods = ["emp"]\n[settings]\nkeep = []', "`keep` must have a value"),
         ('task = "digits"\nmethods = ["emp"]\nsettings = 3', "`settings` must be a table"),

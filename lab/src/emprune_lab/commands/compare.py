@@ -101,7 +101,8 @@ def make_comparison(
     if dry_run:
         out.print(queue_table(what_is_left(queue), title=f"{experiment.task}, {where}"))
         time = long_duration(seconds_left(queue, num_jobs=num_jobs))
-        out.print(f"{len(queue.missing)} runs left, about {time} with --jobs {num_jobs} on this machine.")
+        number = len(queue.missing)
+        out.print(f"{number} run{'s' * (number != 1)} left, about {time} with --jobs {num_jobs} on this machine.")
         return
     result = watch_comparison(queue, num_jobs=num_jobs, console=progress, launch=launch)
     result.write(where)
@@ -178,7 +179,7 @@ def what_is_left(queue: Queue) -> list[tuple[str, str, int, int, int]]:
             by_method.setdefault(str(job.run.settings.method), []).append(job)
         for method, own in by_method.items():
             left = [job for job in own if job.number in missing]
-            visits = sum(job.run.sizes.visits for job in left)
+            visits = sum(job.run.sizes.visits - job.visits_done for job in left)
             lines.append((variant.title, method, len(own), len(own) - len(left), visits))
     return lines
 
@@ -195,7 +196,8 @@ def seconds_left(queue: Queue, *, num_jobs: int) -> float:
         if kind not in known:
             torch.set_num_threads(run.settings.machine.threads)
             known[kind] = make_training(run).time_steps()
-        seconds += known[kind].seconds(visits=run.sizes.visits, num_scored=num_scored(run))
+        share = 1 - job.visits_done / run.sizes.visits
+        seconds += share * known[kind].seconds(visits=run.sizes.visits, num_scored=num_scored(run))
     return seconds / max(1, min(num_jobs, len(queue.missing)))
 
 
@@ -261,11 +263,11 @@ def _experiment(task: str | None, file: Path | None, chosen: dict[str, Any], set
     given = dict(chosen)
     seeds = parse_seeds(given.pop("seeds")) if "seeds" in given else None
     if file is not None:
+        experiment = Experiment.read(file)
         refuse_settings(
             {**({} if task is None else {"TASK": task}), **given, **settings},
             because=f"{file} says what is run, except for --seeds.",
         )
-        experiment = Experiment.read(file)
         return experiment if seeds is None else dataclasses.replace(experiment, seeds=seeds)
     if task is None:
         raise ConfigError("Name a TASK, or a file with --experiment. `emprune tasks` lists the tasks.")

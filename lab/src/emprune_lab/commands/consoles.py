@@ -1,5 +1,6 @@
 """Where the command writes: results to the standard output, how things go to the standard error."""
 
+import os
 import sys
 from typing import Any
 
@@ -30,10 +31,11 @@ def literal_console(**options: Any) -> Console:
     return Console(markup=False, emoji=False, **options)
 
 
-out = literal_console(width=None if sys.stdout.isatty() else PIPE_WIDTH, quiet=follows)
+_has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+out = literal_console(width=None if _has_width else PIPE_WIDTH, quiet=follows)
 progress = literal_console(stderr=True, quiet=follows)
 
 
 def prose_width() -> int | None:
-    """Return the columns of sentences on `out`: None, all that there are, on a terminal."""
-    return None if out.is_terminal else PIPE_PROSE_WIDTH
+    """Return the columns of sentences on `out`: None, all that there are, on a terminal or where COLUMNS says so."""
+    return None if _has_width else PIPE_PROSE_WIDTH

@@ -7,7 +7,6 @@ All machines share OUT. A job that is preempted goes on by itself, from its chec
 end, and the same command again makes what is missing.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -69,7 +68,8 @@ def run_on_cluster(
             waiting.clear()
             for submitted in running.values():
                 submitted.cancel(check=False)
-        watch({number for number, outcome in ended.items() if not outcome}, _visits(jobs))
+        finished = {number for number, outcome in ended.items() if not outcome}
+        watch(finished, {job.number: job.visits_done for job in jobs})
         time.sleep(POLL_SECONDS)
     labels = {job.number: job.run.label for job in jobs}
     failures = {f"{labels[number]}: {outcome}" for number, outcome in ended.items() if outcome not in ("", STOPPED)}
@@ -143,18 +143,3 @@ def _outcome(submitted: "submitit.Job[str]") -> str:
         return f"its job died; {submitted.paths.stderr} has its last words"
     except submitit.core.utils.FailedJobError as error:
         return str(error).strip().splitlines()[-1]
-
-
-def _visits(jobs: Sequence[Job]) -> dict[int, int]:
-    """Return the visits of each run until its last whole epoch, by number."""
-    visits = {}
-    for job in jobs:
-        log = job.folder / "log.jsonl"
-        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        for line in reversed(lines):
-            try:
-                visits[job.number] = int(json.loads(line)["visits"])
-                break
-            except (ValueError, KeyError, TypeError):  # half a line, as yet
-                continue
-    return visits

@@ -89,6 +89,8 @@ class Experiment:
                 f"`margin` must be positive and finite, a difference of the metric; got margin={self.margin}."
             )
         object.__setattr__(self, "baseline", str(self._parsed(self.baseline)))
+        if self.baseline not in (*methods, DEFAULT_BASELINE):
+            raise ConfigError(f"`baseline` must be one of the methods; got {self.baseline!r}. Add it to them.")
         self.variants  # noqa: B018 - which checks every run
 
     @classmethod

@@ -140,6 +140,8 @@ def run_in_pool(jobs: Sequence[Job], *, num_jobs: int, watch: WatchJobs, stop: C
     """Make runs in processes of this machine; the arguments are those of `Launch`."""
     context = _context({job.run.compute.device.type for job in jobs})
     workers, board = min(num_jobs, len(jobs)), Board(1 + max(job.number for job in jobs))
+    for job in jobs:
+        board.visits[job.number] = job.visits_done
 
     def watch_board(finished: Set[int]) -> None:
         watch(finished, {job.number: board.visits[job.number] for job in jobs})

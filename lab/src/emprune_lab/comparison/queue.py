@@ -51,6 +51,11 @@ class Job:
     run: Run
     folder: Path
 
+    @property
+    def visits_done(self) -> int:
+        """Visits until the run's last whole epoch, where its folder holds no result yet."""
+        return RunFolder(self.folder).log.visits
+
 
 @dataclass(frozen=True)
 class VariantResult:

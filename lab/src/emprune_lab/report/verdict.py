@@ -128,7 +128,8 @@ def _save(row: Row) -> Answer:
     return Answer(
         "Save",
         saved,
-        f"{name} takes {_percent(row.relative_time)} of full's training time, for {visits} of its visits.",
+        f"{name} takes {_percent(row.relative_time)} of full's training time, for {visits} of its visits."
+        + " Each was timed once." * (row.score.num_seeds == 1),
     )
 
 

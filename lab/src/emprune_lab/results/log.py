@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ class RunLog:
     """The file, which need not exist yet."""
 
     path: Path
+
+    @property
+    def visits(self) -> int:
+        """Visits until the last whole epoch."""
+        lines = self.path.read_bytes().splitlines() if self.path.is_file() else []
+        for line in reversed(lines):
+            with suppress(ValueError, KeyError, TypeError):  # a line may be half-written
+                return int(json.loads(line)["visits"])
+        return 0
 
     def append(self, record: Mapping[str, Any]) -> tuple[int, str]:
         """Add a line, and return the log's length in bytes and its SHA-256, by which a checkpoint knows it again."""
