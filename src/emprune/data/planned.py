@@ -118,8 +118,8 @@ class PlannedLoader(ABC):
         """
         if self._delivery is not None and self.start_epoch == self.pruner.num_epochs and not self._delivery.was_over:
             raise EpochError(
-                f"An epoch must be left to train; got a run that is over after epoch {self.pruner.epoch}. "
-                "Make another loader for another run."
+                f"An epoch must be left; got epochs() after epoch {self.pruner.epoch}, and the run is over. A new run "
+                "takes a new loader."
             )
         for epoch in range(self.start_epoch, self.pruner.num_epochs):
             self.set_epoch(epoch)
