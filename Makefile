@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 UV ?=
-PYTEST_WORKERS ?= 2
+# On two cores. Tests wait a third of their time for processes of theirs.
+PYTEST_WORKERS ?= 3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_KILLS ?= 200
@@ -29,7 +30,8 @@ MAKEFLAGS += --no-print-directory
 
 stage = @printf '\n==> %s\n' "$(1)"
 # The workers are processes that share the cores: one thread each. A page of docs is one story, and stays with one worker.
-run_pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+# In the order of collection the many short files of tests/unit come last, and the workers end together.
+run_pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 # mkdocs finds tools/site.py; the theme's notice of another program's plans is left out.
 in_repository = PYTHONPATH=. NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1
 # $(call make_venv,FOLDER): an existing folder is completed, not wiped.

@@ -44,9 +44,9 @@ def run_forked(code: str, *arguments: str, path: Sequence[str] = ()) -> Ended:
 
 
 def call_forked(work: Callable[..., Any], *arguments: Any) -> Ended:
-    """Call a function, which is at the top of a module, in a process of its own."""
+    """Call a function, which is at the top of a module, in a process of its own, with this one's environment."""
     with tempfile.TemporaryDirectory() as folder:
-        process = forks.Process(target=_call, args=(folder, work, arguments))
+        process = forks.Process(target=_call, args=(folder, work, arguments, dict(os.environ)))
         process.start()
         process.join(120)
         process.kill()
@@ -63,7 +63,9 @@ def be_command(arguments: Sequence[str]) -> None:
     main()
 
 
-def _call(folder: str, work: Callable[..., Any], arguments: Sequence[Any]) -> None:
+def _call(folder: str, work: Callable[..., Any], arguments: Sequence[Any], environment: dict[str, str]) -> None:
+    os.environ.clear()  # the server's has COLUMNS, from the readline that pytest imports
+    os.environ.update(environment)
     for stream, name in enumerate(("stdout", "stderr"), start=1):
         os.dup2(os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT), stream)
     work(*arguments)
