@@ -2,8 +2,7 @@
 
 PYTHON ?= python3
 UV ?=
-# On two cores. Tests wait a third of their time for processes of theirs.
-PYTEST_WORKERS ?= 3
+PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_KILLS ?= 200

@@ -10,6 +10,10 @@ from hypothesis import settings
 
 from tests.distributed.pool import RankPool
 
+for _name in ("COLUMNS", "LINES"):  # readline, which pytest imports, sets them for the processes that tests start
+    os.environ.pop(_name, None)
+    os.unsetenv(_name)
+
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)

@@ -64,7 +64,7 @@ def be_command(arguments: Sequence[str]) -> None:
 
 
 def _call(folder: str, work: Callable[..., Any], arguments: Sequence[Any], environment: dict[str, str]) -> None:
-    os.environ.clear()  # the server's has COLUMNS, from the readline that pytest imports
+    os.environ.clear()  # the server's is that of the test that started it
     os.environ.update(environment)
     for stream, name in enumerate(("stdout", "stderr"), start=1):
         os.dup2(os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT), stream)
