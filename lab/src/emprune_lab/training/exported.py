@@ -12,7 +12,7 @@ from torch import Tensor
 from emprune.errors import ConfigError
 from emprune_lab.data.blocks import END, TOKENIZER
 from emprune_lab.errors import RunError
-from emprune_lab.files import read_text, refuse_file
+from emprune_lab.files import refuse_file
 from emprune_lab.models.language import language_config
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
@@ -71,7 +71,7 @@ def _refuse_other_folder(where: Path) -> None:
     """Raise ConfigError unless the folder is new, empty, or of an earlier export, which wrote its settings first."""
     refuse_file(where)
     held = sorted(path.name for path in where.iterdir()) if where.is_dir() else []
-    if held and not (SETTINGS in held and '"task"' in read_text(where / SETTINGS)):
+    if held and not (SETTINGS in held and b'"task"' in (where / SETTINGS).read_bytes()):
         raise ConfigError(
             f"`out` must be a new folder, or one of an earlier export; got {str(where)!r}, which holds {held[0]}. "
             "Choose another --out."
