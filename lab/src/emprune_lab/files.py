@@ -144,7 +144,7 @@ def refuse_foreign(*paths: Path) -> None:
     for path in paths:
         if path.exists() and not (path.is_file() and _is_ours(path)):
             raise ConfigError(
-                f"{path} would be replaced, and is none of emprune's. Choose another path, or move it away."
+                f"{path} would be replaced, and is none of emprune's. Choose another --out, or move it away."
             )
 
 
