@@ -1,26 +1,54 @@
 """torchrun starts all ranks again when one dies. The run goes on from its last saved state, and ends the same."""
 
-import os
+import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from tests.forks import forks
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "elastic.py"
+NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # for each attempt
+
+
+def be_script(*arguments: str) -> None:
+    sys.argv = [str(SCRIPT), *arguments]
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def warm(folder: Path, *arguments: object) -> str:
+    """Do what `torchrun --standalone` does, with ranks that are forked warm; return what they printed."""
+    logs = folder.with_suffix(".logs")
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        max_restarts=1,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=folder.name,
+        start_method=forks.get_start_method(),
+        logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=Std.OUT),
+    )
+    with ThreadPoolExecutor(1) as thread:  # in the main one it would take pytest's signals
+        thread.submit(elastic_launch(config, be_script), "--folder", str(folder), *map(str, arguments)).result()
+    return "".join(path.read_text() for path in logs.rglob("stdout.log"))
 
 
 def torchrun(folder: Path, *arguments: object) -> str:
-    """Run the example on two ranks, which may be restarted once, and return what it printed."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = [SCRIPT, "--folder", folder, *arguments]
-    command = [*launch, "--max-restarts", "1", *script]
-    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # a new store for each attempt
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, timeout=280, env=environment
-    )
+    """Run the example by the command, and return what it printed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--max-restarts", "1", str(SCRIPT), "--folder", str(folder), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -31,12 +59,16 @@ def saved(path: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.distributed
-def test_ranks_that_torchrun_restarts_end_as_those_that_nothing_disturbed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [warm, pytest.param(torchrun, marks=pytest.mark.matrix)])
+def test_ranks_that_torchrun_restarts_end_as_those_that_nothing_disturbed(
+    start: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NEW_STORE, "1")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert "goes on" not in torchrun(whole)
-    said = torchrun(broken, "--die-at", 13)  # in the second epoch, three steps after the last saved state
-    assert {line for line in said.splitlines() if "goes on" in line} == {
-        f"rank {rank} goes on after step 10" for rank in range(2)
+    assert "goes on" not in start(whole)
+    said = start(broken, "--die-at", 13)  # in the second epoch, three steps after the last saved state
+    assert set(re.findall("rank . goes on after step .*", said)) == {
+        f"rank {rank} goes on after step 10" for rank in (0, 1)
     }
     plans = sorted(path.name for path in whole.glob("plan-*.pt"))
     assert len(plans) == 5
