@@ -27,6 +27,7 @@ class TestPrunedLoader(LoaderContract):
 
 
 class TestPrunedLoaderWithWorkers(TestPrunedLoader):
+    num_epochs = 4  # processes cost
     options = {"num_workers": 2, "persistent_workers": True}  # noqa: RUF012
 
 
@@ -65,4 +66,5 @@ class TestPrunedStream(LoaderContract):
 
 
 class TestPrunedStreamWithWorkers(TestPrunedStream):
+    num_epochs = 4  # processes cost
     options = {"num_workers": 2, "persistent_workers": True}  # noqa: RUF012
