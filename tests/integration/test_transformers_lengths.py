@@ -24,7 +24,7 @@ from tests.integration.trainers import (
     without_seconds,
 )
 
-NUM_SAMPLES, LONGEST = 240, 24
+NUM_SAMPLES, LONGEST = 120, 24
 LENGTHS = torch.randint(2, LONGEST + 1, (NUM_SAMPLES,), generator=torch.Generator().manual_seed(0))
 GROUPED: dict[str, Any] = {"train_sampling_strategy": "group_by_length"}
 
