@@ -6,8 +6,10 @@ environment where they are not installed at all.
 
 import functools
 import importlib.util
+import json
 import subprocess
 import sys
+from typing import Any
 
 EXTRAS = (
     "accelerate",
@@ -29,6 +31,23 @@ EXTRAS = (
 # What stands on the extras, and what brings test tools to third parties.
 ON_DEMAND = ("emprune.cli", "emprune.integrations", "emprune_lab", "emprune.testing")
 
+NEEDED = {
+    "accelerate": "accelerate",
+    "datasets": "streams",
+    "lightning": "lightning",
+    "sentence_transformers": "sentence-transformers",
+    "trl": "trl",
+    "webdataset": "streams",
+}
+"""The extra that each integration asks for."""
+
+SAY = """
+import json
+
+def say(what, found):
+    print(json.dumps([what, found]))
+"""
+
 BLOCK_EXTRAS = f"""
 import sys
 sys.modules.update(dict.fromkeys({EXTRAS!r}))  # None: importing it is an ImportError
@@ -42,21 +61,25 @@ def import_below(package):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if module.name not in ON_DEMAND and module.name != "emprune.__main__":
             imported = importlib.import_module(module.name)
-            print(module.name)
+            found.append(module.name)
             if module.ispkg:
                 import_below(imported)
 
+found = []
 import_below(emprune)
+say("modules", found)
 """
 
 IMPORT_INTEGRATIONS = """
 import importlib
 
+found = []
 for name in NAMES:
     try:
         importlib.import_module("emprune.integrations." + name)
     except Exception as error:
-        print(type(error).__name__, str(error).replace("\\n", " "), sep=": ")
+        found.append(f"{type(error).__name__}: {error}")
+say("integrations", found)
 """
 
 TRAIN = """
@@ -81,22 +104,33 @@ for epoch in range(4):
         optimizer.step()
         optimizer.zero_grad()
         visited += len(index)
-print(visited)
+say("visited", visited)
 """
 
+CALL_THE_COMMAND = """
+import emprune.cli
 
-def start_python(code: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` in a new interpreter."""
-    return subprocess.run(
-        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120
-    )
+try:
+    emprune.cli.main()
+except SystemExit as end:
+    say("command", end.code)  # a text: Python prints it to stderr, and the status is 1
+"""
 
 
 def run_python(code: str) -> str:
     """Run `code` in a new interpreter, which must succeed, and return what it printed."""
-    finished = start_python(code)
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@functools.cache
+def without_extras() -> dict[str, Any]:
+    """Return what each piece of work said in one interpreter in which importing an extra fails."""
+    names = f"ON_DEMAND, NAMES = {ON_DEMAND!r}, {tuple(NEEDED)!r}"
+    work = (SAY, names, BLOCK_EXTRAS, IMPORT_EVERYTHING, TRAIN, IMPORT_INTEGRATIONS, CALL_THE_COMMAND)
+    return dict(map(json.loads, run_python("\n".join(work)).splitlines()))
 
 
 @functools.cache
@@ -116,29 +150,21 @@ def test_importing_emprune_imports_nothing_that_stands_on_it() -> None:
 
 
 def test_every_module_of_the_library_imports_without_the_extras() -> None:
-    printed = run_python(f"ON_DEMAND = {ON_DEMAND!r}\n{BLOCK_EXTRAS}{IMPORT_EVERYTHING}")
-    assert {"emprune.pruner", "emprune.methods.emp", "emprune.data.loader"} <= set(printed.split())
+    assert {"emprune.pruner", "emprune.methods.emp", "emprune.data.loader"} <= set(without_extras()["modules"])
 
 
 def test_a_model_trains_without_the_extras() -> None:
-    visited = int(run_python(BLOCK_EXTRAS + TRAIN))
-    assert visited == 4 * 30  # keep=0.5 of 60 samples, four epochs
+    assert without_extras()["visited"] == 4 * 30  # keep=0.5 of 60 samples, four epochs
 
 
 def test_the_command_says_what_to_install() -> None:
-    finished = start_python(f"{BLOCK_EXTRAS}\nimport emprune.cli\nemprune.cli.main()")
-    assert finished.returncode == 1
-    assert "pip install 'emprune[lab]'" in finished.stderr
-    assert "Traceback" not in finished.stderr
+    assert "pip install 'emprune[lab]'" in without_extras()["command"]
 
 
 def test_an_integration_says_what_to_install() -> None:
-    extras = {name: name for name in ("accelerate", "lightning", "trl")}
-    extras |= {"datasets": "streams", "sentence_transformers": "sentence-transformers", "webdataset": "streams"}
-    said = run_python(f"NAMES = {tuple(extras)!r}\n{BLOCK_EXTRAS}{IMPORT_INTEGRATIONS}").splitlines()
-    for line, (name, extra) in zip(said, extras.items(), strict=True):
-        assert line.startswith(f"ModuleNotFoundError: emprune.integrations.{name} needs")
-        assert f"pip install 'emprune[{extra}]'" in line
+    for said, (name, extra) in zip(without_extras()["integrations"], NEEDED.items(), strict=True):
+        assert said.startswith(f"ModuleNotFoundError: emprune.integrations.{name} needs")
+        assert f"pip install 'emprune[{extra}]'" in said
 
 
 def check_in_a_bare_environment() -> None:
