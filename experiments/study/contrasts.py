@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from emprune_lab.comparison.statistics import Estimate, holm, paired_difference
 from evidence import Result, held_out_loss, outcome, read_runs

@@ -225,7 +225,8 @@ def test_what_is_none_of_a_comparison_is_not_replaced(name: str, tmp_path: Path)
     (tmp_path / name).write_text('{"mine": 1}')
     code, _, stderr = compare_there("random-permutation", 3, tmp_path)
     assert code == 2
-    assert f"{tmp_path / name} would be replaced, and is none of emprune's. Choose another --out" in stderr
+    assert f"{tmp_path / name} would be replaced, and is none of emprune's." in stderr
+    assert "or move it away." in stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

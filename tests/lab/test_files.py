@@ -91,5 +91,5 @@ def test_a_file_that_is_none_of_ours_is_not_replaced(tmp_path: Path, comparison:
     refuse_foreign(comparison / "results.json", tmp_path / "table.md", finished_run / "result.json")
     for name in ("report.html", "table.md", "gaps.json"):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(ConfigError, match=f"{name} would be replaced, and is none of emprune's. Choose another"):
+        with pytest.raises(ConfigError, match=f"{name} would be replaced, and is none of emprune's. Write elsewhere"):
             refuse_foreign(tmp_path / "no.html", tmp_path / name)

@@ -143,9 +143,7 @@ def refuse_foreign(*paths: Path) -> None:
     """Raise ConfigError if a file that is about to be replaced is none of emprune's, by a mark that ours have."""
     for path in paths:
         if path.exists() and not (path.is_file() and _is_ours(path)):
-            raise ConfigError(
-                f"{path} would be replaced, and is none of emprune's. Choose another --out, or move it away."
-            )
+            raise ConfigError(f"{path} would be replaced, and is none of emprune's. Write elsewhere, or move it away.")
 
 
 def free_name(path: Path) -> Path:
