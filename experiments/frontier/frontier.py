@@ -3,19 +3,18 @@
 python experiments/frontier/frontier.py experiments/frontier/*/results.json --out docs/evidence/frontier
 """
 
-import itertools
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from emprune_lab.comparison.curves import Curves
 from emprune_lab.comparison.statistics import mean_interval, paired_difference
+from emprune_lab.metrics import metric_of
 
 sys.path.append(str(Path(__file__).parents[1] / "study"))
 from evidence import outcome, read_runs
@@ -24,10 +23,6 @@ from picture import GREY, colours, draw_themed  # a script of the study, beside 
 MARGIN = 0.3
 """Points of accuracy below full training that count as no loss."""
 
-MOST_SEEDS = 6
-"""Up to so many all draws are counted; above it so many as `NUM_DRAWS` are made."""
-
-NUM_DRAWS = 10_000
 RANDOM, FULL = "random-permutation", "full"
 WORDS = {
     FULL: "full training",
@@ -40,51 +35,6 @@ WORDS = {
 
 Cells = dict[tuple[str, float], dict[int, float]]
 """The outcome of each seed, by method and keep. Full training is at keep 1."""
-
-Curve = Sequence[tuple[float, float]]
-"""Keeps, ascending, and what is reached at each."""
-
-
-def no_loss_from(curve: Curve, *, margin: float = MARGIN) -> float:
-    """Return the smallest keep from which on a curve stays within a margin of its end, full training.
-
-    Example:
-        >>> round(no_loss_from([(0.1, 80.0), (0.5, 90.0), (1.0, 90.1)]), 3)
-        0.492
-    """
-    bound = curve[-1][1] - margin
-    for (left, low), (right, high) in reversed(list(itertools.pairwise(curve))):
-        if low < bound:
-            return left + (right - left) * (bound - low) / (high - low)
-    return curve[0][0]
-
-
-def equivalent_keep(curve: Curve, accuracy: float) -> float:
-    """Return the smallest keep at which the running maximum of a curve reaches an accuracy; inf if none does.
-
-    Example:
-        >>> round(equivalent_keep([(0.1, 80.0), (0.5, 90.0), (1.0, 91.0)], 85.0), 3)
-        0.3
-    """
-    highest = list(itertools.accumulate((y for _, y in curve), max))
-    keeps = [keep for keep, _ in curve]
-    if accuracy > highest[-1]:
-        return math.inf
-    if accuracy <= highest[0]:
-        return keeps[0]
-    right = next(place for place, high in enumerate(highest) if high >= accuracy)
-    left = right - 1
-    share = (accuracy - highest[left]) / (highest[right] - highest[left])
-    return keeps[left] + share * (keeps[right] - keeps[left])
-
-
-def draws(seeds: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Return draws of the seeds with replacement: all of them where there are few seeds."""
-    if len(seeds) <= MOST_SEEDS:
-        yield from itertools.product(seeds, repeat=len(seeds))
-        return
-    random = np.random.default_rng(0)
-    yield from (tuple(random.choice(seeds, size=len(seeds)).tolist()) for _ in range(NUM_DRAWS))
 
 
 def read(paths: Iterable[Path]) -> dict[str, Cells]:
@@ -134,49 +84,13 @@ def keeps_of(cells: Cells, method: str) -> list[float]:
     return sorted(keep for name, keep in cells if name == method)
 
 
-def curve_of(cells: Cells, method: str, seeds: Sequence[int]) -> Curve:
-    """Return a method's mean over seeds at each keep, up to full training."""
-    places = [(method, keep) for keep in keeps_of(cells, method)]
-    if method != FULL:
-        places.append((FULL, 1.0))
-    return [(keep, fmean(cells[name, keep][seed] for seed in seeds)) for name, keep in places]
-
-
-def is_curve(cells: Cells, method: str) -> bool:
-    """Whether a method has every keep that random permutation has, beside full training."""
-    return (FULL, 1.0) in cells and method != FULL and keeps_of(cells, method) == keeps_of(cells, RANDOM)
-
-
-def worth(cells: Cells, method: str, keep: float, seeds: Sequence[int]) -> float:
-    """Return the keep at which random permutation reaches what a method reaches at its own."""
-    return equivalent_keep(curve_of(cells, RANDOM, seeds), fmean(cells[method, keep][seed] for seed in seeds))
-
-
-def no_loss(cells: Cells, method: str, seeds: Sequence[int]) -> float:
-    """Return the keep from which on a method loses nothing."""
-    return no_loss_from(curve_of(cells, method, seeds))
-
-
-def with_interval(value: Any, seeds: Sequence[int], *, least: float) -> str:
-    """Return a function of drawn seeds in words, with the middle 95 % of its draws.
-
-    Args:
-        value: Called with the seeds.
-        seeds: Those there are.
-        least: The smallest keep that was measured: below it nothing is known.
-    """
-    found = in_words(value(seeds), least=least)
-    if len(seeds) < 2:
-        return found
-    low, high = np.quantile([value(drawn) for drawn in draws(seeds)], [0.025, 0.975], method="inverted_cdf")
-    return f"{found} [{in_words(low, least=least)}, {in_words(high, least=least)}]"
-
-
-def in_words(keep: float, *, least: float) -> str:
-    """Return a keep, or that it is beyond what was measured."""
-    if keep > 1:
-        return "> 1"
-    return f"≤ {least:g}" if keep <= least else f"{keep:.2f}"
+def curves_of(cells: Cells) -> Curves:
+    """Return the curves of all methods but full training, which they end in."""
+    scores: dict[str, dict[float, dict[int, float]]] = {}
+    for (method, keep), cell in cells.items():
+        scores.setdefault(method, {})[keep] = cell
+    full = scores.pop(FULL)[1.0]
+    return Curves(metric_of("accuracy"), scores, full, MARGIN)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -209,20 +123,12 @@ def task_tables(task: str, cells: Cells) -> Iterator[str]:
     yield table(heads, grid(difference))
     if (FULL, 1.0) not in cells:
         return
-    least = keeps[0]
+    curves = curves_of(cells)
     yield "The keep at which random permutation is as accurate:"
-    yield table(
-        heads, grid(lambda m, k: "" if m == FULL else with_interval(partial(worth, cells, m, k), seeds, least=least))
-    )
+    yield table(heads, grid(lambda method, keep: "" if method == FULL else str(curves.worth(method, keep))))
     yield f"The lowest keep that loses nothing, within {MARGIN} points of full training:"
-    yield table(
-        ["", "from keep"],
-        [
-            [WORDS.get(method, method), with_interval(partial(no_loss, cells, method), seeds, least=least)]
-            for method in methods
-            if is_curve(cells, method)
-        ],
-    )
+    rows = [[WORDS.get(m, m), str(curves.loses_nothing_from(m))] for m in methods if m in curves.methods]
+    yield table(["", "from keep"], rows)
 
 
 def draw_task(task: str, cells: Cells) -> None:

@@ -11,11 +11,12 @@ import pytest
 from emprune_lab.commands.compare import what_is_left
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.pool import PRELOADED, check_finished, compare
-from emprune_lab.comparison.queue import Comparison, Queue, adopt, look_elsewhere, make_queue
+from emprune_lab.comparison.queue import Comparison, Queue, adopt, folder_of, look_elsewhere, make_queue
 from emprune_lab.errors import RunError, RunExistsError, StoppedError
 from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
+from emprune_lab.tasks import get_task
 
 from emprune.errors import ConfigError
 from tests.lab.reports import call, old_result_of, write_comparison, write_run
@@ -362,3 +363,35 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
     (job.folder / "config.json").write_text(json.dumps(job.run.settings.replace(epochs=9).model_dump()))
     with pytest.raises(RunExistsError, match="epochs: 9 and 3. Use the same settings, delete that folder to run it"):
         make_queue(experiment, tmp_path)
+
+
+def test_numbers_that_are_listed_are_varied_and_their_cost_that_loses_nothing_is_said(tmp_path: Path) -> None:
+    """All are finished: nothing is trained."""
+    methods = ("full", "random-permutation", "emp")
+    for method in methods:
+        for keep in (1.0,) if method == "full" else (0.1, 0.3):
+            settings = small_settings(method, keep=keep)
+            write_run(folder_of(tmp_path, get_task("digits"), settings), settings)
+    options = ["--epochs", 4, "--train-size", "160", "--batch-size", 16, "--device", "cpu", "--precision", "fp32"]
+    command = ["compare", "digits", *options, "--methods", ",".join(methods), "--seeds", 1, "--out", tmp_path]
+    code, said, stderr = call(*command, "--keep", "0.1,0.3")
+    assert code == 0, stderr
+    assert said.count("Which:") == 2
+    assert said.count("Enough:") == 1
+    assert "emp:pool=2 at keep 0.1, 0.3 reaches what random-permutation does at > 1" not in said
+    code, said, _ = call(*command, "--keep", "0.3")
+    assert code == 0
+    assert "Enough:" not in said
+
+
+@pytest.mark.parametrize("given", ["0.1,", "0.1,much", ",", "0.1;0.3"])
+def test_a_list_that_holds_no_numbers_is_refused(given: str, tmp_path: Path) -> None:
+    code, _, stderr = call("compare", "digits", "--keep", given, "--out", tmp_path)
+    assert code == 2
+    assert "must be a number, or several" in " ".join(stderr.replace("│", " ").split())
+
+
+def test_what_an_analysis_does_not_vary_has_one_value(tmp_path: Path) -> None:
+    code, _, stderr = call("analyze", "visits", "digits", "--keep", "0.1,0.3", "--out", tmp_path)
+    assert code == 2
+    assert "Invalid value for '--keep'" in stderr

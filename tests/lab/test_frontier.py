@@ -1,9 +1,7 @@
 """The frontier's choices and numbers, on results whose values are known."""
 
 import json
-import math
 import re
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -38,43 +36,6 @@ def write(path: Path, runs: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"format": 2, "runs": runs}))
     return path
-
-
-@pytest.fixture
-def numbers() -> Any:
-    return runpy.run_path(str(FRONTIER))
-
-
-@pytest.mark.parametrize(
-    ("reached", "keep"),
-    [
-        pytest.param((90.0, 90.0, 90.0, 90.0), 0.1, id="at-every-keep"),
-        pytest.param((80.0, 88.0, 90.0, 90.0), 0.47, id="between-two-keeps"),
-        pytest.param((90.0, 88.0, 90.0, 90.0), 0.47, id="an-early-height-does-not-count"),
-        pytest.param((80.0, 84.0, 88.0, 90.0), 0.925, id="above-the-largest-keep"),
-    ],
-)
-def test_the_lowest_cost_that_loses_nothing(numbers: Any, reached: tuple[float, ...], keep: float) -> None:
-    curve = list(zip((*KEEPS, 1.0), reached, strict=True))
-    assert numbers["no_loss_from"](curve) == pytest.approx(keep)
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "keep"),
-    [(79.0, 0.1), (80.0, 0.1), (82.0, 0.2), (84.0, 0.3), (87.0, 0.45), (90.0, 1.0), (90.1, math.inf)],
-)
-def test_the_equivalent_cost_of_random_permutation(numbers: Any, accuracy: float, keep: float) -> None:
-    curve = [(0.1, 80.0), (0.3, 84.0), (0.5, 88.0), (1.0, 90.0)]
-    assert numbers["equivalent_keep"](curve, accuracy) == pytest.approx(keep)
-    dipping = [(0.1, 80.0), (0.2, 79.0), (0.3, 84.0), (0.5, 88.0), (1.0, 90.0)]
-    assert numbers["equivalent_keep"](dipping, 80.0) == 0.1
-
-
-def test_few_seeds_are_drawn_in_every_way_and_many_at_random(numbers: Any) -> None:
-    assert len(set(numbers["draws"]([0, 1, 2]))) == 27
-    drawn = list(numbers["draws"](range(7)))
-    assert len(drawn) == numbers["NUM_DRAWS"]
-    assert drawn == list(numbers["draws"](range(7)))
 
 
 def test_tables_say_what_a_keep_is_worth_and_from_where_on_nothing_is_lost(tmp_path: Path) -> None:

@@ -289,3 +289,10 @@ def test_a_hundred_runs_take_seconds(tmp_path: Path) -> None:
     start = time.process_time()
     write_report(Found(runs), tmp_path)
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(("more", "asked"), [({"keep": 0.5}, True), ({"keep": 0.3, "tail_epochs": 1}, False)])
+def test_runs_at_several_keeps_are_asked_how_much_is_enough(more: dict[str, Any], asked: bool, tmp_path: Path) -> None:
+    folders = [write_comparison(tmp_path / str(number), **cost) for number, cost in enumerate(({"keep": 0.3}, more))]
+    text = page_of(*(tmp_path / str(number) for number in range(len(folders))), out=tmp_path)
+    assert ("What each keep reaches, and is worth" in text) == ("<dt>Enough</dt>" in text) == asked

@@ -14,6 +14,7 @@ from emprune_lab.comparison.queue import Queue, make_queue
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from numpy.typing import NDArray
 
+from tests.lab.reports import result_of
 from tests.lab.runs import run_of, run_small, settings_for
 
 SMALL: dict[str, Any] = {"epochs": 2, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
@@ -69,7 +70,7 @@ def leave(
     """Write what a run could have left, and what could have been measured on it."""
     folder = run.folder
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text("{}")
+    (folder / "result.json").write_text(json.dumps(result_of(run.settings)))
     if visits is not None:
         np.save(folder / "visits.npy", np.array(visits, dtype=np.int32))
     if probe_losses is not None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from emprune.errors import ConfigError
 from tests.lab.analyses.support import SMALL, experiment_of, made
 
-METHODS = {"static-removal": "full", "leave-one-out": "emp"}
+METHODS = {"static-removal": "full", "leave-one-out": "emp", "frontier": "full,random-permutation,emp"}
 
 
 @pytest.mark.parametrize("name", ANALYSES)
@@ -56,7 +56,12 @@ def test_an_analysis_makes_its_runs(tmp_path: Path) -> None:
 def test_help_says_what_an_analysis_asks_and_what_it_sets() -> None:
     overview = CliRunner().invoke(app, ["analyze", "--help"]).stdout
     assert all(name in overview for name in ANALYSES)
-    for name, words in {"visits": "0.1", "theorem-1": "0.2", "static-removal": "0.9, 0.7, 0.5, 0.3, 0.1"}.items():
+    for name, words in {
+        "visits": "0.1",
+        "frontier": "0.1, 0.2, 0.3, 0.5, 0.7",
+        "theorem-1": "0.2",
+        "static-removal": "0.9, 0.7, 0.5, 0.3, 0.1",
+    }.items():
         shown = CliRunner().invoke(app, ["analyze", name, "--help"], terminal_width=200).stdout
         assert f"[default: ({words})]" in shown
         assert QUESTIONS[name].text.splitlines()[0].split(",")[0] in shown
@@ -83,6 +88,14 @@ def test_each_question_has_its_analysis() -> None:
         ("static-removal", "digits", {"subset_fraction": 1.0}, "below 1, so that something is removed"),
         ("memorization", "digits", {"num_runs": 1}, "`runs` must be at least 2"),
         ("visits", "digits", {"num_runs": 0}, "`runs` must be at least 1"),
+        (
+            "frontier",
+            "digits",
+            {"methods": ["full", "emp"]},
+            "`methods` must hold full and random-permutation; got full",
+        ),
+        ("frontier", "digits", {"methods": ["random-permutation"]}, "`methods` must hold full .* Add full"),
+        ("frontier", "digits", {"methods": ["full", "random-permutation"], "keep": 0.3}, "at least two values"),
         ("theorem-1", "digits", {"label_noise": 0.0}, "`label_noise` must be above 0; .* nothing to store"),
         ("visits", "digit", {}, "Unknown task"),
     ],

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from emprune.errors import ConfigError
 from emprune_lab.analyses.finished_run import FinishedRun
 from emprune_lab.analyses.questions import Question
+from emprune_lab.comparison.curves import KeepEstimate
 from emprune_lab.comparison.experiment import MOST_SEEDS, Experiment
 from emprune_lab.comparison.statistics import Estimate
 from emprune_lab.comparison.table import Table
@@ -168,13 +169,15 @@ def _made(experiment: Experiment) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: arrays as lists, estimates as tables, null for nan."""
+    """Return a value as JSON has it: arrays as lists, estimates as tables, null for what is not finite."""
     if isinstance(value, Estimate):
         return {"mean": value.mean, "half_width": _plain(value.half_width)}
+    if isinstance(value, KeepEstimate):
+        return {"keep": _plain(value.keep), "low": _plain(value.low), "high": _plain(value.high)}
     if isinstance(value, Mapping):
         return {name: _plain(one) for name, one in value.items()}
     if hasattr(value, "tolist"):  # of numpy, or of pandas
         return _plain(value.tolist())
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,6 +18,7 @@ from emprune_lab.data.dividing import drawn
 from emprune_lab.data.splits import Split
 from emprune_lab.errors import RunError
 from emprune_lab.files import read_text, write_whole
+from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run, splits_of
 from emprune_lab.settings import Settings
@@ -59,6 +60,11 @@ class FinishedRun:
     def seed(self) -> int:
         """The run's seed."""
         return self.settings.seed
+
+    @cached_property
+    def result(self) -> RunRecord:
+        """What it ended with."""
+        return RunFolder(self.folder).result()
 
     @property
     def num_classes(self) -> int:

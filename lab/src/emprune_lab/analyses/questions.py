@@ -136,7 +136,33 @@ ALIGNMENT_GAP = Question(
     """,
 )
 
+FRONTIER = Question(
+    name="frontier",
+    methods="full,random-permutation,emp",
+    num_runs=3,
+    settings={"keep": [0.1, 0.2, 0.3, 0.5, 0.7]},
+    text="""How much can be left out so that nothing is lost, and what is a method worth?
+
+    Every method at several keeps, beside full training. The answer has two
+    numbers of each method, with intervals: the keep from which on it loses
+    nothing, and the keep at which random permutation reaches as much.
+
+    [bold]Example[/bold]
+
+    emprune analyze frontier digits --keep 0.1,0.3,0.5 --out runs/frontier
+    """,
+)
+
 QUESTIONS = {
     question.name: question
-    for question in (VISITS, LOSS_CURVES, LEAVE_ONE_OUT, STATIC_REMOVAL, THEOREM_1, MEMORIZATION, ALIGNMENT_GAP)
+    for question in (
+        FRONTIER,
+        VISITS,
+        LOSS_CURVES,
+        LEAVE_ONE_OUT,
+        STATIC_REMOVAL,
+        THEOREM_1,
+        MEMORIZATION,
+        ALIGNMENT_GAP,
+    )
 }

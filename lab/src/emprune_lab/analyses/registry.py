@@ -1,6 +1,7 @@
 """The analyses by their names. A new one is a file, its question in `questions`, and a line below."""
 
 from emprune_lab.analyses.analysis import Analysis
+from emprune_lab.analyses.frontier import Frontier
 from emprune_lab.analyses.leave_one_out import LeaveOneOut
 from emprune_lab.analyses.loss_curves import LossCurves
 from emprune_lab.analyses.memorization import AlignmentGap, Memorization
@@ -12,5 +13,14 @@ __all__ = ["ANALYSES"]
 
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
-    for analysis in (Visits(), LossCurves(), LeaveOneOut(), StaticRemoval(), Theorem1(), Memorization(), AlignmentGap())
+    for analysis in (
+        Frontier(),
+        Visits(),
+        LossCurves(),
+        LeaveOneOut(),
+        StaticRemoval(),
+        Theorem1(),
+        Memorization(),
+        AlignmentGap(),
+    )
 }

@@ -22,8 +22,9 @@ analyze = typer.Typer(
     and NAME.html, which opens without a network. What is finished stays: after
     Ctrl-C or a crash, or for more runs, give the command again.
 
-    The first five are the figures of the EMP paper and its Theorem 1. The
-    others say what models remember of a sample because they saw it.
+    The first says how much can be left out. The next five are the figures of
+    the EMP paper and its Theorem 1. The others say what models remember of a
+    sample because they saw it.
     """,
 )
 
@@ -60,7 +61,8 @@ def _command(question: Question) -> Callable[..., None]:
             _answer(question.name, task, asked, out_dir=out_dir, num_jobs=jobs, data_dir=data_dir)
 
     command.__doc__ = question.text
-    return takes_settings(command, unless_given=question.settings)
+    varied = [name for name, value in question.settings.items() if isinstance(value, list)]
+    return takes_settings(command, unless_given=question.settings, varied=varied)
 
 
 for _question in QUESTIONS.values():

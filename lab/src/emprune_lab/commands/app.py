@@ -1,5 +1,6 @@
 """The `emprune` command in full: run, compare, report, suspects, export, estimate, analyze, data, methods, tasks."""
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from emprune_lab.commands.arguments import (
     Track,
 )
 from emprune_lab.commands.export import export
-from emprune_lab.commands.options import DataDir, path_option, takes_settings
+from emprune_lab.commands.options import NUMERIC, DataDir, path_option, takes_settings
 from emprune_lab.commands.report import report
 from emprune_lab.commands.suspects import suspects
 
@@ -132,7 +133,7 @@ def run(
 
 
 @app.command()
-@takes_settings
+@functools.partial(takes_settings, varied=NUMERIC)
 def compare(
     settings: dict[str, Any],
     task: ComparedTask = None,
@@ -158,7 +159,7 @@ def compare(
 
     [bold]Examples[/bold]
 
-    emprune compare digits --methods full,random,greedy,emp
+    emprune compare digits --methods full,random-permutation,emp --keep 0.1,0.3
 
     emprune compare --experiment experiments/cifar10-20k.toml --dry-run
     """

@@ -12,12 +12,13 @@ import torch
 from rich.console import Console
 
 from emprune.errors import ConfigError, EmpruneError
-from emprune_lab.commands.comparison_table import console_table, verdict_lines
+from emprune_lab.commands.comparison_table import answer_lines, console_table
 from emprune_lab.commands.consoles import out, progress, prose_width
 from emprune_lab.commands.options import refuse_settings
 from emprune_lab.commands.progress import watching
 from emprune_lab.commands.running import announce_data, refuse_torchrun, stoppable
 from emprune_lab.commands.tables import queue_table
+from emprune_lab.comparison.curves import curves_of
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
 from emprune_lab.comparison.notes import little_notes, unlike_precision
 from emprune_lab.comparison.pool import Launch, compare
@@ -35,6 +36,7 @@ from emprune_lab.comparison.queue import (
 )
 from emprune_lab.comparison.table import long_duration
 from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS, listed_methods
+from emprune_lab.report.enough import enough
 from emprune_lab.report.verdict import verdict_of
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.training import make_training, num_scored
@@ -112,9 +114,14 @@ def make_comparison(
         out.print(table)
         for line in lines:
             out.print(line, highlight=False, width=prose_width())
-        out.print(verdict_lines(verdict_of(variant.results, margin=experiment.margin)), width=prose_width())
+        out.print(answer_lines(verdict_of(variant.results, margin=experiment.margin).answers), width=prose_width())
         for remark in result.remarks(variant):
             out.print(remark, highlight=False, width=prose_width())
+    if experiment.varied == ["keep"]:
+        runs = [run for variant in result.variants for run in variant.results]
+        curves = curves_of(runs, margin=experiment.margin)
+        answer = None if curves is None else enough(curves)
+        out.print(answer_lines([] if answer is None else [answer]), width=prose_width())
     report_comparison(queue, out_dir=where, data_dir=data_dir)
 
 

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from emprune_lab.comparison.rows import Row
 from emprune_lab.comparison.table import comparison_table
-from emprune_lab.report.verdict import Verdict
+from emprune_lab.report.verdict import Answer
 
-__all__ = ["console_table", "shared_columns", "verdict_lines"]
+__all__ = ["answer_lines", "console_table", "shared_columns"]
 
 LEAST_NAME = 18
 """Characters that a method's name has, before columns are left out for them."""
@@ -48,10 +48,10 @@ def console_table(
     return _table(lines, title), said
 
 
-def verdict_lines(verdict: Verdict) -> Table:
-    """Return what is saved, what is lost and which method, a line each where the terminal is wide."""
+def answer_lines(answers: Sequence[Answer]) -> Table:
+    """Return answers, such as what is saved, what is lost and which method, a line each where the terminal is wide."""
     lines = Table.grid(padding=(0, 2, 0, 0))
-    for answer in verdict.answers:
+    for answer in answers:
         lines.add_row(
             Text(f"{answer.question}:", "bold"), Text.assemble((f"{answer.short}.", "bold"), f" {answer.sentences}")
         )

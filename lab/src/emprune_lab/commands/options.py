@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -13,10 +13,14 @@ from emprune_lab.commands.completion import values_of
 from emprune_lab.declaration import FIELDS, GROUP_OF, OPTIONS, extra_of, kind_of
 from emprune_lab.files import home_expanded
 
-__all__ = ["DataDir", "path_argument", "path_option", "refuse_settings", "takes_settings"]
+__all__ = ["NUMERIC", "DataDir", "path_argument", "path_option", "refuse_settings", "takes_settings"]
 
 OF_VERSION_0_1 = ("warmup_fraction", "tail_fraction")
 """Taken, so that they can be refused with what to write now."""
+
+NUMERIC = tuple(name for name in OPTIONS if kind_of(name) in (int, float))
+NUMBERS = {int: "<int>,...", float: "<float>,..."}
+"""How the help shows an option that takes several."""
 
 
 def _path(text: str) -> Path:
@@ -42,18 +46,29 @@ DataDir = Annotated[
 ]
 
 
-def _parameter(name: str, panel: str, shown: str | bool) -> inspect.Parameter:
-    """Return the option of a setting; None, or False, is what the recipe, the method or the machine says."""
+def _parameter(name: str, panel: str, shown: str | bool, *, varied: bool) -> inspect.Parameter:
+    """Return the option of a setting; None, or False, is what the recipe, the method or the machine says.
+
+    Args:
+        name: The setting's.
+        panel: Of the help.
+        shown: Its default in the help.
+        varied: Whether it may be several numbers, separated by commas.
+    """
     field = FIELDS[name]
     is_flag = field.annotation is bool
+    kind: Any = bool if is_flag else Optional[kind_of(name)]  # noqa: UP045 - of a value, not of a type
+    options: dict[str, Any] = {"autocompletion": lambda: values_of(name)}
+    if varied:
+        options = {"parser": functools.partial(_numbers, kind_of(name)), "metavar": NUMBERS[kind_of(name)]}
+        kind = Any
     option = typer.Option(
         *([f"--{name.replace('_', '-')}"] if is_flag else []),
         help=field.description,
         show_default=shown,
-        autocompletion=lambda: values_of(name),
         rich_help_panel=panel,
+        **options,
     )
-    kind = bool if is_flag else Optional[kind_of(name)]  # noqa: UP045 - of a value, not of a type
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=False if is_flag else None, annotation=Annotated[kind, option]
     )
@@ -64,13 +79,25 @@ def _hidden(name: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _parameters(defaults: Mapping[str, Any]) -> list[inspect.Parameter]:
+def _numbers(kind: type[int] | type[float], text: str) -> Any:
+    """Return the number that a text spells, or a list of several separated by commas."""
+    try:
+        found = [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} must be a number, or several separated by commas.") from None
+    return found if len(found) > 1 else found[0]
+
+
+def _parameters(defaults: Mapping[str, Any], *, varied: Collection[str]) -> list[inspect.Parameter]:
     """Return the options of all settings that can be given on a command line.
 
     Args:
         defaults: Those that a command makes itself where they are not given, for its help to say.
+        varied: Those that may be several numbers.
     """
-    parameters = [_parameter(name, GROUP_OF[name].capitalize(), _shown(name, defaults)) for name in OPTIONS]
+    parameters = [
+        _parameter(name, GROUP_OF[name].capitalize(), _shown(name, defaults), varied=name in varied) for name in OPTIONS
+    ]
     text = "Named defaults for the training; `emprune tasks` lists them."
     recipe = typer.Option(help=text, show_default="default", rich_help_panel="Training")
     annotation = Annotated[str | None, recipe]
@@ -86,15 +113,16 @@ def _shown(name: str, defaults: Mapping[str, Any]) -> str | bool:
 
 
 def takes_settings(
-    command: Callable[..., None], *, unless_given: Mapping[str, Any] | None = None
+    command: Callable[..., None], *, unless_given: Mapping[str, Any] | None = None, varied: Collection[str] = ()
 ) -> Callable[..., None]:
     """Give a command an option for each setting, instead of its parameter `settings`, a dictionary.
 
     Args:
         command: The command.
         unless_given: The settings that it makes itself where they are not given, for its help to say.
+        varied: The settings that may be several numbers, separated by commas.
     """
-    shared = _parameters(unless_given or {})
+    shared = _parameters(unless_given or {}, varied=varied)
 
     @functools.wraps(command)
     def with_settings(**values: Any) -> None:

@@ -43,7 +43,7 @@ def report(
 
     emprune report here/results.json there/results.json --out runs/both
     """
-    from emprune_lab.commands.comparison_table import verdict_lines
+    from emprune_lab.commands.comparison_table import answer_lines
     from emprune_lab.commands.consoles import out, progress, prose_width
     from emprune_lab.commands.running import failures_reported
 
@@ -60,7 +60,9 @@ def report(
         for section in divide_runs(found.runs, found.experiments):
             for group in section.groups:
                 out.print(f"{section.heading}, {group.title}", style="bold", highlight=False)
-                out.print(verdict_lines(group.verdict), width=prose_width())
+                out.print(answer_lines(group.verdict.answers), width=prose_width())
+            if section.enough is not None:
+                out.print(answer_lines([section.enough]), width=prose_width())
         for file in (file for run in found.runs for file in run.damaged):
             progress.print(f"{file} is damaged, and left out.", style="yellow", soft_wrap=True)
         out.print(f"{path}", highlight=False, soft_wrap=True)

@@ -144,10 +144,15 @@ class Experiment:
         """The methods, with all their options."""
         return [self._parsed(method) for method in self.methods]
 
+    @property
+    def varied(self) -> list[str]:
+        """The settings that have several values."""
+        return [name for name, value in self.settings.items() if isinstance(value, list)]
+
     @cached_property
     def variants(self) -> list[Variant]:
         """Return the combinations of the varied settings, in order, each with its runs."""
-        varied = {name: value for name, value in self.settings.items() if isinstance(value, list)}
+        varied = {name: self.settings[name] for name in self.varied}
         fixed = {name: value for name, value in self.settings.items() if name not in varied}
         combinations = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
         return [Variant(chosen, tuple(self._runs({**fixed, **chosen}))) for chosen in combinations]

@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from emprune.errors import ConfigError
+from emprune_lab.comparison.curves import Curves, curves_of
 from emprune_lab.comparison.rows import Row, summarise
 from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.report.enough import enough
 from emprune_lab.report.records import ReportedRun
-from emprune_lab.report.verdict import Verdict, verdict_of
+from emprune_lab.report.verdict import Answer, Verdict, verdict_of
 from emprune_lab.results.record import RunRecord
 
 __all__ = ["CostGroup", "Section", "divide_runs"]
@@ -96,6 +98,18 @@ class Section:
     def runs(self) -> list[ReportedRun]:
         """All runs, each once."""
         return list({id(run): run for group in self.groups for run in group.runs}.values())
+
+    @cached_property
+    def curves(self) -> Curves | None:
+        """What methods reach at its costs; None where it has several tails or warm-ups of one keep, or no curve."""
+        if len({group.cost.get("keep") for group in self.groups}) < len(self.groups):
+            return None
+        return curves_of((run.result for run in self.runs), margin=self.groups[0].margin)
+
+    @property
+    def enough(self) -> Answer | None:
+        """From which keep on nothing is lost; None without curves."""
+        return None if self.curves is None else enough(self.curves)
 
     @property
     def heading(self) -> str:
