@@ -55,7 +55,9 @@ def test_a_score_that_pays_is_advised_with_its_price() -> None:
     assert said(verdict, "Save") == (
         "67 % of the time. emp takes 33 % of full's training time, for 30 % of its visits."
     )
-    assert said(verdict, "Lose") == "−0.36 ± 0.23 points. emp against full, paired over 5 seeds."
+    assert said(verdict, "Lose") == (
+        "−0.36 ± 0.23 points. emp against full, paired over 5 seeds. Random permutation: −0.98 ± 0.10 points."
+    )
     assert said(verdict) == "emp. The score is worth having. emp is 0.62 ± 0.14 points above random permutation."
     assert verdict.cautions == []
 

@@ -67,7 +67,7 @@ def verdict_of(results: Sequence[RunRecord], *, margin: float | None = None) -> 
     sure = next((row for row in judged if _is_sure(row)), None)
     unpruned = [row for row in rows if row.method != "full"] or rows
     advised = sure or by_name.get(DEFAULT_BASELINE) or unpruned[0]
-    costs = [_save(advised), _lose(advised, by_name.get("full"))]
+    costs = [_save(advised), _lose(advised, by_name)]
     if not judged:
         return Verdict([*costs, _not_judged(scored, by_name)], [])
     best = sure or judged[0]
@@ -133,13 +133,13 @@ def _save(row: Row) -> Answer:
     )
 
 
-def _lose(row: Row, full: Row | None) -> Answer:
-    """What a method's paired difference to full training allows to say."""
+def _lose(row: Row, by_name: Mapping[str, Row]) -> Answer:
+    """What a method's paired difference to full training allows to say, and what is lost without it."""
     gap, name = row.to_full, _name(row)
     if row.method == "full":
         return Answer("Lose", "nothing", "Only full was run.")
     if gap is None:
-        why = "full was not run with these settings." if full is None else f"{name} shares no seed with full."
+        why = f"{name} shares no seed with full." if "full" in by_name else "full was not run with these settings."
         return Answer("Lose", "not known", why)
     if gap.num_seeds == 1:
         said = f"{name} shares one seed with full, so there is no interval."
@@ -148,6 +148,9 @@ def _lose(row: Row, full: Row | None) -> Answer:
     else:
         unclear = "" if gap.excludes_zero else ", which is no clear difference"
         said = f"{name} against full, paired over {gap.num_seeds} seeds{unclear}."
+    baseline = by_name.get(DEFAULT_BASELINE, row)
+    if baseline is not row and baseline.to_full is not None:
+        said += f" {_name(baseline)}: {_signed(baseline.to_full, row.metric)}."
     return Answer("Lose", _signed(gap, row.metric), said)
 
 
