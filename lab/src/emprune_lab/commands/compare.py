@@ -117,11 +117,10 @@ def make_comparison(
         out.print(answer_lines(verdict_of(variant.results, margin=experiment.margin).answers), width=prose_width())
         for remark in result.remarks(variant):
             out.print(remark, highlight=False, width=prose_width())
-    if experiment.varied == ["keep"]:
-        runs = [run for variant in result.variants for run in variant.results]
-        curves = curves_of(runs, margin=experiment.margin)
-        answer = None if curves is None else enough(curves)
-        out.print(answer_lines([] if answer is None else [answer]), width=prose_width())
+    runs = [run for variant in result.variants for run in variant.results]
+    curves = curves_of(runs, margin=experiment.margin) if experiment.varied == ["keep"] else None
+    if curves is not None and (answer := enough(curves)) is not None:
+        out.print(answer_lines([answer]), width=prose_width())
     report_comparison(queue, out_dir=where, data_dir=data_dir)
 
 
