@@ -13,6 +13,7 @@ from emprune_lab.analyses.finished_run import FinishedRun
 from emprune_lab.analyses.questions import FRONTIER
 from emprune_lab.comparison.curves import Curves, curves_of, curves_table
 from emprune_lab.comparison.experiment import Experiment
+from emprune_lab.comparison.rows import scored_part
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.metrics import capital
@@ -41,7 +42,8 @@ class Frontier(Analysis):
 
     def conclude(self, experiment: Experiment, runs: Sequence[FinishedRun]) -> Conclusion:
         """Return the curves."""
-        curves = curves_of(run.result for run in runs)
+        results = [run.result for run in runs]
+        curves = curves_of(results)
         assert curves is not None, "as `check` holds"
         found = {
             method: {
@@ -60,7 +62,7 @@ class Frontier(Analysis):
             methods={"full": {"scores": [full]}, **found},
             table=curves_table(curves),
             figures=[figure(curves)],
-            remarks=[*answers(curves), *remarks(curves)],
+            remarks=[*answers(curves), *remarks(curves, scored_part(results))],
             shared={"margin": curves.margin},
         )
 
@@ -72,8 +74,9 @@ def answers(curves: Curves) -> Iterator[str]:
         yield f"{method} loses at most {curves.margin:g} {curves.metric.points} from keep {keep} on."
 
 
-def remarks(curves: Curves) -> Iterator[str]:
+def remarks(curves: Curves, part: str) -> Iterator[str]:
     """Say what the numbers are."""
+    yield f"{capital(curves.metric.name)} on the {part} after the last epoch."
     yield f"{INTERVALS}; difference: to {DEFAULT_BASELINE} at the same keep, paired by seed."
     yield f"Worth keep: the keep at which {DEFAULT_BASELINE} reaches as much, linear between those that were run."
     yield (
