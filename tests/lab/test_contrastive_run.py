@@ -22,10 +22,10 @@ from tests.distributed.pool import RankPool
 from tests.lab.runs import assert_equal_runs, log, outcome, run_small, settings_for, small_settings, training_of
 from tests.lab.test_ranks import share
 
-METHODS = [
-    "emp", "emp:memory=view-alignment:pool=2", "greedy", "ucb:replan_every=2", "epsilon-greedy",
-    "infobatch:normalize=true", "random-permutation", "full",
-]  # fmt: skip
+UNLIKE = ["emp", "emp:memory=view-alignment:pool=2", "infobatch:normalize=true", "random-permutation"]
+"""Methods that differ in what a run measures, weighs and saves."""
+OTHERS = ["greedy", "ucb:replan_every=2", "epsilon-greedy", "full"]
+METHODS = [*UNLIKE, *(pytest.param(method, marks=pytest.mark.matrix) for method in OTHERS)]
 
 
 def settings_of(method: str = "emp", **settings: Any) -> Settings:
