@@ -181,6 +181,17 @@ def test_texts_are_tokenised_once_for_all_runs(place: Path, monkeypatch: pytest.
     assert max(lengths) == 9
 
 
+def test_a_run_may_cut_its_texts_off_earlier(place: Path, tmp_path: Path) -> None:
+    settings, cut = (text_settings(place, "full", keep=None, epochs=1, max_length=most) for most in (None, 9))
+    assert settings.folder_name != cut.folder_name
+    for name, own in (("whole", settings), ("cut", cut)):
+        training = run_text(own, tmp_path / name, place)
+        train = training.trainer.train_dataset
+        assert isinstance(train, encoding.Encoded)
+        assert (max(len(tokens["input_ids"]) for tokens in train.tokens) == 9) == (name == "cut")
+    assert outcome(tmp_path / "cut")["tokens"] < outcome(tmp_path / "whole")["tokens"]
+
+
 def test_a_run_that_diverges_says_so(place: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"The loss became (nan|inf) in epoch \d+: the run diverged. Lower `max_lr`"):
         run_text(text_settings(place, "random", max_lr=1e30, epochs=6), tmp_path, place)

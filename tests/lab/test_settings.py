@@ -67,7 +67,7 @@ IMPOSSIBLE: list[dict[str, Any]] = [
     {"device": "tpu"}, {"precision": "fp8"}, {"leave_out": -1}, {"leave_out": 0.5},
     {"epochs": "3"}, {"max_lr": "0.2"}, {"train_size": [100]}, {"keep": "0.3"}, {"keep": True}, {"keep": {"a": 1}},
     {"tail_epochs": "x"}, {"tail_epochs": 1.5}, {"warmup_epochs": False}, {"recalibrate_bn": "no"}, {"compile": 1},
-    {"group_by_length": "yes"},
+    {"group_by_length": "yes"}, {"max_length": 7}, {"max_length": "64"},
     {"model": 3},
 ]  # fmt: skip
 

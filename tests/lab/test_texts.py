@@ -54,6 +54,7 @@ def refused(task: str = "movie-reviews", method: str = "emp", **settings: Any) -
         ({"recalibrate_bn": True}, "`recalibrate_bn` is for images"),
         ({"compile": True}, "`compile` is for images"),
         ({"task": "digits", "group_by_length": True}, "`group_by_length` is for texts, and digits is of images; got"),
+        ({"task": "digits", "max_length": 64}, "`max_length` is for texts, and digits is of images; got"),
         ({"optimizer": "lars"}, "`optimizer` must be one of adamw for texts; got optimizer='lars'."),
         ({"model": "resnet18"}, "Unknown model for texts; got 'resnet18'"),
         ({"model": "hf:./nowhere"}, "`model` must name a folder that is there; got 'hf:./nowhere'."),

@@ -23,6 +23,7 @@ FOR_KINDS = {
     "recalibrate_bn": ("images",),
     "compile": ("images", "blocks"),
     "group_by_length": ("texts",),
+    "max_length": ("texts",),
 }
 CHECKS = {"images": check_model, "texts": check_pretrained, "blocks": check_language_model}
 """What refuses a name that is no model of the kind's."""

@@ -144,6 +144,9 @@ class TrainingSettings(Group):
         shown="none",
         default=None,
     )
+    max_length: int | None = setting(
+        "Tokens after which a text is cut off. Shorter texts train faster.", shown="the task's", default=None, ge=8
+    )
     group_by_length: bool = setting(
         "Put texts of like length into each batch, so that little is padded.", shown="", default=False
     )

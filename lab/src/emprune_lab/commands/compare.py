@@ -198,7 +198,8 @@ def seconds_left(queue: Queue, *, num_jobs: int) -> float:
         run, training = job.run, job.run.settings.training
         sizes = (run.sizes.first_step, run.sizes.train)
         machine = (run.compute, run.settings.machine.compile)
-        kind = (training.model, training.optimizer, training.group_by_length, sizes, machine)
+        texts = (training.group_by_length, training.max_length)
+        kind = (training.model, training.optimizer, texts, sizes, machine)
         if kind not in known:
             torch.set_num_threads(run.settings.machine.threads)
             known[kind] = make_training(run).time_steps()

@@ -121,7 +121,7 @@ class TextTask(Task):
 
     Args:
         read: As for all tasks, but usually left out: its data are `emprune_lab.data.text_files`.
-        max_length: Tokens after which a text is cut off.
+        max_length: Tokens after which a text is cut off, unless a run says another number.
     """
 
     kind = "texts"

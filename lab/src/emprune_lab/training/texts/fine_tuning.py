@@ -43,7 +43,8 @@ class TextTraining(Training):
         super().__init__(run)
         assert isinstance(run.task, TextTask), "images are not trained here"
         self.task, model_name = run.task, run.settings.training.model
-        encoded = encode(run.splits, model_name, max_length=self.task.max_length, data_dir=run.data_dir)
+        max_length = run.settings.training.max_length or self.task.max_length
+        encoded = encode(run.splits, model_name, max_length=max_length, data_dir=run.data_dir)
         self._parts = {"test": encoded.test}
         if encoded.validation is not None:
             self._parts["validation"] = encoded.validation
