@@ -18,8 +18,8 @@ from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
 RANDOM = "random-permutation"
-TWO_CLASSES = ":beta=5"
-"""Of EMP's score on two classes; the methods are one with those of other tasks."""
+ALIKE = (":beta=5", ":memory=instance-entropy")
+"""What EMP's score needs on two classes, and in pre-training: such a method is one with that of the other tasks."""
 
 NUM_SEEDS, POWER = 3, 2.49
 SURE, LEAST_POOLED = 0.05, -0.5
@@ -40,7 +40,7 @@ def read(paths: Iterable[Path]) -> Cells:
         for run in read_results(path).runs:
             task = "cifar10-human" if run.settings.task.startswith("image-folder:") else run.settings.task
             own = cells.setdefault((task, run.settings.cost.keep), {})
-            own.setdefault(run.method.replace(TWO_CLASSES, ""), {})[run.seed] = float(run["accuracy"])
+            own.setdefault(same_name(run.method), {})[run.seed] = float(run["accuracy"])
     for task in {task for task, _ in cells}:
         mine = [by_seed for (name, _), methods in cells.items() if name == task for by_seed in methods.values()]
         complete = set.intersection(*map(set, mine))
@@ -48,6 +48,18 @@ def read(paths: Iterable[Path]) -> Cells:
             for seed in by_seed.keys() - complete:
                 del by_seed[seed]
     return cells
+
+
+def same_name(method: str) -> str:
+    """Return a method as it is called in every task.
+
+    Example:
+        >>> same_name("emp:beta=5:pool=2"), same_name("emp:memory=instance-entropy:pool=2")
+        ('emp:pool=2', 'emp:pool=2')
+    """
+    for option in ALIKE:
+        method = method.replace(option, "")
+    return method
 
 
 def margin_of(accuracies: Sequence[float]) -> float:

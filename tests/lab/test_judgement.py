@@ -109,6 +109,13 @@ def test_the_margins_and_the_gains_are_read_of_the_test_set_on_complete_seeds(tm
     assert "80.15" in outcome.output  # the mean of the two seeds that both have
 
 
+@pytest.mark.parametrize("name", ["imdb", "simclr-digits"])
+def test_methods_that_a_task_writes_otherwise_are_the_same(judge: Mapping[str, Any], name: str) -> None:
+    experiment = Experiment.read(FOLDER / f"{name}.toml")
+    others = map(str, Experiment.read(FOLDER / "20ng.toml").specs)
+    assert {judge["same_name"](str(spec)) for spec in experiment.specs} <= set(others)
+
+
 def test_the_comparisons_have_the_same_methods_but_for_what_two_classes_and_pre_training_ask() -> None:
     files = {path.stem: tomllib.loads(path.read_text()) for path in FOLDER.glob("*.toml")}
     assert set(files) == {"20ng", "r52", "imdb", "cifar10-human", "cifar100-tail", "simclr-digits"}
