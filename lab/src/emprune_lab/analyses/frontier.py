@@ -11,10 +11,9 @@ from emprune.errors import ConfigError
 from emprune_lab.analyses.analysis import INTERVALS, Analysis, Conclusion
 from emprune_lab.analyses.finished_run import FinishedRun
 from emprune_lab.analyses.questions import FRONTIER
-from emprune_lab.comparison.curves import Curves, curves_of, curves_table
+from emprune_lab.comparison.curves import NOTES, Curves, curves_of, curves_table
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.rows import scored_part
-from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.metrics import capital
 from emprune_lab.pages.drawing import GREY, Drawing, Figure, colours
@@ -48,18 +47,15 @@ class Frontier(Analysis):
         found = {
             method: {
                 "keeps": list(own),
-                "scores": [
-                    mean_interval(list(reached.values())).scaled(curves.metric.better) for reached in own.values()
-                ],
+                "scores": [curves.reached(method, keep) for keep in own],
                 "worth": [curves.worth(method, keep) for keep in own],
                 "loses_nothing_from": curves.loses_nothing_from(method),
             }
             for method, own in curves.scores.items()
         }
-        full = mean_interval(list(curves.full.values())).scaled(curves.metric.better)
         return Conclusion(
             quantity="frontier: how much can be left out, and what is lost",
-            methods={"full": {"scores": [full]}, **found},
+            methods={"full": {"scores": [curves.full_reached]}, **found},
             table=curves_table(curves),
             figures=[figure(curves)],
             remarks=[*answers(curves), *remarks(curves, scored_part(results))],
@@ -78,11 +74,7 @@ def remarks(curves: Curves, part: str) -> Iterator[str]:
     """Say what the numbers are."""
     yield f"{capital(curves.metric.name)} on the {part} after the last epoch."
     yield f"{INTERVALS}; difference: to {DEFAULT_BASELINE} at the same keep, paired by seed."
-    yield f"Worth keep: the keep at which {DEFAULT_BASELINE} reaches as much, linear between those that were run."
-    yield (
-        "A keep's interval is bootstrapped over the seeds. It holds the middle 95 % of the draws. With few seeds it is "
-        "rough, and rather too narrow."
-    )
+    yield from NOTES
 
 
 def figure(curves: Curves) -> Figure:
@@ -90,7 +82,7 @@ def figure(curves: Curves) -> Figure:
     metric, styles = curves.metric, colours(["full", *curves.scores])
     drawing = Drawing("keep, share of full training's visits", metric.axis(capital(metric.name)), styles)
     drawing.figure.update_yaxes(rangemode="normal")
-    full = mean_interval(list(curves.full.values())).scaled(metric.better)
+    full = curves.full_reached
     ends = [min(curves.keeps), 1.0]
     drawing.level("full", ends, full.mean, full.low, full.high, hover=f"%{{y:.{metric.digits}f}}")
     drawing.figure.add_hline(
@@ -98,7 +90,7 @@ def figure(curves: Curves) -> Figure:
     )
     for method, own in curves.scores.items():
         keeps = sorted(own)
-        reached = [mean_interval(list(own[keep].values())).scaled(metric.better) for keep in keeps]
+        reached = [curves.reached(method, keep) for keep in keeps]
         hover = f"%{{y:.{metric.digits}f}} at keep %{{x:.3g}}"
         drawing.points(method, keeps, reached, hover=hover, dash=styles[method]["dash"])
     note = "Dashed: full training. Dotted: what counts as no loss. Bars are 95 % intervals over the seeds."

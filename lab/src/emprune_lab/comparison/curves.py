@@ -8,6 +8,7 @@ middle 95 % of the draws. With few seeds it is rough, and rather too narrow.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,21 @@ from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.metrics import Metric, metric_of
 from emprune_lab.results.record import RunRecord
 
-__all__ = ["Curves", "KeepEstimate", "curves_of", "curves_table", "draws", "equivalent_keeps", "lowest_keeps"]
+__all__ = ["NOTES", "Curves", "KeepEstimate", "curves_of", "curves_table", "draws", "equivalent_keeps", "lowest_keeps"]
 
 FULL = "full"
 MOST_SEEDS = 6
 """Up to so many all draws are counted; above it so many as `NUM_DRAWS` are made."""
 NUM_DRAWS = 10_000
+
+NOTES = (
+    f"Worth keep: the keep at which {DEFAULT_BASELINE} reaches as much, linear between those that were run.",
+    (
+        "A keep's interval is bootstrapped over the seeds. It holds the middle 95 % of the draws. With few seeds it is "
+        "rough, and rather too narrow."
+    ),
+)
+"""What a reader of `curves_table` must know."""
 
 Scores = Mapping[float, Mapping[int, float]]
 """Of each keep, what each seed reached. Higher is better."""
@@ -94,6 +104,18 @@ class Curves:
         """The keeps of random permutation."""
         return frozenset(self.scores[DEFAULT_BASELINE])
 
+    def reached(self, method: str, keep: float) -> Estimate:
+        """Return what a method reaches at a keep, in the metric's own direction."""
+        return self._interval(self.scores[method][keep])
+
+    @property
+    def full_reached(self) -> Estimate:
+        """What full training reaches."""
+        return self._interval(self.full)
+
+    def _interval(self, by_seed: Mapping[int, float]) -> Estimate:
+        return mean_interval(list(by_seed.values())).scaled(self.metric.better)
+
     def loses_nothing_from(self, method: str) -> KeepEstimate:
         """Return the keep from which on a method that has a curve stays within the margin of full training."""
         seeds = self._seeds(method)
@@ -145,13 +167,13 @@ def curves_of(results: Iterable[RunRecord], *, margin: float | None = None) -> C
 
 def curves_table(curves: Curves) -> Table:
     """Return a row for each method and keep: what is reached, and what that is worth."""
-    digits, turn = curves.metric.digits, curves.metric.better
+    digits = curves.metric.digits
     rows: list[list[object]] = []
     for method, by_keep in curves.scores.items():
-        for keep, own in sorted(by_keep.items()):
+        for keep in sorted(by_keep):
             worth = None if method == DEFAULT_BASELINE else curves.worth(method, keep)
-            rows.append([method, f"{keep:g}", _score(own, turn), _difference(curves, method, keep), worth])
-    rows.append([FULL, "1", _score(curves.full, turn), None, None])
+            rows.append([method, f"{keep:g}", curves.reached(method, keep), _difference(curves, method, keep), worth])
+    rows.append([FULL, "1", curves.full_reached, None, None])
     formats = {"method": "", "keep": "", curves.metric.heading: f".{digits}f", "difference": f"+.{digits}f"}
     return Table.of({**formats, "worth keep": ""}, rows, title="what each keep reaches")
 
@@ -194,6 +216,7 @@ def equivalent_keeps(keeps: Floats, scores: Floats, reached: Floats) -> Floats:
     return np.where(enough.any(1), found, math.inf)
 
 
+@cache
 def draws(num_seeds: int) -> NDArray[np.int64]:
     """Return (D, S) positions of seeds, drawn with replacement; first each seed once, which is no draw.
 
@@ -228,10 +251,6 @@ def _between(keeps: Floats, scores: Floats, left: NDArray[np.int64], reached: Fl
         share = (reached - low) / (high - low)
     between: Floats = keeps[left] + (keeps[right] - keeps[left]) * share
     return between
-
-
-def _score(own: Mapping[int, float], turn: int) -> Estimate:
-    return mean_interval(list(own.values())).scaled(turn)
 
 
 def _difference(curves: Curves, method: str, keep: float) -> Estimate | None:

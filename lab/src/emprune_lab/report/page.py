@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from emprune.errors import ConfigError
-from emprune_lab.comparison.curves import curves_table
+from emprune_lab.comparison.curves import NOTES, curves_table
 from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import scored_part
 from emprune_lab.comparison.table import comparison_table
@@ -60,6 +60,7 @@ def _page(sections: Sequence[Section], found: Found, out: Path, data_dir: Path |
             "picture": [against_time(section, styles)],
             "figures": [against_cost(section, styles)],
             "worth": None if section.curves is None else curves_table(section.curves),
+            "worth_notes": NOTES,
             "groups": [_group_view(group, styles, num_samples, data_dir) for group in section.groups],
             "facts": facts(section),
             "commands": commands(section),

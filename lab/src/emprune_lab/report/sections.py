@@ -106,7 +106,7 @@ class Section:
             return None
         return curves_of((run.result for run in self.runs), margin=self.groups[0].margin)
 
-    @property
+    @cached_property
     def enough(self) -> Answer | None:
         """From which keep on nothing is lost; None without curves."""
         return None if self.curves is None else enough(self.curves)
