@@ -110,33 +110,37 @@ say("visited", visited)
 CALL_THE_COMMAND = """
 import emprune.cli
 
-try:
-    emprune.cli.main()
-except SystemExit as end:
-    say("command", end.code)  # a text: Python prints it to stderr, and the status is 1
+emprune.cli.main()
 """
 
 
-def run_python(code: str) -> str:
-    """Run `code` in a new interpreter, which must succeed, and return what it printed."""
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def start_python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a new interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 @functools.cache
-def without_extras() -> dict[str, Any]:
-    """Return what each piece of work said in one interpreter in which importing an extra fails."""
+def without_extras() -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
+    """Return what each piece of work said in one interpreter in which importing an extra fails, and how it ended.
+
+    It ends with the command, which fails.
+    """
     names = f"ON_DEMAND, NAMES = {ON_DEMAND!r}, {tuple(NEEDED)!r}"
     work = (SAY, names, BLOCK_EXTRAS, IMPORT_EVERYTHING, TRAIN, IMPORT_INTEGRATIONS, CALL_THE_COMMAND)
-    return dict(map(json.loads, run_python("\n".join(work)).splitlines()))
+    finished = start_python("\n".join(work))
+    said = dict(map(json.loads, finished.stdout.splitlines()))
+    assert said.keys() == {"modules", "visited", "integrations"}, finished.stderr
+    return said, finished
 
 
 @functools.cache
 def modules_after_import() -> frozenset[str]:
     """Return the names of all modules that importing every public name of emprune leaves behind."""
-    return frozenset(run_python("from emprune import *; import sys; print(*sys.modules)").split())
+    finished = start_python("from emprune import *; import sys; print(*sys.modules)")
+    assert finished.returncode == 0, finished.stderr
+    return frozenset(finished.stdout.split())
 
 
 def test_importing_emprune_imports_no_extra() -> None:
@@ -150,19 +154,22 @@ def test_importing_emprune_imports_nothing_that_stands_on_it() -> None:
 
 
 def test_every_module_of_the_library_imports_without_the_extras() -> None:
-    assert {"emprune.pruner", "emprune.methods.emp", "emprune.data.loader"} <= set(without_extras()["modules"])
+    assert {"emprune.pruner", "emprune.methods.emp", "emprune.data.loader"} <= set(without_extras()[0]["modules"])
 
 
 def test_a_model_trains_without_the_extras() -> None:
-    assert without_extras()["visited"] == 4 * 30  # keep=0.5 of 60 samples, four epochs
+    assert without_extras()[0]["visited"] == 4 * 30  # keep=0.5 of 60 samples, four epochs
 
 
 def test_the_command_says_what_to_install() -> None:
-    assert "pip install 'emprune[lab]'" in without_extras()["command"]
+    _, finished = without_extras()
+    assert finished.returncode == 1
+    assert "pip install 'emprune[lab]'" in finished.stderr
+    assert "Traceback" not in finished.stderr
 
 
 def test_an_integration_says_what_to_install() -> None:
-    for said, (name, extra) in zip(without_extras()["integrations"], NEEDED.items(), strict=True):
+    for said, (name, extra) in zip(without_extras()[0]["integrations"], NEEDED.items(), strict=True):
         assert said.startswith(f"ModuleNotFoundError: emprune.integrations.{name} needs")
         assert f"pip install 'emprune[{extra}]'" in said
 

@@ -221,13 +221,15 @@ def test_results_that_are_nowhere_else_are_not_replaced(comparison: Path, tmp_pa
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["results.json", "table.md", "report.html"])
-def test_what_is_none_of_a_comparison_is_not_replaced(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("results.json", "Choose another --out"), ("table.md", "Write elsewhere"), ("report.html", "Write elsewhere")],
+)
+def test_what_is_none_of_a_comparison_is_not_replaced(name: str, advice: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text('{"mine": 1}')
     code, _, stderr = compare_there("random-permutation", 3, tmp_path)
     assert code == 2
-    assert f"{tmp_path / name} would be replaced, and is none of emprune's." in stderr
-    assert "or move it away." in stderr
+    assert f"{tmp_path / name} would be replaced, and is none of emprune's. {advice}, or move it away." in stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
