@@ -4,6 +4,7 @@ import json
 import runpy
 import tomllib
 from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from emprune_lab.tasks import get_task
 from PIL import Image
 from scipy.stats import t as student
 
+from emprune.methods import plugins
 from tests.lab.reports import call_script, result_of
 from tests.lab.runs import settings_for, small_settings
 
 FOLDER = Path(__file__).parents[2] / "experiments/judgement"
-BASE, JUDGED = "random-permutation", "emp:pool=gap"
+BASE, JUDGED, QUOTAS = "random-permutation", "emp:pool=gap", "random-permutation@equal"
 TASKS = ("a", "b", "c", "d", "e")
 CELLS = [(task, keep) for task in TASKS for keep in (0.3, 0.1)]
 MARGINS = dict.fromkeys(CELLS, 2.0)
@@ -28,6 +30,15 @@ MARGINS = dict.fromkeys(CELLS, 2.0)
 @pytest.fixture(scope="module")
 def judge() -> dict[str, Any]:
     return runpy.run_path(str(FOLDER / "judge.py"))
+
+
+@pytest.fixture
+def variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offer the tournament's variants, as their distribution does where it is installed."""
+    project = tomllib.loads((FOLDER.parent / "tournament/variants/pyproject.toml").read_text())["project"]
+    points = project["entry-points"][plugins.GROUP]
+    offered = {name: (EntryPoint(name, target, plugins.GROUP),) for name, target in points.items()}
+    monkeypatch.setattr(plugins, "offered", lambda: offered)
 
 
 def cells_of(gains: Mapping[str, float], *, noise: float = 0.3) -> dict[tuple[str, float], dict[str, dict[int, float]]]:
@@ -109,6 +120,7 @@ def test_the_margins_and_the_gains_are_read_of_the_test_set_on_complete_seeds(tm
     assert "80.15" in outcome.output  # the mean of the two seeds that both have
 
 
+@pytest.mark.usefixtures("variants")
 @pytest.mark.parametrize("name", ["imdb", "simclr-digits"])
 def test_methods_that_a_task_writes_otherwise_are_the_same(judge: Mapping[str, Any], name: str) -> None:
     experiment = Experiment.read(FOLDER / f"{name}.toml")
@@ -122,11 +134,12 @@ def test_the_comparisons_have_the_same_methods_but_for_what_two_classes_and_pre_
     methods = files["20ng"]["methods"]
     assert all(file["methods"] == methods for name, file in files.items() if name not in ("imdb", "simclr-digits"))
     assert [method.replace(":beta=5", "") for method in files["imdb"]["methods"]] == methods
-    assert files["simclr-digits"]["methods"] == [method for method in methods if method != JUDGED]
+    assert files["simclr-digits"]["methods"] == [method for method in methods if method not in (JUDGED, QUOTAS)]
     for file in files.values():
         assert (file["seeds"], file["settings"]["keep"], file["settings"]["tail_epochs"]) == ("300-302", [0.3, 0.1], 0)
 
 
+@pytest.mark.usefixtures("variants")
 @pytest.mark.parametrize("name", ["20ng", "r52", "imdb", "cifar100-tail", "simclr-digits"])
 def test_a_comparison_is_possible(name: str) -> None:
     experiment = Experiment.read(FOLDER / f"{name}.toml")
