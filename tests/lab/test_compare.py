@@ -386,14 +386,23 @@ def test_numbers_that_are_listed_are_varied_and_their_cost_that_loses_nothing_is
     assert "Enough:" not in said
 
 
-@pytest.mark.parametrize("given", ["0.1,", "0.1,much", ",", "0.1;0.3"])
-def test_a_list_that_holds_no_numbers_is_refused(given: str, tmp_path: Path) -> None:
-    code, _, stderr = call("compare", "digits", "--keep", given, "--out", tmp_path)
-    assert code == 2
-    assert "must be a number, or several" in " ".join(stderr.replace("│", " ").split())
+NOT_NUMBERS = [
+    (("compare", "digits", "--keep"), "0.1,", "must be a number, or several separated by commas."),
+    (("compare", "digits", "--keep"), "0.1,much", "must be a number, or several separated by commas."),
+    (("compare", "digits", "--keep"), "0.1;0.3", "must be a number, or several separated by commas."),
+    (("compare", "digits", "--epochs"), "2,2.5", "must be a whole number, or several separated by commas."),
+    (("run", "digits", "--keep"), "much", "must be a number."),
+    (("run", "digits", "--epochs"), "2.5", "must be a whole number."),
+    (("run", "digits", "--keep"), "0.1,0.3", "must be a number. `compare` takes several, separated by commas."),
+    (("analyze", "visits", "digits", "--keep"), "0.1,0.3", "must be a number. `compare` takes several,"),
+]
 
 
-def test_what_an_analysis_does_not_vary_has_one_value(tmp_path: Path) -> None:
-    code, _, stderr = call("analyze", "visits", "digits", "--keep", "0.1,0.3", "--out", tmp_path)
+@pytest.mark.parametrize(("command", "given", "rule"), NOT_NUMBERS)
+def test_what_is_no_number_is_refused_with_what_the_option_takes(
+    command: Sequence[str], given: str, rule: str, tmp_path: Path
+) -> None:
+    code, _, stderr = call(*command, given, "--out", tmp_path)
+    said = " ".join(stderr.replace("│", " ").split())
     assert code == 2
-    assert "Invalid value for '--keep'" in stderr
+    assert f"Invalid value for '{command[-1]}': {given!r} {rule}" in said

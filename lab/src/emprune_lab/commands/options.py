@@ -19,8 +19,9 @@ OF_VERSION_0_1 = ("warmup_fraction", "tail_fraction")
 """Taken, so that they can be refused with what to write now."""
 
 NUMERIC = tuple(name for name in OPTIONS if kind_of(name) in (int, float))
-NUMBERS = {int: "<int>,...", float: "<float>,..."}
-"""How the help shows an option that takes several."""
+NUMBERS = {int: "<int>", float: "<float>"}
+"""How the help shows an option that takes a number."""
+NAMES = {int: "a whole number", float: "a number"}
 
 
 def _path(text: str) -> Path:
@@ -59,8 +60,10 @@ def _parameter(name: str, panel: str, shown: str | bool, *, varied: bool) -> ins
     is_flag = field.annotation is bool
     kind: Any = bool if is_flag else Optional[kind_of(name)]  # noqa: UP045 - of a value, not of a type
     options: dict[str, Any] = {"autocompletion": lambda: values_of(name)}
-    if varied:
-        options = {"parser": functools.partial(_numbers, kind_of(name)), "metavar": NUMBERS[kind_of(name)]}
+    if name in NUMERIC:
+        number = kind_of(name)
+        parser = functools.partial(_number, number, varied)
+        options = {"parser": parser, "metavar": f"{NUMBERS[number]},..." if varied else NUMBERS[number]}
         kind = Any
     option = typer.Option(
         *([f"--{name.replace('_', '-')}"] if is_flag else []),
@@ -79,12 +82,14 @@ def _hidden(name: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _numbers(kind: type[int] | type[float], text: str) -> Any:
-    """Return the number that a text spells, or a list of several separated by commas."""
+def _number(kind: type[int] | type[float], several: bool, text: str) -> Any:
+    """Return the number that a text spells, or, if `several` may be, a list of those separated by commas."""
     try:
-        found = [kind(part) for part in text.split(",")]
+        found = [kind(part) for part in (text.split(",") if several else [text])]
     except ValueError:
-        raise typer.BadParameter(f"{text!r} must be a number, or several separated by commas.") from None
+        more = ", or several separated by commas." if several else "."
+        advice = " `compare` takes several, separated by commas." if "," in text and not several else ""
+        raise typer.BadParameter(f"{text!r} must be {NAMES[kind]}{more}{advice}") from None
     return found if len(found) > 1 else found[0]
 
 
