@@ -23,6 +23,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
+# The tests start hundreds of processes. Without bytecode each of them compiles torch and the frameworks anew.
+unexport PYTHONDONTWRITEBYTECODE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo docs docs-serve test lint format types pytest matrix words oldest newest no-extras wheels bench chaos clean
