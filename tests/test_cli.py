@@ -349,6 +349,8 @@ def test_an_estimate_says_what_is_saved() -> None:
     assert re.search(r"visits +80 +240", stdout)
     assert re.search(r"time +[\d.]+ s", stdout)
     assert re.search(r"saved +\d+%", stdout)
+    assert "points above full training, at the nearest cost" in " ".join(stdout.split())
+    assert "emprune compare digits --methods full,random-permutation,emp --keep " in stdout
 
 
 def test_a_comparison_that_goes_on_in_another_precision_says_so(tmp_path: Path) -> None:

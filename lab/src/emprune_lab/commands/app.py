@@ -203,7 +203,8 @@ def estimate(
     """
     from emprune_lab.commands.consoles import out, progress
     from emprune_lab.commands.running import failures_reported, foresee, refuse_torchrun
-    from emprune_lab.commands.tables import forecast_table
+    from emprune_lab.commands.tables import forecast_table, plain_table
+    from emprune_lab.report.elsewhere import elsewhere_table
     from emprune_lab.run import make_settings
     from emprune_lab.tasks import get_task
 
@@ -215,6 +216,12 @@ def estimate(
         out.print(forecast_table(run, foreseen))
         for warning in foreseen.warnings():
             out.print(warning, style="yellow")
+        elsewhere = elsewhere_table(run)
+        if elsewhere is not None:
+            out.print(plain_table(elsewhere))
+            methods = ",".join(dict.fromkeys(["full", "random-permutation", method]))
+            compared = f"emprune compare {task} --methods {methods} --keep {asked.cost.keep:g}"
+            out.print(f"Shorter: ordinary training at that cost. What it costs here: {compared}", soft_wrap=True)
 
 
 app.command()(report)
