@@ -21,6 +21,7 @@ LAB = (
     "emprune_lab/pages/templates/base.html.jinja",
     "emprune_lab/pages/templates/page.css",
     "emprune_lab/pages/templates/page.js",
+    "emprune_lab/report/elsewhere.json",
     "emprune_lab/report/templates/page.html.jinja",
 )
 LIBRARY_SOURCE = (
