@@ -93,6 +93,8 @@ BAD_LOSSES: dict[str, tuple[Callable[[torch.Tensor], tuple[Any, ...]], str | Non
     "integers": (lambda index: (index, LOSSES.long()), "losses", "torch.int64"),
     "a list": (lambda index: (index, LOSSES.tolist()), "losses", "list"),
     "too few": (lambda index: (index, LOSSES[:4]), "index", "5 indices and 4 losses"),
+    "a forgotten index": (lambda index: (LOSSES, torch.randn(5, 3)), "index", "(5,) torch.float32"),
+    "the index behind the losses": (lambda index: (LOSSES, index), "index", "(5,) torch.float32"),
     "an int32 index": (lambda index: (index.int(), LOSSES), "index", "(5,) torch.int32"),
     "an index that is a list": (lambda index: (index.tolist(), LOSSES), "index", "list"),
     "an index with a column": (lambda index: (index[:, None], LOSSES), "index", "(5, 1) torch.int64"),

@@ -152,6 +152,27 @@ def test_persistent_workers_serve_one_iteration_at_a_time(raises: Raises) -> Non
         list(running)
 
 
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}], ids=_name)
+def test_a_pass_within_another_leaves_the_outer_one_to_go_on(options: dict[str, Any], raises: Raises) -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner, **options)
+    loader.set_epoch(0)
+    inner, delivered = iter(loader), []
+    for index, position in loader:
+        pruner.reduce(index, loss_of(position))
+        delivered += index.tolist()
+        next(iter(loader))
+        if len(delivered) == len(index):
+            next(inner)
+    assert delivered == pruner.plan.index.tolist()
+    loader.set_epoch(1)
+    first, second = iter(loader), iter(loader)
+    for iterator in (first, second, first):
+        next(iterator)
+    with raises(emprune.errors.EpochError):
+        next(second)
+
+
 @pytest.mark.parametrize("options", [{}, {"num_workers": 2, "persistent_workers": True}], ids=_name)
 def test_a_peek_in_the_midst_of_an_epoch(options: dict[str, Any]) -> None:
     pruner = make_pruner()

@@ -41,6 +41,11 @@ class Cursor:
         return cls(shard, _without(shard.index, shard.index.new_tensor(ahead)))
 
     @property
+    def has_begun(self) -> bool:
+        """Whether anything was handed out."""
+        return self._next > 0 or bool(self._ahead)
+
+    @property
     def last(self) -> int:
         """How many samples are in the last batch of the rest, if it is not simply what is left."""
         ends_alike = len(self.rest) > 0 and bool(self.rest[-1] == self.shard.index[-1])

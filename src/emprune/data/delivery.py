@@ -7,8 +7,9 @@ Hard, because a run may stop after any batch and must go on with the next one, o
     cursor   #####                    handed out by the pass that counts
     start        ^                    after a load, where every new pass begins
 
-A batch counts when it is handed out. The pass that handed out the last batch is the one that counts. Once a pass has
-ended the epoch is over: further passes deliver all of it again, and count no more.
+A batch counts when it is handed out. The pass that handed out the last batch is the one that counts. A pass may begin
+within another, which then goes on; it does not go on itself after that. Once a pass has ended the epoch is over:
+further passes deliver all of it again, and count no more.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from emprune.data.cursor import Cursor
 from emprune.data.shard import Shard
-from emprune.errors import StateError
+from emprune.errors import EpochError, StateError
 from emprune.plan import EpochPlan
 
 __all__ = ["Delivery", "saved_nothing"]
@@ -47,6 +48,7 @@ class Delivery:
         self._shard = deal(plan, num_before=num_before)
         self._rest = Cursor.resumed(self._shard, ahead).rest
         self._cursor = self._begun()
+        self._within: list[Cursor] = []  # the passes that have begun, each within the one before
 
     @property
     def num_delivered(self) -> int:
@@ -63,10 +65,26 @@ class Delivery:
         return Cursor(self._deal(self.plan)) if self.ended else self._begun()
 
     def count(self, cursor: Cursor, index: Tensor) -> None:
-        """Count a batch that a pass hands out."""
-        cursor.add(index)
+        """Count a batch that a pass hands out.
+
+        Raises:
+            EpochError: If passes take turns: each would hand out the whole epoch.
+        """
         if not self.ended:
+            self._take_over(cursor)
             self._cursor = cursor
+        cursor.add(index)
+
+    def _take_over(self, cursor: Cursor) -> None:
+        if cursor in self._within:
+            del self._within[self._within.index(cursor) + 1 :]
+        elif cursor.has_begun:
+            raise EpochError(
+                "Two iterations of an epoch must not take turns; got a batch of one that another has taken over from. "
+                "The run would visit more than it may. Iterate once, and use a batch as often as you need."
+            )
+        else:
+            self._within.append(cursor)
 
     def end(self, cursor: Cursor) -> None:
         """Close the epoch: a pass has handed out all it could."""

@@ -49,15 +49,9 @@ def check_observation(index: Tensor, losses: Tensor, planned: Tensor | None, nam
     """
     if planned is None:
         raise EpochError("No epoch has begun: call loader.set_epoch(epoch), or pruner.begin_epoch(epoch), first.")
+    _check_index(index)  # first: where it was forgotten, the losses are in its place
     _check_losses(losses, name)
     _check_not_captured(losses, name)
-    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
-        found = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
-        raise ObservationError(
-            f"`index` must be a (B,) int64 tensor of positions in the dataset; got {found}. "
-            "Pass the index the loader delivers with each batch."
-        )
-    check_plain(index, "index")
     if index.shape != losses.shape:
         raise ObservationError(
             f"`index` and `{name}` must be equally long; got {len(index)} indices and {len(losses)} losses. Is the "
@@ -107,6 +101,16 @@ def _check_not_captured(losses: Tensor, name: str) -> None:
             f"`{name}` must not be observed while a CUDA graph is captured: a replay would observe nothing. Capture "
             "the model and its losses alone, and call observe(index, losses, logits) after each replay."
         )
+
+
+def _check_index(index: Tensor) -> None:
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
+        found = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
+        raise ObservationError(
+            f"`index` must be a (B,) int64 tensor of positions in the dataset; got {found}. "
+            "Pass the index the loader delivers with each batch; it comes before the losses."
+        )
+    check_plain(index, "index")
 
 
 def _check_losses(losses: Tensor, name: str) -> None:

@@ -159,6 +159,12 @@ class LoaderContract:
                 break
             assert self.train(pruner, loader) == self.order(pruner, loader)
 
+    def test_two_iterations_that_take_turns_are_refused(self) -> None:
+        for pruner, loader in self._epochs():
+            with pytest.raises(EpochError, match="iterat"):
+                list(zip(loader, loader, strict=True))
+            assert self.train(pruner, loader) == self.order(pruner, loader)
+
     def test_it_does_not_iterate_before_set_epoch_nor_after_the_pruner_moved_on(self) -> None:
         pruner = self.make_pruner()
         loader = self.make_loader(pruner)
