@@ -367,6 +367,22 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
         make_queue(experiment, tmp_path)
 
 
+def test_a_comparison_that_takes_the_place_of_another_says_so(tmp_path: Path) -> None:
+    """All are finished: nothing is trained."""
+    for method in ("full", "random-permutation", "emp"):
+        settings = small_settings(method, keep=1.0 if method == "full" else 0.5)
+        write_run(folder_of(tmp_path, get_task("digits"), settings), settings)
+    options = ["--epochs", 4, "--keep", 0.5, "--train-size", "160", "--batch-size", 16, "--device", "cpu"]
+    command = ["compare", "digits", *options, "--precision", "fp32", "--seeds", 1, "--out", tmp_path, "--methods"]
+    code, _, stderr = call(*command, "random-permutation,emp")
+    assert (code, "another comparison" in stderr) == (0, False)
+    code, _, stderr = call(*command, "full,random-permutation,emp")
+    assert (code, "another comparison" in stderr) == (0, False)
+    code, _, stderr = call(*command, "full,emp", "--baseline", "emp")
+    assert code == 0
+    assert f"The table and the report in {tmp_path} are of another comparison, with 1 other run." in stderr
+
+
 def test_numbers_that_are_listed_are_varied_and_their_cost_that_loses_nothing_is_said(tmp_path: Path) -> None:
     """All are finished: nothing is trained."""
     methods = ("full", "random-permutation", "emp")
@@ -392,6 +408,7 @@ NOT_NUMBERS = [
     (("compare", "digits", "--keep"), "0.1;0.3", "must be a number, or several separated by commas."),
     (("compare", "digits", "--epochs"), "2,2.5", "must be a whole number, or several separated by commas."),
     (("run", "digits", "--keep"), "much", "must be a number."),
+    (("run", "digits", "--keep"), "30%", "must be a number. 30% is 0.3."),
     (("run", "digits", "--epochs"), "2.5", "must be a whole number."),
     (("run", "digits", "--keep"), "0.1,0.3", "must be a number. `compare` takes several, separated by commas."),
     (("analyze", "visits", "digits", "--keep"), "0.1,0.3", "must be a number. `compare` takes several,"),

@@ -1,6 +1,7 @@
 """What `emprune export` writes is what was scored: loaded into a new model, it scores the same."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,8 @@ from emprune_lab.tasks import ImageTask, get_task
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.lab.reports import call
+from tests.lab.reports import call, write_run
+from tests.lab.runs import small_settings
 
 SIZE = ["--epochs", 2, "--train-size", 200, "--batch-size", 32, "--device", "cpu", "--precision", "fp32"]
 
@@ -42,7 +44,28 @@ def test_an_exported_model_scores_what_the_run_scored(tmp_path: Path, more: list
 def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
     code, _, said = call("export", tmp_path)
     assert code != 0
+    assert "holds no finished run" in said.replace("\n", " ")
+    write_run(tmp_path / "begun", small_settings("emp"))
+    (tmp_path / "begun" / "result.json").unlink()
+    code, _, said = call("export", tmp_path / "begun")
+    assert code != 0
     assert "must hold a finished run" in said.replace("\n", " ")
+
+
+def test_a_folder_of_several_runs_is_refused_with_the_names_of_some(tmp_path: Path) -> None:
+    folders = [tmp_path / f"{number}" for number in range(4)]
+    for seed, folder in enumerate(folders):
+        write_run(folder, small_settings("emp", seed=seed))
+    code, _, said = call("export", tmp_path)
+    assert code == 2
+    assert f"with 4. Name one of them, such as {' or '.join(map(str, folders[:3]))}." in said.replace("\n", " ")
+
+
+def test_the_one_run_below_a_folder_is_exported(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run, tmp_path / "digits" / "seed-0")
+    code, printed, _ = call("export", tmp_path)
+    assert code == 0
+    assert {Path(line).parent for line in printed.split()} == {tmp_path / "digits" / "seed-0" / "exported"}
 
 
 @pytest.mark.parametrize("held", ["model.safetensors", "notes.txt", "settings.json"])

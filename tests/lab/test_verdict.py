@@ -56,7 +56,8 @@ def test_a_score_that_pays_is_advised_with_its_price() -> None:
         "67 % of the time. emp takes 33 % of full's training time, for 30 % of its visits."
     )
     assert said(verdict, "Lose") == (
-        "−0.36 ± 0.23 points. emp against full, paired over 5 seeds. Random permutation: −0.98 ± 0.10 points."
+        "0.36 ± 0.23 points below full. emp against full, paired over 5 seeds. Random permutation is 0.98 ± 0.10 "
+        "points below it."
     )
     assert said(verdict) == "emp. The score is worth having. emp is 0.62 ± 0.14 points above random permutation."
     assert verdict.cautions == []
@@ -77,7 +78,7 @@ def test_a_difference_inside_the_margin_makes_random_permutation_enough() -> Non
         "random permutation. Random permutation is enough. emp, the best of 2 that score, differs by +0.09 ± 0.27 "
         "points, inside ±0.5."
     )
-    assert said(verdict, "Lose") == "−0.98 ± 0.10 points. Random permutation against full, paired over 5 seeds."
+    assert said(verdict, "Lose").startswith("0.98 ± 0.10 points below full. Random permutation against full, paired")
     assert said(read(scores, margin=0.4)).endswith("inside ±0.4.")
     assert said(read(scores, margin=0.3)).startswith("5 seeds cannot tell.")
 
@@ -95,6 +96,17 @@ def test_two_small_runs_of_opposite_signs_both_say_that_they_cannot_tell(sign: i
 def test_an_interval_as_narrow_as_the_margin_that_still_decides_nothing_asks_for_one_half_as_wide() -> None:
     verdict = read({BASE: RANDOM, "emp": plus(RANDOM, 0.3, noise=0.3)})
     assert said(verdict).endswith("by +0.36 ± 0.41 points. About 10 seeds would, to ±0.25.")
+
+
+def test_fewer_seeds_than_five_are_never_advised() -> None:
+    verdict = read({BASE: RANDOM[:3], "emp": plus(RANDOM[:3], 0.5, noise=0.2)})
+    assert said(verdict).startswith("3 seeds cannot tell.")
+    assert said(verdict).endswith("About 5 seeds would, to ±0.5.")
+
+
+def test_what_is_above_full_is_no_loss() -> None:
+    verdict = read({"full": FULL, BASE: plus(FULL, 0.6)})
+    assert said(verdict, "Lose").startswith("0.62 ± 0.14 points above full. Random permutation against full")
 
 
 def test_how_many_seeds_would_tell_is_said_with_two_digits() -> None:
@@ -180,13 +192,15 @@ def test_the_verdict_says_no_more_than_is_known(scores: dict[str, Any], expected
          "not known. emp shares no seed with full."),
         ({"full": [90.0], BASE: RANDOM},
          "67 % of the time. Random permutation takes 33 % of full's training time, for 30 % of its visits.",
-         "−1.00 points. Random permutation shares one seed with full, so there is no interval."),
+         "1.00 points below full. Random permutation shares one seed with full, so there is no interval."),
         ({"full": RANDOM, BASE: RANDOM},
          "67 % of the time. Random permutation takes 33 % of full's training time, for 30 % of its visits.",
-         "+0.00 points. Random permutation against full, as much on each of 5 seeds, so there is no interval."),
+         "0.00 points below full. Random permutation against full, as much on each of 5 seeds, so there is no "
+         "interval."),
         ({"full": plus(RANDOM, 0.1, noise=0.5), BASE: RANDOM},
          "67 % of the time. Random permutation takes 33 % of full's training time, for 30 % of its visits.",
-         "−0.20 ± 0.68 points. Random permutation against full, paired over 5 seeds, which is no clear difference."),
+         "0.20 ± 0.68 points below full. Random permutation against full, paired over 5 seeds, which is no clear "
+         "difference."),
     ],
 )  # fmt: skip
 def test_what_is_saved_and_lost_is_that_of_the_method_advised(scores: dict[str, Any], save: str, lose: str) -> None:

@@ -224,8 +224,8 @@ def _quotas(text: str) -> dict[str, Any]:
             found["guard"] = int(value)
         else:
             raise ConfigError(
-                f"What follows `@` must be {', '.join(get_args(Quota)[1:])}, floor=SHARE or guard=VISITS; got "
-                f"{part!r}. Write emp@equal, emp@equal:floor=0.1 or emp@guard=3."
+                f"What follows `@` must be {', '.join(get_args(Quota)[1:])}, floor=SHARE in (0, 1), or guard=VISITS of "
+                f"at least 1; got {part!r}. Write emp@equal, emp@equal:floor=0.1 or emp@guard=3."
             )
     return found
 

@@ -32,6 +32,7 @@ from emprune_lab.comparison.queue import (
     look_under_other_names,
     make_queue,
     named_otherwise,
+    num_replaced,
     refuse_loss,
 )
 from emprune_lab.comparison.table import long_duration
@@ -153,6 +154,12 @@ def taken_over(queue: Queue, sources: Sequence[Path], *, out: Path, dry_run: boo
     others = named_otherwise(queue, out)
     found = look_under_other_names(look_elsewhere(queue, sources), others)
     refuse_loss(found, out, others=others)
+    if replaced := num_replaced(found, out):
+        line = (
+            f"The table and the report in {out} are of another comparison, with {replaced} other run"
+            f"{'s' * (replaced != 1)}. They will be replaced. The runs stay, and `emprune report {out}` shows them all."
+        )
+        console.print(line, style="yellow", soft_wrap=True)
     for job, folder in begun(found, others):
         line = (
             f"{folder.path} holds {job.run.label}, unfinished, of an earlier version. It is made anew in {job.folder}."

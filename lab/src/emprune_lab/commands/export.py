@@ -34,8 +34,10 @@ def export(
     from emprune_lab.commands.running import failures_reported
 
     with failures_reported():
+        from emprune_lab.report.records import find_run
         from emprune_lab.training.exported import export_run
 
-        where = out_dir or run / "exported"
-        for path in export_run(run, where, data_dir=data_dir, say=lambda line: progress.print(line, soft_wrap=True)):
+        folder = run if (run / "config.json").is_file() else find_run(run).folder or run
+        where = out_dir or folder / "exported"
+        for path in export_run(folder, where, data_dir=data_dir, say=lambda line: progress.print(line, soft_wrap=True)):
             out.print(f"{path}", highlight=False, soft_wrap=True)

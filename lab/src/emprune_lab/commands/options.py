@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -21,6 +22,7 @@ OF_VERSION_0_1 = ("warmup_fraction", "tail_fraction")
 NUMERIC = tuple(name for name in OPTIONS if kind_of(name) in (int, float))
 NUMBERS = {int: "<int>", float: "<float>"}
 """How the help shows an option that takes a number."""
+PERCENT = re.compile(r"\d+(\.\d+)?%")
 NAMES = {int: "a whole number", float: "a number"}
 
 
@@ -89,6 +91,7 @@ def _number(kind: type[int] | type[float], several: bool, text: str) -> Any:
     except ValueError:
         more = ", or several separated by commas." if several else "."
         advice = " `compare` takes several, separated by commas." if "," in text and not several else ""
+        advice += f" {text} is {float(text[:-1]) / 100:g}." if PERCENT.fullmatch(text) else ""
         raise typer.BadParameter(f"{text!r} must be {NAMES[kind]}{more}{advice}") from None
     return found if len(found) > 1 else found[0]
 

@@ -41,15 +41,11 @@ def suspects(
     from emprune_lab.commands.running import failures_reported
 
     with failures_reported():
-        from emprune.errors import ConfigError
         from emprune_lab.commands.tables import suspects_table
-        from emprune_lab.report.records import find_runs
+        from emprune_lab.report.records import find_run
         from emprune_lab.report.suspect_samples import find_suspects, write_suspects
 
-        runs = find_runs([run]).runs
-        if len(runs) != 1:
-            raise ConfigError(f"RUN must be the folder of one run; got {run} with {len(runs)}. Name one of them.")
-        found = find_suspects(runs[0], top=top, by=by)
+        found = find_suspects(find_run(run), top=top, by=by)
         files = write_suspects(found, csv=csv, parquet=parquet, html=html, data_dir=data_dir)
         out.print(suspects_table(found, most=MOST_PRINTED, width=min(out.width, WIDTH)))
         for file in files:

@@ -31,6 +31,7 @@ __all__ = [
     "look_under_other_names",
     "make_queue",
     "named_otherwise",
+    "num_replaced",
     "refuse_loss",
 ]
 
@@ -241,6 +242,13 @@ def refuse_loss(queue: Queue, out: Path, *, others: Mapping[str, RunFolder]) -> 
             f"{file} would be replaced. It holds {num_lost} run{'s' * (num_lost != 1)} that {out} has no folder of. "
             f"{advice} `--from {file}` takes such runs over."
         )
+
+
+def num_replaced(queue: Queue, out: Path) -> int:
+    """Return how many runs OUT/results.json compares that this comparison has not; their folders stay."""
+    file = out / "results.json"
+    own = {_key(job.run.settings) for job in queue.jobs}
+    return sum(_key(run.settings) not in own for run in read_results(file).runs) if file.exists() else 0
 
 
 def adopt(queue: Queue) -> Queue:

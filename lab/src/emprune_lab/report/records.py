@@ -17,9 +17,11 @@ from emprune.errors import ConfigError
 from emprune_lab.files import files_below, read_text
 from emprune_lab.results.record import RunRecord, Table, problem_of, results_at
 
-__all__ = ["Found", "ReportedRun", "find_runs"]
+__all__ = ["Found", "ReportedRun", "find_run", "find_runs"]
 
 MOST_CLASSES = 1_000_000
+MOST_NAMED = 3
+"""Folders in a message."""
 DAMAGE = (OSError, ValueError, EOFError, RecursionError, zipfile.BadZipFile)
 """What reading a damaged file raises; pyarrow's errors are ValueErrors."""
 
@@ -177,6 +179,20 @@ def find_runs(paths: Sequence[Path]) -> Found:
                 runs[key] = run
         num_unfinished += _num_unfinished(path) if path.is_dir() else 0
     return Found(list(runs.values()), experiments, num_unfinished, len(repeated))
+
+
+def find_run(path: Path) -> ReportedRun:
+    """Return the one finished run that a folder or file holds.
+
+    Raises:
+        ConfigError: If it holds none, or several.
+    """
+    runs = find_runs([path]).runs
+    if len(runs) != 1:
+        folders = [str(run.folder) for run in runs if run.folder is not None][:MOST_NAMED]
+        names = f", such as {' or '.join(folders)}" if folders else ""
+        raise ConfigError(f"RUN must be the folder of one run; got {path} with {len(runs)}. Name one of them{names}.")
+    return runs[0]
 
 
 def _num_unfinished(path: Path) -> int:

@@ -150,8 +150,8 @@ def _lose(row: Row, by_name: Mapping[str, Row]) -> Answer:
         said = f"{name} against full, paired over {gap.num_seeds} seeds{unclear}."
     baseline = by_name.get(DEFAULT_BASELINE, row)
     if baseline is not row and baseline.to_full is not None:
-        said += f" {_name(baseline)}: {_signed(baseline.to_full, row.metric)}."
-    return Answer("Lose", _signed(gap, row.metric), said)
+        said += f" {_name(baseline)} is {_beside(baseline.to_full, row.metric)} it."
+    return Answer("Lose", f"{_beside(gap, row.metric)} full", said)
 
 
 def _not_judged(scored: Sequence[Row], by_name: Mapping[str, Row]) -> Answer:
@@ -199,7 +199,7 @@ def _what_would(best: Row, gap: Estimate, margin: float) -> str:
     if _wins(best):
         return f"Adjusted for their number (Holm), p is {best.p_holm:.2f}."
     needed = margin if gap.half_width > margin else margin / 2  # where half a margin decides, wherever the mean is
-    return f"About {_rounded(seeds_for(gap, needed))} seeds would, to ±{needed:g}."
+    return f"About {_rounded(max(FEWEST_SEEDS, seeds_for(gap, needed)))} seeds would, to ±{needed:g}."
 
 
 def _needs_no_score(row: Row) -> bool:
@@ -247,7 +247,7 @@ def _left_out(row: Row) -> str:
 
 
 def _beside(gap: Estimate, metric: Metric) -> str:
-    size = format(dataclasses.replace(gap, mean=abs(gap.mean)), f".{metric.digits}f")
+    size = format(dataclasses.replace(gap, mean=abs(gap.mean)), f".{metric.digits}f").replace(" (all equal)", "")
     return f"{size} {metric.points} {'above' if gap.mean > 0 else 'below'}"
 
 
