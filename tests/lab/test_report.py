@@ -238,6 +238,15 @@ def test_places_merge_where_they_belong_together_and_stand_apart_otherwise(tmp_p
     assert [s.heading for s in divide_runs(find_runs([here, longer]).runs)] == ["digits, epochs 4", "digits, epochs 6"]
 
 
+def test_a_heading_says_what_the_help_says_of_a_setting_without_a_value() -> None:
+    settings = [small_settings(train_size=size, recalibrate_bn=size is None) for size in (160, None)]
+    sections = divide_runs([ReportedRun(read_record(result_of(one))) for one in settings])
+    assert [section.heading for section in sections] == [
+        "digits, train size 160, recalibrate bn false",
+        "digits, train size all, recalibrate bn true",
+    ]
+
+
 def test_the_command_prints_where_the_report_is_and_counts_what_is_unfinished(comparison: Path, tmp_path: Path) -> None:
     shutil.copytree(comparison, tmp_path / "runs")
     next((tmp_path / "runs").rglob("result.json")).unlink()

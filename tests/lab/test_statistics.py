@@ -174,7 +174,7 @@ def test_one_seed_is_said_in_the_singular() -> None:
 def test_methods_are_named_whole_however_narrow_the_terminal_is(width: int, margin: float | None) -> None:
     name = "emp:beta=3.5:memory=view-alignment:pool=none"
     rows = summarise([*RESULTS, *(result(name, seed, 90 + seed, 1) for seed in (0, 1))], baseline="random")
-    table, lines = console_table(rows, title="a title", width=width, margin=margin)
+    table, _ = console_table(rows, title="a title", width=width, margin=margin)
     console = literal_console(width=width, record=True, file=io.StringIO())
     console.print(table)
     shown = console.export_text().splitlines()
@@ -184,7 +184,7 @@ def test_methods_are_named_whole_however_narrow_the_terminal_is(width: int, marg
     numbers = "".join(" ".join(shown).split())
     cells = [cell for column in table.columns[1:] for cell in column.cells]
     assert all(part in numbers for cell in cells for part in str(cell).replace(" ", "").split("\n"))
-    assert width < 100 or not any(line.startswith("Too narrow for") for line in lines)
+    assert width < 100 or not any(line.startswith("Too narrow for") for line in shown)
 
 
 def test_notes_warn_of_few_seeds_and_different_machines() -> None:
@@ -198,6 +198,16 @@ def test_notes_warn_of_few_seeds_and_different_machines() -> None:
     assert "Of the runs" not in " ".join(notes(rows, mixed, baseline="random"))
     unlike = [*RESULTS, result("emp", 2, 90, 1, "a gpu", "bf16")]
     assert "Of the runs 1 in bf16 and 6 in fp32" in " ".join(notes(rows, unlike, baseline="random"))
+
+
+def test_notes_explain_no_interval_and_no_star_where_one_seed_shows_none() -> None:
+    one = [r for r in RESULTS if r.seed == 0]
+    assert notes(summarise(one, baseline="random"), one, baseline="random")[0] == (
+        "Accuracy on the test set after the last epoch; difference: to random, paired by seed."
+    )
+    first = notes(summarise(RESULTS, baseline="random"), RESULTS, baseline="random")[0]
+    assert "mean ± 95 % interval (Student t)" in first
+    assert "* where its interval excludes zero; p: of that difference" in first
 
 
 def test_notes_tell_of_differences_over_fewer_seeds_than_a_method_has() -> None:

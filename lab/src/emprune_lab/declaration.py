@@ -23,6 +23,7 @@ __all__ = [
     "MachineSettings",
     "TrainingSettings",
     "extra_of",
+    "in_words",
     "kind_of",
 ]
 
@@ -195,6 +196,18 @@ def extra_of(name: str) -> dict[str, Any]:
     extra = FIELDS[name].json_schema_extra
     assert isinstance(extra, dict), "as `setting` declares it"
     return {**extra, "rule": extra["rule"] or _rule(FIELDS[name])}
+
+
+def in_words(name: str, value: object) -> str:
+    """Return a setting and its value as a reader is told; where the value is None, what the help calls that.
+
+    Example:
+        >>> in_words("train_size", 80), in_words("train_size", None), in_words("compile", True)
+        ('train size 80', 'train size all', 'compile true')
+    """
+    if value is None:
+        value = extra_of(name)["shown"] or "none"
+    return f"{name.replace('_', ' ')} {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def kind_of(name: str) -> type:

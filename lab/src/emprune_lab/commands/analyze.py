@@ -77,8 +77,8 @@ def _answer(
     from emprune_lab.analyses.registry import ANALYSES
     from emprune_lab.commands.compare import prepared_queue, warn_of_precisions, watch_comparison
     from emprune_lab.commands.consoles import out, progress
+    from emprune_lab.commands.fitting import fitted
     from emprune_lab.commands.running import refuse_torchrun
-    from emprune_lab.commands.tables import plain_table
     from emprune_lab.files import refuse_foreign
 
     refuse_torchrun(f"analyze {name}")
@@ -93,7 +93,7 @@ def _answer(
         FinishedRun(job.run, job.folder, lambda line: progress.print(line, soft_wrap=True)) for job in queue.jobs
     ]
     conclusion = analysis.conclude(experiment, finished)
-    out.print(plain_table(conclusion.table))
+    out.print(fitted(conclusion.table, width=out.width, instead=f"{name}.html has all"))
     for remark in conclusion.remarks:
         out.print(remark, highlight=False)
     for path in analysis.write(experiment, conclusion, out_dir):

@@ -202,8 +202,9 @@ def estimate(
     emprune estimate cifar10 --keep 0.3 --epochs 200 --model resnet18
     """
     from emprune_lab.commands.consoles import out, progress
+    from emprune_lab.commands.fitting import fitted
     from emprune_lab.commands.running import failures_reported, foresee, refuse_torchrun
-    from emprune_lab.commands.tables import forecast_table, plain_table
+    from emprune_lab.commands.tables import forecast_table
     from emprune_lab.report.elsewhere import elsewhere_table
     from emprune_lab.run import make_settings
     from emprune_lab.tasks import get_task
@@ -213,12 +214,12 @@ def estimate(
         chosen = get_task(task)
         asked = make_settings(chosen, method, threads=threads, **settings)
         run, foreseen = foresee(asked, chosen, data_dir=data_dir, console=progress)
-        out.print(forecast_table(run, foreseen))
+        out.print(forecast_table(run, foreseen, width=out.width))
         for warning in foreseen.warnings():
             out.print(warning, style="yellow")
         elsewhere = elsewhere_table(run)
         if elsewhere is not None:
-            out.print(plain_table(elsewhere))
+            out.print(fitted(elsewhere, width=out.width))
             methods = ",".join(dict.fromkeys(["full", "random-permutation", method]))
             compared = f"emprune compare {task} --methods {methods} --keep {asked.cost.keep:g}"
             out.print(f"Shorter: ordinary training at that cost. What it costs here: {compared}", soft_wrap=True)

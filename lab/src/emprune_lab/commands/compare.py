@@ -12,13 +12,12 @@ import torch
 from rich.console import Console
 
 from emprune.errors import ConfigError, EmpruneError
-from emprune_lab.commands.comparison_table import answer_lines, console_table
-from emprune_lab.commands.consoles import out, progress, prose_width
+from emprune_lab.commands.comparison_table import print_comparison
+from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.options import refuse_settings
 from emprune_lab.commands.progress import watching
 from emprune_lab.commands.running import announce_data, refuse_torchrun, stoppable
 from emprune_lab.commands.tables import queue_table
-from emprune_lab.comparison.curves import curves_of
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
 from emprune_lab.comparison.notes import little_notes, unlike_precision
 from emprune_lab.comparison.pool import Launch, compare
@@ -37,8 +36,6 @@ from emprune_lab.comparison.queue import (
 )
 from emprune_lab.comparison.table import long_duration
 from emprune_lab.method_spec import DEFAULT_METHODS, DEFAULT_SEEDS, listed_methods
-from emprune_lab.report.enough import enough
-from emprune_lab.report.verdict import verdict_of
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Speed
@@ -102,26 +99,14 @@ def make_comparison(
     for note in dict.fromkeys(note for job in queue.missing for note in little_notes(job.run)):
         progress.print(note, style="yellow", soft_wrap=True)
     if dry_run:
-        out.print(queue_table(what_is_left(queue), title=f"{experiment.task}, {where}"))
+        out.print(queue_table(what_is_left(queue), title=f"{experiment.task}, {where}", width=out.width))
         time = long_duration(seconds_left(queue, num_jobs=num_jobs))
         number = len(queue.missing)
         out.print(f"{number} run{'s' * (number != 1)} left, about {time} with --jobs {num_jobs} on this machine.")
         return
     result = watch_comparison(queue, num_jobs=num_jobs, console=progress, launch=launch)
     result.write(where)
-    for variant in result.variants:
-        title = ", ".join(filter(None, (experiment.task, variant.title, str(where))))
-        table, lines = console_table(variant.rows, title=title, width=out.width, margin=experiment.margin)
-        out.print(table)
-        for line in lines:
-            out.print(line, highlight=False, width=prose_width())
-        out.print(answer_lines(verdict_of(variant.results, margin=experiment.margin).answers), width=prose_width())
-        for remark in result.remarks(variant):
-            out.print(remark, highlight=False, width=prose_width())
-    runs = [run for variant in result.variants for run in variant.results]
-    curves = curves_of(runs, margin=experiment.margin) if experiment.varied == ["keep"] else None
-    if curves is not None and (answer := enough(curves)) is not None:
-        out.print(answer_lines([answer]), width=prose_width())
+    print_comparison(result, where)
     report_comparison(queue, out_dir=where, data_dir=data_dir)
 
 
@@ -183,17 +168,25 @@ def warn_of_precisions(queue: Queue, console: Console) -> None:
 
 
 def what_is_left(queue: Queue) -> list[tuple[str, str, int, int, int]]:
-    """Return a line for each combination and method: both in words, runs, those finished, visits left."""
+    """Return a line for each combination and method: both in words, runs, those finished, visits left.
+
+    A run that several combinations share is counted in the first, so that the lines add up. The others name that one.
+    """
     missing = {job.number for job in queue.missing}
+    counted_in: dict[int, str] = {}
     lines = []
     for variant, jobs in queue.by_variant():
         by_method: dict[str, list[Job]] = {}
         for job in jobs:
             by_method.setdefault(str(job.run.settings.method), []).append(job)
-        for method, own in by_method.items():
+        for method, every in by_method.items():
+            elsewhere = dict.fromkeys(counted_in[job.number] for job in every if job.number in counted_in)
+            own = [job for job in every if job.number not in counted_in]
+            counted_in |= dict.fromkeys((job.number for job in own), variant.title)
             left = [job for job in own if job.number in missing]
             visits = sum(job.run.sizes.visits - job.visits_done for job in left)
-            lines.append((variant.title, method, len(own), len(own) - len(left), visits))
+            said = f"{method} (see {'; '.join(elsewhere)})" if elsewhere else method
+            lines.append((variant.title, said, len(own), len(own) - len(left), visits))
     return lines
 
 

@@ -1,31 +1,28 @@
 """A comparison for a terminal: what all rows have in common in a line below, and names that stay whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from emprune_lab.commands.consoles import out, prose_width
+from emprune_lab.commands.fitting import TitledTable, fitted
+from emprune_lab.comparison import table as values
+from emprune_lab.comparison.curves import curves_of
+from emprune_lab.comparison.queue import Comparison
 from emprune_lab.comparison.rows import Row
 from emprune_lab.comparison.table import comparison_table
-from emprune_lab.report.verdict import Answer
+from emprune_lab.report.enough import enough
+from emprune_lab.report.verdict import Answer, verdict_of
 
-__all__ = ["answer_lines", "console_table", "shared_columns"]
-
-LEAST_NAME = 18
-"""Characters that a method's name has, before columns are left out for them."""
-
-FEWEST_COLUMNS = 2
-"""The method and its result."""
+__all__ = ["answer_lines", "console_table", "print_comparison", "shared_columns"]
 
 
 def console_table(
     rows: Sequence[Row], *, title: str, width: int, margin: float | None = None
-) -> tuple[Table, list[str]]:
-    """Return the comparison for a terminal, and the lines below it: what the table leaves out.
-
-    Columns in which all rows are equal are a line. Where the rest does not fit, intervals go below their means, and
-    then columns are left out, the last first.
+) -> tuple[TitledTable, list[str]]:
+    """Return the comparison for a terminal, and the line below it of the columns in which all rows are equal.
 
     Args:
         rows: The comparison's.
@@ -36,16 +33,27 @@ def console_table(
     shared = shared_columns(rows)
     table = comparison_table(rows, margin=margin)
     kept = [column for column, head in enumerate(table.heads) if head not in shared]
-    lines = [[line[column] for column in kept] for line in (table.heads, *table.rows)]
-    said = [] if not shared else [_shared_line(shared, rows)]
-    names, left_out = lines[0], 0
-    if _width(lines, name=None) > width:
-        lines = [[line[0], *map(_broken, line[1:])] for line in lines]
-    while len(lines[0]) > FEWEST_COLUMNS and _width(lines, name=LEAST_NAME) > width:
-        lines, left_out = [line[:-1] for line in lines], left_out + 1
-    if left_out:
-        said.append(f"Too narrow for {', '.join(names[-left_out:])}: table.md has all.")
-    return _table(lines, title), said
+    heads, *lines = [[line[column] for column in kept] for line in (table.heads, *table.rows)]
+    shown = fitted(values.Table(heads, lines, title), width=width, instead="table.md has all")
+    return shown, [] if not shared else [_shared_line(shared, rows)]
+
+
+def print_comparison(result: Comparison, where: Path) -> None:
+    """Print a table for each combination of the varied settings, and once, below the last, what is true of all."""
+    experiment, remarks = result.experiment, [result.remarks(variant) for variant in result.variants]
+    shared = [remark for remark in remarks[0] if all(remark in own for own in remarks)]
+    for variant, own in zip(result.variants, remarks, strict=True):
+        title = ", ".join(filter(None, (experiment.task, variant.title, str(where))))
+        table, lines = console_table(variant.rows, title=title, width=out.width, margin=experiment.margin)
+        out.print(table)
+        _print_sentences(lines)
+        out.print(answer_lines(verdict_of(variant.results, margin=experiment.margin).answers), width=prose_width())
+        _print_sentences(remark for remark in own if remark not in shared)
+    _print_sentences(shared)
+    runs = [run for variant in result.variants for run in variant.results]
+    curves = curves_of(runs, margin=experiment.margin) if experiment.varied == ["keep"] else None
+    if curves is not None and (answer := enough(curves)) is not None:
+        out.print(answer_lines([answer]), width=prose_width())
 
 
 def answer_lines(answers: Sequence[Answer]) -> Table:
@@ -56,16 +64,6 @@ def answer_lines(answers: Sequence[Answer]) -> Table:
             Text(f"{answer.question}:", "bold"), Text.assemble((f"{answer.short}.", "bold"), f" {answer.sentences}")
         )
     return lines
-
-
-def _table(lines: Sequence[Sequence[str]], title: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(lines[0][0], overflow="fold")
-    for head in lines[0][1:]:
-        table.add_column(head, justify="right", no_wrap=True)
-    for line in lines[1:]:
-        table.add_row(*line)
-    return table
 
 
 def shared_columns(rows: Sequence[Row]) -> dict[str, str]:
@@ -97,13 +95,6 @@ def _shared_line(shared: Mapping[str, str], rows: Sequence[Row]) -> str:
     return f"Each row: {', '.join(said)}{exception}."
 
 
-def _width(lines: Sequence[Sequence[str]], *, name: int | None) -> int:
-    """How many characters a table of these lines takes, its columns two apart, and names cut after `name` of them."""
-    columns = [[max(map(len, line[column].split("\n"))) for line in lines] for column in range(len(lines[0]))]
-    first, *others = [max(column) + 2 for column in columns]
-    return (first if name is None else min(first, name + 2)) + sum(others)
-
-
-def _broken(cell: str) -> str:
-    """Return a cell in two lines, where it has an interval or a head of two words."""
-    return cell.replace(" ± ", "\n± ").replace(" (", "\n(").replace(" / ", " /\n").replace("non-", "non-\n")
+def _print_sentences(lines: Iterable[str]) -> None:
+    for line in lines:
+        out.print(line, highlight=False, width=prose_width())

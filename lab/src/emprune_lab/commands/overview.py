@@ -2,10 +2,10 @@
 
 import warnings
 
-from rich.table import Table
 from rich.text import Text
 
 import emprune
+from emprune_lab.commands.fitting import TitledTable
 from emprune_lab.method_spec import method_options, usable_as_text
 from emprune_lab.tasks import TASKS, Recipe, get_task
 from emprune_lab.tasks.glue import TASKS as GLUE_TASKS
@@ -13,9 +13,9 @@ from emprune_lab.tasks.glue import TASKS as GLUE_TASKS
 __all__ = ["methods_table", "tasks_table"]
 
 
-def methods_table() -> Table:
+def methods_table() -> TitledTable:
     """Return the methods, what each visits, and its options."""
-    table = Table(title="Methods (options as in emp:beta=3:pool=2)")
+    table = TitledTable("Methods (options as in emp:beta=3:pool=2)")
     table.add_column("method", no_wrap=True)  # a name is to be typed
     for head in ("what it visits", "options and defaults"):
         table.add_column(head, overflow="fold")
@@ -29,15 +29,13 @@ def methods_table() -> Table:
         summary = (emprune.methods.method_class(name).__doc__ or "").strip().partition("\n")[0]
         table.add_row(name, Text(summary), Text("\n".join(options) or "–"))
     quotas = "After @ stands a quota of each class: emp@equal, emp@rcap, emp@floor=0.1; or a guard: emp@guard=3."
-    table.caption = Text(quotas)
-    if caught:  # of packages whose methods do not load
-        table.caption = Text("\n".join([quotas, *(str(warning.message) for warning in caught)]))
+    table.below = [quotas, *(str(warning.message) for warning in caught)]  # of packages whose methods do not load
     return table
 
 
-def tasks_table() -> Table:
+def tasks_table() -> TitledTable:
     """Return the tasks, and the defaults of their recipes."""
-    table = Table(title="Tasks")
+    table = TitledTable("Tasks")
     table.add_column("task", no_wrap=True)  # a name is to be typed
     table.add_column("data", overflow="fold")
     table.add_column("model, epochs, batch size, peak learning rate", overflow="fold")

@@ -4,9 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
+from emprune_lab.commands.fitting import APART, OPEN, TitledTable, fitted
 from emprune_lab.comparison import table as values
 from emprune_lab.comparison.table import long_duration
 from emprune_lab.method_spec import DEFAULT_BASELINE
@@ -18,15 +16,15 @@ from emprune_lab.run import Run
 from emprune_lab.tasks import Task
 from emprune_lab.training.speed import Forecast
 
-__all__ = ["forecast_table", "plain_table", "queue_table", "run_table", "suspects_table", "what_next"]
+__all__ = ["forecast_table", "queue_table", "run_table", "suspects_table", "what_next"]
 
 MOST_OF_A_CLASS = 15
 """Letters of a class's name."""
 
 
-def run_table(result: RunRecord) -> Table:
+def run_table(result: RunRecord) -> TitledTable:
     """Return a run's closing summary."""
-    table = Table(title=f"{result.settings.task}, {result.method}, seed {result.seed}", show_header=False)
+    table = TitledTable(f"{result.settings.task}, {result.method}, seed {result.seed}", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     metric = metric_of(result.get("metric", "accuracy"))
@@ -68,23 +66,23 @@ def what_next(result: RunRecord, folder: Path, task: Task) -> list[str]:
     return lines
 
 
-def forecast_table(run: Run, forecast: Forecast) -> Table:
-    """Return what a run takes, beside the same run on all the data."""
+def forecast_table(run: Run, forecast: Forecast, *, width: int) -> TitledTable:
+    """Return what a run takes, beside the same run on all the data, in a terminal of so many characters."""
     speed = forecast.speed
+    rows = [
+        ["visits", f"{forecast.visits:,}", f"{forecast.full_visits:,}"],
+        ["time", long_duration(forecast.seconds), long_duration(forecast.full_seconds)],
+        ["saved", f"{forecast.saved_share:.0%}", values.NOTHING],
+        ["a step, loading", f"{1e3 * speed.loading:.1f} ms", ""],
+        ["a step, computing", f"{1e3 * speed.computing:.1f} ms", ""],
+        ["samples per second", f"{speed.batch_size / (speed.loading + speed.computing):,.0f}", ""],
+    ]
     what = f"{run.task.name}, {run.settings.training.model}, {run.settings.method}"
-    table = Table(title=f"{what}: what a run takes here", box=box.SIMPLE_HEAD)
-    for head in ("", "this run", "all the data"):
-        table.add_column(head, justify="right" if head else "left")
-    table.add_row("visits", f"{forecast.visits:,}", f"{forecast.full_visits:,}")
-    table.add_row("time", long_duration(forecast.seconds), long_duration(forecast.full_seconds))
-    table.add_row("saved", f"{forecast.saved_share:.0%}", "–")
-    table.add_row("a step, loading", f"{1e3 * speed.loading:.1f} ms", "")
-    table.add_row("a step, computing", f"{1e3 * speed.computing:.1f} ms", "")
-    table.add_row("samples per second", f"{speed.batch_size / (speed.loading + speed.computing):,.0f}", "")
-    return table
+    shown = values.Table(["", "this run", "all the data"], rows, f"{what}: what a run takes here")
+    return fitted(shown, width=width)
 
 
-def suspects_table(suspects: Suspects, *, most: int, width: int) -> Table:
+def suspects_table(suspects: Suspects, *, most: int, width: int) -> TitledTable:
     """Return the first samples that look mislabelled, with what tells most of each.
 
     Args:
@@ -100,15 +98,15 @@ def suspects_table(suspects: Suspects, *, most: int, width: int) -> Table:
     cells = {
         name.replace("_", " "): [_cut(_as_shown(value), MOST_OF_A_CLASS) for value in shown[name]] for name in names
     }
-    room = width - sum(max(len(text) for text in (head, *column)) + 3 for head, column in cells.items())
+    room = width - sum(max(len(text) for text in (head, *column)) + APART for head, column in cells.items())
     samples = [str(row.get("path") or row.get("text") or position) for position, row in shown.iterrows()]
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = TitledTable(title, **OPEN)
     for head in ("sample", *cells):
         table.add_column(head, justify="left" if head in ("sample", "given", "predicted") else "right", no_wrap=True)
     for sample, *row in zip(samples, *cells.values(), strict=True):
         table.add_row(_cut(sample, room), *row)
     if len(suspects.table) > most:
-        table.caption = f"and {len(suspects.table) - most:,} more, and all signals: --csv, --parquet, --html"
+        table.below.append(f"and {len(suspects.table) - most:,} more, and all signals: --csv, --parquet, --html")
     return table
 
 
@@ -120,29 +118,20 @@ def _as_shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str) -> Table:
+def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str, width: int) -> TitledTable:
     """Return what an experiment still has to do.
 
     Args:
         lines: For each combination and method: both in words, the runs, those that are finished, the visits left.
         title: The table's.
+        width: Of the terminal, in characters.
     """
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, head in enumerate(("settings", "method", "runs", "finished", "visits left")):
-        table.add_column(head, justify="left" if position < 2 else "right")
-    for settings, method, runs, finished, visits in lines:
-        table.add_row(settings or "–", method, str(runs), str(finished), f"{visits:,}")
-    return table
-
-
-def plain_table(shown: values.Table) -> Table:
-    """Return a table of values for a terminal: the first column folds, the others are numbers."""
-    table = Table(title=shown.title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, head in enumerate(shown.heads):
-        table.add_column(head, justify="right" if position else "left", overflow="ellipsis" if position else "fold")
-    for row in shown.rows:
-        table.add_row(*row)
-    return table
+    rows = [
+        [settings or values.NOTHING, method, str(runs), str(finished), f"{visits:,}"]
+        for settings, method, runs, finished, visits in lines
+    ]
+    heads = ["settings", "method", "runs", "finished", "visits left"]
+    return fitted(values.Table(heads, rows, title), width=width, num_names=2)
 
 
 def _duration(seconds: float) -> str:

@@ -16,22 +16,24 @@ from emprune_lab.tasks import Task
 
 __all__ = ["little_notes", "method_notes", "notes", "unlike_precision"]
 
+STAR_AND_P = ", * where its interval excludes zero; p: of that difference, adjusted for the number of rows (Holm)"
+"""What stands in a table where there are intervals."""
+
 
 def notes(
     rows: Sequence[Row], results: Sequence[RunRecord], *, baseline: str, margin: float | None = None
 ) -> list[str]:
     """Return what a reader of the table must know."""
+    estimates = [e for row in rows for e in (row.score, row.difference, row.to_full) if e is not None]
+    spread = not all(math.isnan(estimate.half_width) for estimate in estimates)
     if any(row.method == baseline for row in rows):
-        differences = (
-            f"difference: to {baseline}, paired by seed, * where its interval excludes zero; p: of that difference, "
-            "adjusted for the number of rows (Holm)"
-        )
+        differences = f"difference: to {baseline}, paired by seed" + STAR_AND_P * spread
     else:
         differences = f"no differences, because {baseline} is not among the methods"
     metric = compared_by(rows)
     lower = "" if metric.higher_is_better else ", lower is better"
     counted = f"{capital(metric.heading.removesuffix(' %'))} on the {scored_part(results)} after the last epoch{lower}"
-    remarks = [f"{counted}, mean ± 95 % interval (Student t); {differences}."]
+    remarks = [f"{counted}{', mean ± 95 % interval (Student t)' * spread}; {differences}."]
     if any("knn_accuracy" in result for result in results):
         remarks.append(f"Accuracy is that of a linear probe of the frozen encoder. {_neighbours(rows, results)}")
     if margin is not None:
@@ -40,7 +42,6 @@ def notes(
             f"Non-inferior: the whole interval of the difference lies {where}{margin:g} {metric.points} "
             "(2.5 % one-sided)."
         )
-    estimates = [e for row in rows for e in (row.score, row.difference, row.to_full) if e is not None]
     fewest = min((estimate.num_seeds for estimate in estimates), default=0)
     if fewest < FEWEST_SEEDS:
         remarks.append(f"Only {fewest} seed{'s' * (fewest != 1)}, fewer than {FEWEST_SEEDS}: read it as a first look.")

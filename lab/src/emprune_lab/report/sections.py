@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import starmap
 from typing import Any
 
 from emprune.errors import ConfigError
 from emprune_lab.comparison.curves import Curves, curves_of
 from emprune_lab.comparison.rows import Row, summarise
+from emprune_lab.declaration import in_words
 from emprune_lab.method_spec import DEFAULT_BASELINE
 from emprune_lab.report.enough import enough
 from emprune_lab.report.records import ReportedRun
@@ -114,7 +116,7 @@ class Section:
     @property
     def heading(self) -> str:
         """The task, and what sets it apart."""
-        return ", ".join([self.task, *(f"{name.replace('_', ' ')} {v}" for name, v in self.differing.items())])
+        return ", ".join([self.task, *starmap(in_words, self.differing.items())])
 
 
 def divide_runs(
