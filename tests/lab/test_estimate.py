@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +7,7 @@ import pytest
 from emprune_lab.commands.compare import seconds_left
 from emprune_lab.commands.consoles import literal_console
 from emprune_lab.commands.running import foresee
+from emprune_lab.commands.tables import forecast_table
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.queue import make_queue
 from emprune_lab.comparison.table import long_duration
@@ -16,7 +19,7 @@ from emprune_lab.training import num_scored
 from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.speed import Forecast, Speed, TimedStep, forecast
 
-from tests.lab.runs import run_small, small_settings, training_of
+from tests.lab.runs import run_of, run_small, small_settings, training_of
 
 SPEED = Speed(start=10, loading=0.01, computing=0.03, scoring=0.001, batch_size=100)
 
@@ -50,7 +53,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The methods whose steps are timed, in that order; all steps are said to take a second."""
     methods: list[str] = []
 
-    def time_steps(training: ArrayTraining) -> Speed:
+    def time_steps(training: ArrayTraining, step: Callable[[], object]) -> Speed:
         methods.append(str(training.run.settings.method))
         return Speed(start=0, loading=0.5, computing=0.5, scoring=0, batch_size=training.run.sizes.first_step)
 
@@ -81,8 +84,35 @@ def test_of_the_runs_left_those_with_steps_alike_are_timed_once(timed: list[str]
     settings = {"epochs": 4, "train_size": 160, "batch_size": 80, "device": "cpu", "precision": "fp32", "keep": 0.1}
     methods = ["full", "random", "greedy"]
     queue = make_queue(Experiment(task="digits", methods=methods, seeds=[0, 1], settings=settings), tmp_path)
-    assert seconds_left(queue, num_jobs=2) == pytest.approx((2 * 8 + 4 * 4) / 2)
+    said = StringIO()
+    seconds = seconds_left(queue, num_jobs=2, console=literal_console(file=said))
+    assert seconds == pytest.approx((2 * 8 + 4 * 4) / 2)
     assert timed == ["full", "random"]
+    assert said.getvalue() == "Timing a few steps of full, seed 0.\nTiming a few steps of random, seed 0.\n"
+
+
+def test_an_estimate_says_that_it_times_before_it_does(timed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = small_settings("emp", keep=0.5)
+    said, run = StringIO(), run_of(settings)
+
+    def resolve(*arguments: Any, **options: Any) -> Run:
+        assert said.getvalue() == "Timing a few steps of emp:pool=2.\n"
+        return run
+
+    monkeypatch.setattr(Run, "resolve", resolve)
+    foresee(settings, get_task("digits"), data_dir=None, console=literal_console(file=said))
+    assert timed == ["emp:pool=2"]
+
+
+@pytest.mark.parametrize(
+    ("computing", "size", "shown"),
+    [(0.04, 100, ["10.0 ms", "40.0 ms", "2,000"]), (1.99, 5, ["10.0 ms", "2.0 s", "2.5"])],
+)
+def test_a_slow_step_is_told_in_seconds(computing: float, size: int, shown: list[str]) -> None:
+    speed = Speed(start=0, loading=0.01, computing=computing, scoring=0, batch_size=size)
+    forecast = Forecast(speed, 30, 100, seconds=33, full_seconds=100)
+    table = forecast_table(run_of(small_settings()), forecast, width=80)
+    assert list(table.columns[1].cells)[-3:] == shown
 
 
 def test_where_pruning_saves_no_steps_that_is_why() -> None:

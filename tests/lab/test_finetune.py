@@ -12,16 +12,17 @@ import torch
 pytest.importorskip("accelerate", reason="needs emprune[transformers]")
 pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
+from emprune_lab.data.splits import Texts
 from emprune_lab.errors import DataError, RunError, StoppedError
 from emprune_lab.models.mean_pooled import MeanPooledBert
 from emprune_lab.models.pretrained import MINILM_DATA, fetch_pretrained, load_pretrained, load_tokenizer
 from emprune_lab.results.checkpoints import Checkpoints
 from emprune_lab.results.run_folder import RECORDS, RunFolder
-from emprune_lab.training.texts import callbacks, encoding
+from emprune_lab.training.texts import callbacks, encoding, fine_tuning
 from emprune_lab.training.texts.fine_tuning import TextTraining
 from transformers import BertConfig
 
-from tests.lab.runs import SilentReporter, log, outcome, run_of, splits_of
+from tests.lab.runs import SilentReporter, log, outcome, run_of
 from tests.lab.texts import (
     NUM_TEST,
     NUM_TRAIN,
@@ -169,14 +170,12 @@ def test_texts_are_tokenised_once_for_all_runs(place: Path, monkeypatch: pytest.
         return load_tokenizer(name, **options)
 
     monkeypatch.setattr(encoding, "load_tokenizer", counted)
-    settings = text_settings(place, train_size=20)
-    first, second = (
-        encoding.encode(splits_of(own, place / "data"), own.training.model, max_length=9)
-        for own in (settings, settings.replace(seed=1))
-    )
+    settings = text_settings(place, train_size=20, max_length=9)
+    first, second = (TextTraining(run_of(own, data_dir=place / "data")) for own in (settings, settings.replace(seed=1)))
+    assert first.parts.keys() == second.parts.keys() == {"test"}
     assert len(calls) == 2  # the training part and the test part
-    assert first.train.tokens is second.train.tokens
-    lengths = [len(tokens["input_ids"]) for tokens in first.test.tokens]
+    assert first.trainer.train_dataset.tokens is second.trainer.train_dataset.tokens  # type: ignore[union-attr]
+    lengths = [len(tokens["input_ids"]) for tokens in first.parts["test"].tokens]
     assert lengths == sorted(lengths)
     assert max(lengths) == 9
 
@@ -205,6 +204,20 @@ def test_bf16_runs_too(place: Path, tmp_path: Path) -> None:
 def test_a_few_steps_are_timed(place: Path) -> None:
     speed = TextTraining(run_of(text_settings(place), data_dir=place / "data")).time_steps()
     assert min(speed.loading, speed.computing, speed.scoring) > 0
+
+
+def test_to_time_steps_a_few_of_the_test_texts_are_tokenised(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenised: list[int] = []
+    tokens = encoding._tokens
+
+    def counted(texts: Texts, *arguments: Any) -> Any:
+        tokenised.append(len(texts))
+        return tokens(texts, *arguments)
+
+    monkeypatch.setattr(encoding, "_tokens", counted)
+    monkeypatch.setattr(fine_tuning, "EVALUATION_BATCH", 2)
+    TextTraining(run_of(text_settings(place), data_dir=place / "data")).time_steps()
+    assert tokenised == [NUM_TRAIN, 4]  # and not all NUM_TEST
 
 
 @pytest.mark.parametrize(

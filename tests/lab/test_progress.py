@@ -1,7 +1,8 @@
 from io import StringIO
 
 from emprune_lab.commands.consoles import literal_console
-from emprune_lab.commands.progress import reporter
+from emprune_lab.commands.progress import reporter, timing
+from emprune_lab.training.speed import NUM_TIMED_STEPS
 
 RECORD = {"epoch": 0, "num_kept": 48, "visits": 48, "loss": 1.25, "seconds": 0.5, "test_accuracy": 81.5}
 
@@ -28,3 +29,13 @@ def test_a_terminal_gets_a_bar_with_epoch_kept_loss_and_accuracy() -> None:
     text = shown(terminal=True)
     for part in ("epoch 1/2", "kept 48", "loss 1.250", "test 81.50 %", "time left", "[checkpoint.pt] is damaged."):
         assert part in text
+
+
+def test_a_terminal_gets_a_bar_while_steps_are_timed() -> None:
+    text = StringIO()
+    with timing(literal_console(file=text, force_terminal=True, width=120), "emp") as step:
+        prepared = text.getvalue()
+        for _ in range(NUM_TIMED_STEPS):
+            step()
+    assert "preparing" in prepared
+    assert all(part in text.getvalue() for part in ("timing", "emp", "time left"))

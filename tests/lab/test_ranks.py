@@ -99,6 +99,22 @@ def test_a_stopped_run_goes_on_with_any_number_of_ranks(
         assert all(second[0]["weights"][name].equal(whole[0]["weights"][name]) for name in whole[0]["weights"])
 
 
+@pytest.mark.parametrize("stopping_rank", [0, 1])
+def test_a_stop_before_the_first_rank_scores_is_obeyed_by_all(
+    ranks: RankPool, tmp_path: Path, stopping_rank: int
+) -> None:
+    settings = small_settings()
+    whole = ranks.run(share, settings, tmp_path / "whole", world_size=2)
+    steps = log(tmp_path / "whole")[0]["steps"]
+    first = ranks.run(share, settings, tmp_path / "run", steps, stopping_rank, world_size=2)
+    assert [rank["steps"] for rank in first] == [steps, steps]
+    assert not (tmp_path / "run" / "log.jsonl").exists()  # the epoch is trained, and not scored
+    second = ranks.run(share, settings, tmp_path / "run", world_size=2)
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    assert log(tmp_path / "run") == log(tmp_path / "whole")
+    assert all(second[0]["weights"][name].equal(whole[0]["weights"][name]) for name in whole[0]["weights"])
+
+
 def test_what_is_left_of_an_epoch_need_not_divide_among_other_ranks(ranks: RankPool, tmp_path: Path) -> None:
     settings = small_settings("full", train_size=162, epochs=2)
     first = ranks.run(share, settings, tmp_path, 5, world_size=2)

@@ -149,8 +149,9 @@ class FinishedRun:
             training.load_state_dict(state["session"])
 
         num_epochs, checkpoints = settings.cost.epochs, RunFolder(self.folder).checkpoints
+        num_steps = self.result["optimizer_steps"]
         state = checkpoints.newest(lambda checkpoint: load_state(checkpoint, load), say=self.say)
-        if state is None or Tally.restored(state["tally"], num_epochs=num_epochs).epoch < num_epochs:
+        if state is None or Tally.restored(state["tally"], num_epochs=num_epochs).steps < num_steps:
             raise self._lacks("its last checkpoint")
         return training
 

@@ -15,7 +15,7 @@ from emprune.errors import ConfigError, EmpruneError
 from emprune_lab.commands.comparison_table import print_comparison
 from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.options import refuse_settings
-from emprune_lab.commands.progress import watching
+from emprune_lab.commands.progress import timing, watching
 from emprune_lab.commands.running import announce_data, refuse_torchrun, stoppable
 from emprune_lab.commands.tables import queue_table
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
@@ -100,7 +100,7 @@ def make_comparison(
         progress.print(note, style="yellow", soft_wrap=True)
     if dry_run:
         out.print(queue_table(what_is_left(queue), title=f"{experiment.task}, {where}", width=out.width))
-        time = long_duration(seconds_left(queue, num_jobs=num_jobs))
+        time = long_duration(seconds_left(queue, num_jobs=num_jobs, console=progress))
         number = len(queue.missing)
         out.print(f"{number} run{'s' * (number != 1)} left, about {time} with --jobs {num_jobs} on this machine.")
         return
@@ -190,7 +190,7 @@ def what_is_left(queue: Queue) -> list[tuple[str, str, int, int, int]]:
     return lines
 
 
-def seconds_left(queue: Queue, *, num_jobs: int) -> float:
+def seconds_left(queue: Queue, *, num_jobs: int, console: Console) -> float:
     """Estimate what the missing runs will take, from a few steps of one run of each kind."""
     seconds = 0.0
     known: dict[tuple[object, ...], Speed] = {}
@@ -202,7 +202,8 @@ def seconds_left(queue: Queue, *, num_jobs: int) -> float:
         kind = (training.model, training.optimizer, texts, sizes, machine)
         if kind not in known:
             torch.set_num_threads(run.settings.machine.threads)
-            known[kind] = make_training(run).time_steps()
+            with timing(console, run.label) as step:
+                known[kind] = make_training(run).time_steps(step)
         share = 1 - job.visits_done / run.sizes.visits
         seconds += share * known[kind].seconds(visits=run.sizes.visits, num_scored=num_scored(run))
     return seconds / max(1, min(num_jobs, len(queue.missing)))

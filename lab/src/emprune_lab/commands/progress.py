@@ -9,8 +9,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from emprune_lab.comparison.queue import Job
 from emprune_lab.training import Reporter
+from emprune_lab.training.speed import NUM_TIMED_STEPS
 
-__all__ = ["LineReporter", "LiveReporter", "live_progress", "reporter", "watching"]
+__all__ = ["LineReporter", "LiveReporter", "live_progress", "reporter", "timing", "watching"]
 
 
 class LineReporter:
@@ -146,6 +147,25 @@ def reporter(console: Console) -> Iterator[Reporter]:
         return
     with live_progress(console) as progress:
         yield LiveReporter(progress)
+
+
+@contextmanager
+def timing(console: Console, what: str) -> Iterator[Callable[[], object]]:
+    """Show that steps of a run are timed, and give what is to be called after each.
+
+    In a terminal a bar, elsewhere a line.
+
+    Args:
+        console: Where to show it.
+        what: The run's name.
+    """
+    if not console.is_terminal:
+        console.print(f"Timing a few steps of {what}.", highlight=False, soft_wrap=True)
+        yield lambda: None
+        return
+    with live_progress(console) as progress:
+        bar = progress.add_task("preparing", total=None, detail=what)
+        yield lambda: progress.update(bar, description="timing", total=NUM_TIMED_STEPS, advance=1)
 
 
 def _accuracies(record: Mapping[str, Any]) -> str:

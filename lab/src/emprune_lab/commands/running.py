@@ -12,7 +12,7 @@ from rich.console import Console
 from emprune.distributed import Ranks, launched_rank, launched_ranks
 from emprune.errors import ConfigError, EmpruneError, RankError
 from emprune_lab.commands.consoles import out, progress
-from emprune_lab.commands.progress import reporter
+from emprune_lab.commands.progress import reporter, timing
 from emprune_lab.comparison.notes import little_notes, method_notes
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.models.pretrained import MINILM_DATA
@@ -127,11 +127,13 @@ def foresee(settings: Settings, task: Task, *, data_dir: Path | None, console: C
     """Time a few steps of a run and return it with what the whole will take."""
     announce_data(settings, task, data_dir, console)
     torch.set_num_threads(settings.machine.threads)
-    run = Run.resolve(settings, task, data_dir=data_dir)
-    full = run.on_all_data()
-    speed, full_speed = make_training(run).time_steps(), None
+    with timing(console, str(settings.method)) as step:
+        run = Run.resolve(settings, task, data_dir=data_dir)
+        speed = make_training(run).time_steps(step)
+    full, full_speed = run.on_all_data(), None
     if run.sizes.first_step < full.sizes.first_step:
-        full_speed = make_training(full).time_steps()
+        with timing(console, "full training") as step:
+            full_speed = make_training(full).time_steps(step)
     visits = {"visits": run.sizes.visits, "full_visits": full.sizes.visits}
     return run, forecast(speed, **visits, num_scored=num_scored(run), full_speed=full_speed)
 

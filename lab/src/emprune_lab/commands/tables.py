@@ -69,13 +69,14 @@ def what_next(result: RunRecord, folder: Path, task: Task) -> list[str]:
 def forecast_table(run: Run, forecast: Forecast, *, width: int) -> TitledTable:
     """Return what a run takes, beside the same run on all the data, in a terminal of so many characters."""
     speed = forecast.speed
+    per_second = speed.batch_size / (speed.loading + speed.computing)
     rows = [
         ["visits", f"{forecast.visits:,}", f"{forecast.full_visits:,}"],
         ["time", long_duration(forecast.seconds), long_duration(forecast.full_seconds)],
         ["saved", f"{forecast.saved_share:.0%}", values.NOTHING],
-        ["a step, loading", f"{1e3 * speed.loading:.1f} ms", ""],
-        ["a step, computing", f"{1e3 * speed.computing:.1f} ms", ""],
-        ["samples per second", f"{speed.batch_size / (speed.loading + speed.computing):,.0f}", ""],
+        ["a step, loading", _short_duration(speed.loading), ""],
+        ["a step, computing", _short_duration(speed.computing), ""],
+        ["samples per second", f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}", ""],
     ]
     what = f"{run.task.name}, {run.settings.training.model}, {run.settings.method}"
     shown = values.Table(["", "this run", "all the data"], rows, f"{what}: what a run takes here")
@@ -132,6 +133,10 @@ def queue_table(lines: Sequence[tuple[str, str, int, int, int]], *, title: str, 
     ]
     heads = ["settings", "method", "runs", "finished", "visits left"]
     return fitted(values.Table(heads, rows, title), width=width, num_names=2)
+
+
+def _short_duration(seconds: float) -> str:
+    return long_duration(seconds) if seconds >= 1 else f"{1e3 * seconds:.1f} ms"
 
 
 def _duration(seconds: float) -> str:

@@ -23,7 +23,6 @@ from emprune_lab.training.objectives import Network, Objective, make_objective
 from emprune_lab.training.optimization import SCHEDULES, make_optimizer
 from emprune_lab.training.saved_state import load_state, save_state
 from emprune_lab.training.speed import NUM_TIMED_STEPS, Speed, TimedStep
-from emprune_lab.training.stopping import agreed
 from emprune_lab.training.tally import Tally
 from emprune_lab.training.training import PROBE_SIZE, Reporter, Training
 
@@ -49,7 +48,7 @@ class ArrayTraining(Training):
     def __init__(self, run: Run, ranks: Ranks | None = None) -> None:
         super().__init__(run, ranks)
         device, splits = run.compute.device, run.splits
-        self.objective: Objective = make_objective(run)
+        self.objective: Objective = make_objective(run, self.stop.check)
         self.train_split: Split = splits.train.to(device)
         self.loader = emprune.ArrayLoader(
             self.objective.arrays(self.train_split),
@@ -96,23 +95,25 @@ class ArrayTraining(Training):
         """Return a model's scores on a split."""
         return self.objective.score(model, split, train=self.train_split)
 
-    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> RunRecord:
-        leads, num_epochs = self.ranks.rank == 0, self.run.settings.cost.epochs
-        stop = agreed(stop, self.ranks)
+    def _train(self, folder: RunFolder, report: Reporter) -> RunRecord:
+        num_epochs = self.run.settings.cost.epochs
         tally = self._restore(folder, report)
         self.begin(folder, report, tally)
         self.measure_first_gap()
+        if tally.batch == len(self.loader):  # its scoring was stopped; the checkpoint stays, which is as good
+            self.close_epoch(tally, folder, report)
         while tally.epoch < num_epochs:
-            if self._train_epoch(tally, report, stop):
-                self.close_epoch(tally, folder, report)
+            try:
+                if self._train_epoch(tally, report):
+                    self.close_epoch(tally, folder, report)
+            except StoppedError:
+                self._save(tally, folder)
+                raise
             self._save(tally, folder)
-            if stop() and tally.epoch < num_epochs:
+            if self.stop() and tally.epoch < num_epochs:
                 raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
         self.pruner.sync()
-        result = self.finish(folder, tally, **self._recalibrated_scores()) if leads else None
-        shared = self.ranks.broadcast(result, doing="the end of the run")
-        assert shared is not None, "the first rank has it"
-        return shared
+        return self.led(lambda: self.finish(folder, tally, **self._recalibrated_scores()), doing="the end of the run")
 
     def train_on(self, index: Tensor, batch: Sequence[Tensor]) -> Tensor:
         """Make one step on a batch of the loader, and return the losses that the score saw, (B,)."""
@@ -133,7 +134,7 @@ class ArrayTraining(Training):
             group["lr"] = rate
         return rate
 
-    def _time_steps(self) -> Speed:
+    def _time_steps(self, step: Callable[[], object]) -> Speed:
         steps: list[TimedStep] = []
         start, batches = self.loader.state_dict(), self.loader.batches()
         while len(steps) < NUM_TIMED_STEPS:
@@ -147,6 +148,7 @@ class ArrayTraining(Training):
             between = self._now()
             self.train_on(index, batch)
             steps.append(TimedStep(between - before, self._now() - between, len(index)))
+            step()
         x = self._parts["test"].x[: self.objective.evaluation_batch]
         self.objective.predict_all(self.result_model, x)
         before = self._now()
@@ -196,7 +198,7 @@ class ArrayTraining(Training):
         if device.type == "cuda" and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], device)
 
-    def _train_epoch(self, tally: Tally, report: Reporter, stop: Callable[[], bool]) -> bool:
+    def _train_epoch(self, tally: Tally, report: Reporter) -> bool:
         """Train on the rest of the epoch, or until a stop is asked for; return whether the epoch is complete."""
         started = time.perf_counter()
         self.loader.set_epoch(tally.epoch)
@@ -211,7 +213,7 @@ class ArrayTraining(Training):
             tally.steps += 1
             num_visits += len(index)
             report.step(len(index) * self.ranks.size)
-            if stop():
+            if self.stop():
                 break
         sums = torch.stack([loss_sum.cpu(), torch.tensor(num_visits, dtype=torch.float64)])
         total_loss, total_visits = self.ranks.total(sums, doing="the sum of the losses").tolist()

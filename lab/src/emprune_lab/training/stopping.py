@@ -7,8 +7,9 @@ from itertools import count
 from types import FrameType
 
 from emprune.distributed import Ranks
+from emprune_lab.errors import StoppedError
 
-__all__ = ["StopRequest", "agreed", "stop_on_signals"]
+__all__ = ["Agreement", "StopRequest", "stop_on_signals"]
 
 ASKED_EVERY = 10
 """Of so many questions one is put to all ranks."""
@@ -54,21 +55,29 @@ def stop_on_signals() -> Iterator[StopRequest]:
         restore()
 
 
-def agreed(stop: Callable[[], bool], ranks: Ranks) -> Callable[[], bool]:
-    """Return a question that gets the same answer on all ranks, if all ask it equally often: yes once one said so.
+class Agreement:
+    """A question that gets the same answer on all ranks, if all ask it equally often: yes once one said so.
 
     Args:
-        stop: This rank's own answer.
         ranks: Those that share the run; one alone is asked every time.
+
+    Attributes:
+        own: Returns this rank's own answer.
     """
-    if ranks.size == 1:
-        return stop
-    number, said = count(), False
 
-    def ask() -> bool:
-        nonlocal said
-        if not said and next(number) % ASKED_EVERY == 0:
-            said = any(ranks.exchange(stop(), doing="asking whether to stop"))
-        return said
+    def __init__(self, ranks: Ranks) -> None:
+        self.own: Callable[[], bool] = lambda: False
+        self._ranks, self._number, self._said = ranks, count(), False
 
-    return ask
+    def __call__(self) -> bool:
+        """Return whether a rank was asked to stop. Collective."""
+        if self._ranks.size == 1:
+            return self.own()
+        if not self._said and next(self._number) % ASKED_EVERY == 0:
+            self._said = any(self._ranks.exchange(self.own(), doing="asking whether to stop"))
+        return self._said
+
+    def check(self) -> None:
+        """Raise StoppedError if a stop was asked for, as far as this rank knows: it works while the others wait."""
+        if self._said or self.own():
+            raise StoppedError("Stopped while scoring; nothing is lost.")

@@ -7,19 +7,23 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sized
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from emprune import DataPruner
 from emprune.distributed import Ranks
+from emprune_lab.errors import StoppedError
 from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run, method_warnings_said_elsewhere
 from emprune_lab.training.samples import finish_run
 from emprune_lab.training.speed import Speed
+from emprune_lab.training.stopping import Agreement
 from emprune_lab.training.tally import Tally
 from emprune_lab.training.tracking import tracking
 
 __all__ = ["PROBE_SIZE", "Reporter", "Training", "num_scored", "scored_epochs"]
+
+Found = TypeVar("Found")
 
 PROBE_SIZE = 1000
 """Of so many training samples the loss is measured during the run."""
@@ -52,6 +56,7 @@ class Training(ABC):
     def __init__(self, run: Run, ranks: Ranks | None = None) -> None:
         self.run = run
         self.ranks = ranks or Ranks()
+        self.stop = Agreement(self.ranks)
 
     def train(self, folder: RunFolder, *, report: Reporter, stop: Callable[[], bool] = lambda: False) -> RunRecord:
         """Train to the end, from the folder's newest checkpoint if it has one, and return the result.
@@ -59,27 +64,33 @@ class Training(ABC):
         Args:
             folder: Opened for this run.
             report: Told about every batch and epoch.
-            stop: Asked after every batch; once it says yes, on any rank, the run writes a checkpoint and stops.
+            stop: Asked after every batch, and by the first rank after every batch of scoring. Once it says yes, on any
+                rank, the run writes a checkpoint and stops. A run that was stopped while scoring goes on with that.
 
         Raises:
             StoppedError: If `stop` said yes.
             RunError: If the losses diverge, a checkpoint cannot be written, or none can be used.
         """
+        self.stop.own = stop
         with method_warnings_said_elsewhere(), ExitStack() as self._until_end:
-            return self._train(folder, report, stop)
+            return self._train(folder, report)
 
     @abstractmethod
-    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> RunRecord:
+    def _train(self, folder: RunFolder, report: Reporter) -> RunRecord:
         """Do what `train` promises."""
 
-    def time_steps(self) -> Speed:
-        """Time a few steps and a little scoring. The training is of no use afterwards."""
+    def time_steps(self, step: Callable[[], object] = lambda: None) -> Speed:
+        """Time a few steps and a little scoring. The training is of no use afterwards.
+
+        Args:
+            step: Called after each of the `NUM_TIMED_STEPS`.
+        """
         self.pruner.observe_validation(0.0, train_loss=0.0)  # nothing is scored between the steps
         with method_warnings_said_elsewhere():
-            return self._time_steps()
+            return self._time_steps(step)
 
     @abstractmethod
-    def _time_steps(self) -> Speed:
+    def _time_steps(self, step: Callable[[], object]) -> Speed:
         """Do what `time_steps` promises."""
 
     @property
@@ -118,16 +129,47 @@ class Training(ABC):
         """Measure the gap before the first epoch if that is chosen by it: where a run starts from earlier columns.
 
         The first rank alone measures.
+
+        Raises:
+            StoppedError: If a stop is asked for meanwhile.
         """
-        starts = self.run.settings.training.initial is not None and self.pruner.epoch < 0
-        if starts and self.run.follows_gap and self.ranks.rank == 0:
-            loss, train_loss = (self.evaluate(part)["loss"] for part in ("validation", "probe"))
+        if self.run.settings.training.initial is None or self.pruner.epoch >= 0 or not self.run.follows_gap:
+            return
+        parts = ("validation", "probe")
+        loss, train_loss = self.led(lambda: [self.evaluate(part)["loss"] for part in parts], doing="the first gap")
+        if self.ranks.rank == 0:
             self.pruner.observe_validation(loss, train_loss=train_loss)
 
+    def led(self, work: Callable[[], Found], *, doing: str) -> Found:
+        """Have the first rank alone do work that a stop may end, and return on all ranks what it found. Collective.
+
+        Args:
+            work: What it does; others wait.
+            doing: Its name, for the message of ranks that wait in vain.
+
+        Raises:
+            StoppedError: On all ranks, if the work was stopped.
+        """
+        found: Found | StoppedError | None = None
+        if self.ranks.rank == 0:
+            try:
+                found = work()
+            except StoppedError as error:
+                found = error
+        found = self.ranks.broadcast(found, doing=doing)
+        if isinstance(found, StoppedError):
+            raise found
+        assert found is not None, "the first rank has it"
+        return found
+
     def close_epoch(self, tally: Tally, folder: RunFolder, report: Reporter) -> None:
-        """Score what is due, log the epoch and report it. The first rank alone scores, and uses the folder."""
+        """Score what is due, log the epoch and report it. The first rank alone scores, and uses the folder.
+
+        Raises:
+            StoppedError: If a stop is asked for meanwhile: the epoch is not closed then, and nothing has changed.
+        """
         leads = self.ranks.rank == 0
-        record = tally.close_epoch(lambda: self.scores(tally.epoch) if leads else {})
+        record = tally.close_epoch(lambda: self.led(lambda: self.scores(tally.epoch), doing="an epoch's scores"))
         if leads and self.run.follows_gap and "validation_loss" in tally.scores:
             self.pruner.observe_validation(tally.scores["validation_loss"], train_loss=tally.scores["probe_loss"])
         if leads:

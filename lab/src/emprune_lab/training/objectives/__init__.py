@@ -1,5 +1,7 @@
 """What a run is trained for, one file each, and the registry. A new one is one file and one line below."""
 
+from collections.abc import Callable
+
 from emprune_lab.run import Run
 from emprune_lab.tasks import BlockTask, ImageTask
 from emprune_lab.training.objectives.classification import Classification
@@ -17,7 +19,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
 """By what a task calls its `objective`."""
 
 
-def make_objective(run: Run) -> Objective:
-    """Return what the run's task is trained for."""
+def make_objective(run: Run, check_stop: Callable[[], object]) -> Objective:
+    """Return what the run's task is trained for.
+
+    Args:
+        run: The run.
+        check_stop: Called between the batches of scoring, which it ends by an exception.
+    """
     assert isinstance(run.task, (ImageTask, BlockTask)), "pretrained models are fine-tuned elsewhere"
-    return OBJECTIVES[run.task.objective](run.task, run.compute, run.settings.training)
+    return OBJECTIVES[run.task.objective](run.task, run.compute, run.settings.training, check_stop)

@@ -58,7 +58,7 @@ class Contrastive(ImageObjective):
         same for every model.
         """
         features, held_out = (self.predict_all(model, x) for x in (train.x, split.x))
-        labelled = {"test_features": held_out, "test_y": split.y}
+        labelled: dict[str, Any] = {"test_features": held_out, "test_y": split.y, "check_stop": self.check_stop}
         return {
             "accuracy": linear_probe_accuracy(features, train.y, **labelled),
             "knn_accuracy": knn_accuracy(features, train.y, **labelled),
@@ -77,6 +77,7 @@ class Contrastive(ImageObjective):
         losses = []
         model.eval()
         for x in split.x[: whole * size].split(size):
+            self.check_stop()
             _, projections = self.run(model, torch.cat(list(self.transform(generator, x))))
             losses.append(emprune.losses.nt_xent(*projections.chunk(2), temperature=TEMPERATURE))
         model.train()

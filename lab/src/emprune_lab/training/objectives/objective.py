@@ -45,11 +45,13 @@ class Objective(ABC):
         task: The run's task.
         compute: Where it computes.
         training: The settings of its training.
+        check_stop: Called between the batches of scoring, which it ends by an exception.
     """
 
     task: Any  # an ImageTask or a BlockTask: each objective says which
     compute: Compute
     training: TrainingSettings
+    check_stop: Callable[[], object]
     evaluation_batch: ClassVar[int] = EVALUATION_BATCH
 
     @abstractmethod
@@ -93,7 +95,10 @@ class Objective(ABC):
     def predict_all(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return `predict` of samples as they are stored, (M, ...), of the model in evaluation mode, batch by batch."""
         model.eval()
-        predicted = [self.predict(model, self.prepared(part)) for part in x.split(self.evaluation_batch)]
+        predicted = []
+        for part in x.split(self.evaluation_batch):
+            self.check_stop()
+            predicted.append(self.predict(model, self.prepared(part)))
         model.train()
         return torch.cat(predicted)
 

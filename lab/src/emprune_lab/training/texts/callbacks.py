@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from emprune_lab.errors import StoppedError
 from emprune_lab.training.speed import NUM_TIMED_STEPS, TimedStep
 from emprune_lab.training.tally import Tally
 from emprune_lab.training.texts.trainer import CountingTrainer
@@ -46,9 +47,11 @@ class TallyCallback(TrainerCallback, ExportableState):
         num_epochs: The run's.
         begin: Called with the tally once it is known where the run goes on.
         step: Called with the visits of each batch.
-        close_epoch: Called with the tally at the end of each epoch: scores, logs, reports.
+        close_epoch: Called with the tally at the end of each epoch: scores, logs, reports. If it raises StoppedError, a
+            checkpoint is written as before it, and the run that goes on begins with it.
         saved: Called with the folder of each checkpoint that the Trainer wrote, and its steps.
         stop: Asked after every batch.
+        check_stop: Called after every batch of scoring, which it ends by a StoppedError.
     """
 
     def __init__(
@@ -61,9 +64,11 @@ class TallyCallback(TrainerCallback, ExportableState):
         close_epoch: Callable[[TextTally], object],
         saved: Callable[[Path, int], object],
         stop: Callable[[], bool],
+        check_stop: Callable[[], object],
     ) -> None:
         self.trainer, self.num_epochs = trainer, num_epochs
-        self.begin, self.step, self.close_epoch, self.saved, self.stop = begin, step, close_epoch, saved, stop
+        self.begin, self.step, self.saved, self.stop, self.check_stop = begin, step, saved, stop, check_stop
+        self._close_epoch = close_epoch
         self.tally, self.begun = TextTally(), False
         self._mark = self._saved_at = 0.0
         self._reported = 0
@@ -73,13 +78,14 @@ class TallyCallback(TrainerCallback, ExportableState):
         return {"args": {}, "attributes": dataclasses.asdict(self.tally)}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Go on from the checkpoint's tally."""
+        """Go on from the checkpoint's tally, with its epoch's scoring if that was stopped."""
         saved = state.stateful_callbacks[type(self).__name__]["attributes"]
         self.tally = TextTally.restored(saved, num_epochs=self.num_epochs)
-        self.trainer.sums[0] = self.tally.loss_sum  # one sum over the epoch, to the last bit
         self.begun = True
-        self._saved_at = time.perf_counter()
         self.begin(self.tally)
+        self._close_if_trained()
+        self.trainer.sums[0] = self.tally.loss_sum  # one sum over the epoch, to the last bit
+        self._saved_at = time.perf_counter()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock, before the epoch is planned."""
@@ -99,6 +105,10 @@ class TallyCallback(TrainerCallback, ExportableState):
         if self.stop():
             control.should_training_stop = True
 
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop scoring if that is asked for."""
+        self.check_stop()
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Hand the checkpoint on that was just written."""
         self.saved(Path(args.output_dir, f"checkpoint-{state.global_step}"), state.global_step)
@@ -114,13 +124,20 @@ class TallyCallback(TrainerCallback, ExportableState):
         tally.tokens += tokens
         tally.loss_sum = loss_sum
         tally.epoch_seconds += time.perf_counter() - self._mark
-        if tally.kept == tally.summary["num_kept"]:
-            tally.kept = 0
-            self.close_epoch(tally)
-        if self.stop():
+        try:
+            self._close_if_trained()
+            stopped = self.stop()
+        except StoppedError:
+            stopped = True
+        if stopped:
             control.should_training_stop = True
         ends = control.should_training_stop or tally.epoch == self.num_epochs
         control.should_save = ends or time.perf_counter() - self._saved_at >= SAVE_SECONDS
+
+    def _close_if_trained(self) -> None:
+        if self.tally.kept == self.tally.summary.get("num_kept"):
+            self._close_epoch(self.tally)
+            self.tally.kept = 0
 
 
 class Clock(TrainerCallback):
@@ -129,10 +146,11 @@ class Clock(TrainerCallback):
     Args:
         trainer: Whom it times.
         now: Reads the clock once the device is done.
+        step: Called after each step.
     """
 
-    def __init__(self, trainer: CountingTrainer, now: Callable[[], float]) -> None:
-        self.trainer, self.now = trainer, now
+    def __init__(self, trainer: CountingTrainer, now: Callable[[], float], step: Callable[[], object]) -> None:
+        self.trainer, self.now, self.step = trainer, now, step
         self.steps: list[TimedStep] = []
         self._begun = self._ended = 0.0
         self._visits = 0
@@ -149,5 +167,6 @@ class Clock(TrainerCallback):
         """Read the clock: it was trained on."""
         now, visits = self.now(), self.trainer.visits
         self.steps.append(TimedStep(self._begun - self._ended, now - self._begun, visits - self._visits))
-        self._ended, self._visits = now, visits
+        self.step()
+        self._ended, self._visits = self.now(), visits
         control.should_training_stop = len(self.steps) == NUM_TIMED_STEPS

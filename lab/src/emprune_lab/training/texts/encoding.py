@@ -8,10 +8,10 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from emprune_lab.data.splits import Split, Splits, Texts
+from emprune_lab.data.splits import Split, Texts
 from emprune_lab.models.pretrained import load_tokenizer
 
-__all__ = ["Encoded", "EncodedSplits", "encode"]
+__all__ = ["Encoded", "Encoder"]
 
 KNOWN_PARTS = 8
 
@@ -46,37 +46,22 @@ class Encoded(Dataset[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
-class EncodedSplits:
-    """A task's texts, tokenised: those to score in order of length.
+class Encoder:
+    """Tokenises texts as a model reads them; the same texts once.
 
     Args:
-        train: What is trained on, in the order of the texts.
-        test: What is tested on.
-        validation: What was split off the training data, if anything.
-        source: The texts themselves.
-    """
-
-    train: Encoded
-    test: Encoded
-    validation: Encoded | None
-    source: Splits[Texts]
-
-
-def encode(splits: Splits[Texts], model: str, *, max_length: int, data_dir: Path | None = None) -> EncodedSplits:
-    """Return texts as a model's tokenizer cuts them; the same texts are tokenised once.
-
-    Args:
-        splits: The texts.
         model: The model's name.
         max_length: Tokens after which a text is cut off, unless the model's own limit is lower.
         data_dir: Where MiniLM is cached; None is the user's cache.
     """
 
-    def encoded(split: Split[Texts]) -> Encoded:
-        return Encoded(_tokens(split.x, model, max_length, data_dir), split.y.tolist())
+    model: str
+    max_length: int
+    data_dir: Path | None = None
 
-    validation = None if splits.validation is None else encoded(splits.validation).by_length()
-    return EncodedSplits(encoded(splits.train), encoded(splits.test).by_length(), validation, splits)
+    def __call__(self, split: Split[Texts]) -> Encoded:
+        """Return texts and their labels, in their order."""
+        return Encoded(_tokens(split.x, self.model, self.max_length, self.data_dir), split.y.tolist())
 
 
 @lru_cache(maxsize=KNOWN_PARTS)

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from emprune_lab.training.saved_state import MISFITS, misfit
 from emprune_lab.training.scores import class_accuracy, score
 from emprune_lab.training.speed import Speed
 from emprune_lab.training.texts.callbacks import Clock, TallyCallback, TextTally
-from emprune_lab.training.texts.encoding import Encoded, encode
+from emprune_lab.training.texts.encoding import Encoded, Encoder
 from emprune_lab.training.texts.trainer import EVALUATION_BATCH, CountingTrainer, arguments_of
 from emprune_lab.training.training import PROBE_SIZE, Reporter, Training
 
@@ -44,10 +45,8 @@ class TextTraining(Training):
         assert isinstance(run.task, TextTask), "images are not trained here"
         self.task, model_name = run.task, run.settings.training.model
         max_length = run.settings.training.max_length or self.task.max_length
-        encoded = encode(run.splits, model_name, max_length=max_length, data_dir=run.data_dir)
-        self._parts = {"test": encoded.test}
-        if encoded.validation is not None:
-            self._parts["validation"] = encoded.validation
+        self._encode = Encoder(model_name, max_length, run.data_dir)
+        self._train_set = self._encode(run.splits.train)
         torch.manual_seed(run.settings.seed)
         model = load_pretrained(model_name, num_classes=self.task.num_classes, data_dir=run.data_dir)
         tokenizer = load_tokenizer(model_name, data_dir=run.data_dir)
@@ -56,29 +55,35 @@ class TextTraining(Training):
             self.trainer = CountingTrainer(
                 model,
                 arguments_of(run, Path(made)),
-                train_dataset=encoded.train,
+                train_dataset=self._train_set,
                 processing_class=tokenizer,
                 pruner=run.new_pruner(),
             )
         self.trainer.remove_callback(PrinterCallback)
-        if run.follows_gap:
-            self._parts["probe"] = encoded.train.take(self.pruner.probe(PROBE_SIZE).tolist()).by_length()
 
     @property
     def pruner(self) -> DataPruner:  # noqa: D102 - inherited
         pruner: DataPruner = self.trainer.pruner
         return pruner
 
-    @property
-    def parts(self) -> Mapping[str, Encoded]:  # noqa: D102 - inherited
-        return self._parts
+    @cached_property
+    def parts(self) -> Mapping[str, Encoded]:
+        """What is scored, in order of length. It is tokenised when it is first asked for: to time steps needs none."""
+        splits = self.run.splits
+        parts = {"test": self._encode(splits.test)}
+        if splits.validation is not None:
+            parts["validation"] = self._encode(splits.validation)
+        if self.run.follows_gap:
+            parts["probe"] = self._train_set.take(self.pruner.probe(PROBE_SIZE).tolist())
+        return {name: part.by_length() for name, part in parts.items()}
 
     def evaluate(self, part: str) -> dict[str, Any]:
         """Return accuracy in per cent, in all and by class, mean cross-entropy and, of another metric, the score."""
-        return self._evaluate(self._parts[part])
+        return self._evaluate(self.parts[part])
 
-    def _train(self, folder: RunFolder, report: Reporter, stop: Callable[[], bool]) -> RunRecord:
+    def _train(self, folder: RunFolder, report: Reporter) -> RunRecord:
         settings, checkpoints = self.run.settings, folder.checkpoints
+        _ = self.parts  # tokenised now: no clock of the scoring runs meanwhile
 
         def begin(tally: TextTally) -> None:
             folder.log.cut(tally.log_bytes, tally.log_sha256)
@@ -91,7 +96,8 @@ class TextTraining(Training):
             step=report.step,
             close_epoch=lambda tally: self.close_epoch(tally, folder, report),
             saved=lambda written, num_steps: checkpoints.add(written, num_steps, lasting=False),
-            stop=stop,
+            stop=self.stop,
+            check_stop=self.stop.check,
         )
         self.trainer.add_callback(callback)
         with draft_folder(checkpoints.folder) as written:
@@ -107,13 +113,13 @@ class TextTraining(Training):
             write_whole(folder.model, lambda file: file.write(weights))
         return self.finish(folder, tally)
 
-    def _time_steps(self) -> Speed:
-        clock = Clock(self.trainer, self._now)
+    def _time_steps(self, step: Callable[[], object]) -> Speed:
+        clock = Clock(self.trainer, self._now, step)
         self.trainer.add_callback(clock)
         self.trainer.train()
-        test = self._parts["test"]
-        chosen = range(0, len(test), max(1, len(test) // (NUM_SCORED_BATCHES * EVALUATION_BATCH)))
-        part = test.take(chosen)
+        test = self.run.splits.test
+        chosen = torch.arange(0, len(test), max(1, len(test) // (NUM_SCORED_BATCHES * EVALUATION_BATCH)))
+        part = self._encode(test.take(chosen)).by_length()
         self._evaluate(part)
         before = self._now()
         self._evaluate(part)
@@ -124,6 +130,8 @@ class TextTraining(Training):
             with quiet():
                 self.measure_first_gap()  # of a resumed run too: the Trainer plans before it loads
                 self.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except StoppedError:
+            raise
         except (*MISFITS, SafetensorError) as error:
             if checkpoint is None or callback.begun or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -132,7 +140,8 @@ class TextTraining(Training):
             ) from error
 
     def _evaluate(self, part: Encoded) -> dict[str, Any]:
-        prediction = self.trainer.predict(part)
+        with torch.random.fork_rng(devices=[]):  # the Trainer draws a seed, and may be stopped after it
+            prediction = self.trainer.predict(part)
         logits, labels = torch.as_tensor(prediction.predictions), torch.as_tensor(prediction.label_ids)
         predicted, metric = logits.argmax(1), self.task.metric
         own = {} if metric == "accuracy" else {"score": score(metric, labels.numpy(), predicted.numpy())}
