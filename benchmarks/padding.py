@@ -18,7 +18,7 @@ import torch
 import transformers
 from emprune_lab.models.pretrained import load_pretrained, load_tokenizer
 from emprune_lab.tasks import get_task
-from emprune_lab.training.texts.encoding import Encoded, encode
+from emprune_lab.training.texts.encoding import Encoded, Encoder
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding
 
@@ -47,9 +47,7 @@ def main() -> None:
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return tokens, padded tokens and seconds of a step, in random order and by length."""
     task: Any = get_task(name)
-    texts = encode(
-        task.load(data_dir=options.data_dir), MODEL, max_length=task.max_length, data_dir=options.data_dir
-    ).train
+    texts = Encoder(MODEL, task.max_length, options.data_dir)(task.load(data_dir=options.data_dir).train)
     lengths = [len(tokens["input_ids"]) for tokens in texts.tokens]
     epochs = {"random": _one_epoch(texts, None, options), "by length": _one_epoch(texts, lengths, options)}
     padded = {kind: sum(batch["input_ids"].numel() for batch in epoch) for kind, epoch in epochs.items()}
