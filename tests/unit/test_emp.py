@@ -1,7 +1,6 @@
 """EMP: what the memory term can and cannot do to the order."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +14,6 @@ from tests.unit.support import after_full_epoch, as_memory, chosen, make_pruner
 
 THRESHOLDS = {2: 3.591, 3: 6.36, 10: 25.4, 100: 270}
 """For C classes: the beta up to which L + beta · H ranks as L, where the wrong mass is spread evenly."""
-
-
-def highest(probabilities: Tensor) -> Tensor:
-    return probabilities.amax(1)
 
 
 def threshold(num_classes: int) -> float:
@@ -146,38 +141,6 @@ def test_the_warning_points_at_the_training_loop() -> None:
     with pytest.warns(emprune.errors.EmpruneWarning, match="two classes") as caught:
         pruner.reduce(plan.index, torch.rand(5), torch.randn(5, 2))
     assert caught[0].filename == __file__
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_softmax_in_place_of_logits_is_warned_of_once(dtype: torch.dtype) -> None:
-    pruner = make_pruner(emprune.EMP())
-    first, second = pruner.begin_epoch(0).index.split(3)
-    probabilities = torch.randn(5, 10).softmax(1).to(dtype)
-    with pytest.warns(emprune.errors.MethodWarning, match="`outputs` must be logits; got rows of prob") as caught:
-        pruner.reduce(first, torch.rand(3), probabilities[:3])
-    assert [warning.filename for warning in caught] == [__file__]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pruner.reduce(second, torch.rand(2), probabilities[3:])
-
-
-@pytest.mark.parametrize(
-    ("memory", "outputs"),
-    [
-        ("prediction_entropy", torch.randn(5, 10)),
-        ("prediction_entropy", torch.randn(5, 10).log_softmax(1)),
-        ("prediction_entropy", torch.zeros(5, 10)),
-        ("prediction_entropy", torch.rand(5, 10)),
-        (highest, torch.full((5, 10), 0.1)),
-    ],
-    ids=["logits", "log-probabilities", "a last layer of zeros", "after a ReLU", "a term of one's own"],
-)
-def test_logits_and_terms_of_ones_own_are_not_warned_of(memory: Any, outputs: torch.Tensor) -> None:
-    pruner = make_pruner(emprune.EMP(memory=memory))
-    index = pruner.begin_epoch(0).index
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pruner.reduce(index, torch.rand(5), outputs)
 
 
 @pytest.mark.parametrize("pool", [1, 1.5, 2, 3.7, 10, 1e9])

@@ -93,17 +93,7 @@ class EMP(Method):
         return EMP(beta=beta, memory="prediction_entropy", pool=None)
 
     def check_batch(self, losses: Tensor, outputs: Any) -> None:
-        """Warn where the memory term cannot change the order, or is taken of probabilities instead of logits.
-
-        The order cannot change on two classes with a low beta.
-        """
-        if memory_term(self.memory) is prediction_entropy and _are_probabilities(outputs):
-            warnings.warn(
-                "`outputs` must be logits; got rows of probabilities, which are at least 0 and add up to 1. Their "
-                "entropy as logits hardly differs between samples. Pass what the model returns before its softmax.",
-                MethodWarning,
-                stacklevel=4,
-            )
+        """Warn where the memory term cannot change the order: two classes, and a low beta."""
         if isinstance(outputs, Tensor) and outputs.ndim == 2 and self.ranks_as_greedy(outputs.shape[1]):
             warnings.warn(
                 f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
@@ -148,11 +138,3 @@ class EMP(Method):
             return top_of_pool(context, self.pool)
         assert context.gap is not None, "as needs_gap asks"
         return top_of_pool(context, pool_of_gap(context.gap))
-
-
-def _are_probabilities(outputs: Any) -> bool:
-    """Return whether a softmax was taken of (B, C) outputs; half precision rounds their sums."""
-    if not (isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.is_floating_point()):
-        return False
-    rows = outputs.detach().float()
-    return bool((rows >= 0).all() & ((rows.sum(1) - 1).abs() < 0.01).all())
