@@ -16,7 +16,7 @@ from emprune_lab.tasks import get_task
 from PIL import Image
 from scipy.stats import t as student
 
-from emprune.methods import plugins
+from emprune.methods import plugins, registry
 from tests.lab.reports import call_script, result_of
 from tests.lab.runs import settings_for, small_settings
 
@@ -39,6 +39,7 @@ def variants(monkeypatch: pytest.MonkeyPatch) -> None:
     points = project["entry-points"][plugins.GROUP]
     offered = {name: (EntryPoint(name, target, plugins.GROUP),) for name, target in points.items()}
     monkeypatch.setattr(plugins, "offered", lambda: offered)
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
 
 def cells_of(gains: Mapping[str, float], *, noise: float = 0.3) -> dict[tuple[str, float], dict[str, dict[int, float]]]:

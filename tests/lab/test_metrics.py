@@ -59,7 +59,7 @@ def test_every_task_counts_with_a_metric_that_is_known() -> None:
 def test_where_lower_is_better_the_method_that_is_lower_is_advised() -> None:
     results = runs("bits per byte", {"full": FULL, BASE: RANDOM, "emp": BETTER, "greedy": WORSE})
     lose, which = verdict_of(results).answers[1:]
-    assert lose.short == "+0.0500 ± 0.0020 bits per byte"
+    assert lose.short == "0.0500 ± 0.0020 bits per byte above full"
     assert which.short == "emp"
     assert which.sentences == (
         "The score is worth having. emp, the best of 2 that score, is 0.0500 ± 0.0020 bits per byte below random "

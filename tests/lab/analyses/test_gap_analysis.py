@@ -83,7 +83,7 @@ def test_a_run_on_a_subset_costs_a_share_of_the_subset(tmp_path: Path) -> None:
 
 def test_what_is_labelled_wrong_is_memorized_most(tmp_path: Path) -> None:
     data: dict[str, Any] = {**SMALL, "train_size": 120}
-    options: dict[str, Any] = {"epochs": 25, "train_size": 120, "max_lr": 0.2, "label_noise": 0.25}
+    options: dict[str, Any] = {"epochs": 40, "train_size": 120, "max_lr": 0.2, "label_noise": 0.25, "precision": "fp32"}
     findings = found("memorization", "digits", tmp_path, methods=["full"], subset_fraction=0.6, **options)
     given, right = (
         splits_of(settings_for("digits", "full", label_noise=noise, **data), None).train.y for noise in (0.25, 0)
