@@ -73,9 +73,10 @@ class Row:
 
 ROWS = (
     Row("CIFAR-10, 20,000 images, small ResNet", "images", "study/judge-cifar10-20k*/results.json", 0.3),
-    Row("Fashion-MNIST, 10,000 images, small ResNet", "images", "timed-fashion-mnist/results.json", 0.1),
+    Row("Fashion-MNIST, all 60,000, small ResNet", "images", "frontier/fashion-mnist-*/results.json", 0.3),
     Row("CLINC150, 1,500 questions, MiniLM", "texts", "study/judge-clinc150*/results.json", 0.3),
     Row("CIFAR-100, all 50,000, ResNet-18 on a GPU", "images", "gpu-cifar100/runs.json", 0.3),
+    Row("Fashion-MNIST, 10,000 images, small ResNet", "images", "timed-fashion-mnist/results.json"),
     Row("CIFAR-100, 20,000 images, small ResNet", "images", "study/judge-cifar100*/results.json"),
     Row("CoLA, 2,850 sentences, MiniLM", "texts", "study/judge-cola*/results.json"),
 )

@@ -104,3 +104,9 @@ def test_finished_runs_are_collected_beside_what_is_committed_already(tmp_path: 
     assert [(run["config"]["seed"], run["accuracy"]) for run in document["runs"]] == [(0, 79.0), (1, 80.0)]
     assert document["experiment"]["title"] == "Greedy"
     assert not (into / "digits-full").exists()
+
+
+def test_the_page_of_results_has_what_the_command_prints() -> None:
+    outcome = call_script(FRONTIER, *sorted(FOLDER.glob("*/results.json")))
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.output.strip() in (FOLDER / "README.md").read_text(encoding="utf-8")
