@@ -71,6 +71,7 @@ def main() -> None:
     if rank == 0:
         end = {"step": step, "model": model.state_dict(), "visits": loader.pruner.visits}
         torch.save(end, options.folder / "end.pt")
+    dist.barrier()  # gloo may hang where it is destroyed while its last collective is still being cleaned up
     dist.destroy_process_group()
 
 

@@ -4,8 +4,9 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -38,8 +39,17 @@ def warm(folder: Path, *arguments: object) -> str:
         start_method=forks.get_start_method(),
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=Std.OUT),
     )
-    with ThreadPoolExecutor(1) as thread:  # in the main one it would take pytest's signals
-        thread.submit(elastic_launch(config, be_script), "--folder", str(folder), *map(str, arguments)).result()
+    ended: Future[Any] = Future()
+
+    def launch() -> None:
+        try:
+            ended.set_result(elastic_launch(config, be_script)("--folder", str(folder), *map(str, arguments)))
+        except BaseException as error:
+            ended.set_exception(error)
+
+    # Not in the main thread, where it would take pytest's signals. Nobody waits for it where a rank hangs.
+    Thread(target=launch, daemon=True).start()
+    ended.result(timeout=240)
     return "".join(path.read_text() for path in logs.rglob("stdout.log"))
 
 
