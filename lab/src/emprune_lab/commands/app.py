@@ -25,6 +25,7 @@ from emprune_lab.commands.arguments import (
     TaskName,
     Track,
 )
+from emprune_lab.commands.completion import complete_method
 from emprune_lab.commands.export import export
 from emprune_lab.commands.options import NUMERIC, DataDir, path_option, takes_settings
 from emprune_lab.commands.report import report
@@ -244,12 +245,19 @@ def data(
 
 
 @app.command()
-def methods() -> None:
-    """Explain the methods and their options."""
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A method to explain in full.", autocompletion=complete_method),
+    ] = None,
+) -> None:
+    """Explain the methods, or one method and its options."""
     from emprune_lab.commands.consoles import out
-    from emprune_lab.commands.overview import methods_table
+    from emprune_lab.commands.overview import method_page, methods_table
+    from emprune_lab.commands.running import failures_reported
 
-    out.print(methods_table())
+    with failures_reported():
+        out.print(methods_table() if name is None else method_page(name))
 
 
 @app.command()

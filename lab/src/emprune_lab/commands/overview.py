@@ -1,16 +1,24 @@
-"""What there is to choose from, as tables: methods and tasks."""
+"""What there is to choose from, as tables: methods and tasks; and a method in full, as its docstring has it."""
 
+import inspect
 import warnings
 
+from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
+from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 import emprune
-from emprune_lab.commands.fitting import TitledTable
+from emprune.methods.options import options_of
+from emprune_lab.commands.fitting import OPEN, TitledTable
 from emprune_lab.method_spec import method_options, usable_as_text
 from emprune_lab.tasks import TASKS, Recipe, get_task
 from emprune_lab.tasks.glue import TASKS as GLUE_TASKS
 
-__all__ = ["methods_table", "tasks_table"]
+__all__ = ["method_page", "methods_table", "tasks_table"]
+
+_SOURCES = Section("References", "references", SectionType.SINGULAR)
+_DOCSTRINGS = GoogleParser([*DEFAULT_SECTIONS, _SOURCES])
 
 
 def methods_table() -> TitledTable:
@@ -29,8 +37,42 @@ def methods_table() -> TitledTable:
         summary = (emprune.methods.method_class(name).__doc__ or "").strip().partition("\n")[0]
         table.add_row(name, Text(summary), Text("\n".join(options) or "–"))
     quotas = "After @ stands a quota of each class: emp@equal, emp@rcap, emp@floor=0.1; or a guard: emp@guard=3."
-    table.below = [quotas, *(str(warning.message) for warning in caught)]  # of packages whose methods do not load
+    table.below = [
+        "`emprune methods emp` explains one method and its options.",
+        quotas,
+        *(str(warning.message) for warning in caught),  # of packages whose methods do not load
+    ]
     return table
+
+
+def method_page(name: str) -> Group:
+    """Return what a method visits, what each of its options means, and where it comes from.
+
+    Args:
+        name: As registered.
+
+    Raises:
+        ConfigError: If there is no such method.
+    """
+    cls = emprune.methods.method_class(name)
+    page = _DOCSTRINGS.parse(inspect.cleandoc(cls.__doc__ or ""))
+    meanings = {entry.arg_name: entry.description for entry in page.params}
+    table = Table(**OPEN)
+    for head in ("option", "default"):
+        table.add_column(head, no_wrap=True)  # to be typed
+    table.add_column("what it is", overflow="fold")
+    for option, value in options_of(cls).items():
+        default = "none; needed" if value.required else value.text_of(value.default)
+        table.add_row(option, default, Text(_in_one_line(meanings.get(option))))
+    sources = [entry.description for entry in page.meta if entry.args == _SOURCES.key.split()]
+    parts: list[RenderableType] = [Text(f"{name}: {page.short_description or cls.__name__}", "table.title")]
+    parts += _paragraphs(page.long_description)
+    parts += [Text(), table] if table.rows else []
+    if not usable_as_text(name):
+        parts += _paragraphs("It is made in code: its options cannot be written as text.")
+    for source in sources:
+        parts += _paragraphs(f"From {source}")
+    return Group(*parts)
 
 
 def tasks_table() -> TitledTable:
@@ -51,3 +93,17 @@ def tasks_table() -> TitledTable:
 
 def _recipe_cell(recipe: Recipe) -> str:
     return f"{recipe.model}, {recipe.epochs}, {recipe.batch_size}, {recipe.max_lr:g} ({recipe.optimizer})"
+
+
+def _paragraphs(text: str | None) -> list[Text]:
+    """Return the paragraphs of a docstring's text, each after a blank line."""
+    return [
+        line
+        for paragraph in (text or "").split("\n\n")
+        if paragraph
+        for line in (Text(), Text(_in_one_line(paragraph)))
+    ]
+
+
+def _in_one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
