@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from emprune.checks import whole_number
 from emprune.data.cursor import Cursor
+from emprune.data.delivery import Delivery
 from emprune.data.indexed import AroundDataset, Delivered, unpacked
 from emprune.data.planned import PlannedLoader
 from emprune.data.rebuild import BatchesOfPlan, Batching, evaluating, rebuilt
 from emprune.data.sampler import EpochSampler
-from emprune.data.turns import TurnBatches
+from emprune.data.seeding import SeededRequests
 from emprune.errors import StateError
 from emprune.pruner import DataPruner
 from emprune.randomness import derive_seed
@@ -71,9 +72,8 @@ class LoaderAround(PlannedLoader):
         self._given = dataloader
         self._seeded = None if dataloader.generator is not None else torch.Generator()
         self._in_order = dataloader.num_workers == 0 or getattr(dataloader, "in_order", True)
-        self._turns = TurnBatches(batches) if dataloader.persistent_workers else None
-        asked = batches if self._turns is None else self._turns
-        self.loader = rebuilt(dataloader, indexed, asked, self._seeded or dataloader.generator)
+        self._asked = SeededRequests(batches, None if self._seeded is None else pruner.seed)
+        self.loader = rebuilt(dataloader, indexed, self._asked, self._seeded or dataloader.generator)
         self._tie_states()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -92,9 +92,7 @@ class LoaderAround(PlannedLoader):
 
     def set_epoch(self, epoch: int) -> None:  # noqa: D102 - inherited
         super().set_epoch(epoch)
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(self.pruner.epoch)
-        self._prepare(self._begun.new_pass())
+        self._enter(self._begun)
 
     def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
         """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
@@ -112,7 +110,7 @@ class LoaderAround(PlannedLoader):
     def load_state_dict(self, state: Any) -> None:  # noqa: D102 - inherited
         super().load_state_dict(state)
         if self._delivery is not None and not self._delivery.ended:  # what is over need not divide among these ranks
-            self._prepare(self._delivery.new_pass())
+            self._enter(self._delivery)
 
     def _tie_states(self) -> None:
         """Give a StatefulDataLoader inside this loader's state: its own knows no epochs."""
@@ -129,14 +127,16 @@ class LoaderAround(PlannedLoader):
             batches = iter(self.loader)
         return map(unpacked, batches)
 
+    def _enter(self, delivery: Delivery) -> None:
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(self.pruner.epoch)
+        self._prepare(delivery.new_pass())
+
     def _prepare(self, cursor: Cursor) -> None:
         self._ask_for(cursor)
-        seed = None
-        if self._seeded is not None:
-            seed = derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank)
-            self._seeded.manual_seed(seed)
-        if self._turns is not None:
-            self._turns.next_is_of(self.pruner.epoch, seed)
+        self._asked.next_is_of(self.pruner.epoch)
+        if self._seeded is not None:  # what a `worker_init_fn` finds
+            self._seeded.manual_seed(derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank))
 
     @abstractmethod
     def _part(self, index: Tensor) -> Dataset[Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from emprune.data.turns import InTurn, Turn, take_turn
+from emprune.data.seeding import SeededRequest
 from emprune.errors import ConfigError
 
 __all__ = [
@@ -70,20 +70,25 @@ class AroundDataset(Dataset[Any], ABC):
         dataset: The user's dataset.
     """
 
-    _own = frozenset({"dataset", "_turn"})
+    _own = frozenset({"dataset", "_epoch_told"})
     """The attributes that are not the user's dataset's."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset: Any = dataset
-        self._turn: Turn | None = None  # in a worker, the pass that it is in
+        self._epoch_told: int | None = None  # the last epoch that a worker's copy was told
 
-    def __getitems__(self, request: Any) -> IndexedSamples:
-        """Fetch a batch of samples."""
-        if isinstance(request, InTurn):
-            if self._turn != request.turn:
-                take_turn(request.turn, self.dataset, is_first=self._turn is None)
-            self._turn, request = request.turn, request.request
-        return self.fetch(request)
+    def __getitems__(self, asked: SeededRequest) -> IndexedSamples:
+        """Fetch a batch of samples. In the process of the loop nothing is seeded."""
+        if get_worker_info() is not None:
+            if hasattr(self.dataset, "set_epoch") and self._epoch_told != asked.epoch:
+                self.dataset.set_epoch(asked.epoch)
+                self._epoch_told = asked.epoch
+            asked.seed_worker(self.first(asked.request))
+        return self.fetch(asked.request)
+
+    @abstractmethod
+    def first(self, request: Any) -> int:
+        """Return a batch's first sample."""
 
     @abstractmethod
     def fetch(self, request: Any) -> IndexedSamples:
@@ -120,6 +125,9 @@ class IndexedDataset(AroundDataset):
 
     def __getitem__(self, index: int) -> IndexedSamples:
         return self.fetch([index])
+
+    def first(self, index: list[int]) -> int:  # noqa: D102 - inherited
+        return index[0]
 
     def fetch(self, index: list[int]) -> IndexedSamples:  # noqa: D102 - inherited
         many = getattr(self.dataset, "__getitems__", None)

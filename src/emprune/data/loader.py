@@ -45,7 +45,7 @@ class PrunedLoader(LoaderAround):
         warmup_epochs: Full-data epochs at the start, paid for by the pruned ones.
         tail_epochs: Full-data epochs at the end, paid for by the pruned ones; None for the method's default, which is
             0 for all but InfoBatch.
-        seed: Seed of all draws. The global generators are not touched.
+        seed: Seed of all draws, and of workers with each batch. In your process no global generator is touched.
         accumulation: Batches per optimizer step.
         nonfinite: What happens to samples with a NaN or infinite loss: see `DataPruner`.
         lengths: (N,) integers, such as the tokens of each sample. Each step then gets samples of like length, and

@@ -48,7 +48,7 @@ class EMP(Method):
         dynamic. Ours: that the term is the prediction's entropy and enters with a plus. Ours: both contrastive terms,
         and beta = 3. Ours: scores are from the last visit (stale), without warm-up and tail. The pool is that of
         `OrderDP`; its use here is ours. Its default is 2: at keep 0.1 hard top-K was below it on three of five tasks,
-        and above it on none (docs/evidence/results.md).
+        and above it on none (docs/evidence/study.md).
     """
 
     beta: float = 3.0

@@ -32,6 +32,9 @@ class StreamReader(AroundDataset):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
+    def first(self, request: BatchRequest) -> int:  # noqa: D102 - inherited
+        return request.index[0]
+
     def fetch(self, request: BatchRequest) -> IndexedSamples:
         """Read as far as a batch needs, and decode it."""
         lane = self._lanes.get(request.lane)
