@@ -15,6 +15,9 @@ pytest.importorskip("matplotlib", reason="the group dev has it")
 FOLDER = Path(__file__).parents[2] / "experiments/frontier"
 FRONTIER, TUNING, COLLECT = (FOLDER / f"{name}.py" for name in ("frontier", "tuning", "collect"))
 KEEPS = (0.1, 0.3, 0.5)
+KEPT = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""The columns of the page of results."""
+
 REACHED = {"random-permutation": (80.0, 84.0, 88.0), "emp:pool=2": (82.0, 87.0, 90.0), "greedy": (70.0, 79.0)}
 
 
@@ -110,3 +113,31 @@ def test_the_page_of_results_has_what_the_command_prints() -> None:
     outcome = call_script(FRONTIER, *sorted(FOLDER.glob("*/results.json")))
     assert outcome.exit_code == 0, outcome.output
     assert outcome.output.strip() in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def cells_of(page: Path, head: str) -> dict[str, list[str]]:
+    """Return the cells behind the first of each row of a page's table, by the first."""
+    table = page.read_text(encoding="utf-8").partition(head)[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {first: others for first, *others in rows}
+
+
+def test_the_short_table_of_the_evidence_has_the_figures_of_the_page_of_results() -> None:
+    page = FOLDER / "README.md"
+    reached = cells_of(page, "Accuracy, %:\n\n")
+    lowest = cells_of(page, "of full training:\n\n")
+    short = cells_of(FOLDER.parents[1] / "docs/evidence/index.md", "| nothing is lost from keep")
+    assert {"EMP", "greedy", "random permutation"} <= set(short)
+    for method, (keep, *accuracies) in short.items():
+        assert keep == lowest.get(method, ["not run at every keep"])[0]
+        assert accuracies == [reached[method][KEPT.index(at)] for at in (0.1, 0.3, 0.5)]
+
+
+def test_the_evidence_by_task_has_the_gains_of_the_page_of_results() -> None:
+    above = cells_of(FOLDER / "README.md", "random permutation, paired:\n\n")
+    text = (FOLDER.parents[1] / "docs/evidence/by-task.md").read_text(encoding="utf-8")
+    _, first, *_ = re.split(r"(?=\| the same, all 60,000)", text)
+    for line, keep in zip(first.splitlines(), (0.1, 0.3, 0.5), strict=False):
+        assert f"| {keep} |" in line
+        assert f"| {above['EMP'][KEPT.index(keep)]} * |" in line
+    assert above["greedy"][KEPT.index(0.3)] in first.splitlines()[1]
