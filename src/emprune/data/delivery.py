@@ -8,10 +8,12 @@ Hard, because a run may stop after any batch and must go on with the next one, o
     start        ^                    after a load, where every new pass begins
 
 A batch counts when it is handed out. The pass that handed out the last batch is the one that counts. A pass may begin
-within another, which then goes on; it does not go on itself after that. Once a pass has ended the epoch is over:
-further passes deliver all of it again, and count no more.
+within another, which then goes on; it does not go on itself after that. One that ends within another, and trained
+nothing, leaves the other to count. Once any other pass has ended the epoch is over: further passes deliver all of it
+again, and count no more.
 """
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,7 +50,10 @@ class Delivery:
         self._shard = deal(plan, num_before=num_before)
         self._rest = Cursor.resumed(self._shard, ahead).rest
         self._cursor = self._begun()
-        self._within: list[Cursor] = []  # the passes that have begun, each within the one before
+        self._within: list[weakref.ref[Cursor]] = []  # the passes that have begun, each within the one before
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_within": []}  # no pass goes on in a copy
 
     @property
     def num_delivered(self) -> int:
@@ -76,20 +81,34 @@ class Delivery:
         cursor.add(index)
 
     def _take_over(self, cursor: Cursor) -> None:
-        if cursor in self._within:
-            del self._within[self._within.index(cursor) + 1 :]
+        one = weakref.ref(cursor)
+        if one in self._within:
+            del self._within[self._within.index(one) + 1 :]
         elif cursor.has_begun:
             raise EpochError(
                 "Two iterations of an epoch must not take turns; got a batch of one that another has taken over from. "
                 "The run would visit more than it may. Iterate once, and use a batch as often as you need."
             )
         else:
-            self._within.append(cursor)
+            self._within.append(one)
 
-    def end(self, cursor: Cursor) -> None:
-        """Close the epoch: a pass has handed out all it could."""
-        if not self.ended:
-            self._cursor, self.ended = cursor, True
+    def end(self, cursor: Cursor, *, trained: bool) -> None:
+        """Close the epoch, since a pass has handed out all it could; or leave it to the pass around that one.
+
+        Args:
+            cursor: The pass's.
+            trained: Whether anything was observed since it began.
+        """
+        if self.ended:
+            return
+        around = None if trained else self._leave(cursor)
+        self._cursor, self.ended = (cursor, True) if around is None else (around, False)
+
+    def _leave(self, cursor: Cursor) -> Cursor | None:
+        """Return the pass around one that has ended, if it can still go on: nobody holds one that was broken off."""
+        around = [known for one in self._within if (known := one()) is not None and known is not cursor]
+        self._within = [weakref.ref(known) for known in around]
+        return around[-1] if around else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values; without "ahead" they are the same on all ranks that handed out as many batches."""

@@ -70,6 +70,8 @@ class Pass(Iterator[tuple[Tensor, Any]]):
 
     def _check_not_trained_again(self) -> None:
         epoch = self._delivery.plan.epoch
+        if self._delivery.ended and not self._is_again:  # a pass within this one trained on all of it
+            self._is_again, self._num_observed = True, self._pruner.num_observed
         if self._is_again and self._pruner.num_observed > self._num_observed:
             raise EpochError(
                 f"Epoch {epoch} is over, and was trained on a second time; got an observation in another pass over it. "
@@ -95,4 +97,4 @@ class Pass(Iterator[tuple[Tensor, Any]]):
                 f"All batches of the plan must be delivered; got an end {missing} samples before it. Is the loader "
                 "iterated twice at the same time (persistent workers serve one iteration at a time)?"
             ) from None
-        self._delivery.end(self._cursor)
+        self._delivery.end(self._cursor, trained=self._pruner.num_observed > self._num_observed)

@@ -1,0 +1,70 @@
+"""Passes over one epoch, one within another: which of them counts, and which one ends the epoch."""
+
+import copy
+import pickle
+
+import pytest
+from torch.utils.data import DataLoader
+
+import emprune
+from emprune.testing import assert_same_state
+from tests.data.datasets import Positions
+from tests.data.helpers import loss_of, make_loader, make_pruner, train
+from tests.messages import Raises
+
+
+def make_run(**options: object) -> emprune.PrunedLoader:
+    dataloader: DataLoader[int] = DataLoader(Positions(24), batch_size=4, **options)  # type: ignore[arg-type]
+    return emprune.PrunedLoader(dataloader, "random", num_epochs=2, keep=0.5)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_whole_pass_that_looks_within_a_pass_leaves_the_rest_of_it_to_be_resumed(num_workers: int) -> None:
+    whole, loader = make_run(), make_run(num_workers=num_workers)
+    whole.set_epoch(0)
+    expected = [index.tolist() for index, _ in whole]
+    loader.set_epoch(0)
+    for number, (index, _) in enumerate(loader):
+        loader.reduce(index, loss_of(index))
+        assert [inner.tolist() for inner, _ in loader] == expected
+        assert loader.num_delivered == 4 * (number + 1)
+        resumed = make_run()
+        resumed.load_state_dict(loader.state_dict())
+        assert next(resumed.epochs()) == resumed.start_epoch == 0
+        assert [rest.tolist() for rest, _ in resumed] == expected[number + 1 :]
+    assert loader.start_epoch == 1
+
+
+def test_a_whole_pass_that_trains_ends_the_epoch_though_another_is_held(raises: Raises) -> None:
+    pruner = make_pruner()
+    loader = make_loader(pruner)
+    loader.set_epoch(0)
+    held = iter(loader)
+    next(held)
+    train(pruner, loader)
+    assert loader.start_epoch == 1
+    assert loader.num_delivered == len(pruner.plan)
+    index, _ = next(held)
+    pruner.observe(index, loss_of(index))
+    with raises(emprune.errors.EpochError, value=0):
+        next(held)
+
+
+def test_after_a_pass_that_was_broken_off_another_one_ends_the_epoch() -> None:
+    loader = make_run()
+    loader.set_epoch(0)
+    for _ in loader:
+        break
+    assert len(list(loader)) == 3
+    assert loader.start_epoch == 1
+
+
+def test_a_copy_that_is_made_within_a_pass_goes_on_with_a_pass_of_its_own() -> None:
+    loader = make_run()
+    loader.set_epoch(0)
+    for _ in loader:
+        for again in (copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))):
+            assert_same_state(again.state_dict(), loader.state_dict())
+            assert len(list(again)) == 3
+            assert again.start_epoch == 1
+        break
