@@ -100,7 +100,7 @@ def sample_weighted(weights: Tensor, k: int, *, generator: torch.Generator) -> T
     are such a draw, with e exponential noise (Efraimidis and Spirakis 2006; Kool et al. 2019, arXiv 1903.06059).
 
     Args:
-        weights: (N,) float, above 0; only their ratios count.
+        weights: (N,) float, at least 0; only their ratios count. Those of 0 are drawn after all others.
         k: How many, at most N.
         generator: Draws them.
 

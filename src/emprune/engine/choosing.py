@@ -36,7 +36,7 @@ class Chooser:
         method: The method.
         stats: What is remembered of all samples.
         epoch: The epoch.
-        previous: The epoch before, if the method alone selected its plan.
+        previous: The epoch before, if the method alone selected its plan, from all samples.
         progress: The share of the run that is done once this epoch is over.
         gap: The generalisation gap; None if it is not known.
         weights: (N,) float32, by which the candidates are drawn; None for all samples alike.
@@ -73,7 +73,7 @@ class Chooser:
             num_open = num_true(is_open)
         chosen: list[Selection] = []
         if num_open < stats.num_samples:
-            chosen.append(self._not_by_method(stats, is_open, num_open, size, seed=seed))
+            chosen.append(self._not_by_method(is_open, num_open, size, seed=seed, part=part))
         num_first = sum(len(selection.index) for selection in chosen)
         rest = size - num_first
         if num_open and rest:
@@ -86,19 +86,23 @@ class Chooser:
     def _candidates(self, size: int, *, seed: int, part: Tensor | None) -> Tensor:
         """Draw the samples that a method may choose from by their weights: 2 a choice, at most half of the others.
 
-        A method that does not score gets as many as it has to choose.
+        A method that does not score gets as many as it has to choose. What is set aside comes where too few are left.
         """
         assert self.weights is not None
         weights = self.weights if part is None else taken(self.weights, part)
-        num_candidates = min(2 * size, (size + len(weights)) // 2) if self.method.scores else size
+        num_candidates = size
+        if self.method.scores:
+            aside = self._aside if part is None else taken(self._aside, part)
+            weights = weights.masked_fill(aside, 0)  # drawn after all others
+            num_candidates = max(size, min(2 * size, (size + len(weights) - num_true(aside)) // 2))
         generator = derive_generator(seed, "candidates", self.epoch)
         drawn = positions_of(sample_weighted_mask(weights, num_candidates, generator=generator))
         return drawn if part is None else taken(part, drawn)
 
-    def _not_by_method(self, stats: SampleStats, is_open: Tensor, num_open: int, size: int, *, seed: int) -> Selection:
+    def _not_by_method(self, is_open: Tensor, num_open: int, size: int, *, seed: int, part: Tensor | None) -> Selection:
         """Choose what the method does not: the unseen, and what is set aside where too few are left without."""
-        num_samples = stats.num_samples
-        aside = stats.given_up | self._guarded(stats)
+        num_samples = len(is_open)
+        aside = self._aside if part is None else taken(self._aside, part)
         unseen = ~(is_open | aside)
         num_first = min(size, num_true(unseen))
         index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", self.epoch), among=unseen)
@@ -150,16 +154,16 @@ class Chooser:
         """(N,) bool."""
         return self.stats.seen
 
-    def _guarded(self, stats: SampleStats) -> Tensor:
-        """(n,) bool, the samples that were predicted wrong in each of so many last visits."""
-        if self.guard is None:
-            return torch.zeros(stats.num_samples, dtype=torch.bool)
-        return stats["missed"] >= self.guard
+    @cached_property
+    def _aside(self) -> Tensor:
+        """(N,) bool, the samples that are given up, or that were predicted wrong in each of so many last visits."""
+        given_up = self.stats.given_up
+        return given_up if self.guard is None else given_up | (self.stats["missed"] >= self.guard)
 
     @cached_property
     def _open(self) -> Tensor:
         """(N,) bool, the samples that a method may choose."""
-        return self._seen if self.guard is None else self._seen & ~self._guarded(self.stats)
+        return self._seen if self.guard is None else self._seen & ~self._aside
 
     @cached_property
     def _are_all_to_choose_from(self) -> bool:

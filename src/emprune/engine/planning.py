@@ -59,7 +59,7 @@ def plan_epoch(
             method=method,
             stats=stats,
             epoch=epoch,
-            previous=last if last is not None and last.by_method else None,
+            previous=last if last is not None and last.by_method and options.weights is None else None,
             progress=min(1.0, (spent + size) / schedule.budget),
             gap=gap,
             weights=options.weights,

@@ -46,7 +46,7 @@ class SelectionContext:
         epoch: The epoch being planned, 0-based.
         seed: The run's seed.
         previous: (K',) int64, what this method selected for the epoch before. None if that epoch was full or had
-            unseen samples, or if there was none.
+            unseen samples, if there was none, or with weights, which draw each epoch's candidates.
         progress: The share of the run's visits that are made once this epoch is over, in (0, 1].
         gap: The validation loss minus the training loss, in nats; known where the method has `needs_gap`.
         positions: (N,) int64, where these samples are in the dataset, ascending; None if they are all of it. With

@@ -23,7 +23,8 @@ class EpsilonGreedy(Method):
     Args:
         epsilon: The random share, in [0, 1]; 0 is greedy on the running mean, 1 is random.
         alpha: Weight of the newest loss in the running mean, in (0, 1]; 1 is the last loss.
-        replan_every: Epochs for which a selection is held, once all samples have been seen.
+        replan_every: Epochs for which a selection is held, once all samples have been seen. With `weights` none is
+            held, because they draw the candidates of each epoch.
 
     Raises:
         ConfigError: If a value is out of range.

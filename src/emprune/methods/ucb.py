@@ -26,7 +26,8 @@ class UCB(Method):
     Args:
         c: Weight of the variance, finite and at least 0.
         alpha: Weight of the newest observation, in (0, 1].
-        replan_every: Epochs for which a selection is held, once all samples have been seen.
+        replan_every: Epochs for which a selection is held, once all samples have been seen. With `weights` none is
+            held, because they draw the candidates of each epoch.
 
     Raises:
         ConfigError: If a value is out of range.
