@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 import emprune
@@ -68,3 +69,47 @@ def test_a_copy_that_is_made_within_a_pass_goes_on_with_a_pass_of_its_own() -> N
             assert len(list(again)) == 3
             assert again.start_epoch == 1
         break
+
+
+def train_until(loader: emprune.PrunedLoader, stop: int | None = None) -> list[tuple[int, list[int]]]:
+    """Train on what `batches` gives, and break off after so many; return each batch with its epoch."""
+    trained = list[tuple[int, list[int]]]()
+    for index, _ in loader.batches():
+        loader.reduce(index, loss_of(index))
+        trained.append((loader.pruner.epoch, index.tolist()))
+        if len(trained) == stop:
+            break
+    return trained
+
+
+@pytest.mark.parametrize("stop", range(1, 7))
+def test_batches_called_again_after_a_break_go_on_and_the_run_costs_what_it_may(stop: int) -> None:
+    loader = make_run()
+    whole = train_until(make_run())
+    first = train_until(loader, stop)
+    assert loader.steps_left == 6 - stop
+    assert first + train_until(loader) == whole
+    assert int(loader.pruner.visits.sum()) == 24
+    assert loader.steps_left == 0
+
+
+def test_epochs_called_again_after_a_break_go_on_as_a_resumed_run_does() -> None:
+    loader, resumed = make_run(num_workers=2, persistent_workers=True), make_run()
+    train_until(loader, 2)
+    resumed.load_state_dict(loader.state_dict())
+    expected = [(epoch, index.tolist()) for epoch in resumed.epochs() for index, _ in resumed]
+    assert [(epoch, index.tolist()) for epoch in loader.epochs() for index, _ in loader] == expected
+    assert [epoch for epoch, _ in expected] == [0, 1, 1, 1]
+
+
+def test_a_pass_that_was_held_does_not_go_on_after_epochs_was_called_again(raises: Raises) -> None:
+    loader = make_run()
+    loader.set_epoch(0)
+    held = iter(loader)
+    next(held)
+    assert next(again := loader.epochs()) == 0
+    next(iter(loader))
+    with raises(emprune.errors.EpochError):
+        next(held)
+    assert len(list(loader)) == 2  # a new pass begins there too, as after a load
+    assert list(again) == [1]

@@ -5,7 +5,7 @@ Hard, because a run may stop after any batch and must go on with the next one, o
     plan     4 1 3 0 7 2 9 8 5 6      frozen, the same on all ranks
     shard    4   3   7   9   5        every W-th sample: what this rank delivers
     cursor   #####                    handed out by the pass that counts
-    start        ^                    after a load, where every new pass begins
+    start        ^                    where every new pass begins: after a load, or where the run goes on
 
 A batch counts when it is handed out. The pass that handed out the last batch is the one that counts. A pass may begin
 within another, which then goes on; it does not go on itself after that. One that ends within another, and trained
@@ -68,6 +68,12 @@ class Delivery:
     def new_pass(self) -> Cursor:
         """Return where a new pass begins: at the loaded position, or at the epoch's start."""
         return Cursor(self._deal(self.plan)) if self.ended else self._begun()
+
+    def go_on(self) -> None:
+        """Let new passes begin where the one that counts stands, as after a load; none that has begun goes on."""
+        if not self.ended:
+            self._rest, self._within = self._cursor.remaining, []
+            self._cursor = self._begun()
 
     def count(self, cursor: Cursor, index: Tensor) -> None:
         """Count a batch that a pass hands out.

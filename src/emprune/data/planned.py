@@ -104,7 +104,8 @@ class PlannedLoader(ABC):
     def epochs(self) -> Iterator[int]:
         """Plan each epoch of the run and yield its number, counted from 0; after a load, go on where the run was.
 
-        After the last one it folds what that epoch observed: on several ranks every one must get there.
+        Called again after a loop that was broken off, it goes on there too, with the rest of that epoch. After the last
+        one it folds what that epoch observed: on several ranks every one must get there.
 
         Raises:
             EpochError: If this run is over. After a load of a finished run there is nothing to yield, and no error.
@@ -121,13 +122,15 @@ class PlannedLoader(ABC):
                 f"An epoch must be left; got epochs() after epoch {self.pruner.epoch}, and the run is over. A new run "
                 "takes a new loader."
             )
+        if self._delivery is not None:
+            self._delivery.go_on()
         for epoch in range(self.start_epoch, self.pruner.num_epochs):
             self.set_epoch(epoch)
             yield epoch
         fold_last(self.pruner)
 
     def batches(self) -> Iterator[tuple[Tensor, Any]]:
-        """Yield ``(index, batch)`` to the run's end, over all epochs; after a load, go on where the run was.
+        """Yield ``(index, batch)`` to the run's end, over all epochs; after a load or a break, go on where the run was.
 
         For loops that count steps. `accumulation` batches make an optimizer step; `steps_left` counts down.
         """
