@@ -47,10 +47,11 @@ def make(
     workers: int = 2,
     tail_epochs: int = 0,
     seed: int = 0,
+    data: type[Augmented] = Augmented,
     **options: Any,
 ) -> emprune.PrunedLoader:
     dataloader = cls(
-        Augmented(size), batch_size=3, shuffle=True, num_workers=workers, persistent_workers=persistent, **options
+        data(size), batch_size=3, shuffle=True, num_workers=workers, persistent_workers=persistent, **options
     )
     return emprune.PrunedLoader(
         dataloader, "random", num_epochs=NUM_EPOCHS, keep=0.5, tail_epochs=tail_epochs, seed=seed
@@ -81,6 +82,30 @@ def test_every_number_of_workers_draws_the_same_persisting_or_not(
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_dataset_is_told_its_epoch_in_workers(persistent: bool) -> None:
     assert [part[:, 1].unique().tolist() for part in rows(make(persistent=persistent))] == [[0], [1], [2]]
+
+
+class Partners(Augmented):
+    """Draws something for an epoch, as mixed or resampled data does. A sample has it behind its other numbers."""
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.drawn = torch.rand(self.size)
+        self.times_told = getattr(self, "times_told", 0) + 1
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.cat([super().__getitem__(index), self.drawn[index : index + 1], torch.tensor([self.times_told])])
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_what_a_dataset_draws_for_an_epoch_is_the_same_in_every_worker(persistent: bool) -> None:
+    def drawn(workers: int) -> list[Tensor]:
+        torch.manual_seed(3)
+        return rows(make(persistent=persistent, workers=workers, data=Partners))
+
+    one, two = drawn(1), drawn(2)
+    assert_same(one, two)
+    times = [part[:, 7].unique().tolist() for part in two]
+    assert times == [[1], [2], [3]]  # a worker's copy is told what the loop's was, once
 
 
 def test_a_second_pass_over_an_epoch_draws_the_same_again() -> None:

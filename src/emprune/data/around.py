@@ -70,6 +70,7 @@ class LoaderAround(PlannedLoader):
         self.dataset = dataloader.dataset
         self.batch_sampler = self._batch_sampler = batches
         self._given = dataloader
+        self._indexed = indexed
         self._seeded = None if dataloader.generator is not None else torch.Generator()
         self._in_order = dataloader.num_workers == 0 or getattr(dataloader, "in_order", True)
         self._asked = SeededRequests(batches, None if self._seeded is None else pruner.seed)
@@ -128,8 +129,7 @@ class LoaderAround(PlannedLoader):
         return map(unpacked, batches)
 
     def _enter(self, delivery: Delivery) -> None:
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(self.pruner.epoch)
+        self._indexed.tell(self.pruner.epoch)
         self._prepare(delivery.new_pass())
 
     def _prepare(self, cursor: Cursor) -> None:

@@ -75,16 +75,22 @@ class AroundDataset(Dataset[Any], ABC):
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset: Any = dataset
-        self._epoch_told: int | None = None  # the last epoch that a worker's copy was told
+        self._epoch_told: int | None = None  # by `tell`
 
     def __getitems__(self, asked: SeededRequest) -> IndexedSamples:
         """Fetch a batch of samples. In the process of the loop nothing is seeded."""
         if get_worker_info() is not None:
-            if hasattr(self.dataset, "set_epoch") and self._epoch_told != asked.epoch:
-                self.dataset.set_epoch(asked.epoch)
-                self._epoch_told = asked.epoch
-            asked.seed_worker(self.first(asked.request))
+            if self._epoch_told != asked.epoch:
+                asked.seed_worker("epoch")  # every worker makes the same of it
+                self.tell(asked.epoch)
+            asked.seed_worker("batch", self.first(asked.request))
         return self.fetch(asked.request)
+
+    def tell(self, epoch: int) -> None:
+        """Tell the dataset its epoch. A worker that starts afterwards has a copy that was told."""
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+        self._epoch_told = epoch
 
     @abstractmethod
     def first(self, request: Any) -> int:

@@ -34,15 +34,16 @@ class SeededRequest:
     epoch: int
     seed: int | None
 
-    def seed_worker(self, first: int) -> None:
+    def seed_worker(self, purpose: str, *numbers: int) -> None:
         """Seed the global generators of Python, NumPy and torch's CPU, in this process.
 
         Args:
-            first: The batch's first sample, which no other batch of the epoch has.
+            purpose: What they are for in this epoch.
+            *numbers: Such as the batch's first sample, which no other batch of the epoch has.
         """
         if self.seed is None:
             return
-        seed = derive_seed(self.seed, "worker", self.epoch, first)
+        seed = derive_seed(self.seed, f"worker, {purpose}", self.epoch, *numbers)
         random.seed(seed)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for GPUs as well
         np.random.seed([seed % 2**32, seed >> 32, 1])  # noqa: NPY002 - without the 1 it would draw as Python's does
