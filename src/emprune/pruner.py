@@ -17,6 +17,7 @@ from emprune.engine.plan_options import GroupsLike, PinnedLike, PlanOptions, Wei
 from emprune.engine.planning import plan_epoch
 from emprune.engine.readings import on_cpu
 from emprune.engine.recording import Measuring, Recording, RecordLike
+from emprune.engine.room import check_epoch
 from emprune.engine.saving import PrunerSaving
 from emprune.engine.state import History
 from emprune.errors import EpochError
@@ -186,8 +187,7 @@ class DataPruner(PrunerSaving):
             "drop_last": drop_last,
         }
         size = self.schedule.num_kept(epoch, spent=spent, **delivery)
-        if epoch == 0:
-            self.plan_options.check_sizes(self.schedule, **delivery)
+        check_epoch(self.plan_options, self.schedule, size, epoch=epoch, **delivery)
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
         call = f"begin_epoch({epoch}) of {size} samples in {quantum}"
         self._folding.fold(self._ranks, self._current, settings=self._same_on_ranks, call=call)

@@ -13,6 +13,7 @@ from emprune.data.ending import fold_last
 from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
 from emprune.data.shard import Shard
+from emprune.engine.room import check_run
 from emprune.engine.state import FORMAT_VERSION
 from emprune.errors import ConfigError, EpochError, StateError
 from emprune.plan import EpochPlan
@@ -55,9 +56,10 @@ class PlannedLoader(ABC):
         self.accumulation = accumulation
         self.drop_last = drop_last
         self._delivery: Delivery | None = None
-        self._steps = pruner.schedule.steps_per_epoch(  # refuses now what it would refuse in mid-run
-            batch_size=batch_size, accumulation=accumulation, world_size=pruner.world_size, drop_last=drop_last
-        )
+        batches: dict[str, Any] = {"batch_size": batch_size, "accumulation": accumulation, "drop_last": drop_last}
+        batches["world_size"] = pruner.world_size
+        self._steps = pruner.schedule.steps_per_epoch(**batches)  # refuses now what it would refuse in mid-run
+        check_run(pruner.plan_options, pruner.schedule, **batches)  # and so does this
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._fixed and hasattr(self, name):

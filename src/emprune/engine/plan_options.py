@@ -129,6 +129,13 @@ class PlanOptions:
         return torch.maximum(self.groups.least, self.num_pinned)
 
     @cached_property
+    def num_least(self) -> int:
+        """The samples that every pruned epoch must have."""
+        if self.groups is not None:
+            return int(self.least.sum())
+        return 0 if self.pinned is None else len(self.pinned)
+
+    @cached_property
     def num_pinned(self) -> Tensor:
         """(G,) int64, the pinned samples of each group."""
         assert self.groups is not None
@@ -145,46 +152,6 @@ class PlanOptions:
             return parts
         pinned = mask_of(self.pinned, self.groups.num_samples)
         return tuple(part[~pinned[part]] for part in parts)
-
-    def check_sizes(self, schedule: Schedule, *, multiple_of: int, world_size: int, drop_last: bool) -> None:
-        """Raise ConfigError unless every epoch has room for what must be in it, before the first one.
-
-        Args:
-            schedule: Of the run.
-            multiple_of: Samples of an optimizer step on all ranks together.
-            world_size: W.
-            drop_last: Whether full epochs are multiples of it too.
-        """
-        if self.pinned is None and self.groups is None:
-            return
-        sizes = schedule.num_kept_per_epoch(multiple_of=multiple_of, world_size=world_size, drop_last=drop_last)
-        smallest = min((size for epoch, size in enumerate(sizes) if not schedule.is_full(epoch)), default=0)
-        num_pinned = 0 if self.pinned is None else len(self.pinned)
-        if num_pinned > smallest:
-            raise ConfigError(
-                f"`pinned` must be at most the {smallest:,} samples of the smallest pruned epoch; got {num_pinned:,}. "
-                "Pin fewer, or raise `keep`.",
-                parameter="pinned",
-                value=self.pinned,
-            )
-        if self.groups is None:
-            return
-        num_least = int(self.least.sum())
-        if num_least > smallest:
-            raise ConfigError(
-                f"`floor` and the pinned samples must leave room in the smallest pruned epoch, {smallest:,} samples; "
-                f"got {num_least:,} with floor={self.groups.floor}. Lower it, or raise `keep`.",
-                parameter="floor",
-                value=self.groups.floor,
-            )
-        per_batch = self.groups.per_batch
-        if per_batch is not None and multiple_of // world_size % per_batch:
-            raise ConfigError(
-                f"`per_batch` must divide the batch size; got {per_batch} and batches of {multiple_of // world_size}. "
-                "Choose another of the two.",
-                parameter="per_batch",
-                value=per_batch,
-            )
 
     def ordered(self, plan: EpochPlan, *, step: int, world_size: int, seed: int) -> EpochPlan:
         """Return a plan, which is in random order, in the order that is asked for.
