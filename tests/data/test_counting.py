@@ -1,7 +1,8 @@
 """What the loader says about batches and steps is what the loop then does."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,39 @@ def test_steps_of_a_dataloader(keep: float, options: dict[str, Any], accumulatio
     loader = emprune.PrunedLoader(dataloader, pruner, accumulation=accumulation)
     total = loader.total_steps
     assert _count(pruner, loader, accumulation=accumulation) == total == loader.total_steps
+
+
+@pytest.mark.parametrize("accumulation", [1, 3, 7])
+def test_the_steps_of_a_run_that_is_resumed_after_any_of_them_add_up(accumulation: int) -> None:
+    def make() -> emprune.ArrayLoader:
+        pruner = make_pruner(50, num_epochs=3, tail_epochs=1)
+        return emprune.ArrayLoader((torch.arange(50),), pruner, batch_size=2, accumulation=accumulation)
+
+    def steps_of(loader: emprune.ArrayLoader) -> Iterator[int]:
+        """Step as the guide's loop does; yield the batches of each step."""
+        held = 0
+        for index, _ in loader.batches():
+            loader.reduce(index, loss_of(index))
+            held += 1
+            if loader.ends_step:
+                yield held
+                held = 0
+        assert held == 0
+
+    whole = list(steps_of(make()))
+    assert len(whole) == make().total_steps
+    for stop in range(1, len(whole)):
+        loader, resumed = make(), make()
+        first = list(islice(steps_of(loader), stop))
+        resumed.load_state_dict(loader.state_dict())
+        assert first + list(steps_of(resumed)) == whole
+
+
+def test_no_step_ends_before_the_first_batch() -> None:
+    loader = make_loader(make_pruner())
+    assert not loader.ends_step
+    loader.set_epoch(0)
+    assert not loader.ends_step
 
 
 def test_pruned_epochs_are_whole_accumulation_windows() -> None:

@@ -4,7 +4,6 @@ import copy
 import pickle
 
 import pytest
-import torch
 from torch.utils.data import DataLoader
 
 import emprune

@@ -12,17 +12,15 @@ from emprune.data.delivery import Deal, Delivery, saved_nothing
 from emprune.data.ending import fold_last
 from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
+from emprune.data.saved import check_state
 from emprune.data.shard import Shard
 from emprune.engine.room import check_run
 from emprune.engine.state import FORMAT_VERSION
-from emprune.errors import ConfigError, EpochError, StateError
+from emprune.errors import ConfigError, EpochError
 from emprune.plan import EpochPlan
 from emprune.pruner import DataPruner
 
 __all__ = ["PlannedLoader"]
-
-_STATE = {"format_version", "pruner", "delivery"}
-_STATE_OF_0_1 = {"epoch", "plan", "num_delivered", "ahead"}
 
 
 class PlannedLoader(ABC):
@@ -88,8 +86,17 @@ class PlannedLoader(ABC):
         later = sum(self._steps[self.pruner.epoch + 1 :])
         if self._delivery.is_complete:
             return later
-        batches = -(-self.num_delivered // self.batch_size)
-        return later + self._steps[self.pruner.epoch] - batches // self.accumulation
+        return later + self._steps[self.pruner.epoch] - self._batches_done // self.accumulation
+
+    @property
+    def ends_step(self) -> bool:
+        """Whether an optimizer step ends with the batch that was handed out last: see `accumulation`.
+
+        The last step of a full epoch may have fewer batches. It counts on after a load, too.
+        """
+        if self._delivery is None or not self._batches_done:
+            return False
+        return self._delivery.is_complete or self._batches_done % self.accumulation == 0
 
     @property
     def num_delivered(self) -> int:
@@ -134,7 +141,7 @@ class PlannedLoader(ABC):
     def batches(self) -> Iterator[tuple[Tensor, Any]]:
         """Yield ``(index, batch)`` to the run's end, over all epochs; after a load or a break, go on where the run was.
 
-        For loops that count steps. `accumulation` batches make an optimizer step; `steps_left` counts down.
+        For loops that count steps. `ends_step` says where an optimizer step ends; `steps_left` counts down.
         """
         for _ in self.epochs():
             yield from self
@@ -223,7 +230,7 @@ class PlannedLoader(ABC):
             StateError: If it is no state of such a run or is inconsistent, or these ranks cannot divide the rest of
                 the epoch. Nothing is loaded then.
         """
-        _check_state(state)
+        check_state(state)
         saved = self.pruner.read_state(state["pruner"])
         delivery = Delivery.loaded(state["delivery"], saved.plan, self._deal, world_size=self.pruner.world_size)
         self.pruner.restore(saved)
@@ -250,6 +257,10 @@ class PlannedLoader(ABC):
     def _deal(self) -> Deal:
         # Without a reference to the loader: a cycle would keep its workers until the garbage is collected.
         return partial(_dealt, **self._dealing)
+
+    @property
+    def _batches_done(self) -> int:
+        return -(-self.num_delivered // self.batch_size)
 
     @property
     def _dealing(self) -> dict[str, Any]:
@@ -281,22 +292,3 @@ class PlannedLoader(ABC):
 
 def _dealt(plan: EpochPlan, **options: int) -> Shard:
     return Shard.dealt(plan.index, **options)
-
-
-def _check_state(state: Mapping[str, Any]) -> None:
-    found = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-    if isinstance(state, Mapping) and set(state) >= _STATE_OF_0_1:
-        raise StateError(
-            f"A loader's state must be of emprune 0.2; got {found}, which emprune 0.1 wrote. Finish the run with that "
-            "version, or start a new run."
-        )
-    if not isinstance(state, Mapping) or set(state) != _STATE:
-        raise StateError(
-            f"A loader's state must have the keys {sorted(_STATE)}; got {found}. Pass what loader.state_dict() "
-            "returned."
-        )
-    if state["format_version"] != FORMAT_VERSION:
-        raise StateError(
-            f"The state's `format_version` must be {FORMAT_VERSION}; got {state['format_version']!r}. Resume with the "
-            "emprune that wrote it."
-        )
