@@ -9,17 +9,29 @@ from torch import Tensor
 __all__ = ["as_tensor", "is_integer"]
 
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Of these torch can compute next to nothing."""
+
+
 def as_tensor(values: Any) -> tuple[Tensor, str]:
-    """Return values as a tensor on the CPU, empty if they are no numbers, and what they are, for an error.
+    """Return a copy of values on the CPU, empty if they are no numbers, and what they are, for an error.
 
     Example:
         >>> as_tensor([3, 1])
         (tensor([3, 1]), '(2,) int64')
     """
     try:
-        tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
+        if isinstance(values, Tensor):
+            tensor = values.detach().cpu().clone()
+        else:
+            array = np.asarray(values)
+            tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
     except (TypeError, ValueError):
         return torch.empty(0), "no numbers"
+    if tensor.dtype in _UNSIGNED:
+        tensor = tensor.long()
+    if not tensor.numel():
+        return tensor, "none"
     return tensor, f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 

@@ -244,7 +244,7 @@ def _ranked(
     ranks = [_rank_share(sign * _comparable(name, columns[name][candidates])) for name, sign in signs.items()]
     score = torch.stack(ranks).mean(0)
     order = torch.argsort(score, descending=True, stable=True)
-    quality = torch.ones(len(seen))
+    quality = torch.ones(len(seen), dtype=torch.float32)
     quality[candidates[order]] = (torch.arange(len(order), dtype=torch.float64) / len(order)).float()
     index = candidates[order[:k]]
     return RankedSamples(

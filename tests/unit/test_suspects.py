@@ -31,6 +31,19 @@ def by_hand() -> emprune.DataPruner:
     return pruner
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_does_not_matter(dtype: torch.dtype) -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = [by_hand().suspects(3), by_hand().redundant(3)]
+    finally:
+        torch.set_default_dtype(before)
+    expected = [by_hand().suspects(3), by_hand().redundant(3)]
+    assert [each.index.tolist() for each in found] == [each.index.tolist() for each in expected]
+    assert all(each.quality.equal(other.quality) for each, other in zip(found, expected, strict=True))
+
+
 def test_by_the_last_loss_worked_out_by_hand() -> None:
     found = by_hand().suspects(3)
     assert found.index.tolist() == [5, 8, 1]

@@ -217,6 +217,7 @@ def checked_pinned(pinned: Any, num_samples: int) -> Tensor:
     values, found = as_tensor(pinned)
     if values.dtype == torch.bool and values.shape == (num_samples,):
         values = positions_of(values)
+        found = found if len(values) else "none"
     right = is_integer(values) and values.ndim == 1 and len(values) > 0
     if right:
         values, found = values.long().sort().values, f"{int(values.min())} to {int(values.max())}"
@@ -226,7 +227,7 @@ def checked_pinned(pinned: Any, num_samples: int) -> Tensor:
     if not right:
         raise ConfigError(
             f"`pinned` must be positions in [0, {num_samples}), each once, or (N,) True and False; got {found}. Write "
-            "pinned=[0, 7].",
+            "pinned=[0, 7], or leave it out.",
             parameter="pinned",
             value=pinned,
         )
