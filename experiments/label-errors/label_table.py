@@ -89,6 +89,40 @@ def by_signal(runs: Runs, measure: str) -> str:
     return grid(["", *(f"{name}, keep {keep:g}" for name, (_, keep) in SIGNAL_RUNS.items())], rows())
 
 
+def by_label_set(signals: Mapping[str, Runs], runs: Sequence[str], columns: Sequence[str]) -> str:
+    """Return mean average precision in per cent, by label set and run in rows, and by signal in columns."""
+
+    def rows() -> Iterator[list[str]]:
+        for name, of_seed in signals.items():
+            for run in runs:
+                cells = (mean_interval(list(averages(of_seed, run, signal).values())) for signal in columns)
+                yield [name, run, *(f"{cell:.1f}" for cell in cells)]
+
+    return grid(["", "run", *columns], rows())
+
+
+def first_of(signals: Mapping[str, Runs], folds: Mapping[str, Runs], signal: str) -> str:
+    """Return the share of wrong labels among the first of one run of EMP, and of cleanlab's best ranking."""
+    measures = ("first_1_percent", "first_5_percent", "as_many")
+
+    def rows() -> Iterator[list[str]]:
+        for name in sorted(signals.keys() & folds.keys()):
+            ranking = best_of(folds[name], "cleanlab", CLEANLAB)
+            row = [name]
+            for measure in measures:
+                for runs, run, by in ((signals[name], "emp", signal), (folds[name], "cleanlab", ranking)):
+                    values = [100 * of_seed[run]["precision"][by][measure] for of_seed in runs.values()]
+                    row.append(f"{mean_interval(values):.1f}")
+            yield row
+
+    heads = [
+        f"{measure.replace('_', ' ').replace(' percent', ' %')}, {who}"
+        for measure in measures
+        for who in ("EMP", "cleanlab")
+    ]
+    return grid(["", *heads], rows())
+
+
 def means_by_task(signals: Mapping[str, Runs]) -> dict[str, dict[str, float]]:
     """Return each task's mean average precision of each signal over its label sets, seeds and runs at keep 0.3."""
     tasks: dict[str, dict[str, float]] = {}
@@ -138,20 +172,29 @@ def guarded(runs: Mapping[str, Runs]) -> str:
     return grid(["", f"{next(iter(GUARD_RUNS))}, %", *list(GUARD_RUNS)[1:], "emp-guard minus emp"], rows())
 
 
-def main(results: Annotated[Path, typer.Option(help="The folder of results.")] = HERE / "results") -> None:
+def main(
+    results: Annotated[Path, typer.Option(help="The folder of results.")] = HERE / "results",
+    every: Annotated[bool, typer.Option("--all", help="Also every signal, combination, run and measure.")] = False,
+) -> None:
     """Print what is complete."""
     signals, folds, retrained = (complete(results, stage) for stage in ("signals", "cleanlab", "worth"))
     typer.echo(f"### Average precision in per cent, seeds {', '.join(map(str, SEEDS))}\n")
     typer.echo(goal(signals, folds, SIGNALS[0]) + "\n")
     tasks = means_by_task(signals)
+    typer.echo("### Wrong labels among the first, in per cent\n")
+    typer.echo(first_of(signals, folds, SIGNALS[0]) + "\n")
     if TUNED_ON in tasks:
         best, beats = chosen(tasks)
+        typer.echo("### By signal: average precision in per cent of EMP's run at keep 0.3\n")
+        typer.echo(by_label_set(signals, ["emp"], [*SIGNALS, "aum", best]) + "\n")
         typer.echo(f"Best on {TUNED_ON}: {best}. Better than each signal on every other task: {beats}.\n")
+        typer.echo(f"### By run: average precision in per cent, by {SIGNALS[0]} and by AUM\n")
+        typer.echo(by_label_set(signals, list(SIGNAL_RUNS), [SIGNALS[0], "aum"]) + "\n")
     typer.echo("### Test accuracy, and its change after a second training\n")
     typer.echo(worth(signals, retrained) + "\n")
     typer.echo("### A guard: test accuracy, and points above random permutation\n")
     typer.echo(guarded(complete(results, "guard")) + "\n")
-    for name, runs in signals.items():
+    for name, runs in signals.items() if every else ():
         for measure in ("average", "first_1_percent", "first_5_percent", "as_many"):
             typer.echo(f"### {name}: {measure.replace('_', ' ')}\n\n{by_signal(runs, measure)}\n")
 

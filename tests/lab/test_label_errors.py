@@ -178,6 +178,17 @@ def test_one_run_is_held_against_the_best_of_cleanlabs_rankings(tmp_path: Path) 
     assert row.endswith("| 0.075 |")
 
 
+def test_a_table_has_every_label_set_and_run_and_every_signal_that_is_asked_for(tmp_path: Path) -> None:
+    write_label_set(tmp_path, MADE)
+    write_label_set(tmp_path, "fashion-mnist:uniform:0.1")
+    signals, folds = (label_table.complete(tmp_path, stage) for stage in ("signals", "cleanlab"))
+    table = label_table.by_label_set(signals, ["emp", "full"], ["loss", "mean_loss+loss"]).splitlines()[2:]
+    assert len(table) == 4
+    assert table[0].endswith("| emp | 51.0 ± 2.5 | 71.0 ± 2.5 |")
+    first = label_table.first_of(signals, folds, "mean_loss+loss").splitlines()[2:]
+    assert [row.partition(" | ")[2] for row in first] == [" | ".join(["71.0 ± 2.5 | 60.0 (all equal)"] * 3) + " |"] * 2
+
+
 def test_a_combination_must_be_best_on_every_other_task_too(tmp_path: Path) -> None:
     write_label_set(tmp_path, "fashion-mnist:uniform:0.1")
     tuned = label_table.complete(tmp_path, "signals")
