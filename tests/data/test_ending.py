@@ -17,6 +17,15 @@ def loader_of(method: str = "greedy", **options: Any) -> emprune.ArrayLoader:
     return emprune.ArrayLoader((torch.arange(SIZE),), method, batch_size=3, num_epochs=2, keep=1.0, **options)
 
 
+def observe_epoch(loader: emprune.ArrayLoader) -> int:
+    """Observe losses of 1 for what is left of the epoch; return how many."""
+    num_observed = 0
+    for index, _ in loader:
+        loader.reduce(index, torch.ones(len(index)))
+        num_observed += len(index)
+    return num_observed
+
+
 def train(loader: emprune.ArrayLoader, *, last: float = 1.0, observe: bool = True) -> None:
     """Observe losses of 1, and in the last epoch others."""
     for epoch in loader.epochs():
@@ -64,3 +73,32 @@ def test_a_method_that_scores_and_never_saw_a_loss_says_so() -> None:
     with pytest.warns(EmpruneWarning, match="EMP saw no observation in the whole run"):
         train(loader, observe=False)
     train(emprune.ArrayLoader((torch.arange(SIZE),), "random", batch_size=3, num_epochs=1, keep=1.0), observe=False)
+
+
+@pytest.mark.parametrize("num_epochs", [0, 1, 2])
+def test_a_pruner_that_is_loaded_alone_after_an_epoch_goes_on_with_the_next(num_epochs: int) -> None:
+    loader, again = loader_of(), loader_of()
+    loader.set_epoch(0)
+    for epoch in range(num_epochs):
+        loader.set_epoch(epoch)
+        assert observe_epoch(loader) == SIZE
+    again.pruner.load_state_dict(through_disk(loader.pruner.state_dict()))
+    assert again.start_epoch == num_epochs
+    assert again.steps_left == 4 * (2 - num_epochs)
+    assert [(epoch, observe_epoch(again)) for epoch in again.epochs()] == [(0, SIZE), (1, SIZE)][num_epochs:]
+
+
+@pytest.mark.parametrize("has_begun", [False, True], ids=["a new loader", "one that has begun"])
+def test_a_pruner_that_is_loaded_alone_within_an_epoch_has_all_of_that_epoch_delivered(has_begun: bool) -> None:
+    loader, again = loader_of(), loader_of()
+    if has_begun:
+        again.set_epoch(0)
+        list(again)
+    next(loader.epochs())
+    for index, _ in loader:
+        loader.reduce(index, torch.ones(3))
+        break
+    again.pruner.load_state_dict(through_disk(loader.pruner.state_dict()))
+    assert again.start_epoch == 0
+    assert again.steps_left == 8
+    assert [(epoch, observe_epoch(again)) for epoch in again.epochs()] == [(0, SIZE), (1, SIZE)]

@@ -1,10 +1,11 @@
 """The pruner of a loader: the one that was given, or one made of a method and a budget."""
 
 import reprlib
+from dataclasses import replace
 from typing import Any, NoReturn, TypedDict, Unpack
 
 from emprune.distributed import ProcessGroup, Ranks
-from emprune.engine.budget import keep_of
+from emprune.engine.budget import keep_of, tail_of
 from emprune.engine.initial import Initial
 from emprune.engine.plan_options import GroupsLike, PinnedLike, WeightsLike
 from emprune.engine.recording import RecordLike
@@ -62,21 +63,29 @@ def as_pruner(
         return method
     method = as_method(method)
     _check_one_length(num_epochs, num_steps)
+    run = {"num_samples": num_samples, "keep": keep_of(method, options.get("keep"))}
+    warmup_epochs, tail_epochs = options.get("warmup_epochs", 0), options.get("tail_epochs")
+    world_size = Ranks(options.get("process_group")).size
+    batches: dict[str, Any] = {"accumulation": accumulation, "world_size": world_size, "drop_last": drop_last}
     if num_epochs is None:
-        world_size = Ranks(options.get("process_group")).size
         schedule = _schedule_for_steps(
             method,
-            options.get("tail_epochs"),
+            tail_epochs,
             num_steps=num_steps,
             samples_per_step=world_size * samples_per_batch * accumulation,
-            num_samples=num_samples,
-            keep=keep_of(method, options.get("keep")),
-            warmup_epochs=options.get("warmup_epochs", 0),
-            accumulation=accumulation,
-            world_size=world_size,
-            drop_last=drop_last,
+            warmup_epochs=warmup_epochs,
+            **run,
+            **batches,
         )
         num_epochs, options["tail_epochs"] = schedule.num_epochs, schedule.tail_epochs
+    elif tail_epochs is None:
+        plain = Schedule(num_epochs=num_epochs, **run)  # type: ignore[arg-type]
+
+        def attempt(tail_epochs: int) -> None:
+            schedule = replace(plain, warmup_epochs=warmup_epochs, tail_epochs=tail_epochs)
+            schedule.steps_per_epoch(batch_size=samples_per_batch, **batches)
+
+        options["tail_epochs"] = tail_of(method, plain, attempt)
     return DataPruner(method, num_samples=num_samples, num_epochs=num_epochs, num_steps=num_steps, **options)
 
 
@@ -92,7 +101,7 @@ def _schedule_for_steps(method: Method, tail_epochs: int | None, **options: Any)
     """Return the schedule of so many steps, with the method's tail where none was given."""
     if tail_epochs is None:
         plain = Schedule.for_steps(**options)
-        tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)
+        tail_epochs = tail_of(method, plain, lambda tail: Schedule.for_steps(**options, tail_epochs=tail))
     return Schedule.for_steps(**options, tail_epochs=tail_epochs)
 
 

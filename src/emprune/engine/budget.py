@@ -1,12 +1,13 @@
 """The schedule that a method and a budget give."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from emprune.errors import ConfigError
 from emprune.methods.base import Method
 from emprune.schedule import Schedule
 
-__all__ = ["keep_of", "schedule_of"]
+__all__ = ["keep_of", "schedule_of", "tail_of"]
 
 
 def keep_of(method: Method, keep: float | None) -> float:
@@ -31,5 +32,22 @@ def schedule_of(
     plain = Schedule(**run, keep=keep_of(method, keep))  # type: ignore[arg-type]
     method.check(num_samples=plain.num_samples, keep=plain.keep)
     if tail_epochs is None:
-        tail_epochs = method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep)
+        tail_epochs = tail_of(method, plain, lambda tail: replace(plain, warmup_epochs=warmup_epochs, tail_epochs=tail))
     return replace(plain, warmup_epochs=warmup_epochs, tail_epochs=tail_epochs)
+
+
+def tail_of(method: Method, plain: Schedule, attempt: Callable[[int], object]) -> int:
+    """Return the method's own tail, or as much of it as the run can have: nobody asked for it.
+
+    Args:
+        method: The method.
+        plain: The schedule without a tail.
+        attempt: Raises ConfigError where the run cannot have so many tail epochs.
+    """
+    for tail in range(method.default_tail_epochs(num_epochs=plain.num_epochs, keep=plain.keep), 0, -1):
+        try:
+            attempt(tail)
+        except ConfigError:
+            continue
+        return tail
+    return 0

@@ -121,7 +121,10 @@ class Method(ABC):
         return
 
     def default_tail_epochs(self, *, num_epochs: int, keep: float) -> int:
-        """Return the full-data epochs at the end that this method has unless `tail_epochs` is given."""
+        """Return the full-data epochs at the end that this method has unless `tail_epochs` is given.
+
+        They are fewer where the run would not be possible with them.
+        """
         return 0
 
     def check_batch(self, losses: Tensor, outputs: Any) -> None:

@@ -36,7 +36,7 @@ class InfoBatch(Method):
 
     Args:
         delta: The full-data tail starts after this share of the epochs, in (0, 1]. The tail is at most half of the
-            budget; `DataPruner(tail_epochs=...)` overrides it.
+            budget, and shorter where the batches leave no room for it. `tail_epochs` overrides it.
         normalize: Divide the weights by their mean (ours). The step then does not grow with the mean weight, which at
             a low keep acts as a larger learning rate.
 
