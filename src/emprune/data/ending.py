@@ -1,11 +1,11 @@
-"""The end of a run: what its last epoch observed is folded, too."""
+"""The ends of epochs and of a run: what the last epoch observed is folded, too."""
 
 import warnings
 
 from emprune.errors import EmpruneWarning, ObservationError
 from emprune.pruner import DataPruner
 
-__all__ = ["fold_last"]
+__all__ = ["fold_last", "was_observed"]
 
 
 def fold_last(pruner: DataPruner) -> None:
@@ -29,3 +29,8 @@ def fold_last(pruner: DataPruner) -> None:
             EmpruneWarning,
             stacklevel=3,
         )
+
+
+def was_observed(pruner: DataPruner) -> bool:
+    """Return whether all of the pruner's current epoch was observed, as of the last fold."""
+    return pruner.epoch >= 0 and bool((pruner.stats["last_visit"][pruner.plan.index] == pruner.epoch).all())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emprune.data.cursor import Cursor
 from emprune.data.delivery import Deal, Delivery, saved_nothing
-from emprune.data.ending import fold_last
+from emprune.data.ending import fold_last, was_observed
 from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
 from emprune.data.saved import check_state
@@ -81,12 +81,9 @@ class PlannedLoader(ABC):
     @property
     def steps_left(self) -> int:
         """Optimizer steps of the run that are still to come."""
-        if self._delivery is None:
-            return self.total_steps
-        later = sum(self._steps[self.pruner.epoch + 1 :])
-        if self._delivery.is_complete:
-            return later
-        return later + self._steps[self.pruner.epoch] - self._batches_done // self.accumulation
+        if self._standing is None or self._standing.is_complete:
+            return sum(self._steps[self.start_epoch if self._standing is None else self.pruner.epoch + 1 :])
+        return sum(self._steps[self.pruner.epoch :]) - self._batches_done // self.accumulation
 
     @property
     def ends_step(self) -> bool:
@@ -105,10 +102,12 @@ class PlannedLoader(ABC):
 
     @property
     def start_epoch(self) -> int:
-        """The epoch to go on with: 0 in a new run; after a load the saved epoch, or the next if that was over."""
-        if self._delivery is None:
-            return 0
-        return self.pruner.epoch + self._delivery.ended
+        """The epoch to go on with: 0 in a new run; after a load the saved epoch, or the next if that was over.
+
+        Of a pruner that was loaded alone, an epoch is over where all of it was observed; else all of it is delivered.
+        """
+        ended = was_observed(self.pruner) if self._standing is None else self._standing.ended
+        return max(0, self.pruner.epoch + ended)
 
     def epochs(self) -> Iterator[int]:
         """Plan each epoch of the run and yield its number, counted from 0; after a load, go on where the run was.
@@ -126,14 +125,15 @@ class PlannedLoader(ABC):
             >>> [(epoch, len(loader)) for epoch in loader.epochs()]
             [(0, 2), (1, 2), (2, 2)]
         """
-        if self._delivery is not None and self.start_epoch == self.pruner.num_epochs and not self._delivery.was_over:
+        standing, start = self._standing, self.start_epoch
+        if standing is not None and start == self.pruner.num_epochs and not standing.was_over:
             raise EpochError(
                 f"An epoch must be left; got epochs() after epoch {self.pruner.epoch}, and the run is over. A new run "
                 "takes a new loader."
             )
-        if self._delivery is not None:
-            self._delivery.go_on()
-        for epoch in range(self.start_epoch, self.pruner.num_epochs):
+        if standing is not None:
+            standing.go_on()
+        for epoch in range(start, self.pruner.num_epochs):
             self.set_epoch(epoch)
             yield epoch
         fold_last(self.pruner)
@@ -243,15 +243,21 @@ class PlannedLoader(ABC):
         return {"multiple_of": quantum, "world_size": world_size, "drop_last": self.drop_last}
 
     @property
+    def _standing(self) -> Delivery | None:
+        """The delivery of the pruner's current plan; None where this loader has not begun it."""
+        is_current = self._delivery is not None and self.pruner.epoch >= 0 and self._delivery.plan is self.pruner.plan
+        return self._delivery if is_current else None
+
+    @property
     def _begun(self) -> Delivery:
-        if self._delivery is None or self.pruner.epoch < 0 or self._delivery.plan is not self.pruner.plan:
+        if self._standing is None:
             here = "no epoch" if self._delivery is None else f"epoch {self._delivery.plan.epoch}"
             raise EpochError(
                 f"An epoch must have begun in the loader and in its pruner; got {here} in the loader "
                 f"and epoch {self.pruner.epoch} in the pruner. Write `for epoch in loader.epochs()`, or call "
                 "loader.set_epoch(epoch)."
             )
-        return self._delivery
+        return self._standing
 
     @property
     def _deal(self) -> Deal:
