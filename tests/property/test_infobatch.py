@@ -1,5 +1,7 @@
 """InfoBatch's weights stand for what was pruned."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -94,3 +96,36 @@ def test_plain_means_are_not() -> None:
     losses = torch.rand(20, generator=torch.Generator().manual_seed(0)).square()
     kept = [emprune.InfoBatch().select(context_of(losses, 12, seed=seed)).index for seed in range(200)]
     assert float(torch.stack([losses[index].mean() for index in kept]).mean()) > 1.2 * float(losses.mean())
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"num_epochs": 40},
+        {"num_epochs": 40, "warmup_epochs": 2},
+        {"num_steps": 45, "warmup_epochs": 14},
+    ],
+    ids=["epochs", "epochs and a warm-up", "steps and a warm-up"],
+)
+def test_its_own_tail_is_as_long_as_the_batches_allow(run: dict[str, Any]) -> None:
+    def make(**options: Any) -> emprune.ArrayLoader:
+        method = "random" if options else "infobatch"
+        options = {"batch_size": 128, "accumulation": 2, **run, **options}
+        return emprune.ArrayLoader((torch.arange(1000),), method, keep=0.3, drop_last=True, **options)
+
+    tail = make().pruner.schedule.tail_epochs
+    assert 0 <= tail < emprune.InfoBatch().default_tail_epochs(num_epochs=40, keep=0.3)
+    make(tail_epochs=tail)
+    with pytest.raises(emprune.errors.ConfigError):
+        make(tail_epochs=tail + 1)
+
+
+def test_its_own_tail_is_as_long_as_a_pruner_without_batches_allows() -> None:
+    pruner = emprune.DataPruner("infobatch", num_samples=5, num_epochs=40, keep=0.2)
+    assert pruner.schedule.num_kept_per_epoch() == [1] * 40
+
+
+def test_where_it_fits_its_own_tail_is_not_shortened() -> None:
+    assert emprune.ArrayLoader(
+        (torch.arange(1000),), "infobatch", batch_size=50, num_epochs=40, keep=0.3
+    ).pruner.schedule.tail_epochs == emprune.InfoBatch().default_tail_epochs(num_epochs=40, keep=0.3)
