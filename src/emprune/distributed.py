@@ -11,13 +11,13 @@ from torch import Tensor
 
 from emprune.errors import ConfigError, RankError
 
-__all__ = ["NOT_OBSERVED", "NOT_VALID", "ProcessGroup", "Ranks", "launched_rank", "launched_ranks"]
+__all__ = ["NOT_OBSERVED", "NOT_USED", "NOT_VALID", "ProcessGroup", "Ranks", "launched_rank", "launched_ranks"]
 
 ProcessGroup: TypeAlias = "dist.ProcessGroup"
 _Said = TypeVar("_Said")
 
-NOT_OBSERVED, NOT_VALID = 0, 1
-"""What `Ranks.gather_observed` says of a position; anything above that is a valid observation."""
+NOT_OBSERVED, NOT_USED, NOT_VALID = 0, 1, 2
+"""What `Ranks.gather_observed` says of a position: a higher one counts, and above them all is a valid observation."""
 _CHUNK_ELEMENTS = 1 << 24
 """Elements that are reduced at a time: 64 MiB on the group's device, whatever N is."""
 
@@ -100,6 +100,7 @@ class Ranks:
         measured: Mapping[str, Tensor],
         *,
         valid: Tensor | None,
+        not_used: Tensor,
         names: Sequence[str],
         doing: str,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -113,18 +114,20 @@ class Ranks:
             position: (M,) int64, positions in the plan that this rank observed, each once; M may be 0.
             measured: The quantities that were measured, (M,) float32 each.
             valid: (M,) bool, or None if all are.
+            not_used: (M',) int64, positions that this rank had and could not use.
             names: The names of the quantities, the same on all ranks. If M is 0, `measured` may lack them.
             doing: What the ranks do together, for the message.
 
         Returns:
-            (K,) integers, `NOT_OBSERVED`, `NOT_VALID` or above; and (K,) float32 of each quantity. Its values have a
-            meaning only where the integer is above.
+            (K,) integers, `NOT_OBSERVED`, `NOT_USED`, `NOT_VALID` or above; and (K,) float32 of each quantity. Its
+            values have a meaning only where the integer is above.
 
         Raises:
             RankError: If a rank does not take part within the group's timeout.
         """
         mine = self.rank + NOT_VALID + 1
         winner = torch.zeros(num_positions, dtype=torch.uint8 if self.size < 254 else torch.int32)
+        winner.index_fill_(0, not_used, NOT_USED)
         winner.index_fill_(0, position, mine)
         if valid is not None:
             winner.index_fill_(0, position[~valid], NOT_VALID)

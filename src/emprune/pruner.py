@@ -52,7 +52,7 @@ class DataPruner(PrunerSaving):
         seed: Seed of all the pruner's draws. The global generators are not touched.
         nonfinite: What happens to a sample with a NaN or infinite loss or memory term, at the next fold. "error"
             raises. "skip" keeps what was remembered before. "revisit" forgets the sample, so that it comes first. A
-            sample that failed twice and was never seen comes last.
+            sample that failed, or was left out, twice and was never seen comes last.
         lengths: (N,) integers, such as tokens: each step gets samples of like length. See `PrunedLoader`.
         groups: (N,) labels, or `Groups`: how many of each group an epoch visits. See `PrunedLoader`.
         weights: (N,) numbers above 0, by which an epoch's candidates are drawn. See `PrunedLoader`.
@@ -181,11 +181,7 @@ class DataPruner(PrunerSaving):
         self._pending.wait()
         start = time.perf_counter()
         spent = sum(self._history.num_kept)
-        delivery: dict[str, Any] = {
-            "multiple_of": multiple_of,
-            "world_size": self.world_size,
-            "drop_last": drop_last,
-        }
+        delivery: dict[str, Any] = {"multiple_of": multiple_of, "world_size": self.world_size, "drop_last": drop_last}
         size = self.schedule.num_kept(epoch, spent=spent, **delivery)
         check_epoch(self.plan_options, self.schedule, size, epoch=epoch, **delivery)
         quantum = f"multiples of {multiple_of}{', none short' if drop_last else ''}"  # what full epochs do not show
@@ -210,7 +206,7 @@ class DataPruner(PrunerSaving):
         check_same_plan(self._ranks, new.plan)
         churn = None if self._current is None else new.churn_since(self._current)
         self._adopt(new)
-        self._folding.begin_epoch()
+        self._folding.restore()
         self._history.append(len(new.plan), churn, time.perf_counter() - start)
         return new.plan
 
@@ -262,6 +258,17 @@ class DataPruner(PrunerSaving):
         if self.plan.weight is None:
             return losses.mean()
         return (self.weights(index).to(losses.device, non_blocking=True) * losses).mean()
+
+    @on_cpu()
+    def leave_out(self, index: Tensor) -> None:
+        """Record samples of the plan that could not be used, such as damaged ones; loaders do it by themselves.
+
+        Each counts as a visit, and nothing else changes. One that was left out twice, and never seen, comes last.
+
+        Raises:
+            EmpruneError: If no epoch has begun, or `index`, (M,) int64 on the CPU, is not in its plan.
+        """
+        self._folding.leave_out(index, self._begun.planned)
 
     def observe_validation(self, loss: float | Tensor, *, train_loss: float | Tensor) -> None:
         """Hand over the validation loss, and the training loss that it is held against.

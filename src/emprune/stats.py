@@ -48,7 +48,7 @@ BASE_COLUMNS = (
         torch.int32,
         NEVER,
     ),
-    Column("failures", "observations that were not finite, in a row", torch.int8),
+    Column("failures", "visits without a finite observation, in a row", torch.int8),
     Column("loss", "the last valid loss", torch.float32, torch.nan),
 )
 """Remembered for every method: 13 bytes per sample."""
@@ -121,7 +121,7 @@ class SampleStats:
 
     @property
     def given_up(self) -> Tensor:
-        """(N,) bool: samples that are not seen although they were tried twice: their losses are not finite."""
+        """(N,) bool: samples that are not seen although they were tried twice: no finite loss, or left out."""
         return (self["last_visit"] == NEVER) & (self["failures"] >= 2)
 
     @property
@@ -197,7 +197,7 @@ class SampleStats:
             self._values[name].numpy()[index.numpy()] = new.to(self._values[name].dtype).numpy()
 
     def count_failures(self, epoch: int, index: Tensor) -> None:
-        """Count visits with observations that were not finite.
+        """Count visits without a finite observation.
 
         Args:
             epoch: The epoch they were made in.

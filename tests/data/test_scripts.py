@@ -251,7 +251,9 @@ def test_a_collate_function_that_says_what_it_kept_may_drop_samples(num_workers:
         assert loader.num_delivered == 24
     loader.sync()
     damaged = torch.arange(24) % 5 == 0
-    assert loader.pruner.visits.tolist() == torch.where(damaged, 0, 3).tolist()
+    assert loader.pruner.visits.tolist() == [3] * 24
+    assert loader.pruner.stats["failures"].tolist() == torch.where(damaged, 3, 0).tolist()
+    assert loader.pruner.stats.seen.equal(~damaged)
     assert loader.pruner.stats["loss"][~damaged].equal(loss_of(torch.arange(24))[~damaged])
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import emprune.distributed
-from emprune.distributed import NOT_OBSERVED, NOT_VALID, Ranks
+from emprune.distributed import NOT_OBSERVED, NOT_USED, NOT_VALID, Ranks
 from tests.distributed.pool import RankPool
 
 pytestmark = pytest.mark.distributed
@@ -31,6 +31,7 @@ def unite(owns: list[Own], chunk: int) -> tuple[Tensor, Tensor, Tensor]:
         torch.tensor(places, dtype=torch.int64),
         measured,
         valid=None if valid is None else torch.tensor(valid),
+        not_used=torch.tensor(places[:0], dtype=torch.int64),
         names=("loss", "memory"),
         doing="a test",
     )
@@ -68,7 +69,13 @@ def unite_bits() -> Tensor:
     ranks = Ranks()
     values = torch.tensor([[0, ODD_NAN], [-(2**31), 1]], dtype=torch.int32)[ranks.rank].view(torch.float32)
     _, united = ranks.gather_observed(
-        4, torch.tensor([[0, 1], [2, 3]])[ranks.rank], {"loss": values}, valid=None, names=("loss",), doing="a test"
+        4,
+        torch.tensor([[0, 1], [2, 3]])[ranks.rank],
+        {"loss": values},
+        valid=None,
+        not_used=torch.empty(0, dtype=torch.int64),
+        names=("loss",),
+        doing="a test",
     )
     return united["loss"].view(torch.int32)
 
@@ -76,6 +83,29 @@ def unite_bits() -> Tensor:
 def test_not_a_bit_is_lost(ranks: RankPool) -> None:
     for bits in ranks.run(unite_bits):
         assert bits.tolist() == [0, ODD_NAN, -(2**31), 1]  # 0.0, a NaN, -0.0, the smallest number
+
+
+def unite_not_used() -> Tensor:
+    """Rank 0 could not use any of four; rank 1 observed the first, and a NaN for the second."""
+    ranks = Ranks()
+    index = torch.arange(4)
+    observed, not_used = (index[:0], index) if ranks.rank == 0 else (index[:2], index[2:3])
+    winner, _ = ranks.gather_observed(
+        5,
+        observed,
+        {"loss": torch.tensor([1.0, NAN])[: len(observed)]},
+        valid=torch.tensor([True, False])[: len(observed)],
+        not_used=not_used,
+        names=("loss",),
+        doing="a test",
+    )
+    return winner
+
+
+def test_what_one_rank_could_not_use_counts_where_no_other_observed_it(ranks: RankPool) -> None:
+    for winner in ranks.run(unite_not_used):
+        assert winner[0] > NOT_VALID
+        assert winner[1:].tolist() == [NOT_VALID, NOT_USED, NOT_USED, NOT_OBSERVED]
 
 
 def say() -> list[Any]:

@@ -337,6 +337,9 @@ def test_a_collator_may_leave_samples_out_if_it_says_which(tmp_path: Path) -> No
     damaged = torch.arange(NUM_SAMPLES) % 10 == 7
     assert not bool((stats.seen & damaged).any())
     torch.testing.assert_close(stats["loss"][stats.seen], what_each_costs(trainer)[0][stats.seen])
+    assert int(trainer.pruner.visits.sum()) == sum(trainer.pruner.schedule.num_kept_per_epoch(multiple_of=4))
+    assert stats["failures"].equal(trainer.pruner.visits.where(damaged, 0))
+    assert bool(stats.given_up.any())
 
 
 class Looking(TrainerCallback):

@@ -47,6 +47,13 @@ class Delivered:
     index: Tensor
     batch: Any
 
+    @property
+    def left_out(self) -> Tensor:
+        """(B - B',) int64, those that were fetched and are not in the batch."""
+        if len(self.index) == len(self.asked):  # most batches, told at no cost
+            return self.asked[:0]
+        return self.asked[~torch.isin(self.asked, self.index)]
+
 
 @dataclass(frozen=True, slots=True)
 class IndexedSamples:
@@ -156,7 +163,8 @@ class IndexedDataset(AroundDataset):
 class KeptSamples:
     """What a collate function returns that leaves samples out, such as damaged ones: it says which it kept.
 
-    The loop is handed the index of those alone. The others count as delivered, and are not observed.
+    The loop is handed the index of those alone. The others count as delivered and as visited, and are not observed. A
+    sample that was left out twice, and never observed, comes last from then on.
 
     Args:
         batch: The batch.

@@ -58,6 +58,8 @@ class Pass(Iterator[tuple[Tensor, Any]]):
         self._check_current()
         self._check_turn(delivered.asked)
         self._delivery.count(self._cursor, delivered.asked)
+        if not self._is_again and len(left_out := delivered.left_out):
+            self._pruner.leave_out(left_out)
         return delivered.index, delivered.batch
 
     def _check_current(self) -> None:

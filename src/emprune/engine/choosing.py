@@ -4,7 +4,7 @@ Who comes when::
 
     unseen      first, at random
     open        seen, and not set aside: the method chooses among them
-    set aside   given up (never a finite loss), or guarded (wrong in each of the last visits): last, at random
+    set aside   given up (tried twice in vain), or guarded (wrong in each of the last visits): last, at random
 """
 
 from dataclasses import dataclass

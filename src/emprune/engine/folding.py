@@ -1,4 +1,8 @@
-"""Folding: what was observed enters the columns, and what was not finite is counted, skipped or refused."""
+"""Folding: what was observed enters the columns, and what was not finite is counted, skipped or refused.
+
+A sample that was left out counts as one whose loss was not finite, twice of which it is given up. But it is never
+refused and never forgotten, whatever the policy says: there was no loss.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -10,7 +14,7 @@ from emprune.distributed import Ranks
 from emprune.engine.current import CurrentEpoch
 from emprune.engine.gap import Gap
 from emprune.engine.merging import Merged, merge_local, merge_ranks
-from emprune.engine.observations import PendingObservations
+from emprune.engine.observations import PendingObservations, check_planned
 from emprune.engine.recording import Recording
 from emprune.errors import EmpruneError, EpochError, ObservationError
 from emprune.methods.base import Method
@@ -35,6 +39,7 @@ class Folding:
     Attributes:
         observed: Whether anything was observed in the current epoch, on any rank as of the last fold.
         failed: (M,) int64, samples of the current epoch with an observation that was not finite.
+        left_out: (M',) int64, samples of the current epoch that could not be used, ascending.
         gap: The generalisation gap, for a method that follows it.
     """
 
@@ -51,8 +56,33 @@ class Folding:
         self._rule = None if type(method).fold is Method.fold else method.fold
         self._stats, self._pending, self._nonfinite = stats, pending, nonfinite
         self._recording = recording
-        self.observed, self.failed = False, _NONE
+        self.restore()
         self.gap = Gap(needed=method.needs_gap)
+
+    @property
+    def newly_left_out(self) -> Tensor:
+        """(M,) int64, what was left out since the last fold, each once."""
+        once: Tensor = torch.cat([_NONE, *self._newly]).unique()
+        return once
+
+    @property
+    def in_vain(self) -> Tensor:
+        """(M,) int64, samples of the current epoch whose visit counts, and gave no finite observation at first."""
+        return torch.cat([self.failed, self.left_out])
+
+    def restore(self, *, observed: bool = False, failed: Tensor = _NONE, left_out: Tensor = _NONE) -> None:
+        """Take over what is known of an epoch; by default of one that has just begun."""
+        self.observed, self.failed, self.left_out = observed, failed, left_out
+        self._newly: list[Tensor] = []
+
+    def leave_out(self, index: Tensor, planned: Tensor) -> None:
+        """Keep samples that could not be used, until the next fold.
+
+        Raises:
+            ObservationError: If one is not planned, (N,) bool.
+        """
+        check_planned(index, planned)
+        self._newly.append(index.clone())
 
     def fold(self, ranks: Ranks, current: CurrentEpoch | None, *, settings: Mapping[str, Any], call: str) -> None:
         """Merge what all ranks observed and enter it into the columns; collective on several ranks.
@@ -73,6 +103,7 @@ class Folding:
                 ranks,
                 index,
                 measured,
+                left_out=self.newly_left_out,
                 plan=None if current is None else current.plan,
                 planned=None if current is None else current.planned,
                 observed=self.observed,
@@ -89,13 +120,14 @@ class Folding:
 
     def fold_local(self, current: CurrentEpoch | None) -> None:
         """Enter what this process observed, if anything; what is not finite is counted, and not refused."""
-        if len(self._pending) and current is not None:
-            self._enter(merge_local(*self._pending.gather(), current.plan, current.planned), current)
+        if (len(self._pending) or self._newly) and current is not None:
+            gathered = self._pending.gather()
+            self._enter(merge_local(*gathered, self.newly_left_out, current.plan, current.planned), current)
         self.gap.merge_local()
 
     def fold_to_save(self, ranks: Ranks, current: CurrentEpoch | None) -> None:
         """Enter what this process observed. Raise EmpruneError if it is one of several ranks, and observed anything."""
-        num_pending = len(self._pending) + self.gap.is_pending
+        num_pending = len(self._pending) + len(self.newly_left_out) + self.gap.is_pending
         if ranks.size > 1 and num_pending:
             raise EmpruneError(
                 f"{num_pending} observations of this rank are not merged with the others': call sync() on every rank "
@@ -104,16 +136,14 @@ class Folding:
         self.fold_local(current)
 
     def check_observed(self, current: CurrentEpoch | None) -> None:
-        """Raise EpochError if the method scores, and no rank observed anything in the current epoch."""
-        if current is not None and self._method.scores and not self.observed:
+        """Raise EpochError if the method scores, and no rank observed anything in an epoch where it could."""
+        if current is None or self.observed or not self._method.scores:
+            return
+        if len(self.left_out) < len(current.plan):
             raise EpochError(
                 f"{type(self._method).__name__} saw no observation in the whole of epoch {current.plan.epoch}: did you "
                 "call reduce(index, losses, logits) in the training loop?"
             )
-
-    def begin_epoch(self) -> None:
-        """Forget what belongs to the last epoch alone."""
-        self.observed, self.failed = False, _NONE
 
     def forget_failed(self) -> None:
         """Make the samples unseen that failed in the current epoch, where the policy is "revisit"."""
@@ -121,16 +151,18 @@ class Folding:
             self._stats.forget(self._still_failed())
 
     def _enter(self, merged: Merged, current: CurrentEpoch) -> None:
-        epoch = current.plan.epoch
-        newly = merged.invalid[~torch.isin(merged.invalid, self.failed)]
+        epoch, counted = current.plan.epoch, self.in_vain
         if len(merged.index):
             recorded = self._recording.folded(self._stats, epoch, merged.index, merged.measured)
             observed = current.planned if len(merged.index) == len(current.plan) else None
-            self._stats.fold(epoch, merged.index, merged.measured, self._rule, counted=self.failed, observed=observed)
+            self._stats.fold(epoch, merged.index, merged.measured, self._rule, counted=counted, observed=observed)
             self._stats.enter(*recorded)
-        self._stats.count_failures(epoch, newly)
-        self.failed = torch.cat([self.failed, newly])
+        in_vain = torch.cat([merged.invalid, merged.left_out])
+        self._stats.count_failures(epoch, in_vain[~torch.isin(in_vain, counted)])
+        self.failed = torch.cat([self.failed, merged.invalid[~torch.isin(merged.invalid, self.failed)]])
+        self.left_out = torch.cat([self.left_out, merged.left_out]).unique()
         self._pending.clear()
+        self._newly.clear()
 
     def _still_failed(self) -> Tensor:
         """Samples of this epoch with observations that were not finite, and none since that was."""

@@ -4,7 +4,7 @@ Hard, because ranks can disagree: one is in another epoch, measured nothing, or 
 raise, and none may wait for ever. So a merge of several ranks has two steps, both collective::
 
     exchange   every rank says what it is doing          one small message; all raise where they differ
-    gather     max of the ranks that observed a sample   one byte a planned sample: who is the last to be valid
+    gather     max of the ranks that had a sample        one byte a planned sample: who is the last to be valid
                sum of that rank's values, as integers    four bytes each quantity: bits, so nothing is rounded
 
 With the same observations, the result on W ranks is bit for bit that on one.
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emprune.distributed import NOT_OBSERVED, NOT_VALID, Ranks
+from emprune.distributed import NOT_USED, NOT_VALID, Ranks
 from emprune.engine.observations import check_planned, last_of_each
 from emprune.errors import ObservationError, RankError
 from emprune.indexing import are_all
@@ -35,11 +35,13 @@ class Merged:
         index: (M,) int64, the samples with a valid observation, each once.
         measured: (M,) float32 of each quantity.
         invalid: (M',) int64, the samples that have none but were observed.
+        left_out: (M'',) int64, the samples that were not observed, because they could not be used.
     """
 
     index: Tensor
     measured: Mapping[str, Tensor]
     invalid: Tensor
+    left_out: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class _Report:
         call: What was called, which must be the same.
         plan: The fingerprint of its plan, which must be the same; None before the first epoch.
         quantities: What it measured since the last merge; empty if it observed nothing.
+        left_out: Whether it left anything out since then.
         observed: Whether it observed anything in this epoch.
         problem: What is wrong with its observations.
     """
@@ -59,16 +62,20 @@ class _Report:
     call: str
     plan: str | None
     quantities: tuple[str, ...]
+    left_out: bool
     observed: bool
     problem: str | None
 
 
-def merge_local(index: Tensor, measured: Mapping[str, Tensor], plan: EpochPlan, planned: Tensor) -> Merged:
+def merge_local(
+    index: Tensor, measured: Mapping[str, Tensor], left_out: Tensor, plan: EpochPlan, planned: Tensor
+) -> Merged:
     """Check what this process observed, and keep the last observation of each sample.
 
     Args:
         index: (M,) int64, what was observed since the last merge, in order; it may hold samples repeatedly.
         measured: (M,) float32 of each quantity.
+        left_out: (M',) int64, what was left out since the last merge.
         plan: The current epoch's plan.
         planned: (N,) bool, the samples in it.
 
@@ -77,7 +84,7 @@ def merge_local(index: Tensor, measured: Mapping[str, Tensor], plan: EpochPlan, 
     """
     if not index.equal(plan.index[: len(index)]):  # else all are planned, and none comes twice
         index, measured = _each_once(index, measured, planned)
-    return _split(index, measured, _finite(measured))
+    return _split(index, measured, _finite(measured), left_out[~torch.isin(left_out, index)])
 
 
 def merge_ranks(
@@ -85,6 +92,7 @@ def merge_ranks(
     index: Tensor,
     measured: Mapping[str, Tensor],
     *,
+    left_out: Tensor,
     plan: EpochPlan | None,
     planned: Tensor | None,
     observed: bool,
@@ -97,6 +105,7 @@ def merge_ranks(
         ranks: The ranks.
         index: (M,) int64, what this rank observed since the last merge, in order; it may hold samples repeatedly.
         measured: (M,) float32 of each quantity.
+        left_out: (M',) int64, what this rank left out since the last merge.
         plan: The current epoch's plan; None before the first epoch.
         planned: (N,) bool, the samples in it.
         observed: Whether this rank observed anything in this epoch.
@@ -122,6 +131,7 @@ def merge_ranks(
         call=call,
         plan=None if plan is None else plan.fingerprint,
         quantities=tuple(sorted(measured)),
+        left_out=len(left_out) > 0,
         observed=observed,
         problem=None if problem is None else str(problem),
     )
@@ -129,17 +139,23 @@ def merge_ranks(
     reports = ranks.exchange(report, doing=doing)
     names = _agreed(reports, problem)
     observed = any(report.observed for report in reports)
-    if plan is None or not names:
+    if plan is None or not (names or any(report.left_out for report in reports)):
         return None, observed
     winner, gathered = ranks.gather_observed(
-        len(plan), position, measured, valid=_finite(measured), names=names, doing=doing
+        len(plan),
+        position,
+        measured,
+        valid=_finite(measured),
+        not_used=_places(left_out, plan),
+        names=names,
+        doing=doing,
     )
-    seen = winner > NOT_OBSERVED
+    seen = winner > NOT_USED
     index, valid = plan.index, winner > NOT_VALID
     if not are_all(seen):
         index, valid = index[seen], valid[seen]
         gathered = {name: values[seen] for name, values in gathered.items()}
-    return _split(index, gathered, None if are_all(valid) else valid), observed
+    return _split(index, gathered, None if are_all(valid) else valid, plan.index[winner == NOT_USED]), observed
 
 
 def check_same_plan(ranks: Ranks, plan: EpochPlan) -> None:
@@ -173,10 +189,10 @@ def _finite(measured: Mapping[str, Tensor]) -> Tensor | None:
     return torch.stack([values.isfinite() for values in measured.values()]).all(0)
 
 
-def _split(index: Tensor, measured: Mapping[str, Tensor], valid: Tensor | None) -> Merged:
+def _split(index: Tensor, measured: Mapping[str, Tensor], valid: Tensor | None, left_out: Tensor) -> Merged:
     if valid is None:
-        return Merged(index, measured, index[:0])
-    return Merged(index[valid], {name: values[valid] for name, values in measured.items()}, index[~valid])
+        return Merged(index, measured, index[:0], left_out)
+    return Merged(index[valid], {name: values[valid] for name, values in measured.items()}, index[~valid], left_out)
 
 
 def _located(
@@ -187,8 +203,15 @@ def _located(
     if index.equal(plan.index[in_turn]):
         return in_turn, measured
     index, measured = _each_once(index, measured, planned)
+    return _places(index, plan), measured
+
+
+def _places(index: Tensor, plan: EpochPlan) -> Tensor:
+    """Return where in the plan its samples are."""
+    if not len(index):
+        return index
     where = torch.empty(plan.num_samples, dtype=torch.int64)
-    return where.index_copy_(0, plan.index, torch.arange(len(plan)))[index], measured
+    return where.index_copy_(0, plan.index, torch.arange(len(plan)))[index]
 
 
 def _agreed(reports: Sequence[_Report], problem: ObservationError | None) -> tuple[str, ...]:

@@ -157,9 +157,9 @@ class PrunerReadings:
     def visits(self) -> Tensor:
         """(N,) int32: in how many epochs each sample was observed, this rank's pending observations included."""
         visits = self.stats["visits"].clone()
-        index = self._pending.gather()[0].unique()
+        index = torch.cat([self._pending.gather()[0], self._folding.newly_left_out]).unique()
         new = self.stats["last_visit"][index] != self.epoch
-        visits.index_add_(0, index, (new & ~torch.isin(index, self._folding.failed)).int())
+        visits.index_add_(0, index, (new & ~torch.isin(index, self._folding.in_vain)).int())
         return visits
 
     @property

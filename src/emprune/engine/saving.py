@@ -32,6 +32,7 @@ class PrunerSaving(PrunerReadings):
             by_method=self._current is not None and self._current.by_method,
             observed=self._folding.observed,
             failed=self._folding.failed,
+            left_out=self._folding.left_out,
             history=self._history,
             columns=self.stats.state_dict(),
             gap=self._folding.gap.state(),
@@ -57,7 +58,7 @@ class PrunerSaving(PrunerReadings):
         """Take over what `read_state` returned."""
         self.stats.load_state_dict(saved.columns)
         self._initial = None
-        self._folding.observed, self._folding.failed = saved.observed, saved.failed
+        self._folding.restore(observed=saved.observed, failed=saved.failed, left_out=saved.left_out)
         self._folding.gap.restore(saved.gap)
         self._history = saved.history
         self._current = None

@@ -26,7 +26,8 @@ __all__ = ["FORMAT_VERSION", "History", "SavedRun", "read_state", "run_settings"
 
 FORMAT_VERSION = 2
 
-_PARTS = {"format_version", "settings", "epoch", "plan", "by_method", "observed", "failed", "history", "columns"}
+_BY_SAMPLE = ("failed", "left_out")
+_PARTS = {"format_version", "settings", "epoch", "plan", "by_method", "observed", *_BY_SAMPLE, "history", "columns"}
 
 _ADVICE = {
     "method": "Resume with the method and the options the run was started with.",
@@ -75,6 +76,7 @@ class SavedRun:
         by_method: Whether the method alone chose it.
         observed: Whether anything was observed in this epoch.
         failed: (M,) int64, samples of this epoch with an observation that was not finite.
+        left_out: (M',) int64, samples of this epoch that could not be used.
         history: Of the epochs so far.
         columns: What is remembered of each sample.
         gap: (), float64, the generalisation gap, NaN before the first; None if the method does not follow it.
@@ -84,6 +86,7 @@ class SavedRun:
     by_method: bool
     observed: bool
     failed: Tensor
+    left_out: Tensor
     history: History
     columns: Mapping[str, Tensor]
     gap: Tensor | None
@@ -127,14 +130,10 @@ def write_state(run: SavedRun, *, settings: Mapping[str, Any], num_samples: int)
         "format_version": FORMAT_VERSION,
         "settings": dict(settings),
         "epoch": -1 if run.plan is None else run.plan.epoch,
-        "plan": {
-            "order": order,
-            "weight": weight,
-            "weighted": run.plan is not None and run.plan.weight is not None,
-        },
+        "plan": {"order": order, "weight": weight, "weighted": run.plan is not None and run.plan.weight is not None},
         "by_method": run.by_method,
         "observed": run.observed,
-        "failed": run.failed.tolist(),
+        **{name: getattr(run, name).tolist() for name in _BY_SAMPLE},
         "history": {name: list(values) for name, values in vars(run.history).items()},
         "columns": dict(run.columns),
         **({} if run.gap is None else {"gap": run.gap}),
@@ -169,9 +168,9 @@ def read_state(
         raise StateError(
             f"The saved plan must have the {history.num_kept[-1]} samples that the history says; got {len(plan)}."
         )
-    failed = state["failed"]
-    if not _is_list(failed) or not all(_is_int(i) and 0 <= i < num_samples for i in failed):
-        raise StateError(f"The saved `failed` must be positions in [0, {num_samples}); got {failed!r}.")
+    for name in _BY_SAMPLE:
+        if not _is_list(state[name]) or not all(_is_int(i) and 0 <= i < num_samples for i in state[name]):
+            raise StateError(f"The saved `{name}` must be positions in [0, {num_samples}); got {state[name]!r}.")
     stats.check_state(state["columns"], epoch=epoch)
     _check_scores(method, stats.holding(state["columns"]))
     gap = read_gap(state.get("gap"), needed=method.needs_gap)
@@ -179,7 +178,7 @@ def read_state(
         plan=plan,
         by_method=state["by_method"],
         observed=state["observed"],
-        failed=torch.tensor(failed, dtype=torch.int64),
+        **{name: torch.tensor(state[name], dtype=torch.int64) for name in _BY_SAMPLE},
         history=history,
         columns=state["columns"],
         gap=gap,

@@ -10,7 +10,7 @@ from transformers import Trainer
 
 from emprune.errors import ObservationError
 from emprune.integrations.trainer_losses import Predictions, check_rows
-from emprune.integrations.trainer_setup import INDEX_KEY, predicts_next, problem_type
+from emprune.integrations.trainer_setup import INDEX_KEY, LEFT_OUT_KEY, predicts_next, problem_type
 from emprune.integrations.trainer_weights import check_weightable, reweighted
 from emprune.pruner import DataPruner
 
@@ -77,6 +77,9 @@ class ObservingTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        left_out, model = inputs.pop(LEFT_OUT_KEY, None), self.model
+        if left_out is not None and model is not None and model.training:
+            self.pruner.leave_out(left_out.cpu())
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         if INDEX_KEY in inputs:
             prepared[INDEX_KEY] = inputs[INDEX_KEY]  # stays on the CPU

@@ -21,6 +21,7 @@ from emprune.pruner import DataPruner
 
 __all__ = [
     "INDEX_KEY",
+    "LEFT_OUT_KEY",
     "IndexInBatch",
     "check_arguments",
     "check_evaluated",
@@ -33,8 +34,8 @@ __all__ = [
     "warn_of_epochs",
 ]
 
-INDEX_KEY = "emprune_index"
-"""The key of a training batch under which its (B,) index travels, from the collator to `compute_loss`."""
+INDEX_KEY, LEFT_OUT_KEY = "emprune_index", "emprune_left_out"
+"""The keys of a training batch for its (B,) index, from the collator to `compute_loss`, and for what it lacks."""
 
 _CAUSAL_NAMES = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 _UNSHIFTED = frozenset(
@@ -43,9 +44,8 @@ _UNSHIFTED = frozenset(
                  "MusicgenMelody", "Mvp", "PLBart", "Pegasus", "ProphetNet", "TrOCR", "Whisper")
 ) | {"FlaubertWithLMHeadModel", "XLMWithLMHeadModel", "XLNetLMHeadModel"}  # fmt: skip
 """Causal ones whose own loss takes the labels as they are; the Trainer's smoothed loss shifts them all the same."""
-_WRAPPED = {"OptimizedModule": "_orig_mod"} | dict.fromkeys(
-    ("FullyShardedDataParallel", "DistributedDataParallel", "DataParallel"), "module"
-)
+_PARALLEL = ("FullyShardedDataParallel", "DistributedDataParallel", "DataParallel")
+_WRAPPED = {"OptimizedModule": "_orig_mod"} | dict.fromkeys(_PARALLEL, "module")
 """Where torch's wrappers keep the model; accelerate's function for it has failed on partly compiled ones."""
 _FIXED: Sequence[tuple[str, Any, str, str]] = (
     (
@@ -90,15 +90,15 @@ class IndexInBatch:
     collate_fn: Callable[[Any], Packed]
 
     def __call__(self, samples: Any) -> MutableMapping[str, Any]:
-        """Return the batch with its (B,) int64 index under `INDEX_KEY`."""
+        """Return the batch with its (B,) int64 index under `INDEX_KEY`, and what was left out under `LEFT_OUT_KEY`."""
         delivered = unpacked(self.collate_fn(samples))
-        index, batch = delivered.index, delivered.batch
-        if not isinstance(batch, MutableMapping):
+        left_out = delivered.left_out
+        if not isinstance(batch := delivered.batch, MutableMapping):
             raise ConfigError(
                 f"`data_collator` must return a dict of the batch's inputs; got a {type(batch).__name__}. Return one, "
                 "as transformers.default_data_collator does."
             )
-        batch[INDEX_KEY] = index
+        batch.update({INDEX_KEY: delivered.index} | ({LEFT_OUT_KEY: left_out} if len(left_out) else {}))
         return batch
 
 

@@ -52,6 +52,7 @@ class WebDatasetStream(ShardedStream):
     shards: their shuffling, and their division among ranks and workers.
 
     A sample that a stage leaves out, as ``handler=wds.warn_and_continue`` does, counts as visited and is not observed.
+    It is tried once more, and then comes last.
 
     Args:
         dataset: A `wds.WebDataset`, or a `wds.DataPipeline` with `wds.tarfile_to_samples`.

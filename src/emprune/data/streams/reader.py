@@ -61,7 +61,7 @@ class StreamReader(AroundDataset):
             keys = ", ".join(self.dataset.index.key(position) for position in index[:5])
             raise ConfigError(
                 f"A batch must keep at least one sample; got none of {len(index)} that could be decoded ({keys}, ...). "
-                "Look at these samples, and at what the handler hides."
+                "Look at these samples, and at what the handler hides. If they are few, make the batches larger."
             )
         return IndexedSamples([index[n] for n in kept], [decoded[n] for n in kept], asked=index)
 
