@@ -407,6 +407,26 @@ def test_a_run_of_so_many_steps_resumes_exactly() -> None:
         other.load_state_dict(resumed.state_dict())
 
 
+def test_a_run_of_so_many_steps_is_resumed_with_as_many_samples_in_a_step(raises: Raises) -> None:
+    stopped, other = (make_loader(num_epochs=None, num_steps=12, batch_size=size) for size in (2, 6))
+    for index, _ in stopped.batches():
+        stopped.reduce(index, loss_of(index))
+        break
+    assert stopped.pruner.num_epochs != other.pruner.num_epochs
+    with raises(emprune.errors.StateError, parameter="num_epochs", value=stopped.pruner.num_epochs):
+        other.load_state_dict(stopped.state_dict())
+    same = make_loader(num_epochs=None, num_steps=12, batch_size=1, accumulation=2)
+    same.load_state_dict(stopped.state_dict())
+    assert same.steps_left == 11
+    assert len(list(same.batches())) == 22
+
+
+def test_another_keep_of_a_run_of_so_many_steps_is_blamed_and_not_the_epochs_that_follow(raises: Raises) -> None:
+    saved, other = (make_loader(num_epochs=None, num_steps=12, keep=keep) for keep in (0.25, 0.75))
+    with raises(emprune.errors.StateError, parameter="keep", value=0.25):
+        other.load_state_dict(saved.state_dict())
+
+
 def test_epochs_and_steps_at_once_are_refused(raises: Raises) -> None:
     with raises(emprune.ConfigError, parameter="num_steps", value=30):
         make_loader(num_steps=30)

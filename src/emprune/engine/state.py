@@ -33,6 +33,8 @@ _ADVICE = {
     "method": "Resume with the method and the options the run was started with.",
     "num_samples": "The dataset must be the one the run was started with.",
     "num_epochs": "The length of a run fixes its plan; start a new run to train longer.",
+    "epochs of num_steps": "With `num_steps` they follow from the samples of a step. Resume with as many: ranks · "
+    "batch size · accumulation.",
     "num_steps": "The length of a run fixes its plan; start a new run to train longer.",
     "keep": "The cost of a run is fixed at its start.",
     "warmup_epochs": "Resume with the warmup_epochs the run was started with.",
@@ -218,9 +220,11 @@ def _check_parts(state: Mapping[str, Any]) -> None:
 def _check_settings(saved: object, settings: Mapping[str, Any]) -> None:
     if not isinstance(saved, Mapping):
         raise StateError(f"The saved `settings` must be a dictionary; got a {type(saved).__name__}.")
-    for name, mine in settings.items():
-        if not _equals(saved.get(name), mine):
-            raise StateError(f"The state's `{name}` is {saved.get(name)!r}, this run's is {mine!r}. {_ADVICE[name]}")
+    for name in sorted(settings, key="num_epochs".__eq__):  # which follow from the others where steps are counted
+        if not _equals(saved.get(name), mine := settings[name]):
+            by_steps = name == "num_epochs" and settings["num_steps"] is not None
+            advice = _ADVICE["epochs of num_steps" if by_steps else name]
+            raise StateError(f"The state's `{name}` is {saved.get(name)!r}, this run's is {mine!r}. {advice}")
 
 
 def _read_history(saved: object, *, num_epochs: int, num_samples: int) -> History:
