@@ -50,9 +50,9 @@ class DataPruner(PrunerSaving):
             0 for all but InfoBatch.
         num_steps: Optimizer steps that the epochs divide among them; `PrunedLoader(num_steps=...)` gives both.
         seed: Seed of all the pruner's draws. The global generators are not touched.
-        nonfinite: What happens to a sample with a NaN or infinite loss or memory term, at the next fold. "error"
-            raises. "skip" keeps what was remembered before. "revisit" forgets the sample, so that it comes first. A
-            sample that failed, or was left out, twice and was never seen comes last.
+        nonfinite: What happens to a sample whose losses or memory terms of an epoch were all NaN or infinite. "error"
+            raises. "skip" keeps what was remembered before. "revisit" forgets the sample, so that it comes first. One
+            that failed, or was left out, twice in a row, and has no remembered loss, comes last.
         lengths: (N,) integers, such as tokens: each step gets samples of like length. See `PrunedLoader`.
         groups: (N,) labels, or `Groups`: how many of each group an epoch visits. See `PrunedLoader`.
         weights: (N,) numbers above 0, by which an epoch's candidates are drawn. See `PrunedLoader`.
@@ -263,7 +263,7 @@ class DataPruner(PrunerSaving):
     def leave_out(self, index: Tensor) -> None:
         """Record samples of the plan that could not be used, such as damaged ones; loaders do it by themselves.
 
-        Each counts as a visit, and nothing else changes. One that was left out twice, and never seen, comes last.
+        Each counts as a visit, and nothing else changes. `nonfinite` says when one comes last.
 
         Raises:
             EmpruneError: If no epoch has begun, or `index`, (M,) int64 on the CPU, is not in its plan.

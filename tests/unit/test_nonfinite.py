@@ -208,3 +208,46 @@ def test_methods_that_do_not_score_look_too(method: emprune.Method, raises: Rais
     pruner.observe(index, torch.full((len(index),), nan))
     with raises(emprune.errors.ObservationError, value=len(index)):
         pruner.begin_epoch(1)
+
+
+@pytest.mark.parametrize("nonfinite", ["error", "skip", "revisit"])
+@pytest.mark.parametrize("between", ["nothing", "a save", "a fold"])
+def test_the_last_finite_observation_of_an_epoch_counts_whatever_follows(between: str, nonfinite: str) -> None:
+    pruner = make_pruner(nonfinite=nonfinite)
+    index = pruner.begin_epoch(0).index
+    pruner.observe(index, torch.ones(5))
+    pruner.observe(index, torch.full((5,), 2.0))
+    if between == "a save":
+        pruner.state_dict()
+    elif between == "a fold":
+        pruner.sync()
+    pruner.observe(index[1:3], torch.tensor([nan, 3.0]))
+    pruner.begin_epoch(1)
+    assert pruner.stats["loss"][index].tolist() == [2.0, 2.0, 3.0, 2.0, 2.0]
+    assert pruner.stats["last_visit"][index].tolist() == [0] * 5
+    assert pruner.stats["failures"][index].tolist() == [0] * 5
+    assert pruner.stats["visits"][index].tolist() == [1] * 5
+
+
+def test_what_is_left_out_after_it_was_observed_has_not_failed() -> None:
+    pruner = make_pruner()
+    index = pruner.begin_epoch(0).index
+    pruner.observe(index, torch.ones(5))
+    pruner.sync()
+    pruner.leave_out(index[:1])
+    pruner.sync()
+    assert pruner.stats["failures"][index].tolist() == [0] * 5
+
+
+def test_a_sample_with_a_forgotten_loss_is_given_up_after_two_failures_in_a_row() -> None:
+    pruner = make_pruner(num_samples=10, num_epochs=9, keep=0.2, nonfinite="revisit")
+    for epoch in range(5):
+        pruner.observe(pruner.begin_epoch(epoch).index, torch.zeros(2))
+    index = pruner.begin_epoch(5).index
+    first = int(index[0])
+    for epoch in (5, 6):
+        index = pruner.begin_epoch(epoch).index
+        assert first in index
+        pruner.observe(index, torch.zeros(2).masked_fill(index == first, nan))
+    assert first not in pruner.begin_epoch(7).index
+    assert bool(pruner.stats.given_up[first])

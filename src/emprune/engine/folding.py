@@ -157,9 +157,11 @@ class Folding:
             observed = current.planned if len(merged.index) == len(current.plan) else None
             self._stats.fold(epoch, merged.index, merged.measured, self._rule, counted=counted, observed=observed)
             self._stats.enter(*recorded)
-        in_vain = torch.cat([merged.invalid, merged.left_out])
+        last_visit = self._stats["last_visit"]
+        invalid = merged.invalid[last_visit[merged.invalid] != epoch]  # what had a valid one before has not failed
+        in_vain = torch.cat([invalid, merged.left_out[last_visit[merged.left_out] != epoch]])
         self._stats.count_failures(epoch, in_vain[~torch.isin(in_vain, counted)])
-        self.failed = torch.cat([self.failed, merged.invalid[~torch.isin(merged.invalid, self.failed)]])
+        self.failed = torch.cat([self.failed, invalid[~torch.isin(invalid, self.failed)]])
         self.left_out = torch.cat([self.left_out, merged.left_out]).unique()
         self._pending.clear()
         self._newly.clear()

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from emprune.distributed import NOT_USED, NOT_VALID, Ranks
-from emprune.engine.observations import check_planned, last_of_each
+from emprune.engine.observations import check_planned
 from emprune.errors import ObservationError, RankError
-from emprune.indexing import are_all
+from emprune.indexing import are_all, mask_of, num_true
 from emprune.plan import EpochPlan
 from emprune.stats import all_finite
 
@@ -70,7 +70,7 @@ class _Report:
 def merge_local(
     index: Tensor, measured: Mapping[str, Tensor], left_out: Tensor, plan: EpochPlan, planned: Tensor
 ) -> Merged:
-    """Check what this process observed, and keep the last observation of each sample.
+    """Check what this process observed, and keep the last valid observation of each sample.
 
     Args:
         index: (M,) int64, what was observed since the last merge, in order; it may hold samples repeatedly.
@@ -174,12 +174,16 @@ def check_same_plan(ranks: Ranks, plan: EpochPlan) -> None:
 
 
 def _each_once(index: Tensor, measured: Mapping[str, Tensor], planned: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Keep the last observation of each sample."""
+    """Keep the last valid observation of each sample, or its last if none is valid."""
     check_planned(index, planned)
-    last = last_of_each(index, len(planned))
-    if last is None:
+    if num_true(mask_of(index, len(planned))) == len(index):
         return index, measured
-    return index[last], {name: values[last] for name, values in measured.items()}
+    turn, valid = torch.arange(len(index)), _finite(measured)
+    if valid is not None:
+        turn += len(index) * valid  # after all that are not
+    last = torch.full((len(planned),), -1).scatter_reduce_(0, index, turn, "amax")
+    counts = last[index] == turn
+    return index[counts], {name: values[counts] for name, values in measured.items()}
 
 
 def _finite(measured: Mapping[str, Tensor]) -> Tensor | None:

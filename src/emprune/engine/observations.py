@@ -25,9 +25,8 @@ import torch
 from torch import Tensor
 
 from emprune.errors import EpochError, ObservationError
-from emprune.indexing import mask_of, num_true
 
-__all__ = ["PendingObservations", "check_observation", "check_plain", "check_planned", "last_of_each"]
+__all__ = ["PendingObservations", "check_observation", "check_plain", "check_planned"]
 
 _BLOCK_ROWS, _BLOCK_ELEMENTS = 1 << 14, 1 << 16
 """So many samples, or elements of outputs, make a block."""
@@ -284,12 +283,3 @@ def _joined(batches: list[Tensor]) -> Tensor:
     """Concatenate, on a device that any of them is on: never from a device to the CPU."""
     device = next((batch.device for batch in batches if not batch.is_cpu), batches[0].device)
     return torch.cat([batch.to(device, non_blocking=True) for batch in batches])
-
-
-def last_of_each(index: Tensor, num_samples: int) -> Tensor | None:
-    """Return (M',) positions in `index` of each sample's last occurrence, or None where no sample occurs twice."""
-    if num_true(mask_of(index, num_samples)) == len(index):
-        return None
-    position = torch.arange(len(index))
-    last = torch.full((num_samples,), -1).scatter_reduce_(0, index, position, "amax")
-    return (last[index] == position).nonzero().squeeze(1)
