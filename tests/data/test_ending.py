@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import emprune
-from emprune.errors import EmpruneWarning, EpochError
+from emprune.errors import EmpruneWarning, EpochError, ObservationError
 from emprune.testing import through_disk
 from tests.messages import Raises
 
@@ -63,9 +63,25 @@ def test_after_a_load_a_run_that_is_over_has_no_epochs_and_its_losses_are_folded
 
 def test_values_of_the_last_epoch_that_are_not_finite_are_a_warning() -> None:
     loader = loader_of()
-    with pytest.warns(EmpruneWarning, match="The run's last epoch was not folded. Losses .* must be finite"):
+    with pytest.warns(EmpruneWarning, match="The run's last epoch was not folded whole. Losses .* must be finite"):
         train(loader, last=float("inf"))
     assert loader.pruner.stats["loss"].eq(1).all()
+
+
+def test_values_of_the_last_epoch_alone_may_be_saved_though_they_are_not_finite(raises: Raises) -> None:
+    loader = loader_of()
+    loader.set_epoch(0)
+    observe_epoch(loader)
+    loader.set_epoch(1)
+    loader.reduce(loader.pruner.plan.index[:1], torch.tensor([torch.nan]))
+    with pytest.warns(EmpruneWarning, match="Losses .* must be finite"):
+        loader.sync()
+    assert loader.state_dict()["pruner"]["failed"] == loader.pruner.plan.index[:1].tolist()
+    earlier = loader_of()
+    earlier.set_epoch(0)
+    earlier.reduce(torch.tensor([5]), torch.tensor([torch.nan]))
+    with raises(ObservationError, value=5):
+        earlier.sync()
 
 
 def test_a_method_that_scores_and_never_saw_a_loss_says_so() -> None:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import emprune
+from emprune.errors import EmpruneWarning
 from emprune.testing import LoaderContract, assert_same_state
 from tests.data.datasets import Positions
 from tests.integration import runs
@@ -110,6 +111,18 @@ def test_a_resumed_run_ends_like_the_uninterrupted_one(tmp_path: Path, accumulat
         whole.pruner.sync()
         second.pruner.sync()
         assert_same_state(second.pruner.state_dict(), whole.pruner.state_dict())
+
+
+def test_a_loss_of_the_last_epoch_that_is_not_finite_is_a_warning_and_the_model_is_saved(tmp_path: Path) -> None:
+    accelerator = make_accelerator()
+    loader = prepare(accelerator, runs.make_dataloader(), emprune.Greedy(), num_epochs=2, keep=0.5)
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        for index, _ in loader:
+            loader.reduce(index, index.float() if epoch == 0 else index.float() / 0)
+    with pytest.warns(EmpruneWarning, match="Losses .* must be finite"):
+        accelerator.save_state(str(tmp_path))
+    assert (tmp_path / "custom_checkpoint_0.pkl").exists()
 
 
 def test_a_state_of_another_object_names_the_order_of_registration() -> None:

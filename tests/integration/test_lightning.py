@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 import emprune
+from emprune.errors import EmpruneWarning
 from emprune.testing import assert_same_state
 from tests.integration import runs
 
@@ -161,6 +162,19 @@ def test_early_stopping() -> None:
     assert len(module.result.plans) == trainer.current_epoch < runs.NUM_EPOCHS
     assert module.result.delivered == module.result.plans
     assert int(module.pruner.visits.sum()) == sum(map(len, module.result.plans))
+
+
+class FailingLast(Module):
+    def on_train_batch_end(self, *args: Any) -> None:
+        if self.current_epoch == runs.NUM_EPOCHS - 1:
+            self.pruner.observe(self.pruner.plan.index[:1], torch.tensor([torch.nan]))
+
+
+def test_a_loss_of_the_last_epoch_that_is_not_finite_is_a_warning_and_the_model_is_saved(tmp_path: Path) -> None:
+    trainer = make_trainer(callbacks=[callbacks.ModelCheckpoint(tmp_path, filename="last")])
+    with pytest.warns(EmpruneWarning, match="Losses .* must be finite"):
+        trainer.fit(FailingLast(emprune.Greedy()))
+    assert (tmp_path / "last.ckpt").exists()
 
 
 def test_validation_within_epochs() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import emprune
-from emprune.errors import ConfigError
+from emprune.errors import ConfigError, EmpruneWarning
 from emprune.integrations.tracking import EpochReport, track
 from tests.events import read_events, scalars_of
 from tests.messages import Raises
@@ -54,6 +54,17 @@ def test_a_report_holds_what_the_pruner_knows() -> None:
     assert {visits for _, visits, _ in last.most_visited} == {3}  # the upper half, in the last two epochs too
     assert all(position >= 24 and loss == position for position, _, loss in last.most_visited)
     assert reports[0].scalars["never_seen"] == 24
+
+
+def test_losses_of_the_last_epoch_that_are_not_finite_are_a_warning_and_are_tracked() -> None:
+    loader = make_loader()
+    for epoch in range(NUM_EPOCHS):
+        loader.set_epoch(epoch)
+        for index, _ in loader:
+            loader.reduce(index, index.float() if epoch < NUM_EPOCHS - 1 else index.float() / 0)
+    with pytest.warns(EmpruneWarning, match="Losses .* must be finite"):
+        report = track(loader)
+    assert report.epoch == NUM_EPOCHS - 1
 
 
 def test_tracking_changes_no_plan() -> None:

@@ -34,6 +34,7 @@ from transformers import (
 )
 
 from emprune.data.indexed import KeptSamples
+from emprune.errors import EmpruneWarning
 from emprune.integrations.trainer_setup import predicts_next
 from emprune.integrations.transformers import INDEX_KEY, PrunedTrainer
 from emprune.losses import next_labels
@@ -371,6 +372,24 @@ def test_the_last_epoch_is_folded_at_the_end(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, pruner := make_pruner())
     trainer.train()
     assert int(pruner.stats["visits"].sum()) == sum(map(len, trainer.delivered.values()))
+
+
+@pytest.mark.parametrize("save_strategy", ["no", "epoch"])
+def test_a_loss_of_the_last_epoch_that_is_not_finite_is_a_warning_and_the_model_is_saved(
+    tmp_path: Path, save_strategy: str
+) -> None:
+    class FailingLast(PrunedTrainer):
+        def observation(self, outputs: Any, inputs: Any) -> tuple[Tensor, Any]:
+            losses, seen = super().observation(outputs, inputs)
+            return losses.masked_fill(losses == losses.max(), torch.nan) if self.pruner.epoch == 1 else losses, seen
+
+    pruner = make_pruner(num_epochs=2, tail_epochs=0)
+    trainer = make_trainer(tmp_path, pruner, cls=FailingLast, save_strategy=save_strategy)
+    with pytest.warns(EmpruneWarning, match="Losses .* must be finite"):
+        trainer.train()
+    last = tmp_path / f"checkpoint-{trainer.state.max_steps}"
+    assert trainer.state.global_step == trainer.state.max_steps
+    assert last.exists() == (save_strategy == "epoch")
 
 
 def test_the_mixin_prunes_a_subclass_of_the_trainer(tmp_path: Path) -> None:

@@ -5,22 +5,40 @@ import warnings
 from emprune.errors import EmpruneWarning, ObservationError
 from emprune.pruner import DataPruner
 
-__all__ = ["fold_last", "was_observed"]
+__all__ = ["fold_last", "fold_pending", "was_observed"]
 
 
-def fold_last(pruner: DataPruner) -> None:
-    """Fold what the last epoch observed; collective on several ranks.
+def fold_pending(pruner: DataPruner, *, ends: bool = False) -> None:
+    """Fold what was observed; collective on several ranks.
 
-    Nothing is planned by it any more, and the model is not saved yet. So what is wrong is a warning, and no error.
+    Nothing is planned by the run's last epoch any more, and the model is not saved yet. So what is wrong there is a
+    warning, and no error.
+
+    Args:
+        pruner: The pruner.
+        ends: Whether training ends here, in whatever epoch.
+
+    Raises:
+        ObservationError: If values of an earlier epoch are not finite and `nonfinite="error"`.
 
     Warns:
-        EmpruneWarning: If values are not finite, or if a method that scores never saw an observation.
+        EmpruneWarning: If it is in the last epoch that they are not.
     """
     try:
         pruner.sync()
     except ObservationError as error:
-        warnings.warn(f"The run's last epoch was not folded. {error}", EmpruneWarning, stacklevel=3)
-        return
+        if not ends and pruner.epoch + 1 < pruner.num_epochs:
+            raise
+        warnings.warn(f"The run's last epoch was not folded whole. {error}", EmpruneWarning, stacklevel=3)
+
+
+def fold_last(pruner: DataPruner) -> None:
+    """Fold what the last epoch observed, as `fold_pending`; collective on several ranks.
+
+    Warns:
+        EmpruneWarning: If values are not finite, or if a method that scores never saw an observation.
+    """
+    fold_pending(pruner, ends=True)
     if pruner.method.scores and not bool(pruner.stats.seen.any()):
         name = type(pruner.method).__name__
         warnings.warn(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emprune.data.cursor import Cursor
 from emprune.data.delivery import Deal, Delivery, saved_nothing
-from emprune.data.ending import fold_last, was_observed
+from emprune.data.ending import fold_last, fold_pending, was_observed
 from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
 from emprune.data.saved import check_state
@@ -177,8 +177,8 @@ class PlannedLoader(ABC):
         self.pruner.observe_validation(loss, train_loss=train_loss)
 
     def sync(self) -> None:
-        """Fold pending observations of all ranks; collective on several ranks: see `DataPruner.sync`."""
-        self.pruner.sync()
+        """Fold pending observations, as `DataPruner.sync`; of the run's last epoch, a NaN is a warning and no error."""
+        fold_pending(self.pruner)
 
     def peek(self) -> tuple[Tensor, Any]:
         """Return the batch that a new pass begins with; nothing is counted, and no random state moves.

@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from torch.utils.data import DataLoader
 
+from emprune.data.ending import fold_pending
 from emprune.data.loader import PrunedLoader
 from emprune.data.streams import PrunedStream
 from emprune.errors import ConfigError, EpochError
@@ -169,7 +170,7 @@ class PruningCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fold the last epoch in, so that the pruner's columns hold the whole run on every device."""
-        self._prepared.sync()
+        fold_pending(self._prepared.pruner, ends=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the loader's one state; collective, as Lightning's saving is."""

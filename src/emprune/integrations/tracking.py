@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emprune.data.ending import fold_pending
 from emprune.errors import ConfigError
 from emprune.pruner import DataPruner
 
@@ -79,7 +80,7 @@ def track(run: _HasPruner | DataPruner, *trackers: Any) -> EpochReport:
     """
     pruner = run if isinstance(run, DataPruner) else run.pruner
     found = [tracker for given in trackers for tracker in _trackers(given)]
-    pruner.sync()
+    fold_pending(pruner)
     report = report_of(pruner)
     if pruner.rank == 0:
         for tracker in found:

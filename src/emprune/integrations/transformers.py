@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
     raise ImportError(f"This needs the package {error.name!r}: pip install 'emprune[transformers]'") from error
 
 from emprune.data import PrunedLoader, PrunedStream, ShardedStream
+from emprune.data.ending import fold_pending
 from emprune.errors import ConfigError, EpochError
 from emprune.integrations.trainer_observing import ObservingTrainer
 from emprune.integrations.trainer_progress import Progress, read_checkpoint, write_checkpoint
@@ -164,7 +165,7 @@ class PrunedTrainerMixin(ObservingTrainer):
         self._progress = self._progress.stopped(self.control.should_epoch_stop)
         track_in(self.callback_handler.callbacks, self.pruner)
         if self.control.should_training_stop or epoch + 1 == self.pruner.num_epochs:
-            self.pruner.sync()  # so that the pruner's columns hold the whole run on every rank
+            fold_pending(self.pruner, ends=True)  # so that the pruner's columns hold the whole run on every rank
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate in training, and hand the loss over to a method that follows the gap."""
@@ -187,7 +188,7 @@ class PrunedTrainerMixin(ObservingTrainer):
         return loss
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self.pruner.sync()
+        fold_pending(self.pruner)
         if self.args.should_save:  # first of all, so that a checkpoint with a Trainer's state has it
             folder = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
             write_checkpoint(
