@@ -16,6 +16,7 @@ from typing import Any, Self
 from torch import Tensor
 
 import emprune
+from emprune.engine.room import check_run
 from emprune.errors import ConfigError, MethodWarning
 from emprune.methods import Full, method_class
 from emprune_lab.checks import check_gap, check_ranks, check_task, recorded
@@ -87,7 +88,14 @@ class Run:
             "drop_last": _whole_batches(settings, task),
         }
         per_epoch = pruner.schedule.num_kept_per_epoch(**delivery, step_name="batch_size")
-        pruner.plan_options.check_sizes(pruner.schedule, **delivery)
+        check_run(
+            pruner.plan_options,
+            pruner.schedule,
+            batch_size=settings.training.batch_size // world_size,
+            accumulation=1,
+            world_size=world_size,
+            drop_last=delivery["drop_last"],
+        )
         sizes = Sizes(
             train=len(splits.train),
             validation=0 if splits.validation is None else len(splits.validation),

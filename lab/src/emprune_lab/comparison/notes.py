@@ -3,8 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
-from emprune.methods import EMP, InfoBatch
+from emprune.methods import EMP, InfoBatch, method_class
 from emprune.methods.emp import TWO_CLASS_BETA
 from emprune_lab.comparison.rows import Row, compared_by, scored_part, unequal_cost
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, mean_interval
@@ -96,9 +97,22 @@ def method_notes(task: Task, methods: Iterable[tuple[MethodSpec, float]]) -> lis
 
 
 def little_notes(run: Run) -> list[str]:
-    """Say it where a run keeps less than a batch in an epoch, so that it hardly trains."""
+    """Say it where a run keeps less than a batch in an epoch, or where its scores choose nothing."""
     cost, visits, batch = run.settings.cost, run.sizes.visits, run.sizes.batch
-    if visits / cost.epochs >= batch or run.settings.method.name == "full":
+    method = run.settings.method
+    if visits / cost.epochs < batch and method.name != "full":
+        what = f"{visits / cost.epochs:.3g} samples an epoch, less than a batch of {batch:,}, and {visits:,} visits"
+        return [f"keep={cost.keep:g} leaves {what} in all. Raise `keep` or `epochs`, or lower `batch_size`."]
+    cls = method_class(method.name)
+    if not (cls.scores and cls.needs_losses) or run.settings.training.initial is not None or chooses(run):
         return []
-    what = f"{visits / cost.epochs:.3g} samples an epoch, less than a batch of {batch:,}, and {visits:,} visits"
-    return [f"keep={cost.keep:g} leaves {what} in all. Raise `keep` or `epochs`, or lower `batch_size`."]
+    beyond = "Samples that were never seen come first, and no pruned epoch gets beyond them"
+    advice = "Raise `keep` or `epochs`, or give `warmup_epochs` or `initial`"
+    return [f"{method} chooses nothing by its scores here. {beyond}. {advice}."]
+
+
+def chooses(run: Run) -> bool:
+    """Whether a pruned epoch has more samples than were never seen before it."""
+    sizes = run.sizes
+    seen_or_planned = accumulate(sizes.per_epoch)
+    return any(size < sizes.train < total for size, total in zip(sizes.per_epoch, seen_or_planned, strict=True))
