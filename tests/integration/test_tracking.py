@@ -107,6 +107,22 @@ def test_weights_and_biases_gets_a_row_an_epoch_offline(tmp_path: Path, monkeypa
     assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
 
 
+def test_weights_and_biases_gets_losses_that_differ_by_a_float32s_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = wandb.init(project="emprune", mode="offline", dir=str(tmp_path))
+    loader = make_loader()
+    loader.set_epoch(0)
+    for index, _ in loader:
+        loader.reduce(index, torch.where(index < 24, 1.0, 1.0 + 2**-23))
+    track(loader, run)
+    counts = dict(run.summary)["emprune/losses"]["values"]
+    run.finish()
+    assert sum(counts) == counts[0] + counts[-1] == 24
+
+
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_accelerates_trackers_are_found(tmp_path: Path) -> None:
     accelerate = pytest.importorskip("accelerate")

@@ -164,7 +164,8 @@ def _to_wandb(run: Any, report: EpochReport) -> None:
     run.define_metric(f"{PREFIX}/*", step_metric=f"{PREFIX}/epoch")
     values: dict[str, Any] = {f"{PREFIX}/epoch": report.epoch, **_named(report)}
     if len(report.losses):
-        values[f"{PREFIX}/losses"] = wandb.Histogram(np_histogram=np.histogram(report.losses, bins=_NUM_BINS))
+        losses = report.losses.astype(np.float64)  # of float32 no bin may lie between two neighbouring numbers
+        values[f"{PREFIX}/losses"] = wandb.Histogram(np_histogram=np.histogram(losses, bins=_NUM_BINS))
     columns: list[str | int] = ["sample", "visits", "loss"]
     values[f"{PREFIX}/most_visited"] = wandb.Table(columns=columns, data=[list(row) for row in report.most_visited])
     run.log(values)
