@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensor", "is_integer"]
+from emprune.indexing import positions_of
+
+__all__ = ["as_positions", "as_tensor", "is_integer"]
 
 
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -33,6 +35,27 @@ def as_tensor(values: Any) -> tuple[Tensor, str]:
     if not tensor.numel():
         return tensor, "none"
     return tensor, f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def as_positions(values: Any, num_samples: int) -> tuple[Tensor, str | None]:
+    """Return positions, (M,) int64, or those where (N,) is True; and what is wrong with them, or None.
+
+    Example:
+        >>> as_positions([3, 1], 4), as_positions([False, True], 2), as_positions([4, 1], 4)[1]
+        ((tensor([3, 1]), None), (tensor([1]), None), '1 to 4')
+    """
+    given, found = as_tensor(values)
+    if given.dtype == torch.bool and given.shape == (num_samples,):
+        return positions_of(given), None
+    if given.shape == (0,) and found == "none":
+        return given.long(), None
+    if given.ndim != 1 or not is_integer(given):
+        return given, found
+    ascending = given.long().sort().values
+    if int(ascending[0]) < 0 or int(ascending[-1]) >= num_samples:
+        return given, f"{int(ascending[0])} to {int(ascending[-1])}"
+    twice = ascending[:-1][ascending.diff() == 0]
+    return given.long(), f"{int(twice[0])} twice" if len(twice) else None
 
 
 def is_integer(values: Tensor) -> bool:

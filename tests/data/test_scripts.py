@@ -14,6 +14,7 @@ from emprune.data import KeptSamples
 from emprune.testing import assert_same_state
 from tests.data.datasets import Positions
 from tests.data.helpers import loss_of
+from tests.data.streams import keyed
 from tests.messages import Raises
 
 
@@ -188,6 +189,36 @@ def test_metrics_of_the_training_data_have_what_they_need() -> None:
     evaluation = loader.evaluation()
     assert torch.cat([xb for xb, _ in evaluation]).equal(x)
     assert [len(xb) for xb, _ in loader.evaluation(batch_size=25)] == [25, 25, 10]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_evaluation_takes_positions_or_a_mask_of_the_samples(stream: bool) -> None:
+    data = keyed([10, 14]) if stream else Positions(24)
+    made: Any = emprune.PrunedStream if stream else emprune.PrunedLoader
+    loader = made(DataLoader(data, batch_size=4), "random", num_epochs=2, keep=0.5)
+    loader.set_epoch(0)
+    kept = loader.pruner.kept
+    for index in (kept, kept.tolist(), kept.nonzero()[:, 0], kept.numpy().nonzero()[0], kept.nonzero()[:, 0].int()):
+        assert torch.cat(list(loader.evaluation(index=index))).tolist() == kept.nonzero()[:, 0].tolist()
+    assert list(loader.evaluation(index=[])) == list(loader.evaluation(index=[False] * 24)) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        ([0, 24], "0 to 24"),
+        ([-1], "-1"),
+        ([3, 5, 3], "3 twice"),
+        ([0.5], "(1,) float64"),
+        ([True, False], "(2,) bool"),
+        ([[1, 2]], "(1, 2) int64"),
+        ("probe", "no numbers"),
+    ],
+)
+def test_what_is_no_position_is_not_evaluated(index: Any, found: str, raises: Raises) -> None:
+    loader = emprune.PrunedLoader(DataLoader(Positions(24), batch_size=4), "random", num_epochs=2, keep=0.5)
+    with raises(emprune.ConfigError, parameter="index", value=found):
+        loader.evaluation(index=index)
 
 
 def test_the_evaluation_loader_keeps_what_the_dataloader_was_given() -> None:

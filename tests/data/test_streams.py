@@ -237,12 +237,15 @@ def test_a_run_goes_on_with_other_workers_and_batches_and_loses_no_sample(worker
     assert_every_loss_is_its_own(third.pruner)
 
 
-def test_evaluation_has_all_samples_or_those_that_are_asked_for() -> None:
-    for workers in (0, 3):
-        loader = make(num_workers=workers)
-        assert sorted(int(i) for batch in loader.evaluation(batch_size=7) for i in batch) == list(range(100))
-        some = loader.evaluation(index=torch.tensor([99, 3, 40]))
-        assert sorted(int(i) for batch in some for i in batch) == [3, 40, 99]
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_evaluation_has_all_samples_or_those_that_are_asked_for_in_order(workers: int) -> None:
+    loader = make(num_workers=workers)
+    whole, some = loader.evaluation(batch_size=7), loader.evaluation(index=torch.tensor([99, 3, 40, 41, 42, 71, 70]))
+    batches = list(whole)
+    assert torch.cat(batches).tolist() == list(range(100))
+    assert [len(batch) for batch in batches] == [7] * 14 + [2]
+    assert torch.cat(list(some)).tolist() == [3, 40, 41, 42, 70, 71, 99]
+    assert (len(whole), len(some)) == (15, 2)
 
 
 def test_steps_are_those_that_the_loop_makes() -> None:

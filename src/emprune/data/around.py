@@ -18,7 +18,9 @@ from emprune.data.planned import PlannedLoader
 from emprune.data.rebuild import BatchesOfPlan, Batching, evaluating, rebuilt
 from emprune.data.sampler import EpochSampler
 from emprune.data.seeding import SeededRequests
-from emprune.errors import StateError
+from emprune.engine.plan_options import PinnedLike
+from emprune.errors import ConfigError, StateError
+from emprune.given import as_positions
 from emprune.pruner import DataPruner
 from emprune.randomness import derive_seed
 
@@ -95,7 +97,7 @@ class LoaderAround(PlannedLoader):
         super().set_epoch(epoch)
         self._enter(self._begun)
 
-    def evaluation(self, *, batch_size: int | None = None, index: Tensor | None = None) -> DataLoader[Any]:
+    def evaluation(self, *, batch_size: int | None = None, index: PinnedLike | None = None) -> DataLoader[Any]:
         """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
 
         What this loader delivers is a chosen part. Averages over it are not those of the training data. A stream is
@@ -103,15 +105,32 @@ class LoaderAround(PlannedLoader):
 
         Args:
             batch_size: Samples per batch; None for this loader's.
-            index: (M,) int64, the samples to score, such as `pruner.probe()`; None for all.
+            index: (M,) integers, the samples to score, each once, such as `pruner.probe()`. Or (N,) True and False,
+                such as `pruner.kept`. None for all.
+
+        Raises:
+            ConfigError: If a value is out of range.
         """
         batch_size = self.batch_size if batch_size is None else whole_number("batch_size", batch_size, least=1)
-        return evaluating(self._given, batch_size, self.dataset if index is None else self._part(index))
+        part = None if index is None else self._checked(index)
+        return evaluating(self._given, batch_size, self._part(part, batch_size))
 
     def load_state_dict(self, state: Any) -> None:  # noqa: D102 - inherited
         super().load_state_dict(state)
         if self._delivery is not None and not self._delivery.ended:  # what is over need not divide among these ranks
             self._enter(self._delivery)
+
+    def _checked(self, index: PinnedLike) -> Tensor:
+        """Return the positions of samples to be scored, in their order."""
+        positions, found = as_positions(index, self.pruner.num_samples)
+        if found is not None:
+            raise ConfigError(
+                f"`index` must be positions in [0, {self.pruner.num_samples}), each once, or (N,) True and False; got "
+                f"{found}. Pass such as pruner.probe().",
+                parameter="index",
+                value=index,
+            )
+        return positions
 
     def _tie_states(self) -> None:
         """Give a StatefulDataLoader inside this loader's state: its own knows no epochs."""
@@ -139,8 +158,8 @@ class LoaderAround(PlannedLoader):
             self._seeded.manual_seed(derive_seed(self.pruner.seed, "workers", self.pruner.epoch, self.pruner.rank))
 
     @abstractmethod
-    def _part(self, index: Tensor) -> Dataset[Any]:
-        """Return the dataset of these samples alone."""
+    def _part(self, index: Tensor | None, batch_size: int) -> Dataset[Any]:
+        """Return the dataset of these samples alone, or of all, in order, for batches of this size."""
 
     @abstractmethod
     def _ask_for(self, cursor: Cursor) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from emprune.checks import whole_number
 from emprune.data.around import LoaderAround
@@ -127,8 +127,8 @@ class PrunedLoader(LoaderAround):
         batches, indexed = PlanBatchSampler(batching.batch_size), IndexedDataset(dataloader.dataset)
         super().__init__(dataloader, pruner, accumulation=accumulation, batches=batches, indexed=indexed)
 
-    def _part(self, index: Tensor) -> Subset[Any]:
-        return Subset(self.dataset, index.tolist())
+    def _part(self, index: Tensor | None, batch_size: int) -> Dataset[Any]:
+        return self.dataset if index is None else Subset(self.dataset, index.tolist())
 
     def _dataset_length(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

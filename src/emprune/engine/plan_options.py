@@ -12,9 +12,9 @@ from torch import Tensor
 
 from emprune.checks import whole_number
 from emprune.errors import ConfigError
-from emprune.given import as_tensor, is_integer
+from emprune.given import as_positions, as_tensor
 from emprune.groups import Groups, by_group
-from emprune.indexing import mask_of, positions_of
+from emprune.indexing import mask_of
 from emprune.lengths import Lengths, by_length, checked_lengths
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
@@ -214,21 +214,13 @@ def checked_weights(weights: Any, num_samples: int) -> Tensor:
 
 def checked_pinned(pinned: Any, num_samples: int) -> Tensor:
     """Return pinned positions, ascending."""
-    values, found = as_tensor(pinned)
-    if values.dtype == torch.bool and values.shape == (num_samples,):
-        values = positions_of(values)
-        found = found if len(values) else "none"
-    right = is_integer(values) and values.ndim == 1 and len(values) > 0
-    if right:
-        values, found = values.long().sort().values, f"{int(values.min())} to {int(values.max())}"
-        right = int(values[0]) >= 0 and int(values[-1]) < num_samples
-    if right and bool((values.diff() == 0).any()):
-        right, found = False, f"{int(values[:-1][values.diff() == 0][0])} twice"
-    if not right:
+    values, found = as_positions(pinned, num_samples)
+    if found is not None or not len(values):
+        found = found or "none"
         raise ConfigError(
             f"`pinned` must be positions in [0, {num_samples}), each once, or (N,) True and False; got {found}. Write "
             "pinned=[0, 7], or leave it out.",
             parameter="pinned",
             value=pinned,
         )
-    return values
+    return values.sort().values

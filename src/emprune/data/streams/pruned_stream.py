@@ -169,8 +169,8 @@ class PrunedStream(LoaderAround):
     def _deal(self) -> Deal:
         return partial(_dealt, route=self._route, legs=self._legs, here=self._here, **self._dealing)
 
-    def _part(self, index: Tensor) -> "_Part":
-        return _Part(self.dataset, index)
+    def _part(self, index: Tensor | None, batch_size: int) -> "_Part":
+        return _Part(self.dataset, index, batch_size)
 
     def _dataset_length(self) -> int:
         return int(self.dataset.index.num_samples)
@@ -192,10 +192,14 @@ def _dealt(
 
 
 class _Part(IterableDataset[Any]):
-    """Some samples of a stream, in its order."""
+    """Some samples of a stream, or all, in its order, for a DataLoader with batches of this size."""
 
-    def __init__(self, stream: ShardedStream, index: Tensor) -> None:
-        self._stream, self._positions = stream, index.cpu().numpy().astype(np.int64)
+    def __init__(self, stream: ShardedStream, index: Tensor | None, batch_size: int) -> None:
+        self._stream, self._batch_size = stream, batch_size
+        self._positions = np.arange(len(stream)) if index is None else index.numpy()
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
     def __iter__(self) -> Any:
-        return in_stream_order(self._stream, self._positions)
+        return in_stream_order(self._stream, self._positions, batch_size=self._batch_size)

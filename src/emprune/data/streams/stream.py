@@ -169,17 +169,20 @@ def check_key(index: StreamIndex, shard: int, row: int, key: str) -> None:
         )
 
 
-def in_stream_order(stream: ShardedStream, positions: Positions) -> Iterator[Any]:
+def in_stream_order(stream: ShardedStream, positions: Positions, *, batch_size: int | None = None) -> Iterator[Any]:
     """Yield decoded samples in the order of the index; in a DataLoader's workers each yields a part.
 
     Args:
         stream: The stream.
-        positions: (M,) int64, which samples.
+        positions: (M,) int64, which samples, each once.
+        batch_size: The DataLoader's. Workers take turns, a batch each, so what they yield together is in order. None
+            where it is not known: each worker then yields a stretch of its own.
     """
     info = get_worker_info()
     positions = np.sort(positions)
     if info is not None:
-        positions = np.array_split(positions, info.num_workers)[info.id]
+        turn = np.arange(len(positions)) // (batch_size or max(1, -(-len(positions) // info.num_workers)))
+        positions = positions[turn % info.num_workers == info.id]
     shards, rows = stream.index.locate(positions)
     for shard in np.unique(shards).tolist():
         opened = stream.open(shard)
