@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from emprune.checks import as_real, whole_number
+from emprune.checks import as_real, flag, whole_number
 from emprune.errors import ConfigError
 from emprune.request import Request
 
@@ -11,6 +11,7 @@ __all__ = ["Schedule"]
 
 _LONGEST = 10_000_000
 """Epochs, or steps: more are a slip, and would be counted for minutes."""
+_WHETHER = "whether no batch is ever short"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ class Schedule:
             step_name="samples_per_step",
             accumulation=accumulation,
             world_size=world_size,
-            drop_last=drop_last,
+            drop_last=flag("drop_last", drop_last, meaning=_WHETHER),
         )
         request.check()
         return cls(**settings, num_epochs=request.epochs)
@@ -197,7 +198,8 @@ class Schedule:
         )
         return [-(-size // quantum) for size in self._sizes(request)]
 
-    def _request(self, **batches: Any) -> Request:
+    def _request(self, *, drop_last: bool = False, **batches: Any) -> Request:
+        batches["drop_last"] = flag("drop_last", drop_last, meaning=_WHETHER)
         return Request(**{field.name: getattr(self, field.name) for field in fields(self)}, **batches)
 
     def _sizes(self, request: Request) -> list[int]:

@@ -148,6 +148,16 @@ def test_batch_size_is_a_positive_integer(batch_size: Any, raises: Raises) -> No
         emprune.ArrayLoader(ARRAYS, make_pruner(), batch_size=batch_size)
 
 
+@pytest.mark.parametrize("drop_last", ["no", 0, None])
+def test_drop_last_is_true_or_false(drop_last: Any, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="drop_last", value=drop_last):
+        emprune.ArrayLoader(ARRAYS, make_pruner(), batch_size=4, drop_last=drop_last)
+    with raises(emprune.ConfigError, parameter="drop_last", value=drop_last):
+        make_pruner().begin_epoch(0, drop_last=drop_last)
+    with raises(emprune.ConfigError, parameter="drop_last", value=drop_last):
+        make_pruner().schedule.for_steps(num_steps=8, samples_per_step=4, num_samples=22, keep=0.5, drop_last=drop_last)
+
+
 def test_a_transform_must_return_a_tuple(raises: Raises) -> None:
     pruner = make_pruner()
     loader = emprune.ArrayLoader((torch.arange(22),), pruner, batch_size=4, transform=lambda generator, x: x)

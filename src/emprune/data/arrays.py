@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from emprune.checks import whole_number
+from emprune.checks import flag, whole_number
 from emprune.data.cursor import Cursor
 from emprune.data.indexed import Delivered
 from emprune.data.own_pruner import as_pruner
@@ -94,6 +94,7 @@ class ArrayLoader(PlannedLoader):
         _check_arrays(arrays, transform)
         batch_size = whole_number("batch_size", batch_size, least=1)
         accumulation = whole_number("accumulation", accumulation, least=1)
+        drop_last = flag("drop_last", drop_last, meaning="whether no batch is ever short")
         pruner = as_pruner(
             method,
             num_samples=len(arrays[0]),
