@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import emprune
+from emprune.errors import MethodError, StateError
 from emprune.methods import registry
 from emprune.selection import top_k
-from emprune.testing import MethodContract
+from emprune.testing import MethodContract, through_disk
+from tests.messages import Raises
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,38 @@ def test_it_does_what_it_says() -> None:
     assert second == {0, 1, 2, 3} - first
     pruner.observe(pruner.plan.index, losses[pruner.plan.index])
     assert set(pruner.begin_epoch(2).index.tolist()) == first  # eleven times their loss beats any loss here
+
+
+@dataclass(frozen=True)
+class Shares(emprune.methods.Random):
+    """Random, with an option of any kind."""
+
+    shares: Any = (0.5, 0.25)
+    name: ClassVar[str] = "shares"
+
+
+def pruner_of(shares: Any) -> emprune.DataPruner:
+    return emprune.DataPruner(Shares(shares), num_samples=8, num_epochs=3, keep=0.5)
+
+
+SEQUENCES = [(0.5, 0.25), [1, "two", None], ((1, 2), [3]), (np.float64(0.5), np.int64(2)), {"low": (0.1, 0.2)}, ()]
+
+
+@pytest.mark.parametrize("shares", SEQUENCES, ids=str)
+def test_a_run_with_a_sequence_as_an_option_is_loaded_again(shares: Any) -> None:
+    first, second = pruner_of(shares), pruner_of(shares)
+    first.begin_epoch(0)
+    second.load_state_dict(through_disk(first.state_dict()))
+    assert second.plan == first.plan
+
+
+@pytest.mark.parametrize("other", [(0.5,), (0.5, 0.3), (0.5, 0.25, 0.1), 0.5, "0.5"], ids=str)
+def test_another_sequence_as_an_option_is_another_method(other: Any, raises: Raises) -> None:
+    with raises(StateError):
+        pruner_of(other).load_state_dict(pruner_of((0.5, 0.25)).state_dict())
+
+
+@pytest.mark.parametrize("shares", [{0.5}, torch.ones(2), (print,)], ids=["a set", "a tensor", "a function"])
+def test_an_option_that_no_state_can_keep_is_refused_before_the_first_epoch(shares: Any, raises: Raises) -> None:
+    with raises(MethodError):
+        pruner_of(shares).begin_epoch(0)

@@ -16,7 +16,8 @@ from emprune.engine.frame import to_frame
 from emprune.engine.observations import PendingObservations
 from emprune.engine.plan_options import PlanOptions
 from emprune.engine.recording import Recording
-from emprune.engine.state import History, run_settings
+from emprune.engine.settings import run_settings
+from emprune.engine.state import History
 from emprune.errors import EpochError
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan

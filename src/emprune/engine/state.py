@@ -7,45 +7,24 @@ A state has the same keys, shapes and dtypes at every moment of a run: a plan is
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import NoneType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from emprune.engine.gap import read_gap
-from emprune.engine.plan_options import PlanOptions
+from emprune.engine.settings import check_settings, is_same
 from emprune.errors import StateError
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
-from emprune.schedule import Schedule
 from emprune.stats import SampleStats, is_plain
 
-__all__ = ["FORMAT_VERSION", "History", "SavedRun", "read_state", "run_settings", "write_state"]
+__all__ = ["FORMAT_VERSION", "History", "SavedRun", "read_state", "write_state"]
 
 FORMAT_VERSION = 2
 
 _BY_SAMPLE = ("failed", "left_out")
 _PARTS = {"format_version", "settings", "epoch", "plan", "by_method", "observed", *_BY_SAMPLE, "history", "columns"}
-
-_ADVICE = {
-    "method": "Resume with the method and the options the run was started with.",
-    "num_samples": "The dataset must be the one the run was started with.",
-    "num_epochs": "The length of a run fixes its plan; start a new run to train longer.",
-    "epochs of num_steps": "With `num_steps` they follow from the samples of a step. Resume with as many: ranks · "
-    "batch size · accumulation.",
-    "num_steps": "The length of a run fixes its plan; start a new run to train longer.",
-    "keep": "The cost of a run is fixed at its start.",
-    "warmup_epochs": "Resume with the warmup_epochs the run was started with.",
-    "tail_epochs": "Resume with the tail_epochs the run was started with.",
-    "seed": "Resume with the seed the run was started with.",
-    "data_key": "Resume with the data the run was started with, in the same order, and with their key.",
-    **{
-        name: f"Resume with the {name} the run was started with, or without any if it had none."
-        for name in ("lengths", "groups", "weights", "pinned", "guard", "record")
-    },
-}
 
 
 @dataclass
@@ -94,26 +73,6 @@ class SavedRun:
     gap: Tensor | None
 
 
-def run_settings(
-    method: Method, schedule: Schedule, seed: int, plan_options: PlanOptions, data_key: str | None, record: str | None
-) -> dict[str, Any]:
-    """Return what must be the same on every rank, and after a resume."""
-    options = {name: _plain(value) for name, value in method.settings().items()}
-    return {
-        "method": {"name": method.name, **options},
-        "num_samples": schedule.num_samples,
-        "num_epochs": schedule.num_epochs,
-        "num_steps": schedule.num_steps,
-        "keep": schedule.keep,
-        "warmup_epochs": schedule.warmup_epochs,
-        "tail_epochs": schedule.tail_epochs,
-        "seed": seed,
-        **plan_options.settings(),
-        "data_key": data_key,
-        "record": record,
-    }
-
-
 def write_state(run: SavedRun, *, settings: Mapping[str, Any], num_samples: int) -> dict[str, Any]:
     """Return plain values and CPU tensors that hold a run.
 
@@ -157,7 +116,7 @@ def read_state(
         StateError: If it is no pruner's state, of another version or run, or does not hold together.
     """
     _check_parts(state)
-    _check_settings(state["settings"], settings)
+    check_settings(state["settings"], settings)
     num_samples, num_epochs, epoch = stats.num_samples, settings["num_epochs"], state["epoch"]
     if not _is_int(epoch) or not -1 <= epoch < num_epochs:
         raise StateError(f"The saved `epoch` must be in [-1, {num_epochs}); got {epoch!r}.")
@@ -202,8 +161,8 @@ def _check_parts(state: Mapping[str, Any]) -> None:
         raise StateError(
             f"A pruner's state must have `format_version`; got {found}. Pass what pruner.state_dict() returned."
         )
-    if not _equals(version, FORMAT_VERSION):
-        of = "emprune 0.1 wrote it. " if _equals(version, 1) else ""
+    if not is_same(version, FORMAT_VERSION):
+        of = "emprune 0.1 wrote it. " if is_same(version, 1) else ""
         raise StateError(
             f"The state's `format_version` must be {FORMAT_VERSION}; got {version!r}. {of}Finish the run with the "
             "emprune that wrote it, or start a new run."
@@ -215,16 +174,6 @@ def _check_parts(state: Mapping[str, Any]) -> None:
             f"A pruner's state must have the keys {sorted(_PARTS)}; got {sorted(map(str, state))}, which differ in "
             f"{missing[0]!r}. Pass what pruner.state_dict() returned."
         )
-
-
-def _check_settings(saved: object, settings: Mapping[str, Any]) -> None:
-    if not isinstance(saved, Mapping):
-        raise StateError(f"The saved `settings` must be a dictionary; got a {type(saved).__name__}.")
-    for name in sorted(settings, key="num_epochs".__eq__):  # which follow from the others where steps are counted
-        if not _equals(saved.get(name), mine := settings[name]):
-            by_steps = name == "num_epochs" and settings["num_steps"] is not None
-            advice = _ADVICE["epochs of num_steps" if by_steps else name]
-            raise StateError(f"The state's `{name}` is {saved.get(name)!r}, this run's is {mine!r}. {advice}")
 
 
 def _read_history(saved: object, *, num_epochs: int, num_samples: int) -> History:
@@ -275,20 +224,8 @@ def _read_plan(saved: object, *, epoch: int, num_samples: int) -> EpochPlan | No
     return EpochPlan(epoch, index, weight[index] if saved["weighted"] else None, num_samples)
 
 
-def _plain(value: Any) -> Any:
-    """Return NumPy's scalar, as a sweep has it, as Python's own, which loads with ``weights_only=True``."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def _order_dtype(num_samples: int) -> torch.dtype:
     return torch.int32 if num_samples < 2**31 else torch.int64
-
-
-def _equals(saved: object, mine: object) -> bool:
-    """Whether a saved value is ours; a tensor, which compares element by element, never is."""
-    if isinstance(saved, Mapping) and isinstance(mine, Mapping):
-        return saved.keys() == mine.keys() and all(_equals(saved[name], mine[name]) for name in mine)
-    return isinstance(saved, (str, int, float, NoneType)) and saved == mine
 
 
 def _is_int(value: object) -> bool:

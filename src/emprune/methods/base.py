@@ -162,7 +162,7 @@ class Method(ABC):
         """Choose `context.num_kept` of `context.seen`."""
 
     def settings(self) -> dict[str, Any]:
-        """Return the options as plain values, as they are saved and compared on load."""
+        """Return the options as plain values, lists or dictionaries, as they are saved and compared on load."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
 
