@@ -1,16 +1,20 @@
 """Arrays as people give them: a sequence, NumPy's or torch's."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emprune.indexing import positions_of
 
-__all__ = ["as_positions", "as_tensor", "is_integer"]
+__all__ = ["PositionsLike", "as_positions", "as_tensor", "is_integer"]
 
 
+PositionsLike: TypeAlias = Sequence[int] | NDArray[Any] | Tensor
+"""Positions of samples, or True and False for each of them."""
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Of these torch can compute next to nothing."""
 

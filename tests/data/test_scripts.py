@@ -288,8 +288,38 @@ def test_a_collate_function_that_says_what_it_kept_may_drop_samples(num_workers:
     assert loader.pruner.stats["loss"][~damaged].equal(loss_of(torch.arange(24))[~damaged])
 
 
-@pytest.mark.parametrize("kept", [[0, 0], [4], [-1]])
-def test_what_was_kept_must_be_positions_in_the_list(kept: list[int], raises: Raises) -> None:
+def mask_of_the_whole(samples: list[Any]) -> Any:
+    kept = [sample is not None for sample in samples]
+    return KeptSamples(torch.stack([sample for sample in samples if sample is not None]), kept)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_was_kept_may_be_told_by_true_and_false(num_workers: int) -> None:
+    dataloader = DataLoader(Damaged(24), batch_size=8, collate_fn=mask_of_the_whole, num_workers=num_workers)
+    loader = emprune.PrunedLoader(dataloader, "random", num_epochs=1, keep=0.5)
+    for index, batch in loader.batches():
+        assert index.equal(batch)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_evaluation_hands_out_the_batch_of_the_samples_that_were_kept(num_workers: int) -> None:
+    dataloader = DataLoader(Damaged(24), batch_size=8, collate_fn=without_damaged, num_workers=num_workers)
+    loader = emprune.PrunedLoader(dataloader, "greedy", num_epochs=3, keep=0.5)
+    assert torch.cat(list(loader.evaluation())).tolist() == [i for i in range(24) if i % 5]
+
+
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [
+        ([0, 0], "0 twice"),
+        ([4], "4 to 4"),
+        ([-1], "-1"),
+        ([0.9], "(1,) float64"),
+        ([True, False], "(2,) bool"),
+        (torch.tensor([[0]]), "(1, 1) int64"),
+    ],
+)
+def test_what_was_kept_must_be_positions_in_the_list(kept: Any, found: str, raises: Raises) -> None:
     loader = emprune.PrunedLoader(
         DataLoader(Positions(24), batch_size=4, collate_fn=lambda samples: KeptSamples(torch.stack(samples), kept)),
         "random",
@@ -297,7 +327,7 @@ def test_what_was_kept_must_be_positions_in_the_list(kept: list[int], raises: Ra
         keep=0.5,
     )
     loader.set_epoch(0)
-    with raises(emprune.ConfigError, parameter="KeptSamples.kept", value=kept):
+    with raises(emprune.ConfigError, parameter="KeptSamples.kept", value=found):
         next(iter(loader))
 
 

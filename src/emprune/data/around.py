@@ -18,9 +18,8 @@ from emprune.data.planned import PlannedLoader
 from emprune.data.rebuild import BatchesOfPlan, Batching, evaluating, rebuilt
 from emprune.data.sampler import EpochSampler
 from emprune.data.seeding import SeededRequests
-from emprune.engine.plan_options import PinnedLike
 from emprune.errors import ConfigError, StateError
-from emprune.given import as_positions
+from emprune.given import PositionsLike, as_positions
 from emprune.pruner import DataPruner
 from emprune.randomness import derive_seed
 
@@ -97,7 +96,7 @@ class LoaderAround(PlannedLoader):
         super().set_epoch(epoch)
         self._enter(self._begun)
 
-    def evaluation(self, *, batch_size: int | None = None, index: PinnedLike | None = None) -> DataLoader[Any]:
+    def evaluation(self, *, batch_size: int | None = None, index: PositionsLike | None = None) -> DataLoader[Any]:
         """Return an ordinary DataLoader over all of the data, in order, for scoring: nothing is chosen or observed.
 
         What this loader delivers is a chosen part. Averages over it are not those of the training data. A stream is
@@ -120,7 +119,7 @@ class LoaderAround(PlannedLoader):
         if self._delivery is not None and not self._delivery.ended:  # what is over need not divide among these ranks
             self._enter(self._delivery)
 
-    def _checked(self, index: PinnedLike) -> Tensor:
+    def _checked(self, index: PositionsLike) -> Tensor:
         """Return the positions of samples to be scored, in their order."""
         positions, found = as_positions(index, self.pruner.num_samples)
         if found is not None:

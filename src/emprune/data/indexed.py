@@ -2,7 +2,7 @@
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,9 +14,11 @@ from torch.utils.data import Dataset, get_worker_info
 
 from emprune.data.seeding import SeededRequest
 from emprune.errors import ConfigError
+from emprune.given import PositionsLike, as_positions
 
 __all__ = [
     "AroundDataset",
+    "BatchAlone",
     "Delivered",
     "InOrder",
     "IndexedCollate",
@@ -168,7 +170,8 @@ class KeptSamples:
 
     Args:
         batch: The batch.
-        kept: Positions in the list that the collate function was given, in the batch's order, each once.
+        kept: Positions in the list that the collate function was given, in the batch's order, each once; or True and
+            False for each sample of the list.
 
     Example:
         >>> def collate(samples):
@@ -180,7 +183,7 @@ class KeptSamples:
     """
 
     batch: Any
-    kept: Sequence[int]
+    kept: PositionsLike
 
 
 @dataclass(frozen=True)
@@ -208,13 +211,31 @@ class IndexedCollate:
         collated = InOrder(self.collate_fn)(batch.samples)
         if not isinstance(collated, KeptSamples):
             return (asked, collated) if batch.asked is None else (asked, index, collated)
-        kept = np.array(collated.kept, dtype=np.int64)
-        if len(set(kept.tolist())) != kept.size or (kept.size and not 0 <= kept.min() <= kept.max() < index.size):
+        kept, found = as_positions(collated.kept, index.size)
+        if found is not None:
             raise ConfigError(
-                f"`KeptSamples.kept` must be positions in the list of {index.size} samples, each once; got "
-                f"{list(collated.kept)}. Return the positions of the samples that are in the batch."
+                f"`KeptSamples.kept` must be positions in the list of {index.size} samples, each once, or True and "
+                f"False for each of them; got {found}. Return the positions of the samples that are in the batch.",
+                parameter="KeptSamples.kept",
+                value=collated.kept,
             )
-        return asked, index[kept], collated.batch
+        return asked, index[kept.numpy()], collated.batch
+
+
+@dataclass(frozen=True)
+class BatchAlone:
+    """The user's collate function where nothing is credited to a sample, as in evaluation: of `KeptSamples` the batch.
+
+    Args:
+        collate_fn: The user's function.
+    """
+
+    collate_fn: Callable[[Any], Any]
+
+    def __call__(self, samples: Any) -> Any:
+        """Return the user's batch."""
+        collated = self.collate_fn(samples)
+        return collated.batch if isinstance(collated, KeptSamples) else collated
 
 
 @dataclass(frozen=True)

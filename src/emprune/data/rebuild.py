@@ -17,7 +17,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from emprune.data.indexed import AroundDataset, IndexedCollate, IndexedWorkerInit
+from emprune.data.indexed import AroundDataset, BatchAlone, IndexedCollate, IndexedWorkerInit
 from emprune.data.planned import PlannedLoader
 from emprune.engine.plan_options import WeightsLike, checked_weights
 from emprune.errors import ConfigError
@@ -170,6 +170,7 @@ def evaluating(loader: DataLoader[Any], batch_size: int, dataset: Dataset[Any]) 
     arguments = _arguments(loader)
     for name in _SET_AFTERWARDS:
         arguments[name] = getattr(loader, name)
+    arguments["collate_fn"] = BatchAlone(loader.collate_fn)
     return type(loader)(dataset, batch_size=batch_size, shuffle=False, drop_last=False, **arguments)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emprune.checks import whole_number
 from emprune.errors import ConfigError
-from emprune.given import as_positions, as_tensor
+from emprune.given import PositionsLike, as_positions, as_tensor
 from emprune.groups import Groups, by_group
 from emprune.indexing import mask_of
 from emprune.lengths import Lengths, by_length, checked_lengths
@@ -24,7 +24,7 @@ __all__ = ["GroupsLike", "PinnedLike", "PlanOptions", "WeightsLike", "checked_pi
 
 GroupsLike: TypeAlias = Groups | Sequence[Any] | NDArray[Any] | Tensor
 WeightsLike: TypeAlias = Sequence[float] | NDArray[Any] | Tensor
-PinnedLike: TypeAlias = Sequence[int] | NDArray[Any] | Tensor
+PinnedLike: TypeAlias = PositionsLike
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
 
 from emprune.data import PrunedLoader, PrunedStream, ShardedStream
 from emprune.data.ending import fold_pending
+from emprune.data.indexed import BatchAlone
 from emprune.errors import ConfigError, EpochError
 from emprune.integrations.trainer_observing import ObservingTrainer
 from emprune.integrations.trainer_progress import Progress, read_checkpoint, write_checkpoint
@@ -100,6 +101,14 @@ class PrunedTrainerMixin(ObservingTrainer):
         self._newest_loader = loader
         inside: DataLoader[Any] = loader.loader
         return inside
+
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        """Return the Trainer's own DataLoader, whose batches are no `KeptSamples`."""
+        return _of_batches(super().get_eval_dataloader(*args, **kwargs))
+
+    def get_test_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        """Return the Trainer's own DataLoader, whose batches are no `KeptSamples`."""
+        return _of_batches(super().get_test_dataloader(*args, **kwargs))
 
     def set_initial_training_values(
         self, args: TrainingArguments, dataloader: DataLoader[Any]
@@ -219,3 +228,11 @@ class PrunedTrainerMixin(ObservingTrainer):
 
 class PrunedTrainer(PrunedTrainerMixin):
     """The Trainer, training on the pruner's plan: ``PrunedTrainer(model, args, train_dataset=..., pruner=pruner)``."""
+
+
+def _of_batches(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Return a DataLoader, made to hand out a batch where its collator says which samples it kept."""
+    inside = getattr(loader, "base_dataloader", loader)  # accelerate's iterates the one it was made from
+    if not isinstance(inside.collate_fn, BatchAlone):  # the Trainer keeps one whose workers persist
+        inside.collate_fn = BatchAlone(inside.collate_fn)
+    return loader
