@@ -21,6 +21,7 @@ from emprune_lab.tasks import get_task
 from emprune.errors import ConfigError
 from tests.lab.reports import call, old_result_of, write_comparison, write_run
 from tests.lab.runs import checkpoint_of, run_small, small_settings
+from tests.messages import Raises
 
 METHODS = ["full", "random-permutation", "emp:pool=2"]
 SMALL = {"epochs": 3, "train_size": 80, "batch_size": 16, "device": "cpu", "precision": "fp32"}
@@ -219,6 +220,17 @@ def test_results_that_are_nowhere_else_are_not_replaced(comparison: Path, tmp_pa
     assert "holds 9 runs" in call("compare", "digits", "--out", tmp_path)[2]
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     assert file.read_bytes() == before
+
+
+def test_a_comparison_of_another_task_is_not_replaced_and_named(tmp_path: Path, raises: Raises) -> None:
+    """All its runs have their folders; they are not lost, but of another task."""
+    write_comparison(tmp_path)
+    for file in tmp_path.rglob("*.json"):
+        file.write_text(file.read_text().replace('"digits"', '"fashion-mnist"'))
+    (tmp_path / "digits").rename(tmp_path / "fashion-mnist")
+    code, _, stderr = compare_there("random-permutation", 1, tmp_path)
+    assert code == 2
+    raises.message(stderr, parameter="out", value="fashion-mnist")
 
 
 @pytest.mark.parametrize(

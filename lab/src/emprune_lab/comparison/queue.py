@@ -216,7 +216,7 @@ def begun(queue: Queue, others: Mapping[str, RunFolder]) -> list[tuple[Job, RunF
 
 
 def refuse_loss(queue: Queue, out: Path, *, others: Mapping[str, RunFolder]) -> None:
-    """Raise ConfigError if what the comparison will replace is none of its kind, or holds runs that are nowhere else.
+    """Raise ConfigError if what the comparison will replace is of something else, or holds runs that are nowhere else.
 
     Args:
         queue: The comparison's runs, with those that will be taken over.
@@ -232,6 +232,12 @@ def refuse_loss(queue: Queue, out: Path, *, others: Mapping[str, RunFolder]) -> 
         runs = read_results(file).runs
     except ConfigError as error:
         raise ConfigError(f"{file} would be replaced, and is none of emprune's. {advice}") from error
+    other_tasks = sorted({run.settings.task for run in runs} - {queue.experiment.trained_on.name})
+    if other_tasks:
+        raise ConfigError(
+            f"`out` must be a folder of one task; got {out}, which holds a comparison of {', '.join(other_tasks)}. "
+            "Choose another --out."
+        )
     safe = {queue.jobs[number].folder for number in queue.elsewhere}
     safe_keys = {key for key, folder in others.items() if folder.finished}
     num_lost = sum(
