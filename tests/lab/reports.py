@@ -68,11 +68,11 @@ def old_result_of(settings: Settings, *, tail_fraction: float | None = None, **m
 
 
 def record_of(method: str, seed: int, **found: Any) -> RunRecord:
-    """Return the record of a run whose method is called as it is given, with nothing found but what is given."""
+    """Return the record of a run whose method is called as it is given: a machine, and what is found."""
     name, *options = method.split(":")
     values = {option: value for option, _, value in (text.partition("=") for text in options)}
     spec = MethodSpec(name=name, options={**values})
-    return RunRecord(small_settings("random", seed=seed).replace(method=spec), found)
+    return RunRecord(small_settings("random", seed=seed).replace(method=spec), {"machine": MACHINE, **found})
 
 
 def write_run(folder: Path, settings: Settings, **more: Any) -> Path:

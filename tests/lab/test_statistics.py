@@ -141,6 +141,17 @@ def test_a_missing_baseline_or_full_leaves_its_column_empty() -> None:
     assert "seconds" in comparison_table(rows).markdown()
 
 
+@pytest.mark.parametrize("place", [("a gpu", "fp32"), ("a cpu", "bf16")])
+def test_times_of_different_places_make_no_ratio(place: tuple[str, str]) -> None:
+    elsewhere = [result(r.method, r.seed, r["accuracy"], 1000, *place) for r in RESULTS if r.method == "full"]
+    rows = summarise([*elsewhere, *RESULTS[1:3], *RESULTS[4:]], baseline="random")
+    assert [row.relative_time for row in rows] == [1.0, None, None]
+    heads, *_ = comparison_table(rows).markdown().splitlines()
+    assert heads == "| method | accuracy % | difference | p | − full | visits | steps | seconds | seeds |"
+    rows = summarise([elsewhere[0], *RESULTS[1:]], baseline="random")  # seed 1 ran in one place
+    assert [row.relative_time for row in rows] == [1.0, 5 / 30, 4 / 30]
+
+
 def test_the_tables_say_the_same() -> None:
     rows = summarise(RESULTS, baseline="random")
     lines = comparison_table(rows).markdown().splitlines()

@@ -215,6 +215,13 @@ def test_a_method_that_takes_longer_than_full_saves_no_time() -> None:
     assert saved.startswith("no time. Random permutation takes 120 % of full's")
 
 
+def test_runs_of_another_machine_than_full_s_save_visits_and_no_known_time() -> None:
+    there = [result("full", 0, 90.0, machine={"device_name": "a slow one", "precision": "fp32"}), result(BASE, 0, 89.0)]
+    assert said(verdict_of(there), "Save") == (
+        "70 % of the visits. Random permutation has 30 % of the visits. Its share of full's time is not known."
+    )
+
+
 def test_who_ran_the_easy_seeds_alone_is_not_the_best() -> None:
     rival = [92.0, 92.2, 89.0, 89.1, 88.9]
     few = {0: 91.6, 1: 92.1}

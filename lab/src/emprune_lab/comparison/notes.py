@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from emprune.methods import EMP, InfoBatch, method_class
 from emprune.methods.emp import TWO_CLASS_BETA
-from emprune_lab.comparison.rows import Row, compared_by, scored_part, unequal_cost
+from emprune_lab.comparison.rows import Row, compared_by, place, scored_part, unequal_cost
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, mean_interval
 from emprune_lab.method_spec import MethodSpec
 from emprune_lab.metrics import capital
@@ -15,7 +15,7 @@ from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
 from emprune_lab.tasks import Task
 
-__all__ = ["little_notes", "method_notes", "notes", "unlike_precision"]
+__all__ = ["little_notes", "method_notes", "notes", "unlike_places", "unlike_precision"]
 
 STAR_AND_P = ", * where its interval excludes zero; p: of that difference, adjusted for the number of rows (Holm)"
 """What stands in a table where there are intervals."""
@@ -52,9 +52,7 @@ def notes(
         remarks.append(f"Differences are over the seeds that {baseline} has too: {', '.join(fewer)}.")
     if any(math.isnan(e.half_width) and e.num_seeds > 1 for e in estimates):
         remarks.append("All equal: the same on every seed, so that there is no spread to make an interval of.")
-    machines = sorted({f"{r['machine']['device_name']} ({r['machine']['precision']})" for r in results})
-    if len(machines) > 1:
-        remarks.append(f"Computed in different places, so times do not compare: {', '.join(machines)}.")
+    remarks += unlike_places(results)
     remarks += unlike_precision(r["machine"]["precision"] for r in results)
     unequal = unequal_cost(results)
     return remarks if unequal is None else [*remarks, unequal]
@@ -64,6 +62,12 @@ def _neighbours(rows: Sequence[Row], results: Sequence[RunRecord]) -> str:
     """The accuracy of the nearest neighbours, a method at a time."""
     values = {row.method: [r["knn_accuracy"] for r in results if r.method == row.method] for row in rows}
     return f"Nearest neighbours: {', '.join(f'{m} {mean_interval(v):.2f}' for m, v in values.items())}."
+
+
+def unlike_places(results: Iterable[RunRecord]) -> list[str]:
+    """Say of runs that their times do not compare, if they are not all from one device in one precision."""
+    where = sorted({place(result) for result in results})
+    return [f"Computed in different places, so times do not compare: {', '.join(where)}."] if len(where) > 1 else []
 
 
 def unlike_precision(precisions: Iterable[str]) -> list[str]:

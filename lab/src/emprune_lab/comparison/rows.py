@@ -9,7 +9,7 @@ from emprune_lab.comparison.statistics import Estimate, differences, holm, mean_
 from emprune_lab.metrics import Metric, metric_of
 from emprune_lab.results.record import RunRecord
 
-__all__ = ["Fit", "Row", "compared_by", "held_out_loss", "outcome", "scored_part", "summarise", "unequal_cost"]
+__all__ = ["Fit", "Row", "compared_by", "held_out_loss", "outcome", "place", "scored_part", "summarise", "unequal_cost"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Row:
         visits_fraction: Visits over those of as many epochs on all the data.
         optimizer_steps: Mean over the seeds.
         train_seconds: Mean over the seeds; planning included, scoring not.
-        relative_time: Training time over that of `full` with the same seeds; None where `full` was not run.
+        relative_time: Training time over that of `full`, on the seeds that both ran in one place; None without any.
     """
 
     method: str
@@ -119,6 +119,11 @@ def outcome(result: Mapping[str, Any]) -> float:
     return float(result.get(f"{part}score", result[f"{part}accuracy"]))
 
 
+def place(result: Mapping[str, Any]) -> str:
+    """Return where a run was computed, the device and its precision: times of two places do not compare."""
+    return f"{result['machine']['device_name']} ({result['machine']['precision']})"
+
+
 def held_out_loss(result: Mapping[str, Any]) -> float:
     """Return the loss that a run ends with where its outcome is measured: the validation part, else the test set."""
     return float(result.get("validation_loss", result["loss"]))
@@ -140,8 +145,9 @@ def unequal_cost(results: Sequence[RunRecord]) -> str | None:
 
 
 def _relative_time(runs: Mapping[int, RunRecord], full: Mapping[int, RunRecord] | None) -> float | None:
-    common = sorted(runs.keys() & (full or {}).keys())
-    if full is None or not common:
+    full = full or {}
+    common = sorted(seed for seed in runs.keys() & full.keys() if place(runs[seed]) == place(full[seed]))
+    if not common:
         return None
     return _mean((runs[s] for s in common), "train_seconds") / _mean((full[s] for s in common), "train_seconds")
 

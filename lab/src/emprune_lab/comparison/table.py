@@ -71,7 +71,7 @@ def long_duration(seconds: float) -> str:
 def _heads(rows: Sequence[Row], margin: float | None) -> list[str]:
     full = ["− full"] if _has_full(rows) else []
     inferior = [] if margin is None else ["non-inferior"]
-    time = "time / full" if _has_full(rows) else "seconds"
+    time = "time / full" if _is_timed(rows) else "seconds"
     return ["method", compared_by(rows).heading, "difference", "p", *inferior, *full, "visits", "steps", time, "seeds"]
 
 
@@ -89,12 +89,17 @@ def _cells(row: Row, rows: Sequence[Row], margin: float | None) -> list[str]:
         *(["–" if row.to_full is None else _difference(row.to_full, digits)] if has_full else []),
         f"{row.visits_fraction:.1%}",
         f"{row.optimizer_steps:,.0f}",
-        f"{row.relative_time:.2f}" if row.relative_time is not None and has_full else f"{row.train_seconds:.1f}",
+        f"{row.relative_time:.2f}" if row.relative_time is not None and _is_timed(rows) else f"{row.train_seconds:.1f}",
         str(row.score.num_seeds),
     ]
 
 
 def _has_full(rows: Sequence[Row]) -> bool:
+    return all(row.method == "full" or row.to_full is not None for row in rows)
+
+
+def _is_timed(rows: Sequence[Row]) -> bool:
+    """Whether the time of every row compares with that of `full`."""
     return all(row.relative_time is not None for row in rows)
 
 

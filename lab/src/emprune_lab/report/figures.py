@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from emprune_lab.comparison.notes import unlike_places
 from emprune_lab.comparison.statistics import Estimate, Floats, mean_interval
 from emprune_lab.metrics import capital
 from emprune_lab.pages.drawing import Drawing, Figure, Styles
@@ -54,12 +55,11 @@ def against_time(section: Section, styles: Styles) -> Figure:
     """Return accuracy against the training time that was measured."""
     longest = max(float(run.result["train_seconds"]) for run in section.runs)
     unit, seconds = ("min", 60) if longest >= 180 else ("s", 1)
-    devices = sorted({str(run.result["machine"].get("device_name")) for run in section.runs})
-    mixed = "" if len(devices) == 1 else f" Measured in different places ({', '.join(devices)}): do not compare."
+    note = "Planning included, scoring not; 95 % intervals over the seeds in both directions."
     return Figure(
         name="accuracy-time",
         title=f"{_metric(section)} against measured time",
-        note=f"Planning included, scoring not; 95 % intervals over the seeds in both directions.{mixed}",
+        note=" ".join([note, *unlike_places(run.result for run in section.runs)]),
         drawing=_against(
             section, styles, f"training time, {unit}", lambda run: float(run.result["train_seconds"]) / seconds
         ),

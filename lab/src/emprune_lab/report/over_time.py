@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from emprune_lab.comparison.notes import unlike_places
 from emprune_lab.comparison.rows import outcome, scored_part
 from emprune_lab.comparison.statistics import mean_interval
 from emprune_lab.comparison.table import NOTHING, Table
@@ -44,7 +45,7 @@ def accuracy_over_time(group: CostGroup, styles: Styles) -> Figure:
             method, seconds, scores, hover=f"%{{y:.{metric.digits}f}} after %{{x:.3g}} s", dash=styles[method]["dash"]
         )
     note = f"On the {scored_part(group.results)}; times are means, bars 95 % intervals over the seeds."
-    return Figure("accuracy-progress", title, note, drawing.figure)
+    return Figure("accuracy-progress", title, " ".join([note, *unlike_places(group.results)]), drawing.figure)
 
 
 def time_to_target(group: CostGroup) -> Table | None:
