@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import emprune
-from emprune.data import StreamIndex
+from emprune.data import KeyedStream, StreamIndex
 from tests.messages import Raises
 
 SHARDS = {"a.tar": ["x", "y"], "b.tar": ["x", "ö"], "c.tar": ["z"]}
@@ -71,3 +71,24 @@ def test_what_cannot_be_right_is_refused(raises: Raises, arguments: Any, paramet
 def test_a_key_of_several_samples_or_none_is_refused(raises: Raises, key: str) -> None:
     with raises(emprune.ConfigError, parameter="key", value=key):
         StreamIndex.of(SHARDS).position(key)
+
+
+@pytest.mark.parametrize("keys", [["a", 1], [b"a", "b"], [None, "b"], np.arange(2)])
+def test_a_key_that_is_no_text_is_refused(keys: Any, raises: Raises) -> None:
+    odd = next(key for key in keys if not isinstance(key, str))
+    with raises(emprune.ConfigError, parameter="keys", value=odd):
+        StreamIndex(["a"], [2], keys)
+
+
+def test_keys_of_a_function_that_are_numbers_are_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="keys", value=0):
+        KeyedStream(lambda _: ((number, number) for number in range(3)), shards=["a"])  # type: ignore[misc]
+
+
+def test_keys_may_be_an_array_of_text() -> None:
+    assert StreamIndex(["a"], [2], np.array(["x", "ö"])).key(1) == "ö"
+
+
+def test_a_position_is_asked_for_by_text(raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="key", value=1):
+        StreamIndex.of(SHARDS).position(1)  # type: ignore[arg-type]

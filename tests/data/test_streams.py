@@ -173,6 +173,34 @@ def test_after_a_sample_that_fails_the_pass_goes_on_and_its_batch_can_be_had_aga
     assert_every_loss_is_its_own(healed.pruner)
 
 
+@pytest.mark.parametrize("num_done", [0, 3])
+@pytest.mark.parametrize(("options", "value"), [({"batch_size": 2}, 2), ({"num_workers": 2}, 2)])
+def test_what_a_lost_batch_left_out_of_turn_goes_on_in_the_same_batches_alone(
+    num_done: int, options: dict[str, Any], value: int, raises: Raises
+) -> None:
+    full = {"keep": 1.0, "tail_epochs": 0}
+    first = make(pruner=full)
+    first.set_epoch(0)
+    failing = int(first.rest[4 * num_done])
+    loader = make(keyed(SIZES, failing=failing), pruner=full)
+    loader.set_epoch(0)
+    batches = iter(loader)
+    delivered = [int(i) for _ in range(num_done) for i in next(batches)[0]]
+    with pytest.raises(ValueError, match="is broken"):
+        next(batches)
+    delivered += next(batches)[0].tolist()
+    saved = through_disk(loader.state_dict())
+    other, same = make(pruner=full, **options), make(pruner=full)
+    other.set_epoch(0)
+    before = other.state_dict()
+    with raises(emprune.errors.StateError, value=value):
+        other.load_state_dict(saved)
+    assert_same_state(other.state_dict(), before)
+    same.load_state_dict(saved)
+    same.set_epoch(0)
+    assert sorted(delivered + train(same.pruner, same)) == list(range(100))
+
+
 def leave_out(sample: str) -> Any:
     return LEFT_OUT if int(sample) % 10 == 3 else torch.tensor(int(sample))
 

@@ -10,7 +10,7 @@ from emprune.data.streams.route import Leg
 from emprune.data.streams.stream import ShardedStream
 from emprune.errors import ConfigError, StateError
 
-__all__ = ["check_streamable", "read_legs"]
+__all__ = ["check_goes_on", "check_streamable", "read_legs"]
 
 _WRAPPERS = {
     "webdataset": "emprune.integrations.webdataset.WebDatasetStream(dataset, index)",
@@ -75,6 +75,24 @@ def read_legs(state: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Leg, ..
     if not isinstance(legs, list) or not legs or not all(_is_leg(leg) for leg in legs):
         raise StateError(f"The saved `legs` must be lists of four numbers; got {legs!r:.60}. Load another state.")
     return tuple(Leg(*leg) for leg in legs)
+
+
+def check_goes_on(delivery: object, saved: Leg, here: Leg) -> None:
+    """Raise StateError where batches overtook others, and the rest would be in other batches.
+
+    Args:
+        delivery: The saved delivery.
+        saved: How it was handed out.
+        here: How it would go on.
+    """
+    ahead = isinstance(delivery, Mapping) and delivery.get("ahead")
+    before, now = ((leg.batch_size, leg.num_lanes) for leg in (saved, here))
+    if ahead and before != now:
+        raise StateError(
+            "A state in which batches came after one that an error lost must be loaded with the same batches, of "
+            f"{before[0]} by {before[1]} reader(s); got batches of {now[0]} by {now[1]}. Finish the epoch with the "
+            "batch size and the workers of before."
+        )
 
 
 def _is_leg(leg: Any) -> bool:

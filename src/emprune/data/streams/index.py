@@ -32,7 +32,8 @@ class StreamIndex:
         keys: (N,) keys, each once within its shard.
 
     Raises:
-        ConfigError: If a shard or a key is there twice, a key is empty, or there are not as many keys as samples.
+        ConfigError: If a shard or a key is there twice, a key is no text or empty, or there are not as many keys as
+            samples.
 
     Attributes:
         shards: The shards' names.
@@ -51,7 +52,7 @@ class StreamIndex:
     def __init__(self, shards: Sequence[str], sizes: Sequence[int] | Positions, keys: Sequence[str] | Any) -> None:
         self.shards = tuple(shards)
         self.sizes: Positions = np.asarray(sizes, dtype=np.int64)
-        self.keys = keys if isinstance(keys, np.ndarray) else np.array([key.encode() for key in keys], dtype=np.bytes_)
+        self.keys = _encoded(keys)
         self._check()
 
     @classmethod
@@ -98,7 +99,7 @@ class StreamIndex:
         Raises:
             ConfigError: If there is no such key, or there are several.
         """
-        found = np.flatnonzero(self.keys == key.encode())
+        found = np.flatnonzero(self.keys == key.encode()) if isinstance(key, str) else np.empty(0, dtype=np.int64)
         found = found if shard is None else found[[self.shard(int(position)) == shard for position in found]]
         if len(found) != 1:
             raise ConfigError(
@@ -211,3 +212,18 @@ class StreamIndex:
                 parameter="keys",
                 value=key,
             )
+
+
+def _encoded(keys: Sequence[str] | Any) -> Any:
+    """Return (N,) bytes, the keys in UTF-8, as they are where they are that already."""
+    if isinstance(keys, np.ndarray) and keys.dtype.kind == "S":
+        return keys
+    for key in keys:
+        if not isinstance(key, str):
+            raise ConfigError(
+                f"`keys` must be text, by which readers know the samples; got {key!r} of type {type(key).__name__}. "
+                "Give str(key) in the index and in the shards.",
+                parameter="keys",
+                value=key,
+            )
+    return np.array([key.encode() for key in keys], dtype=np.bytes_)

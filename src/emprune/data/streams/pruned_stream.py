@@ -17,7 +17,7 @@ from emprune.data.indexed import Delivered, unpacked
 from emprune.data.own_pruner import Choice, as_pruner
 from emprune.data.rebuild import Batching
 from emprune.data.shard import Shard
-from emprune.data.streams.checks import check_streamable, read_legs
+from emprune.data.streams.checks import check_goes_on, check_streamable, read_legs
 from emprune.data.streams.reader import StreamReader
 from emprune.data.streams.requests import RequestSampler
 from emprune.data.streams.route import Leg, Route
@@ -142,11 +142,13 @@ class PrunedStream(LoaderAround):
         delivered a second time.
 
         Raises:
-            StateError: If it is no state of such a run, or of another stream. Nothing is loaded then.
+            StateError: If it is no state of such a run, or of another stream. Or if batches were delivered out of turn,
+                because an error lost one before them, and the batches are others now. Nothing is loaded then.
         """
         legs, others = read_legs(state, self._saved), self._legs
         before = state["delivery"]["num_delivered"] if isinstance(state["delivery"], Mapping) else 0
         here = Leg(before, *astuple(self._here)[1:])
+        check_goes_on(state["delivery"], legs[-1], here)
         self._legs = legs if legs[-1].goes_on_as(here) else (*legs, here)
         if not before:
             self._legs = ()
