@@ -1,6 +1,7 @@
 """What is said of a comparison: right for winners and losers, no surer than the data, and where something lacks."""
 
 import dataclasses
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,20 +89,35 @@ def test_two_small_runs_of_opposite_signs_both_say_that_they_cannot_tell(sign: i
     verdict = read({"full": FULL[:3], BASE: RANDOM[:3], "emp": plus(RANDOM[:3], sign * 0.4, noise=0.5)})
     gap = "+0.57 ± 1.43" if sign > 0 else "−0.23 ± 1.43"
     assert said(verdict) == (
-        f"3 seeds cannot tell. emp differs from random permutation by {gap} points. About 8 seeds would, to ±0.5."
+        f"3 seeds cannot tell. emp differs from random permutation by {gap} points. About 23 seeds would narrow "
+        "that to ±0.25."
     )
     assert said(verdict, "Save").startswith("67 % of the time. Random permutation takes")
 
 
-def test_an_interval_as_narrow_as_the_margin_that_still_decides_nothing_asks_for_one_half_as_wide() -> None:
+@pytest.mark.parametrize("noise", [0.3, 0.6])
+@pytest.mark.parametrize("mean", [0.0, 0.1, 0.2, 0.24, 0.26, 0.3, 0.4, 0.5, 0.7])
+def test_as_many_seeds_as_are_advised_do_decide_where_they_have_the_same_spread(mean: float, noise: float) -> None:
+    advice = said(read({BASE: RANDOM, "emp": plus(RANDOM, 0.3, noise=noise)}))
+    advised = int(advice.partition("About ")[2].split()[0])
+    level = [80.0 + seed % 3 for seed in range(advised)]
+    turn = [(-1) ** seed for seed in range(advised)]
+    spread = statistics.stdev(plus([0.0] * 5, 0.0, noise=noise)) / statistics.stdev(turn)
+    shift = mean - spread * statistics.mean(turn)
+    verdict = read({BASE: level, "emp": plus(level, shift, noise=spread)})
+    assert "cannot tell" in advice
+    assert "cannot tell" not in said(verdict)
+
+
+def test_the_seeds_that_are_advised_are_said_with_the_interval_that_they_give() -> None:
     verdict = read({BASE: RANDOM, "emp": plus(RANDOM, 0.3, noise=0.3)})
-    assert said(verdict).endswith("by +0.36 ± 0.41 points. About 10 seeds would, to ±0.25.")
+    assert said(verdict).endswith("by +0.36 ± 0.41 points. About 10 seeds would narrow that to ±0.25.")
 
 
 def test_fewer_seeds_than_five_are_never_advised() -> None:
-    verdict = read({BASE: RANDOM[:3], "emp": plus(RANDOM[:3], 0.5, noise=0.2)})
+    verdict = read({BASE: RANDOM[:3], "emp": plus(RANDOM[:3], 0.2, noise=0.1)})
     assert said(verdict).startswith("3 seeds cannot tell.")
-    assert said(verdict).endswith("About 5 seeds would, to ±0.5.")
+    assert said(verdict).endswith("About 5 seeds would narrow that to ±0.25.")
 
 
 def test_what_is_above_full_is_no_loss() -> None:
@@ -111,7 +127,7 @@ def test_what_is_above_full_is_no_loss() -> None:
 
 def test_how_many_seeds_would_tell_is_said_with_two_digits() -> None:
     verdict = read({BASE: RANDOM, "emp": plus(RANDOM, 0.0, noise=10)})
-    assert said(verdict).endswith("About 1,800 seeds would, to ±0.5.")
+    assert said(verdict).endswith("About 7,400 seeds would narrow that to ±0.25.")
 
 
 def test_where_even_the_best_score_loses_that_is_said() -> None:

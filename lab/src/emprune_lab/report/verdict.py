@@ -191,15 +191,15 @@ def _judged(best: Row, judged: Sequence[Row], margin: float) -> Answer:
 
 
 def _what_would(best: Row, gap: Estimate, margin: float) -> str:
-    """Why a difference decides nothing, and how many seeds would."""
+    """Why a difference decides nothing, and how many seeds give an interval that does, wherever in it the mean is."""
     if gap.num_seeds == 1:
         return f"Run {FEWEST_SEEDS} seeds."
     if math.isnan(gap.half_width):
         return "It is as much on every seed: without any spread there is no interval."
     if _wins(best):
         return f"Adjusted for their number (Holm), p is {best.p_holm:.2f}."
-    needed = margin if gap.half_width > margin else margin / 2  # where half a margin decides, wherever the mean is
-    return f"About {_rounded(max(FEWEST_SEEDS, seeds_for(gap, needed)))} seeds would, to ±{needed:g}."
+    needed = margin / 2  # a wider interval may hold both zero and the margin, and decides nothing
+    return f"About {_rounded(max(FEWEST_SEEDS, seeds_for(gap, needed)))} seeds would narrow that to ±{needed:g}."
 
 
 def _needs_no_score(row: Row) -> bool:
