@@ -1,3 +1,5 @@
+import itertools
+import shlex
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 from emprune_lab.commands.compare import seconds_left
 from emprune_lab.commands.consoles import literal_console
 from emprune_lab.commands.running import foresee
-from emprune_lab.commands.tables import forecast_table
+from emprune_lab.commands.tables import comparison_command, forecast_table
 from emprune_lab.comparison.experiment import Experiment
 from emprune_lab.comparison.queue import make_queue
 from emprune_lab.comparison.table import long_duration
@@ -19,6 +21,7 @@ from emprune_lab.training import num_scored
 from emprune_lab.training.arrays import ArrayTraining
 from emprune_lab.training.speed import Forecast, Speed, TimedStep, forecast
 
+from tests.lab.reports import call
 from tests.lab.runs import run_of, run_small, small_settings, training_of
 
 SPEED = Speed(start=10, loading=0.01, computing=0.03, scoring=0.001, batch_size=100)
@@ -102,6 +105,37 @@ def test_an_estimate_says_that_it_times_before_it_does(timed: list[str], monkeyp
     monkeypatch.setattr(Run, "resolve", resolve)
     foresee(settings, get_task("digits"), data_dir=None, console=literal_console(file=said))
     assert timed == ["emp:pool=2"]
+
+
+@pytest.mark.parametrize("method", [["emp"], ["emp:pool=gap", "--validation", "0.1"]])
+def test_an_estimate_ends_with_a_command_of_its_own_settings(
+    method: list[str], timed: list[str], tmp_path: Path
+) -> None:
+    settings = ["--keep", "0.2", "--epochs", "5", "--train-size", "400", "--batch-size", "16", "--device", "cpu"]
+    code, printed, stderr = call("estimate", "digits", "--method", *method, *settings)
+    assert code == 0, stderr
+    last = printed.splitlines()[-1]
+    words = shlex.split(last.removeprefix("What it costs here: emprune "))
+    given = dict(itertools.pairwise(words))
+    asked = [*method[1:], *settings]
+    assert {name: given[name] for name in asked[::2]} == dict(zip(asked[::2], asked[1::2], strict=True))
+    code, printed, stderr = call(*words, "--out", tmp_path, "--dry-run")
+    assert code == 0, stderr
+    assert "9 runs left" in printed
+
+
+def test_a_command_quotes_a_task_with_a_space() -> None:
+    settings = small_settings().model_copy(update={"task": "image-folder:my images"})
+    command = comparison_command(settings, get_task("digits"))
+    assert command is not None
+    assert shlex.split(command)[2] == "image-folder:my images"
+
+
+def test_full_training_is_compared_with_pruned_runs_of_less_cost() -> None:
+    command = comparison_command(small_settings("full"), get_task("digits"))
+    assert command is not None
+    assert "--methods full,random-permutation --seeds 3" in command
+    assert "--keep" not in command
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def estimate(
     from emprune_lab.commands.consoles import out, progress
     from emprune_lab.commands.fitting import fitted
     from emprune_lab.commands.running import failures_reported, foresee, refuse_torchrun
-    from emprune_lab.commands.tables import forecast_table
+    from emprune_lab.commands.tables import comparison_command, forecast_table
     from emprune_lab.report.elsewhere import elsewhere_table
     from emprune_lab.run import make_settings
     from emprune_lab.tasks import get_task
@@ -221,9 +221,10 @@ def estimate(
         elsewhere = elsewhere_table(run)
         if elsewhere is not None:
             out.print(fitted(elsewhere, width=out.width))
-            methods = ",".join(dict.fromkeys(["full", "random-permutation", method]))
-            compared = f"emprune compare {task} --methods {methods} --keep {asked.cost.keep:g}"
-            out.print(f"Shorter: ordinary training at that cost. What it costs here: {compared}", soft_wrap=True)
+            out.print("Shorter: ordinary training at that cost.")
+            compared = comparison_command(asked, chosen)
+            if compared is not None:
+                out.print(f"What it costs here: {compared}", highlight=False, soft_wrap=True)
 
 
 app.command()(report)

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from emprune.methods import Full
 from emprune_lab.commands.fitting import APART, OPEN, TitledTable, fitted
 from emprune_lab.comparison import table as values
 from emprune_lab.comparison.table import long_duration
@@ -13,10 +14,11 @@ from emprune_lab.report.provenance import options_of
 from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
+from emprune_lab.settings import Settings
 from emprune_lab.tasks import Task
 from emprune_lab.training.speed import Forecast
 
-__all__ = ["forecast_table", "queue_table", "run_table", "suspects_table", "what_next"]
+__all__ = ["comparison_command", "forecast_table", "queue_table", "run_table", "suspects_table", "what_next"]
 
 MOST_OF_A_CLASS = 15
 """Letters of a class's name."""
@@ -57,13 +59,22 @@ def what_next(result: RunRecord, folder: Path, task: Task) -> list[str]:
         times = 1 / result["visits_fraction"]
         full = long_duration(times * result["train_seconds"])
         lines.append(f"Full training takes {times:.1f} times the visits: about {full} here, if time goes with visits.")
-    settings = result.settings
+    compared = comparison_command(result.settings, task)
+    return lines if compared is None else [*lines, f"Is it worth it? {compared}"]
+
+
+def comparison_command(settings: Settings, task: Task) -> str | None:
+    """Return the command that compares a run's method with full training and the baseline; None where no option can.
+
+    Full training has no cost to compare at: the others get the default one.
+    """
     methods = dict.fromkeys(["full", DEFAULT_BASELINE, str(settings.method)])
-    options, others = options_of({**settings.flat(), **settings.named()}, task=task)
-    if not others:
-        compared = ["emprune", "compare", settings.task, "--methods", ",".join(methods), "--seeds", "3", *options]
-        lines.append(f"Is it worth it? {shlex.join(compared)}")
-    return lines
+    without = ("keep",) if settings.method.name == Full.name else ()
+    options, others = options_of({**settings.flat(), **settings.named()}, without=without, task=task)
+    if others:
+        return None
+    words = ["emprune", "compare", settings.task, "--methods", ",".join(methods), "--seeds", "3", *options]
+    return shlex.join(words)
 
 
 def forecast_table(run: Run, forecast: Forecast, *, width: int) -> TitledTable:
