@@ -158,6 +158,24 @@ def test_the_samples_are_the_most_and_least_visited_and_wrong_labels_are_marked(
     assert "made wrong, is" in page_of(folder, out=tmp_path)
 
 
+def test_a_sample_s_card_has_no_mean_of_classes_or_of_epochs_that_never_were(tmp_path: Path) -> None:
+    folders = write_comparison(tmp_path, ["emp"], seeds=[0, 1, 2])
+    for seed, folder in enumerate(folders):
+        samples = pq.read_table(folder / "samples.parquet")
+        visits = samples["visits"].to_numpy()
+        recorded = {"recorded": visits, "predicted": visits * 0 + 3 * seed, "right": visits * 0 - 1}
+        recorded |= {"first_learnt": visits * 0 + seed - 1, "forgotten": visits, "mean_loss": visits / 2}
+        for name, values in recorded.items():
+            samples = samples.append_column(name, [values])
+        pq.write_table(samples, folder / "samples.parquet")
+    group = group_of(*folders)
+    training = load_training_data(group, None)
+    assert isinstance(training, TrainingData)
+    (extremes,) = extreme_samples(group, training, num_samples=1)
+    shown = [name for name, _ in extremes.most[0].values]
+    assert shown == ["loss", "memory", "score", "forgotten", "mean_loss"]
+
+
 def test_the_samples_come_in_the_order_of_the_sentences(tmp_path: Path) -> None:
     few = write_comparison(tmp_path / "few", ["emp:pool=3"], seeds=[4])
     folders = write_comparison(tmp_path / "all", ["random-permutation", "greedy", "emp"], seeds=range(5))

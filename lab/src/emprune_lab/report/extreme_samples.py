@@ -39,7 +39,8 @@ __all__ = [
 
 MOST_METHODS = 4
 MOST_PIXELS = 96
-NOT_SHOWN = ("index", "label", "visits")
+NOT_SHOWN = ("index", "label", "visits", "predicted", "right", "recorded", "first_learnt")
+"""What the card has already, and what has no mean over seeds: classes, yes and no, epochs with -1 for never."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _mean_columns(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame()
     means = pd.concat(tables).groupby(level=0).mean(numeric_only=True)
-    return means.drop(columns=list(NOT_SHOWN)).astype(float)
+    return means.drop(columns=list(NOT_SHOWN), errors="ignore").astype(float)
 
 
 def shown_sample(index: int, data: TrainingData, visits: float, values: Sequence[tuple[str, float]]) -> Sample:
