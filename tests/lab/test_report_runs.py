@@ -87,6 +87,15 @@ def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path,
         divide_runs(found.runs, baseline="greedy")
 
 
+def test_a_baseline_may_leave_its_options_out_as_in_a_comparison(tmp_path: Path) -> None:
+    write_comparison(tmp_path / "views", ["random-permutation", "emp"], task="simclr-digits")
+    write_comparison(tmp_path / "labels", ["random-permutation", "emp"])
+    found = find_runs([tmp_path / "views", tmp_path / "labels"])
+    sections = divide_runs(found.runs, found.experiments, baseline="emp")
+    named = [section.groups[0].baseline for section in sections]
+    assert named == ["emp:memory=instance-entropy:pool=2", "emp:pool=2"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "holds no finished run"), ("{", "is neither a folder of runs nor a readable results.json"),

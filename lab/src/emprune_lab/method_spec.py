@@ -23,6 +23,7 @@ __all__ = [
     "DEFAULT_BASELINE",
     "DEFAULT_METHODS",
     "DEFAULT_SEEDS",
+    "MEMORY_TERMS",
     "MethodSpec",
     "listed_methods",
     "method_options",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import starmap
@@ -11,7 +12,7 @@ from emprune.errors import ConfigError
 from emprune_lab.comparison.curves import Curves, curves_of
 from emprune_lab.comparison.rows import Row, summarise
 from emprune_lab.declaration import in_words
-from emprune_lab.method_spec import DEFAULT_BASELINE
+from emprune_lab.method_spec import DEFAULT_BASELINE, MEMORY_TERMS, MethodSpec
 from emprune_lab.report.enough import enough
 from emprune_lab.report.records import ReportedRun
 from emprune_lab.report.verdict import Answer, Verdict, verdict_of
@@ -127,18 +128,27 @@ def divide_runs(
     Args:
         runs: Of any tasks, settings and costs.
         experiments: Comparisons that they were made for, which say a title, a baseline and a margin.
-        baseline: A baseline that overrides theirs.
+        baseline: A baseline that overrides theirs, as a command takes it: options at their defaults may be left out.
 
     Raises:
         ConfigError: If no run has the method that `baseline` names.
     """
-    if baseline is not None and all(run.method != baseline for run in runs):
+    if baseline is not None and _as_run(baseline, runs) is None:
         known = ", ".join(dict.fromkeys(run.method for run in runs))
         raise ConfigError(f"`baseline` must be one of the methods that were run, {known}; got {baseline!r}.")
     alike: dict[str, list[ReportedRun]] = {}
     for run in runs:
         alike.setdefault(json.dumps([run.config["task"], _settings(run)], sort_keys=True), []).append(run)
     return [_section(own, runs, experiments, baseline) for own in alike.values()]
+
+
+def _as_run(method: str, runs: Sequence[ReportedRun]) -> str | None:
+    """A method as the runs have it, with what a command leaves out; None if none of them has it."""
+    spelled = {method}
+    for objective in MEMORY_TERMS:
+        with suppress(ConfigError):  # of another package, or with another objective's memory
+            spelled.add(str(MethodSpec.parse(method, objective=objective)))
+    return next((run.method for run in runs if run.method in spelled), None)
 
 
 def _settings(run: ReportedRun) -> dict[str, Any]:
@@ -156,7 +166,8 @@ def _section(
     mine = _settings(own[0])
     differing = {name: mine[name] for name in mine if any(other[name] != mine[name] for other in others)}
     said = next((e for e in experiments if e.get("task") == task and _is_of(mine, e.get("settings", {}))), {})
-    chosen = baseline or said.get("baseline") or DEFAULT_BASELINE
+    asked = None if baseline is None else _as_run(baseline, own) or baseline
+    chosen = asked or said.get("baseline") or DEFAULT_BASELINE
     groups = [CostGroup(cost, runs, chosen, said.get("margin")) for cost, runs in _costs(own)]
     return Section(task, differing, said.get("title") or "", groups)
 
