@@ -1,5 +1,6 @@
 """What a report reads, puts together, shows, and leaves out with a reason."""
 
+import itertools
 import json
 import re
 import shlex
@@ -192,6 +193,46 @@ def test_the_command_makes_the_same_runs_again(comparison: Path) -> None:
     code, stdout, _ = call("compare", "digits", *options[:-1], comparison, "--dry-run")
     assert code == 0
     assert "0 runs left" in stdout
+
+
+def options_in(command: str) -> dict[str, str]:
+    return dict(itertools.pairwise(shlex.split(command)))
+
+
+def test_seeds_with_a_gap_are_made_again_by_a_command_each_and_reported_together(tmp_path: Path) -> None:
+    write_comparison(tmp_path, METHODS[1:], seeds=(0, 1, 5, 6, 9))
+    (section,) = divide_runs(find_runs([tmp_path]).runs)
+    *made, last = commands(section)
+    assert [options_in(command)["--seeds"] for command in made] == ["2", "5-6", "9-9"]
+    assert {options_in(command)["--out"] for command in made} == {"runs/again"}
+    assert last == "emprune report runs/again"
+
+
+def test_several_keeps_are_made_again_by_one_command(tmp_path: Path) -> None:
+    for keep in (0.5, 0.2):
+        write_comparison(tmp_path, METHODS if keep == 0.5 else METHODS[1:], seeds=(0, 1), keep=keep)
+    (section,) = divide_runs(find_runs([tmp_path]).runs)
+    (command,) = commands(section)
+    assert options_in(command)["--keep"] == "0.5,0.2"
+    code, printed, stderr = call(*shlex.split(command)[1:-1], tmp_path, "--dry-run")
+    assert code == 0, stderr
+    assert "0 runs left" in printed
+
+
+def test_single_runs_at_several_keeps_are_made_again_in_one_folder(tmp_path: Path) -> None:
+    for keep in (0.5, 0.2):
+        write_run(tmp_path / f"{keep}", small_settings("emp", keep=keep))
+    (section,) = divide_runs(find_runs([tmp_path]).runs)
+    (command,) = commands(section)
+    assert "compare digits --methods emp:pool=2 --seeds 1 --keep 0.5,0.2" in command
+
+
+def test_a_run_on_several_threads_is_made_again_on_as_many(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", small_settings("emp", threads=2))
+    (section,) = divide_runs(find_runs([tmp_path]).runs)
+    (command,) = commands(section)
+    assert options_in(command)["--threads"] == "2"
+    assert "experiment file" not in command
 
 
 def test_a_setting_without_an_option_is_said_beside_the_command(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from emprune_lab.tasks import Task, get_task
 
 __all__ = ["commands", "facts", "options_of", "sample_files"]
 
+AGAIN = "runs/again"
+"""Where commands that make runs again put them."""
+
 MACHINE = {
     "device_name": "{}", "precision": "{}", "system": "{}", "architecture": "{}", "cpu_count": "{} CPUs",
     "num_ranks": "{} ranks", "world_size": "{} ranks",
@@ -46,12 +49,27 @@ def facts(section: Section) -> list[tuple[str, str]]:
 
 
 def commands(section: Section) -> list[str]:
-    """Return what makes the section's runs again, a command for each cost."""
-    return [_command(group) for group in section.groups]
+    """Return what makes the section's runs again: costs that differ in keep alone share a command.
+
+    Several commands fill one folder, and each replaces the table of the one before. So the last is a report of all.
+    """
+    if len(section.runs) == 1:
+        return [_run_command(section.groups[0])]
+    alike: dict[tuple[str, ...], list[CostGroup]] = {}
+    for group in section.groups:
+        alike.setdefault(tuple(_comparisons(group, keep="any")), []).append(group)
+    made = []
+    for groups in alike.values():
+        made += _comparisons(groups[0], keep=",".join(str(group.cost.get("keep")) for group in groups))
+    return made if len(made) == 1 else [*made, shlex.join(["emprune", "report", AGAIN])]
 
 
 def options_of(
-    config: Mapping[str, Any], *, without: Sequence[str] = (), task: Task | None = None
+    config: Mapping[str, Any],
+    *,
+    without: Sequence[str] = (),
+    task: Task | None = None,
+    known: Sequence[str] = OPTIONS,
 ) -> tuple[list[str], list[str]]:
     """Return the options that make a run's settings, and those settings that no option makes, as `name=value`.
 
@@ -59,16 +77,17 @@ def options_of(
         config: Every setting by its name, and the task.
         without: Settings that are left out.
         task: The task, where it is at hand; None looks it up.
+        known: The settings that the command has options for.
     """
     recipe, recipe_settings = _recipe(config, task)
     defaults = {name: field.default for name, field in FIELDS.items() if not field.is_required()}
     usual = {**defaults, **recipe_settings}
     options = ["--recipe", recipe] if recipe != "default" else []
-    for name in OPTIONS:
+    for name in known:
         value = config[name]
         if value is not None and value != usual.get(name) and name not in without:
             options += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    others = [f"{n}={config[n]}" for n in usual if n not in (*OPTIONS, *DIGESTS) and config[n] != usual[n]]
+    others = [f"{n}={config[n]}" for n in usual if n not in (*known, *DIGESTS) and config[n] != usual[n]]
     return options, others
 
 
@@ -86,20 +105,43 @@ def _link(file: Path, out: Path) -> str:
     return "./" + urllib.parse.quote(os.fsencode(Path(os.path.relpath(file, out)).as_posix()))
 
 
-def _command(group: CostGroup) -> str:
+def _run_command(group: CostGroup) -> str:
+    config = group.runs[0].config
+    options, others = options_of(config, without=_without(group), known=(*OPTIONS, "threads"))
+    own = ["run", config["task"], "--method", config["method"], "--seed", str(config["seed"])]
+    return _joined([*own, *options], others)
+
+
+def _comparisons(group: CostGroup, *, keep: str) -> list[str]:
+    """A command for each range of seeds, at one keep or at several, separated by commas."""
     pruned = [run for run in group.runs if run.method != "full"]
     config = (pruned or group.runs)[0].config
-    options, others = options_of(config, without=() if group.cost else ("keep",))
-    if len(group.runs) == 1:
-        own = ["run", config["task"], "--method", config["method"], "--seed", str(config["seed"])]
-    else:
-        seeds = sorted({run.seed for run in group.runs})
-        shortest = str(seeds[-1] + 1) if seeds[0] == 0 else f"{seeds[0]}-{seeds[-1]}"
-        own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds", shortest]
-        own += ["--baseline", group.baseline] if group.baseline not in (DEFAULT_BASELINE, None) else []
-        own += ["--margin", str(group.margin)] if group.margin is not None else []
+    options, others = options_of({**config, "keep": keep}, without=_without(group))
+    options += ["--baseline", group.baseline] if group.baseline not in (DEFAULT_BASELINE, None) else []
+    options += ["--margin", str(group.margin)] if group.margin is not None else []
+    own = ["compare", config["task"], "--methods", ",".join(group.by_method), "--seeds"]
+    return [_joined([*own, seeds, *options], others) for seeds in _ranges({run.seed for run in group.runs})]
+
+
+def _without(group: CostGroup) -> tuple[str, ...]:
+    """Full training has no cost of its own, and no option says it."""
+    return () if group.cost else ("keep",)
+
+
+def _joined(words: Sequence[str], others: Sequence[str]) -> str:
     remark = f"  # and in an experiment file: {', '.join(others)}" if others else ""
-    return shlex.join(["emprune", *own, *options, "--out", "runs/again"]) + remark
+    return shlex.join(["emprune", *words, "--out", AGAIN]) + remark
+
+
+def _ranges(seeds: Iterable[int]) -> list[str]:
+    """The seeds without gaps, each as `--seeds` takes them."""
+    found: list[list[int]] = []
+    for seed in sorted(seeds):
+        if found and seed == found[-1][-1] + 1:
+            found[-1].append(seed)
+        else:
+            found.append([seed])
+    return [f"{some[0]}-{some[-1]}" if some[0] else str(some[-1] + 1) for some in found]
 
 
 def _recipe(config: Mapping[str, Any], task: Task | None) -> tuple[str, dict[str, Any]]:
