@@ -16,6 +16,8 @@ from label_campaign import SEEDS, Unit, Worker, registered
 from label_training import Recipe, Trainer
 from torch import Tensor, nn
 
+from tests.lab.reports import call_script
+
 MADE = "20ng:uniform:0.4"
 
 
@@ -214,3 +216,10 @@ def test_what_a_second_training_changes_is_paired_by_seed(tmp_path: Path) -> Non
     write_label_set(tmp_path, MADE)
     signals, retrained = (label_table.complete(tmp_path, stage) for stage in ("signals", "worth"))
     assert label_table.worth(signals, retrained).splitlines()[-1].count("+2.00 ± 2.48") == 3
+
+
+def test_the_page_of_results_has_what_the_command_prints() -> None:
+    folder = Path(label_table.__file__).parent
+    outcome = call_script(folder / "label_table.py")
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.output.strip() in (folder / "README.md").read_text(encoding="utf-8")
