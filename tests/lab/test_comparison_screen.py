@@ -35,6 +35,20 @@ def test_what_is_left_counts_a_run_that_several_combinations_share_once(tmp_path
     assert sum(visits for *_, visits in lines) == sum(job.run.sizes.visits for job in queue.missing)
 
 
+def test_a_method_that_the_verdict_of_a_comparison_leaves_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(comparison_table, "out", literal_console(width=200, file=text))
+    experiment = small(["random-permutation", "emp:pool=2", "greedy"], keep=[0.5])
+    (variant,) = experiment.variants
+    results = [read_record(result_of(one)) for one in variant.runs if (one.method.name, one.seed) != ("greedy", 1)]
+    rows = summarise(results, baseline=experiment.baseline)
+    comparison_table.print_comparison(Comparison(experiment, [VariantResult("", results, rows)]), tmp_path)
+    caution = "greedy shares only one seed with random permutation, fewer than others. The verdict leaves it out."
+    assert caution in " ".join(text.getvalue().split())
+
+
 def test_what_all_tables_need_explained_is_printed_once_below_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

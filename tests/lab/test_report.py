@@ -301,6 +301,15 @@ def test_the_command_prints_where_the_report_is_and_counts_what_is_unfinished(co
     assert "1 run is not finished and not in it" in (tmp_path / "runs" / "report.html").read_text()
 
 
+def test_a_method_that_the_verdict_leaves_out_is_named_in_the_terminal(tmp_path: Path) -> None:
+    write_comparison(tmp_path / "runs", METHODS[1:], seeds=range(5))
+    write_comparison(tmp_path / "few", ["greedy"], seeds=[0])
+    code, stdout, _ = call("report", tmp_path / "runs", tmp_path / "few", "--out", tmp_path / "out")
+    assert code == 0
+    caution = "greedy shares only one seed with random permutation, fewer than others. The verdict leaves it out."
+    assert caution in " ".join(stdout.split())
+
+
 def test_a_report_that_cannot_be_written_does_not_fail_the_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,9 @@ from emprune_lab.comparison.queue import Comparison
 from emprune_lab.comparison.rows import Row
 from emprune_lab.comparison.table import comparison_table
 from emprune_lab.report.enough import enough
-from emprune_lab.report.verdict import Answer, verdict_of
+from emprune_lab.report.verdict import Answer, Verdict, verdict_of
 
-__all__ = ["answer_lines", "console_table", "print_comparison", "shared_columns"]
+__all__ = ["answer_lines", "console_table", "print_comparison", "print_verdict", "shared_columns"]
 
 
 def console_table(
@@ -47,13 +47,19 @@ def print_comparison(result: Comparison, where: Path) -> None:
         table, lines = console_table(variant.rows, title=title, width=out.width, margin=experiment.margin)
         out.print(table)
         _print_sentences(lines)
-        out.print(answer_lines(verdict_of(variant.results, margin=experiment.margin).answers), width=prose_width())
+        print_verdict(verdict_of(variant.results, margin=experiment.margin))
         _print_sentences(remark for remark in own if remark not in shared)
     _print_sentences(shared)
     runs = [run for variant in result.variants for run in variant.results]
     curves = curves_of(runs, margin=experiment.margin) if experiment.varied == ["keep"] else None
     if curves is not None and (answer := enough(curves)) is not None:
         out.print(answer_lines([answer]), width=prose_width())
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """Print the answers and, below them, what else must be known."""
+    out.print(answer_lines(verdict.answers), width=prose_width())
+    _print_sentences(verdict.cautions)
 
 
 def answer_lines(answers: Sequence[Answer]) -> Table:

@@ -28,11 +28,11 @@ def report(
     """Say and draw what finished runs show, on one page that opens without a network: report.html.
 
     The page begins with what is saved, what is lost, and which method; the same
-    three lines are printed. It shows the samples visited most and least, and
-    the table. It draws accuracy over time and cost, visits per sample, every
-    epoch's loss, churn, overlap and staleness, and the classes. It ends with
-    the command that makes it all again. What the runs did not record is left
-    out, with the reason.
+    is printed. It shows the samples visited most and least, and the table. It
+    draws accuracy over time and cost, visits per sample, every epoch's loss,
+    churn, overlap and staleness, and the classes. It ends with the command that
+    makes it all again. What the runs did not record is left out, with the
+    reason.
 
     Runs of one task and the same settings come together from all DIRs, for one
     comparison. Others get a section each. Nothing is fetched.
@@ -43,7 +43,7 @@ def report(
 
     emprune report here/results.json there/results.json --out runs/both
     """
-    from emprune_lab.commands.comparison_table import answer_lines
+    from emprune_lab.commands.comparison_table import answer_lines, print_verdict
     from emprune_lab.commands.consoles import out, progress, prose_width
     from emprune_lab.commands.running import failures_reported
 
@@ -60,7 +60,7 @@ def report(
         for section in divide_runs(found.runs, found.experiments):
             for group in section.groups:
                 out.print(f"{section.heading}, {group.title}", style="bold", highlight=False)
-                out.print(answer_lines(group.verdict.answers), width=prose_width())
+                print_verdict(group.verdict)
             if section.enough is not None:
                 out.print(answer_lines([section.enough]), width=prose_width())
         for file in (file for run in found.runs for file in run.damaged):
