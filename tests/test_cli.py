@@ -329,6 +329,12 @@ def test_data_that_cannot_be_had_is_a_failure_that_names_the_sources(
     assert not (tmp_path / "out").exists()
 
 
+def test_data_lists_all_it_can_fetch_where_a_name_is_unknown() -> None:
+    code, _, stderr = call("data", "nope")
+    assert code == 2
+    assert "minilm, mnist" in stderr
+
+
 def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataSet(name="fashion-mnist", sha256={}, sources=(Source("here", lambda folder, data_dir: None),))
     monkeypatch.setitem(TASKS, "fashion-mnist", dataclasses.replace(TASKS["fashion-mnist"], data=data))

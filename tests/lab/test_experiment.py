@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
 from emprune_lab.earlier import settings_of
+from emprune_lab.method_spec import listed_methods
 from emprune_lab.settings import Settings
 
 from emprune.errors import ConfigError
@@ -78,6 +79,20 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     assert (experiment.title, experiment.seeds, experiment.margin) == ("a claim", [5, 6], 0.3)
     assert len(experiment.variants) == 2
     assert experiment.variants[0].runs[1].data.imbalance == 5.0
+
+
+def test_an_unknown_setting_is_refused_with_those_that_can_be_given() -> None:
+    with pytest.raises(ConfigError, match="Unknown setting") as refused:
+        Experiment(task="digits", methods=["emp"], settings={"kep": 0.3})
+    there_are = str(refused.value).partition("There are: ")[2].rstrip(".").split(", ")
+    assert "recipe" in there_are
+    assert {"files", "initial_digest"}.isdisjoint(there_are)
+
+
+def test_a_file_may_name_all_methods_as_the_option_does(tmp_path: Path) -> None:
+    file = tmp_path / "all.toml"
+    file.write_text('task = "digits"\nmethods = ["all"]\nseeds = 1\n')
+    assert Experiment.read(file).methods == listed_methods("all")
 
 
 @pytest.mark.parametrize(

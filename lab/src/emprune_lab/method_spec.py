@@ -25,6 +25,7 @@ __all__ = [
     "DEFAULT_SEEDS",
     "MEMORY_TERMS",
     "MethodSpec",
+    "expanded_methods",
     "listed_methods",
     "method_options",
     "usable_as_text",
@@ -193,9 +194,13 @@ def listed_methods(text: str) -> list[str]:
         >>> "seta" in listed_methods("all"), "static-subset" in listed_methods("all")
         (True, False)
     """
+    return expanded_methods([method.strip() for method in text.split(",") if method.strip()])
+
+
+def expanded_methods(listed: Sequence[str]) -> list[str]:
+    """Return the methods of a list; `all` in it stands for every method that a command can run."""
     from emprune.methods import method_names
 
-    listed = [method.strip() for method in text.split(",") if method.strip()]
     runnable = filter(usable_as_text, method_names()) if ALL in listed else ()
     return [name for method in listed for name in (runnable if method == ALL else (method,))]
 

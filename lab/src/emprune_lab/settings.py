@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from emprune.errors import ConfigError
 from emprune_lab.declaration import (
+    DIGESTS,
     FIELDS,
     GROUP_OF,
     GROUPS,
@@ -57,7 +58,7 @@ class Settings(Group):
         grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
         for name, value in values.items():
             if name not in GROUP_OF:
-                raise unknown_name("setting", name, GROUP_OF)
+                raise unknown_name("setting", name, [*(GROUP_OF.keys() - DIGESTS), "recipe"])
             grouped[GROUP_OF[name]][name] = value
         return cls.read({"task": task, "method": method, "seed": seed, **grouped})
 

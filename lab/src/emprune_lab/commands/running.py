@@ -140,7 +140,7 @@ def foresee(settings: Settings, task: Task, *, data_dir: Path | None, console: C
 
 def fetch(name: str, data_dir: Path | None) -> None:
     """Do what `emprune data` is asked for: fetch what is missing, and say what of it is verified."""
-    found = MINILM_DATA if name == MINILM_DATA.name else get_task(name).data
+    found = MINILM_DATA if name == MINILM_DATA.name else get_task(name, besides=[MINILM_DATA.name]).data
     if found is None:
         whose = "is a folder of your own" if name.startswith(IMAGE_FOLDER) else "comes with its package"
         out.print(f"{name} {whose}; there is nothing to fetch.", soft_wrap=True)

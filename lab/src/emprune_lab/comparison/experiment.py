@@ -15,7 +15,7 @@ from emprune.methods import Full, Random
 from emprune_lab.declaration import DIGESTS
 from emprune_lab.errors import unknown_name
 from emprune_lab.files import read_text
-from emprune_lab.method_spec import DEFAULT_BASELINE, DEFAULT_SEEDS, MethodSpec
+from emprune_lab.method_spec import DEFAULT_BASELINE, DEFAULT_SEEDS, MethodSpec, expanded_methods
 from emprune_lab.run import make_settings
 from emprune_lab.settings import Settings
 from emprune_lab.tasks import Task, get_task
@@ -55,7 +55,8 @@ class Experiment:
 
     Args:
         task: Name of the task.
-        methods: Methods with their options, such as `emp:pool=2`; each at most once.
+        methods: Methods with their options, such as `emp:pool=2`; each at most once. `all` stands for those without
+            options that must be given.
         seeds: Seeds, each at most once; runs of one seed are paired.
         baseline: The method that differences are taken to.
         margin: Of the metric, what a method may be worse than the baseline and still count as non-inferior; None to
@@ -77,6 +78,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self._check_kinds()
+        object.__setattr__(self, "methods", expanded_methods(self.methods))
         methods = list(map(str, self.specs))
         if len(set(methods)) < len(methods):
             raise ConfigError(f"A method is listed twice; got {', '.join(methods)}.")

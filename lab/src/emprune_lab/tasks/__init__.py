@@ -1,5 +1,7 @@
 """The tasks, one file for each family, and their registry. A new task is one file and one line below."""
 
+from collections.abc import Sequence
+
 from emprune_lab.data.dividing import divide, drawn
 from emprune_lab.data.splits import Split, Splits, Texts
 from emprune_lab.errors import unknown_name
@@ -29,8 +31,12 @@ BLOCKS = (LANGUAGE_MODEL,)
 TASKS: dict[str, Task] = {task.name: task for task in (*IMAGES, *CONTRASTIVE, *TEXTS, *BLOCKS)}
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str, *, besides: Sequence[str] = ()) -> Task:
     """Return the task of that name, of a user's own images: `image-folder:PATH`, or of GLUE: `glue:cola`.
+
+    Args:
+        name: The task's.
+        besides: What the caller takes beside tasks, for the message.
 
     Raises:
         ConfigError: If there is none; the message lists those there are.
@@ -40,5 +46,5 @@ def get_task(name: str) -> Task:
     if name.startswith(GLUE):
         return glue_task(name)
     if name not in TASKS:
-        raise unknown_name("task", name, [*TASKS, f"{GLUE}TASK", f"{IMAGE_FOLDER}PATH"])
+        raise unknown_name("task", name, [*TASKS, *besides, f"{GLUE}TASK", f"{IMAGE_FOLDER}PATH"])
     return TASKS[name]
