@@ -4,11 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emprune_lab.analyses.stored_information import Terms, coin_entropy
+from emprune_lab.analyses.analysis import Conclusion
+from emprune_lab.analyses.finished_run import FinishedRun
 from emprune_lab.analyses.theorem_1 import Theorem1
+from emprune_lab.comparison.queue import make_queue
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.lab.analyses.support import experiment_of, runs_of
+from tests.lab.analyses.support import experiment_of, leave, runs_of
 
 SHARES = st.floats(0, 1)
 
@@ -89,3 +92,29 @@ def test_the_terms_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
         assert told["label_entropy"]["mean"] == pytest.approx(coin_entropy(0.25) + 0.25 * math.log(9))
         assert told["fitted"]["mean"] <= told["cap_lowest"]["mean"] + 1e-9 <= told["cap_proved"]["mean"] + 2e-9
     assert any("a surrogate of ours" in remark for remark in conclusion.remarks)
+
+
+def conclusion_of(out: Path, visited: float) -> Conclusion:
+    """What is concluded of runs that looked at a share of the samples, and miss every second one."""
+    experiment = experiment_of("theorem-1", label_noise=0.25)
+    runs = [FinishedRun(job.run, job.folder) for job in make_queue(experiment, out).jobs]
+    for run in runs:
+        labels = run.training_set.y.numpy()
+        size = len(labels)
+        missing = (labels + np.arange(size) % 2) % 10
+        outputs = np.stack([np.ones(size), missing], axis=1)
+        leave(run, visits=[int(at < visited * size) for at in range(size)], measured={"train-outputs": outputs})
+    return Theorem1().conclude(experiment, runs)
+
+
+@pytest.mark.parametrize(
+    ("visited", "why"),
+    [
+        (1.0, "nearly every label was looked at."),
+        (0.65, "H(e) is at least H(y|x) of the labels that were not looked at, 35% at most."),
+    ],
+)
+def test_why_the_theorem_says_nothing_is_the_true_cause(visited: float, why: str, tmp_path: Path) -> None:
+    remarks = conclusion_of(tmp_path, visited).remarks
+    assert remarks[-1] == f"What is proved of the theorem says nothing here: {why}"
+    assert len([remark for remark in conclusion_of(tmp_path / "few", 0.1).remarks if "says nothing" in remark]) == 0
