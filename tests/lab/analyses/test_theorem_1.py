@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emprune_lab.analyses.stored_information import Terms, coin_entropy
 from emprune_lab.analyses.analysis import Conclusion
 from emprune_lab.analyses.finished_run import FinishedRun
+from emprune_lab.analyses.stored_information import Terms, coin_entropy
 from emprune_lab.analyses.theorem_1 import Theorem1
 from emprune_lab.comparison.queue import make_queue
 from hypothesis import example, given
