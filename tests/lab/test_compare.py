@@ -17,9 +17,10 @@ from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
 from emprune_lab.tasks import get_task
+from PIL import Image
 
 from emprune.errors import ConfigError
-from tests.lab.reports import call, old_result_of, write_comparison, write_run
+from tests.lab.reports import call, old_result_of, result_of, write_comparison, write_run
 from tests.lab.runs import checkpoint_of, run_small, small_settings
 from tests.messages import Raises
 
@@ -231,6 +232,23 @@ def test_a_comparison_of_another_task_is_not_replaced_and_named(tmp_path: Path, 
     code, _, stderr = compare_there("random-permutation", 1, tmp_path)
     assert code == 2
     raises.message(stderr, parameter="out", value="fashion-mnist")
+
+
+def test_a_comparison_of_a_path_that_is_spelled_otherwise_is_refused_in_these_words(
+    tmp_path: Path, raises: Raises
+) -> None:
+    for number in range(24):
+        file = tmp_path / "pets" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(file)
+    settings = small_settings(task=f"image-folder:{tmp_path / 'pets'}", train_size=None)
+    results = {"format": 3, "experiment": {}, "runs": [result_of(settings)]}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    other = f"image-folder:{tmp_path / 'pets' / '..' / 'pets'}"
+    options = ["--batch-size", 2, "--device", "cpu", "--data-dir", tmp_path / "cache", "--dry-run"]
+    code, _, stderr = call("compare", other, "--methods", "random", *options, "--out", tmp_path)
+    assert code == 2
+    raises.message(stderr, parameter="out")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from emprune_lab.data.decoding import decoded
 from emprune_lab.data.dividing import divide
 from emprune_lab.data.sources import npm_package
 from emprune_lab.data.splits import Split, Splits
-from emprune_lab.errors import DataError
+from emprune_lab.errors import DataError, RunExistsError
+from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
 from emprune_lab.tasks import cifar, get_task
 from emprune_lab.tasks.image_folder import image_folder
@@ -31,6 +32,7 @@ from PIL import Image
 from emprune.errors import ConfigError
 from tests.forks import run_forked
 from tests.lab.runs import settings_for
+from tests.messages import Raises
 
 ORIENTATION = 0x0112
 RANDOM = np.random.default_rng(0)
@@ -409,6 +411,20 @@ def test_settings_tell_an_image_folder_from_one_that_has_changed(tmp_path: Path)
     shutil.copytree(tmp_path / "copy", tmp_path / "pets", copy_function=shutil.copyfile)
     assert settings() == before
     assert settings_for("digits", "emp", files="x").data.files is None
+
+
+def test_where_a_path_is_spelled_in_two_ways_the_refusal_says_so(tmp_path: Path, raises: Raises) -> None:
+    write_folder(tmp_path / "pets", {"cat": 10, "dog": 5})
+    (tmp_path / "here").mkdir()
+    there, here, smaller = (
+        settings_for(f"image-folder:{tmp_path / name}", "emp") for name in ("pets", "here/../pets", "pets:size=8")
+    )
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(there.model_dump_json())
+    with raises(RunExistsError):
+        RunFolder(tmp_path / "run").check(here)
+    with raises(RunExistsError):
+        RunFolder(tmp_path / "run").check(smaller)
 
 
 def test_label_noise_that_is_none_is_refused() -> None:

@@ -87,7 +87,17 @@ class Settings(Group):
     def differences(self, other: "Settings") -> list[str]:
         """Return `name: this value and the other` for each setting in which two runs differ."""
         mine, theirs = ({**one.named(), **one.flat()} for one in (self, other))
-        return [f"{name}: {mine[name]!r} and {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
+        remark = {"task": " (the same files: spell their path as it is there)"} if self.same_files(other) else {}
+        return [
+            f"{name}: {mine[name]!r} and {theirs[name]!r}{remark.get(name, '')}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
+
+    def same_files(self, other: "Settings") -> bool:
+        """Whether both are on the same files of a user, in the same size, however their path is spelled."""
+        (mine, theirs) = ((one.data.files, one.task.partition(":size=")[2]) for one in (self, other))
+        return self.data.files is not None and mine == theirs
 
     def named(self) -> dict[str, Any]:
         """Return task, method and seed, as people write them."""

@@ -234,9 +234,11 @@ def refuse_loss(queue: Queue, out: Path, *, others: Mapping[str, RunFolder]) -> 
         raise ConfigError(f"{file} would be replaced, and is none of emprune's. {advice}") from error
     other_tasks = sorted({run.settings.task for run in runs} - {queue.experiment.trained_on.name})
     if other_tasks:
+        spelled = any(run.settings.same_files(queue.jobs[0].run.settings) for run in runs)
+        how = "These are the same files: spell their path as it is there, or choose" if spelled else "Choose"
         raise ConfigError(
             f"`out` must be a folder of one task; got {out}, which holds a comparison of {', '.join(other_tasks)}. "
-            "Choose another --out."
+            f"{how} another --out."
         )
     safe = {queue.jobs[number].folder for number in queue.elsewhere}
     safe_keys = {key for key, folder in others.items() if folder.finished}
