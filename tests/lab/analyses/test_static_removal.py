@@ -2,7 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emprune_lab.analyses.static_removal import StaticRemoval
+from emprune_lab.analyses.static_removal import StaticRemoval, figure
+from emprune_lab.comparison.statistics import Estimate
 from emprune_lab.data.dividing import drawn
 
 from tests.lab.analyses.support import experiment_of, runs_of
@@ -45,3 +46,10 @@ def test_the_rates_are_five_unless_told_otherwise() -> None:
     assert len(experiment_of("static-removal").variants) == 5
     (one,) = experiment_of("static-removal", subset_fraction=0.4).variants
     assert one.runs[0].data.subset_fraction == 0.4
+
+
+def test_no_interval_of_a_loss_is_drawn_below_zero() -> None:
+    low = Estimate(0.25, 0.5, 3)
+    drawing = figure({"full": [{"rate": 0.5, "removed": low, "kept": low}]}).drawing
+    assert drawing is not None
+    assert [line.error_y.arrayminus[0] for line in drawing.data] == [0.25, 0.25]

@@ -6,8 +6,9 @@ import pytest
 from emprune_lab.analyses.analysis import Conclusion
 from emprune_lab.analyses.finished_run import FinishedRun
 from emprune_lab.analyses.stored_information import Terms, coin_entropy
-from emprune_lab.analyses.theorem_1 import Theorem1
+from emprune_lab.analyses.theorem_1 import Theorem1, caps_figure
 from emprune_lab.comparison.queue import make_queue
+from emprune_lab.comparison.statistics import Estimate
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -118,3 +119,13 @@ def test_why_the_theorem_says_nothing_is_the_true_cause(visited: float, why: str
     remarks = conclusion_of(tmp_path, visited).remarks
     assert remarks[-1] == f"What is proved of the theorem says nothing here: {why}"
     assert len([remark for remark in conclusion_of(tmp_path / "few", 0.1).remarks if "says nothing" in remark]) == 0
+
+
+def test_no_interval_of_what_is_fitted_is_drawn_beyond_100_per_cent() -> None:
+    cap = Estimate(1.0, 0.0, 2)
+    fitted = {"per_run": {"fitted": np.array([0.9, 1.0])}, "cap_lowest": cap, "cap_proved": cap}
+    figure = caps_figure({"emp": fitted}, 0.8).drawing
+    assert figure is not None
+    (bars,) = [trace for trace in figure.data if trace.error_x.array is not None]
+    assert bars.error_x.array[0] == pytest.approx(5)
+    assert bars.error_x.arrayminus[0] > 50

@@ -80,7 +80,9 @@ def remarks(curves: Curves, part: str) -> Iterator[str]:
 def figure(curves: Curves) -> Figure:
     """Return the score against the keep."""
     metric, styles = curves.metric, colours(["full", *curves.scores])
-    drawing = Drawing("keep, share of full training's visits", metric.axis(capital(metric.name)), styles)
+    bounds = {"y": (0, 100)} if metric.unit == "%" else {}
+    axis = metric.axis(capital(metric.name))
+    drawing = Drawing("keep, share of full training's visits", axis, styles, bounds=bounds)
     drawing.figure.update_yaxes(rangemode="normal")
     full = curves.full_reached
     ends = [min(curves.keeps), 1.0]

@@ -9,6 +9,7 @@ Two choices are ours. One is the rates. The other is that all runs have equally 
 static pruning. So a run that removes 90 % makes a tenth of the steps.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ def losses_by_rate(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
 def figure(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Return the losses against the rate."""
     styles, hover = colours(found), "%{y:.3g} where %{x:.0f} % were removed"
-    drawing = Drawing("removed before training, % of all", "mean loss, nats", styles, yaxis_rangemode="tozero")
+    bounds, axis = {"y": (0, math.inf)}, "removed before training, % of all"
+    drawing = Drawing(axis, "mean loss, nats", styles, bounds=bounds, yaxis_rangemode="tozero")
     for method, own in found.items():
         rates, removed, kept = ([at[name] for at in own] for name in ("rate", "removed", "kept"))
         percent = [100 * rate for rate in rates]

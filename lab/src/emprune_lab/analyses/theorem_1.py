@@ -137,7 +137,8 @@ def missed(run: FinishedRun) -> NDArray[np.bool_]:
 
 def caps_figure(found: Mapping[str, Any], level: float) -> Figure:
     """Return the fitted shares below the caps on them; `level` is the share of right labels."""
-    drawing = Rows("fitted, % of the training set", list(found), colours(found), level=100 * level)
+    bounds, axis = {"x": (0, 100)}, "fitted, % of the training set"
+    drawing = Rows(axis, list(found), colours(found), level=100 * level, bounds=bounds)
     add_ranges(drawing, found, "cap_lowest", "cap_proved", unit=100)
     for method, own in found.items():
         fitted = mean_interval(100 * own["per_run"]["fitted"])
