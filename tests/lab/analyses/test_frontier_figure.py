@@ -1,4 +1,4 @@
-"""The frontier's figure: where its intervals end."""
+"""The frontier's figure: where its intervals and its curves end."""
 
 from typing import Any
 
@@ -31,3 +31,9 @@ def test_no_interval_of_an_accuracy_is_drawn_beyond_100_per_cent() -> None:
     ends = [mean + above for mean, above in zip(points.y, points.error_y.array, strict=True)]
     assert ends == [100, 100]
     assert max(max(edge.y) for edge in traces_of("full")) == 100
+
+
+def test_a_curve_is_drawn_to_full_training_because_it_is_read_up_to_there() -> None:
+    points, last = traces_of("random-permutation")
+    assert (last.x, last.y) == ((points.x[-1], 1.0), (points.y[-1], 99.0))
+    assert last.line.dash == points.line.dash

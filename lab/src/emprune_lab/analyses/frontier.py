@@ -95,5 +95,8 @@ def figure(curves: Curves) -> Figure:
         reached = [curves.reached(method, keep) for keep in keeps]
         hover = f"%{{y:.{metric.digits}f}} at keep %{{x:.3g}}"
         drawing.points(method, keeps, reached, hover=hover, dash=styles[method]["dash"])
-    note = "Dashed: full training. Dotted: what counts as no loss. Bars are 95 % intervals over the seeds."
+        line = {"color": styles[method]["color"], "dash": styles[method]["dash"], "width": 1.4}
+        drawing.trace(method, [keeps[-1], 1.0], [reached[-1].mean, full.mean], line=line)
+    note = "Dashed: full training, in which each curve ends. Dotted: what counts as no loss. "
+    note += "Bars are 95 % intervals over the seeds."
     return Figure("frontier", f"{capital(metric.name)} against keep", note, drawing.figure)
