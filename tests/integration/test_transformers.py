@@ -329,7 +329,7 @@ def test_a_collator_may_leave_samples_out_if_it_says_which(tmp_path: Path) -> No
         return KeptSamples(default_data_collator([{**samples[i], "note": None} for i in kept]), kept)
 
     arguments = make_arguments(tmp_path, learning_rate=0.0, eval_strategy="epoch", num_train_epochs=5)
-    data = {"train_dataset": Sentences(), "eval_dataset": Sentences()}
+    data: dict[str, Any] = {"train_dataset": Sentences(), "eval_dataset": Sentences()}
     trainer = PrunedTrainer(make_model(), arguments, **data, data_collator=whole, pruner=make_pruner())
     trainer.train()
     assert len(trainer.predict(Sentences()).predictions) == int((torch.arange(NUM_SAMPLES) % 10 != 7).count_nonzero())
