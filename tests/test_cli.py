@@ -49,8 +49,9 @@ def test_run_prints_a_summary_and_fills_its_folder(tmp_path: Path) -> None:
     }  # fmt: skip
     for part in ("digits, emp:pool=2, seed 0", "accuracy on test", "accuracy on validation", "visits", "planning"):
         assert part in stdout
-    assert stderr.splitlines()[0] == "3 epochs, 64 visits planned"
-    assert stderr.splitlines()[1].startswith("epoch 1/3  kept ")
+    assert stderr.splitlines()[0].startswith("emp:pool=2 chooses nothing by its scores here.")
+    assert stderr.splitlines()[1] == "3 epochs, 64 visits planned"
+    assert stderr.splitlines()[2].startswith("epoch 1/3  kept ")
 
 
 def test_a_run_without_a_folder_is_where_a_comparison_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +357,9 @@ def test_an_estimate_says_what_is_saved() -> None:
     assert re.search(r"time +[\d.]+ s", stdout)
     assert re.search(r"saved +\d+%", stdout)
     assert "points above full training, at the nearest cost" in " ".join(stdout.split())
-    assert "emprune compare digits --methods full,random-permutation,emp --keep " in stdout
+    assert (
+        "emprune compare digits --methods full,random-permutation,emp:pool=2 --seeds 3 --keep 0.3 --epochs 3" in stdout
+    )
 
 
 def test_a_comparison_that_goes_on_in_another_precision_says_so(tmp_path: Path) -> None:
@@ -493,5 +496,5 @@ def assert_resumable(command: list[str], out: Path) -> None:
     assert "unfinished run. Go on with --resume" in stderr
     code, _, stderr = call(*command, "--resume")
     assert code == 0
-    assert stderr.splitlines()[1].startswith("epoch 2/3")
+    assert next(line for line in stderr.splitlines() if line.startswith("epoch")).startswith("epoch 2/3")
     assert [json.loads(line)["epoch"] for line in (out / "log.jsonl").read_text().splitlines()] == [0, 1, 2]
