@@ -8,6 +8,7 @@ With ``--die-at 13`` rank 1 ends its process at that step of the first attempt, 
 
 import argparse
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -71,7 +72,10 @@ def main() -> None:
     if rank == 0:
         end = {"step": step, "model": model.state_dict(), "visits": loader.pruner.visits}
         torch.save(end, options.folder / "end.pt")
-    dist.barrier()  # gloo may hang where it is destroyed while its last collective is still being cleaned up
+    dist.barrier()
+    # A thread of gloo frees the last tensors, and needs Python's lock for it. The group's end holds that lock while it
+    # waits for the thread, so it must come later: else both wait for ever.
+    time.sleep(0.2)
     dist.destroy_process_group()
 
 
