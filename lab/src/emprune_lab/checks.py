@@ -49,11 +49,10 @@ def check_task(settings: Settings, task: Task) -> None:
                 f"{name}={flat[name]!r}. Leave it out."
             )
     CHECKS[task.kind](settings.training.model)
-    _, at, behind = str(settings.method).partition("@")
-    if at and settings.cost.keep == 1:
+    if settings.method.behind_at and settings.cost.keep == 1:
         raise ConfigError(
-            f"`method` must have no @{behind} with keep=1, which visits all samples; got {settings.method}. Leave it "
-            "out, or lower `keep`."
+            f"`method` must have no @{settings.method.behind_at} with keep=1, which visits all samples; got "
+            f"{settings.method}. Leave it out, or lower `keep`."
         )
     if task.objective != "classification":
         _check_without_classes(settings)

@@ -171,10 +171,15 @@ class MethodSpec(BaseModel):
                 parts.append(f"{option}={value}")
             elif option in kept or value != known.default:
                 parts.append(f"{option}={known.text_of(value)}")
-        quotas: list[str] = [] if self.quota == "free" else [self.quota]
-        quotas += [f"floor={self.floor:g}"] if self.floor else []
-        quotas += [f"guard={self.guard}"] if self.guard is not None else []
-        return "@".join(":".join(words) for words in (parts, quotas) if words)
+        return "@".join(filter(None, (":".join(parts), self.behind_at)))
+
+    @property
+    def behind_at(self) -> str:
+        """The quota, the floor and the guard as people write them after `@`; empty without any."""
+        written: list[str] = [] if self.quota == "free" else [self.quota]
+        written += [f"floor={self.floor:g}"] if self.floor else []
+        written += [f"guard={self.guard}"] if self.guard is not None else []
+        return ":".join(written)
 
 
 def method_options(name: str) -> "dict[str, Option]":

@@ -92,7 +92,7 @@ class Chooser:
         weights = self.weights if part is None else taken(self.weights, part)
         num_candidates = size
         if self.method.scores:
-            aside = self._aside if part is None else taken(self._aside, part)
+            aside = self._aside_among(part)
             weights = weights.masked_fill(aside, 0)  # drawn after all others
             num_candidates = max(size, min(2 * size, (size + len(weights) - num_true(aside)) // 2))
         generator = derive_generator(seed, "candidates", self.epoch)
@@ -102,7 +102,7 @@ class Chooser:
     def _not_by_method(self, is_open: Tensor, num_open: int, size: int, *, seed: int, part: Tensor | None) -> Selection:
         """Choose what the method does not: the unseen, and what is set aside where too few are left without."""
         num_samples = len(is_open)
-        aside = self._aside if part is None else taken(self._aside, part)
+        aside = self._aside_among(part)
         unseen = ~(is_open | aside)
         num_first = min(size, num_true(unseen))
         index = sample(num_samples, num_first, generator=derive_generator(seed, "unseen", self.epoch), among=unseen)
@@ -153,6 +153,10 @@ class Chooser:
     def _seen(self) -> Tensor:
         """(N,) bool."""
         return self.stats.seen
+
+    def _aside_among(self, part: Tensor | None) -> Tensor:
+        """(n,) bool, which samples of a part are set aside; of all, if it is None."""
+        return self._aside if part is None else taken(self._aside, part)
 
     @cached_property
     def _aside(self) -> Tensor:

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 
+from docstring_parser import Docstring
 from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -34,8 +35,8 @@ def methods_table() -> TitledTable:
         options = [f"{o}={'...' if value.required else value.default}" for o, value in method_options(name).items()]
         if not usable_as_text(name):
             options = ["only from code"]
-        summary = (emprune.methods.method_class(name).__doc__ or "").strip().partition("\n")[0]
-        table.add_row(name, Text(summary), Text("\n".join(options) or "–"))
+        summary = _documented(emprune.methods.method_class(name)).short_description
+        table.add_row(name, Text(summary or ""), Text("\n".join(options) or "–"))
     quotas = "After @ stands a quota of each class: emp@equal, emp@rcap, emp@floor=0.1; or a guard: emp@guard=3."
     table.below = [
         "`emprune methods emp` explains one method and its options.",
@@ -55,7 +56,7 @@ def method_page(name: str) -> Group:
         ConfigError: If there is no such method.
     """
     cls = emprune.methods.method_class(name)
-    page = _DOCSTRINGS.parse(inspect.cleandoc(cls.__doc__ or ""))
+    page = _documented(cls)
     meanings = {entry.arg_name: entry.description for entry in page.params}
     table = Table(**OPEN)
     for head in ("option", "default"):
@@ -93,6 +94,10 @@ def tasks_table() -> TitledTable:
 
 def _recipe_cell(recipe: Recipe) -> str:
     return f"{recipe.model}, {recipe.epochs}, {recipe.batch_size}, {recipe.max_lr:g} ({recipe.optimizer})"
+
+
+def _documented(cls: type[emprune.Method]) -> Docstring:
+    return _DOCSTRINGS.parse(inspect.cleandoc(cls.__doc__ or ""))
 
 
 def _paragraphs(text: str | None) -> list[Text]:
