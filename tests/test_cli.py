@@ -122,7 +122,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
             2,
             "Unknown task; got 'digit'. Did you mean 'digits'? There are: 20ng, cifar10, cifar100, clinc150, digits, "
             "fashion-mnist, glue:TASK, image-folder:PATH, imdb, language-model, mnist, movie-reviews, r52, "
-            "simclr-cifar10, simclr-cifar100, simclr-digits, simclr-fashion-mnist.",
+            "simclr-cifar10, simclr-cifar100, simclr-digits, simclr-fashion-mnist, texts:PATH.",
         ),
         ("run digits --method gredy --out {out}", 2, "Did you mean 'greedy'?"),
         ("run digits --method emp:bta=3 --out {out}", 2, "Unknown option of `emp`; got 'bta'. Did you mean 'beta'?"),
@@ -166,6 +166,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("run digits --recipe published --out {out}", 2, "Unknown recipe of digits; got 'published'"),
         ("run digits --model timm:resnet18 --out {out}", 2, "needs timm, which is not installed"),
         ("run image-folder:{out} --out {out}", 2, "needs a folder of images"),
+        ("run texts:{out} --out {out}", 2, "needs a table, or a folder of tables"),
         ("compare digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1; got 0."),
         ("compare digits --jobs -3 --dry-run --out {out}", 2, "`jobs` must be at least 1; got -3."),
         ("analyze visits digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1; got 0."),
@@ -347,7 +348,7 @@ def test_data_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / "mine" / label).mkdir(parents=True)
         (tmp_path / "mine" / label / "1.png").write_bytes(b"")
     name = f"image-folder:{tmp_path / 'mine'}"
-    assert call("data", name)[1] == f"{name} is a folder of your own; there is nothing to fetch.\n"
+    assert call("data", name)[1] == f"{name} is your own; there is nothing to fetch.\n"
 
 
 def test_an_estimate_says_what_is_saved() -> None:

@@ -193,7 +193,7 @@ def test_a_folder_may_have_its_own_test_part(tmp_path: Path) -> None:
 def test_a_test_part_alone_is_not_trained_on(tmp_path: Path) -> None:
     for part in ("cat", "dog", "test/cat", "test/dog"):
         (tmp_path / part).mkdir(parents=True)
-    with pytest.raises(ConfigError, match="holds test/ and no train/, .* Put the training classes into train/"):
+    with pytest.raises(ConfigError, match="holds test/ and no training part, .* Name the training part train"):
         image_folder(f"image-folder:{tmp_path}:size=16")
 
 
@@ -269,9 +269,9 @@ def test_parts_are_known_by_their_names(train: str, test: str, tmp_path: Path) -
     [
         (("train_set", "test_set"), "a folder for each class; got test_set/, train_set/, named like a part"),
         (("Dev", "eval-data"), "got Dev/, eval-data/, named like a part"),
-        (("train", "dev"), "must name its parts .*; got train/ and dev/. Rename the test part"),
-        (("train", "test images"), "got train/ and test images/"),
-        (("testing", "test1"), "holds testing/ and no train/"),
+        (("train", "dev"), "must name its parts .*; got train/, dev/. Rename the test part"),
+        (("train", "test images"), "got train/, test images/"),
+        (("testing", "test1"), "holds testing/ and no training part"),
     ],
 )
 def test_what_is_named_like_a_part_is_no_class(names: tuple[str, str], message: str, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_part_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     if (tmp_path / "pets" / "test").exists():
         pytest.skip("the file system takes capital for small letters")
     write_folder(tmp_path / "pets" / "test", {"cat": 1})
-    with pytest.raises(ConfigError, match="must hold one folder of a part; got Test/ and test/"):
+    with pytest.raises(ConfigError, match="must hold each part once; got Test/, test/"):
         image_folder(f"image-folder:{tmp_path / 'pets'}:size=8")
 
 

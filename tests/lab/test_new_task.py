@@ -84,7 +84,8 @@ def test_every_task_pickles_says_its_kind_and_is_the_same_in_another_process(tmp
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.png").write_bytes(b"")
-    names = [*TASKS, *(f"glue:{name}" for name in GLUE_TASKS), f"image-folder:{tmp_path}"]
+    (tmp_path / "train.csv").write_text("text,label\na,0\nb,1\nc,0\nd,1\n")
+    names = [*TASKS, *(f"glue:{name}" for name in GLUE_TASKS), f"image-folder:{tmp_path}", f"texts:{tmp_path}"]
     for task in map(get_task, names):
         copied = pickle.loads(pickle.dumps(task))
         assert copied == task

@@ -28,8 +28,8 @@ def suspects(
     """Rank the training samples that look mislabelled, by what a run remembers of them.
 
     It needs the run's samples.parquet alone, and for pictures the data. A run
-    with --record all remembers more to rank by, and the predicted class. Of an
-    image folder it names the files.
+    with --record all remembers more to rank by, and the predicted class. Of
+    your own data it names the files, or the rows of a table.
 
     [bold]Examples[/bold]
 

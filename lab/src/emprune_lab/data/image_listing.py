@@ -2,27 +2,17 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emprune.errors import ConfigError
+from emprune_lab.data.parts import PART, TEST_NAMES, TRAIN_NAMES, find_parts
 from emprune_lab.errors import DataError
 
 __all__ = ["Layout", "digest_of", "find_layout", "list_images"]
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-
-TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "valid", "validation")
-"""Names of the parts in small letters, the preferred first."""
-
-PART = re.compile(
-    r"(train|training|trn|test|testing|tst|val|valid|validation|dev|eval|evaluation|holdout)"
-    r"([-_. ]?(set|data|dataset|images?|imgs?|split|part|fold|\d+))*"
-)
-"""What names a part of a data set and hardly ever a class, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +31,7 @@ def find_layout(path: Path) -> Layout:
         ConfigError: If it has a test part alone, several parts of one kind, names that are parts' and not understood,
             or fewer than two classes.
     """
-    train, test = _part(path, TRAIN_NAMES), _part(path, TEST_NAMES)
-    if train is None and test is not None:
-        raise ConfigError(
-            f"{path} holds {test.name}/ and no train/, so that the images to test on would be trained on. Put the "
-            "training classes into train/."
-        )
-    unknown = [f"{entry.name}/" for entry in _folders(path) if entry != train and PART.fullmatch(entry.name.lower())]
-    if train is not None and test is None and unknown:
-        raise ConfigError(
-            f"{path} must name its parts {' or '.join(TRAIN_NAMES)} and {' or '.join(TEST_NAMES)}; "
-            f"got {train.name}/ and {', '.join(unknown)}. Rename the test part, or move it away."
-        )
+    train, test = find_parts(path, _folders(path))
     return Layout(train or path, test, _classes(train or path))
 
 
@@ -111,18 +90,6 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in _visible(folder) if entry.is_dir())
-
-
-def _part(path: Path, names: Sequence[str]) -> Path | None:
-    """Return the folder of a part, by the first of its names that there is in any case."""
-    for name in names:
-        found = [entry for entry in _folders(path) if entry.name.lower() == name]
-        if len(found) > 1:
-            listed = " and ".join(f"{entry.name}/" for entry in found)
-            raise ConfigError(f"{path} must hold one folder of a part; got {listed}. Move one of them away.")
-        if found:
-            return found[0]
-    return None
 
 
 def _classes(folder: Path) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from emprune_lab.tasks.image_folder import image_folder
 from emprune_lab.tasks.language_model import LANGUAGE_MODEL
 from emprune_lab.tasks.mnist import FASHION_MNIST, MNIST
 from emprune_lab.tasks.opinions import IMDB, MOVIE_REVIEWS
+from emprune_lab.tasks.own_texts import PREFIX as OWN_TEXTS
+from emprune_lab.tasks.own_texts import own_texts
 from emprune_lab.tasks.simclr import simclr
 from emprune_lab.tasks.task import BlockTask, ImageTask, Recipe, Task, TextTask, load_splits
 from emprune_lab.tasks.topics import CLINC150, NEWSGROUPS, R52
@@ -32,7 +34,7 @@ TASKS: dict[str, Task] = {task.name: task for task in (*IMAGES, *CONTRASTIVE, *T
 
 
 def get_task(name: str, *, besides: Sequence[str] = ()) -> Task:
-    """Return the task of that name, of a user's own images: `image-folder:PATH`, or of GLUE: `glue:cola`.
+    """Return the task of that name, of GLUE: `glue:cola`, or of a user's own data: `image-folder:PATH`, `texts:PATH`.
 
     Args:
         name: The task's.
@@ -43,8 +45,10 @@ def get_task(name: str, *, besides: Sequence[str] = ()) -> Task:
     """
     if name.startswith(IMAGE_FOLDER):
         return image_folder(name)
+    if name.startswith(OWN_TEXTS):
+        return own_texts(name)
     if name.startswith(GLUE):
         return glue_task(name)
     if name not in TASKS:
-        raise unknown_name("task", name, [*TASKS, *besides, f"{GLUE}TASK", f"{IMAGE_FOLDER}PATH"])
+        raise unknown_name("task", name, [*TASKS, *besides, f"{GLUE}TASK", f"{IMAGE_FOLDER}PATH", f"{OWN_TEXTS}PATH"])
     return TASKS[name]
