@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 from safetensors.torch import load_file
 
 pytest.importorskip("transformers", reason="needs emprune-lab[texts]")
@@ -42,3 +44,19 @@ def test_a_text_run_of_a_comparison_keeps_no_model_and_export_says_so(place: Pat
     assert code == 0
     assert [Path(line).name for line in printed.split()] == ["settings.json", "samples.csv"]
     assert "kept no model" in said.replace("\n", " ")
+
+
+def test_a_run_on_a_users_own_texts_names_each_sample_by_its_row(place: Path, tmp_path: Path) -> None:
+    texts = ["good film", "bad plot", "a very good actor", "not quick", "the end", "slow film"] * 5
+    lines = [f"{text},{'praise' if 'good' in text else 'blame'}" for text in texts]
+    (tmp_path / "mine.csv").write_text("\n".join(["review,opinion", *lines]) + "\n")
+    task, run = f"texts:{tmp_path / 'mine.csv'}:text=review:label=opinion", tmp_path / "run"
+    where = ("--model", f"hf:{place / 'model'}", "--data-dir", place / "data")
+    assert call("run", task, "--method", "random-permutation", "--out", run, *SIZE, *where)[0] == 0
+    code, printed, _ = call("suspects", run, "--top", 3, "--csv", tmp_path / "suspects.csv")
+    assert code == 0
+    for row in pq.read_table(run / "samples.parquet").to_pylist():
+        assert row["text"] == texts[int(row["path"].removeprefix("mine.csv[").removesuffix("]"))]
+    found = csv.read_csv(tmp_path / "suspects.csv").to_pylist()
+    assert len(found) == 3
+    assert all(f"{row['path']} {row['text']}" in printed for row in found)

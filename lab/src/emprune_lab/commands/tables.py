@@ -111,7 +111,10 @@ def suspects_table(suspects: Suspects, *, most: int, width: int) -> TitledTable:
         name.replace("_", " "): [_cut(_as_shown(value), MOST_OF_A_CLASS) for value in shown[name]] for name in names
     }
     room = width - sum(max(len(text) for text in (head, *column)) + APART for head, column in cells.items())
-    samples = [str(row.get("path") or row.get("text") or position) for position, row in shown.iterrows()]
+    samples = [
+        " ".join(str(row[name]) for name in ("path", "text") if row.get(name)) or str(position)
+        for position, row in shown.iterrows()
+    ]
     table = TitledTable(title, **OPEN)
     for head in ("sample", *cells):
         table.add_column(head, justify="left" if head in ("sample", "given", "predicted") else "right", no_wrap=True)
