@@ -9,7 +9,7 @@ CHAOS_KILLS ?= 200
 # Chosen after a look at seeds 0 to 4, so it has others: docs/start/index.md says more.
 DEMO_METHODS ?= full,random-permutation,random-permutation@equal,emp
 DEMO ?= compare digits --imbalance 10 --methods $(DEMO_METHODS) --keep 0.3 --seeds 5-14 --jobs 2 --out runs/demo
-OLDEST_TESTS ?= tests/unit tests/property
+OLDEST_TESTS ?= tests/unit tests/property tests/test_cli.py
 NEWEST_TESTS ?= tests/integration
 
 VENV := .venv
@@ -64,7 +64,7 @@ help:
 	@echo "  make matrix     the long matrices of what resumes with what; before a release"
 	@echo "  make no-extras  the library with torch and numpy alone"
 	@echo "  make wheels     build both distributions in dist/, install them in an empty environment, and try them there"
-	@echo "  make oldest     the unit tests on the oldest supported versions (5.3 GB: torch 2.6 brings CUDA)"
+	@echo "  make oldest     units and the command on the oldest supported versions (5.3 GB: torch 2.6 brings CUDA)"
 	@echo "  make newest     the integrations' tests on the newest releases of the frameworks, fetched anew each time"
 	@echo "  make bench      what the engine costs; BENCH_ARGS=--help says more"
 	@echo "  make chaos      kill runs $(CHAOS_KILLS) times, and compare what they end with; minutes, CHAOS_KILLS=20 for a taste"

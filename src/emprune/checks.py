@@ -135,7 +135,7 @@ def as_whole(value: Any) -> int | None:
         >>> as_whole(3), as_whole(3.0), as_whole(True)
         (3, None, None)
     """
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):  # NumPy 1.26 takes its truth values for indices
         return None
     try:
         return operator.index(value)

@@ -64,8 +64,8 @@ def _parameter(name: str, panel: str, shown: str | bool, *, varied: bool) -> ins
     options: dict[str, Any] = {"autocompletion": lambda: values_of(name)}
     if name in NUMERIC:
         number = kind_of(name)
-        parser = functools.partial(_number, number, varied)
-        options = {"parser": parser, "metavar": f"{NUMBERS[number]},..." if varied else NUMBERS[number]}
+        metavar = f"{NUMBERS[number]},..." if varied else NUMBERS[number]
+        options = {"parser": _number_parser(number, varied), "metavar": metavar}
         kind = Any
     option = typer.Option(
         *([f"--{name.replace('_', '-')}"] if is_flag else []),
@@ -84,16 +84,20 @@ def _hidden(name: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _number(kind: type[int] | type[float], several: bool, text: str) -> Any:
-    """Return the number that a text spells, or, if `several` may be, a list of those separated by commas."""
-    try:
-        found = [kind(part) for part in (text.split(",") if several else [text])]
-    except ValueError:
-        more = ", or several separated by commas." if several else "."
-        advice = " `compare` takes several, separated by commas." if "," in text and not several else ""
-        advice += f" {text} is {float(text[:-1]) / 100:g}." if PERCENT.fullmatch(text) else ""
-        raise typer.BadParameter(f"{text!r} must be {NAMES[kind]}{more}{advice}") from None
-    return found if len(found) > 1 else found[0]
+def _number_parser(kind: type[int] | type[float], several: bool) -> Callable[[str], Any]:
+    """Return what reads the number that a text spells, or, if `several` may be, a list of those between commas."""
+
+    def number(text: str) -> Any:
+        try:
+            found = [kind(part) for part in (text.split(",") if several else [text])]
+        except ValueError:
+            more = ", or several separated by commas." if several else "."
+            advice = " `compare` takes several, separated by commas." if "," in text and not several else ""
+            advice += f" {text} is {float(text[:-1]) / 100:g}." if PERCENT.fullmatch(text) else ""
+            raise typer.BadParameter(f"{text!r} must be {NAMES[kind]}{more}{advice}") from None
+        return found if len(found) > 1 else found[0]
+
+    return number
 
 
 def _parameters(defaults: Mapping[str, Any], *, varied: Collection[str]) -> list[inspect.Parameter]:
