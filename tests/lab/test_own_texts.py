@@ -12,7 +12,6 @@ from emprune_lab.errors import DataError
 from emprune_lab.tasks import Splits, Texts, get_task
 
 from emprune.errors import ConfigError, EmpruneError
-from tests.lab.runs import settings_for
 
 HEAD = ("id", "text", "label")
 TEXTS = ('film, not\n"so" bad', "ein schöner Film\t")
@@ -103,7 +102,7 @@ def test_a_folder_holds_a_training_and_a_test_table_in_any_form(tmp_path: Path) 
 
 def test_other_texts_and_other_columns_are_another_run_and_the_same_elsewhere_are_not(tmp_path: Path) -> None:
     def files(name: str) -> str | None:
-        return settings_for(name, "emp").data.files
+        return get_task(name).files
 
     first = files(write_csv(tmp_path / "a.csv", [(*row, row[2]) for row in ROWS], head=(*HEAD, "other")))
     assert files(write_csv(tmp_path / "b" / "c.csv", [(*row, row[2]) for row in ROWS], head=(*HEAD, "other"))) == first
