@@ -35,7 +35,12 @@ _TRACKED = ("TensorBoardLogger", "WandbLogger")
 
 
 def prepare(
-    trainer: Trainer, dataloader: DataLoader[Any], method: Method | str | DataPruner, **choice: Unpack[InFit]
+    trainer: Trainer,
+    dataloader: DataLoader[Any],
+    method: Method | str | DataPruner,
+    *,
+    accumulation: int | None = None,
+    **choice: Unpack[InFit],
 ) -> PrunedLoader | PrunedStream:
     """Return the loader to give to Lightning as the training one; the trainer's `max_epochs` is the length of the run.
 
@@ -47,12 +52,14 @@ def prepare(
             quantum.
         dataloader: A DataLoader that PrunedLoader or, over a stream, PrunedStream accepts; `batch_size` is per device.
         method: How samples are chosen: `EMP()`, its name, or a `DataPruner` for `max_epochs` epochs.
+        accumulation: In manual optimisation, the batches of an optimizer step, at least 1. Then step where
+            `loader.ends_step`. None is the trainer's `accumulate_grad_batches`.
         **choice: As `PrunedLoader` takes it: `keep`, `warmup_epochs`, `tail_epochs`, `seed`, `nonfinite`,
             `lengths`, `initial`, `data_key`; of a stream `shuffle_buffer` too.
 
     Raises:
-        ConfigError: If the trainer has no `PruningCallback`, would leave out planned samples or validations, or the
-            budget cannot be met.
+        ConfigError: If the trainer has no `PruningCallback`, would leave out planned samples or validations, steps
+            itself after other batches than `accumulation` says, or the budget cannot be met.
 
     Example:
         >>> import emprune, torch
@@ -71,7 +78,9 @@ def prepare(
     """
     callback = _callback_of(trainer)
     check_settings(trainer, num_epochs=method.num_epochs if isinstance(method, DataPruner) else None)
-    loader = (FitStream if is_stream(dataloader) else FitLoader)(trainer, dataloader, method, **choice)
+    loader = (FitStream if is_stream(dataloader) else FitLoader)(
+        trainer, dataloader, method, accumulation=accumulation, **choice
+    )
     check_ranks(trainer, loader)
     check_in_order(loader)
     check_validation(trainer, loader)

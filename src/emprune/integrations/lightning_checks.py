@@ -7,7 +7,7 @@ from torch import Tensor
 from emprune.errors import ConfigError
 from emprune.pruner import DataPruner
 
-__all__ = ["check_combined", "check_ranks", "check_settings", "check_validation", "logged"]
+__all__ = ["accumulation_of", "check_combined", "check_ranks", "check_settings", "check_validation", "logged"]
 
 _REFUSED_CALLBACKS = {
     "GradientAccumulationScheduler": "`callbacks` must not have a GradientAccumulationScheduler, which changes the "
@@ -50,6 +50,23 @@ def check_settings(trainer: Any, *, num_epochs: int | None) -> None:
     if not trainer.fast_dev_run:
         _check_length(trainer, num_epochs)
         _check_limits(trainer)
+
+
+def accumulation_of(trainer: Any, wanted: int | None) -> int:
+    """Return the batches of an optimizer step: the trainer's, or those that a module in manual optimisation wants.
+
+    Raises:
+        ConfigError: If it is the trainer that steps, and after another number of batches.
+    """
+    automatic: int = trainer.accumulate_grad_batches
+    if wanted is None or wanted == automatic:
+        return automatic
+    if trainer.lightning_module is None or trainer.lightning_module.automatic_optimization:
+        raise ConfigError(
+            f"`accumulation` must be the trainer's `accumulate_grad_batches`, {automatic}; got {wanted}. Set it there. "
+            "In manual optimisation call `prepare` in `setup`, where the module is known."
+        )
+    return wanted
 
 
 def check_ranks(trainer: Any, loader: PreparedLoader) -> None:

@@ -12,6 +12,7 @@ from emprune.data.around import LoaderAround
 from emprune.data.loader import PrunedLoader
 from emprune.data.streams import PrunedStream
 from emprune.errors import ConfigError, StateError
+from emprune.integrations.lightning_checks import accumulation_of
 from emprune.integrations.shared import InFit, check_one_state
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
@@ -31,18 +32,25 @@ class InFitLoader(LoaderAround):
         trainer: The trainer.
         dataloader: The DataLoader.
         method: The method or pruner.
+        accumulation: Batches of an optimizer step, if it is not the trainer that steps; see `accumulation_of`.
         **choice: As `PrunedLoader` takes it.
     """
 
     def __init__(
-        self, trainer: Trainer, dataloader: DataLoader[Any], method: Method | str | DataPruner, **choice: Unpack[InFit]
+        self,
+        trainer: Trainer,
+        dataloader: DataLoader[Any],
+        method: Method | str | DataPruner,
+        *,
+        accumulation: int | None = None,
+        **choice: Unpack[InFit],
     ) -> None:
         settings: Any = trainer  # Lightning sets these attributes where type checkers do not see it
         length: dict[str, Any] = {} if isinstance(method, DataPruner) else {"num_epochs": settings.max_epochs}
         if settings.fast_dev_run and length:  # which sets max_epochs to 1
             choice = {**choice, "warmup_epochs": 0, "tail_epochs": 0}
         made: Any = super().__init__  # of the loader that this one is, too
-        made(dataloader, method, accumulation=settings.accumulate_grad_batches, **length, **choice)
+        made(dataloader, method, accumulation=accumulation_of(trainer, accumulation), **length, **choice)
         self._trainer = trainer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
