@@ -110,6 +110,22 @@ def test_other_texts_and_other_columns_are_another_run_and_the_same_elsewhere_ar
     assert files(write_csv(tmp_path / "d.csv", ROWS[1:])) != first
 
 
+def test_spellings_of_one_path_are_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "a.csv")
+    for label in ("a", "b"):
+        (tmp_path / "img" / label).mkdir(parents=True)
+        (tmp_path / "img" / label / "1.png").write_bytes(b"")
+    for spelled, plain in [
+        ("texts:./a.csv:text=text", "texts:a.csv:text=text"),
+        ("texts:.//a.csv", "texts:a.csv"),
+        ("image-folder:./img/", "image-folder:img"),
+        ("image-folder:img/:size=16", "image-folder:img:size=16"),
+    ]:
+        assert get_task(spelled).name == plain
+        assert get_task(spelled) == get_task(plain)
+
+
 @pytest.mark.parametrize(
     ("content", "options", "error", "message"),
     [

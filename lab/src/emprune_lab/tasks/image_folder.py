@@ -34,7 +34,7 @@ def image_folder(name: str) -> ImageTask:
         ConfigError: If the folder does not exist, holds fewer than two classes or a test part alone, or the size is no
             positive integer.
     """
-    path, size = _parse(name)
+    name, path, size = _parse(name)
     layout = find_layout(path)
     return ImageTask(
         name=name,
@@ -69,10 +69,11 @@ def augment(generator: torch.Generator, x: Tensor, *, pixels: int) -> Tensor:
     return flip(generator, shift(generator, x, pixels=pixels, border="reflect"))
 
 
-def _parse(name: str) -> tuple[Path, int]:
+def _parse(name: str) -> tuple[str, Path, int]:
+    """Return the name with its path spelled plainly, so that `./img/` and `img` are one task; the path, the size."""
     text, separator, number = name.removeprefix(PREFIX).rpartition(":size=")
-    path = home_expanded(text if separator else number).resolve()
-    size = number if separator else str(DEFAULT_SIZE)
+    text, size = (text, number) if separator else (number, str(DEFAULT_SIZE))
+    path = home_expanded(text).resolve()
     if not re.fullmatch(r"\d{1,4}", size) or not SMALLEST_SIZE <= int(size) <= LARGEST_SIZE:
         raise ConfigError(
             f"`size` of an image folder must be an integer from {SMALLEST_SIZE} to {LARGEST_SIZE}, pixels; "
@@ -80,4 +81,4 @@ def _parse(name: str) -> tuple[Path, int]:
         )
     if not path.is_dir():
         raise ConfigError(f"The task {name!r} needs a folder of images: {path} is none.")
-    return path, int(size)
+    return f"{PREFIX}{Path(text)}{separator}{size if separator else ''}", path, int(size)

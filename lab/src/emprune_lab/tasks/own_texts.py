@@ -32,7 +32,7 @@ def own_texts(name: str) -> TextTask:
         ConfigError: If there is no table, a column is not there, or the labels are no classes.
         DataError: If a table cannot be read.
     """
-    tables = _parse(name)
+    name, tables = _parse(name)
     classes = tuple(tables.classes())
     return TextTask(
         name=name,
@@ -62,10 +62,12 @@ def read(tables: TextTables, classes: tuple[str, ...], _data_dir: Path) -> Split
     return Splits(train, part(tables.test), classes=classes)
 
 
-def _parse(name: str) -> TextTables:
+def _parse(name: str) -> tuple[str, TextTables]:
+    """Return the name with its path spelled plainly, so that `./a.csv` and `a.csv` are one task, and the tables."""
     place, options = _FORM.fullmatch(name).groups()  # type: ignore[union-attr]  # it fits every name
     columns = {"text": "text", "label": "label", **dict(_OPTION.findall(options))}
     texts = columns["text"].split("+")
     if len(texts) > 2 or "" in texts:
         raise ConfigError(f"`text` must name one column, or two joined by +; got {columns['text']!r}.")
-    return find_tables(home_expanded(place).resolve(), texts=texts, label=columns["label"])
+    tables = find_tables(home_expanded(place).resolve(), texts=texts, label=columns["label"])
+    return f"{PREFIX}{Path(place)}{options}", tables
