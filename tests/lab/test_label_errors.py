@@ -180,6 +180,23 @@ def test_one_run_is_held_against_the_best_of_cleanlabs_rankings(tmp_path: Path) 
     assert row.endswith("| 0.075 |")
 
 
+def test_random_permutation_must_be_above_emp_for_certain_and_near_cleanlab_on_labels_of_people(tmp_path: Path) -> None:
+    above = {"cifar10:aggre_label": 0.3, "cifar10:random_label1": 0.0, "cifar10:worse_label": 0.05, MADE: 0.3}
+    for label_set, gain in above.items():
+        write_label_set(tmp_path, label_set)
+        for seed in SEEDS:
+            path = tmp_path / Unit("signals", label_set, seed).path
+            runs = json.loads(path.read_text())["runs"]
+            runs["random-permutation"]["precision"]["mean_margin"]["average"] += gain + seed / 1000
+            label_campaign.write(path, {"runs": runs})
+    signals, folds = (label_table.complete(tmp_path, stage) for stage in ("signals", "cleanlab"))
+    assert label_table.amended(signals, folds, "mean_margin").splitlines()[2:] == [
+        "| cifar10:aggre_label | +30.1 ± 0.2 | +21.1 ± 2.7 | yes |",
+        "| cifar10:random_label1 | +0.1 ± 0.2 | -8.9 ± 2.7 | no |",
+        "| cifar10:worse_label | +5.1 ± 0.2 | -3.9 ± 2.7 | yes |",
+    ]
+
+
 def test_a_table_has_every_label_set_and_run_and_every_signal_that_is_asked_for(tmp_path: Path) -> None:
     write_label_set(tmp_path, MADE)
     write_label_set(tmp_path, "fashion-mnist:uniform:0.1")
