@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emprune.errors import ConfigError
 
-__all__ = ["PART", "TEST_NAMES", "TRAIN_NAMES", "find_parts", "name_of"]
+__all__ = ["PART", "TEST_NAMES", "TRAIN_NAMES", "find_parts"]
 
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "valid", "validation")
@@ -32,7 +32,7 @@ def find_parts(folder: Path, entries: Sequence[Path]) -> tuple[Path | None, Path
             f"{folder} holds {_listed(test)} and no training part, so that it would train on what it is to test on. "
             f"Name the training part {TRAIN_NAMES[0]}."
         )
-    unknown = [entry for entry in entries if entry != train and PART.fullmatch(name_of(entry).lower())]
+    unknown = [entry for entry in entries if entry != train and PART.fullmatch(_name_of(entry).lower())]
     if train is not None and test is None and unknown:
         raise ConfigError(
             f"{folder} must name its parts {' or '.join(TRAIN_NAMES)} and {' or '.join(TEST_NAMES)}; "
@@ -41,20 +41,20 @@ def find_parts(folder: Path, entries: Sequence[Path]) -> tuple[Path | None, Path
     return train, test
 
 
-def name_of(entry: Path) -> str:
-    """Return the name of a folder, or that of a file without its ending."""
-    return entry.name if entry.is_dir() else entry.stem
-
-
 def _part(folder: Path, entries: Sequence[Path], names: Sequence[str]) -> Path | None:
     """Return the entry of a part, by the first of its names that there is in any case."""
     for name in names:
-        found = [entry for entry in entries if name_of(entry).lower() == name]
+        found = [entry for entry in entries if _name_of(entry).lower() == name]
         if len(found) > 1:
             raise ConfigError(f"{folder} must hold each part once; got {_listed(*found)}. Move one of them away.")
         if found:
             return found[0]
     return None
+
+
+def _name_of(entry: Path) -> str:
+    """Return the name of a folder, or that of a file without its ending."""
+    return entry.name if entry.is_dir() else entry.stem
 
 
 def _listed(*entries: Path) -> str:
