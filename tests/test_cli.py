@@ -166,7 +166,7 @@ def test_what_is_no_run_is_refused_under_torchrun(
         ("run digits --recipe published --out {out}", 2, "Unknown recipe of digits; got 'published'"),
         ("run digits --model timm:resnet18 --out {out}", 2, "needs timm, which is not installed"),
         ("run image-folder:{out} --out {out}", 2, "needs a folder of images"),
-        ("run texts:{out} --out {out}", 2, "needs a table, or a folder of tables"),
+        ("run texts:{out} --out {out}", 2, "with a table or a folder of tables"),
         ("compare digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1; got 0."),
         ("compare digits --jobs -3 --dry-run --out {out}", 2, "`jobs` must be at least 1; got -3."),
         ("analyze visits digits --jobs 0 --out {out}", 2, "`jobs` must be at least 1; got 0."),

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 pytest.importorskip("transformers", reason="needs emprune-lab[texts]")
 
+from emprune_lab.tasks.own_texts import own_texts
 from emprune_lab.training.texts.fine_tuning import TextTraining
 
 from tests.lab.reports import call
@@ -53,10 +54,15 @@ def test_a_run_on_a_users_own_texts_names_each_sample_by_its_row(place: Path, tm
     task, run = f"texts:{tmp_path / 'mine.csv'}:text=review:label=opinion", tmp_path / "run"
     where = ("--model", f"hf:{place / 'model'}", "--data-dir", place / "data")
     assert call("run", task, "--method", "random-permutation", "--out", run, *SIZE, *where)[0] == 0
-    code, printed, _ = call("suspects", run, "--top", 3, "--csv", tmp_path / "suspects.csv")
+    code, table, _ = call("suspects", run, "--top", 3, "--csv", tmp_path / "suspects.csv")
     assert code == 0
     for row in pq.read_table(run / "samples.parquet").to_pylist():
         assert row["text"] == texts[int(row["path"].removeprefix("mine.csv[").removesuffix("]"))]
     found = csv.read_csv(tmp_path / "suspects.csv").to_pylist()
     assert len(found) == 3
-    assert all(f"{row['path']} {row['text']}" in printed for row in found)
+    assert all(f"{row['path']} {row['text']}" in table for row in found)
+    (tmp_path / "mine.csv").rename(tmp_path / "away.csv")
+    own_texts.cache_clear()
+    code, _, said = call("export", run, "--out", tmp_path / "out")  # which needs no data
+    assert (code, said) == (0, "")
+    assert (tmp_path / "out" / "model.safetensors").is_file()

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from emprune_lab.errors import DataError
 from emprune_lab.tasks import Splits, Texts, get_task
+from emprune_lab.tasks.own_texts import own_texts
 
 from emprune.errors import ConfigError, EmpruneError
 
@@ -84,14 +85,15 @@ def test_columns_are_named_in_the_task_and_two_make_pairs(tmp_path: Path) -> Non
 def test_labels_may_be_numbers_or_truth_values(column: list[object], tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x"] * 8, "label": column}), tmp_path / "a.parquet")
     splits = get_task(f"texts:{tmp_path / 'a.parquet'}").load(tmp_path)
-    assert splits.classes == (("false", "true") if column[0] is True else ("10", "3"))
-    assert rows_of(splits, "a.parquet")[0] == ("0", "x", str(column[0]).lower())
+    assert splits.classes == (("False", "True") if column[0] is True else ("3", "10"))
+    assert rows_of(splits, "a.parquet")[0] == ("0", "x", str(column[0]))
 
 
 def test_a_folder_holds_a_training_and_a_test_table_in_any_form(tmp_path: Path) -> None:
     write_csv(tmp_path / "Train.csv", ROWS[:15])
     write_csv(tmp_path / "val.tsv", ROWS[15:], between="\t")
     write_csv(tmp_path / "notes.csv")
+    (tmp_path / "notes.txt").touch()
     splits = get_task(f"texts:{tmp_path}").load(tmp_path)
     assert (list(splits.train.paths or [])[-1], list(splits.test.paths or [])) == (
         "Train.csv[14]",
@@ -136,7 +138,11 @@ def test_spellings_of_one_path_are_one_task(tmp_path: Path, monkeypatch: pytest.
         ("text,label\n" + "a,0\n" * 8, "", ConfigError, "at least two classes; got 0"),
         ("text,label\n", "", DataError, "holds no rows"),
         ("", "", DataError, "cannot be read as csv"),
-        ("text,label\na,0\nb\n", "", DataError, "cannot be read as csv: .*Expected 2 columns, got 1"),
+        ("text,label\na,0\nb\n", "", DataError, "must have a value in each row; got none in label, row 1"),
+        ("text,label\na,0\nb,1,2\n", "", DataError, "cannot be read as csv: Expected 2 fields in line 3, saw 3"),
+        ('text,label\na,0\n"b,1\n', "", DataError, "cannot be read as csv: EOF inside string starting at row 2"),
+        ("text,label\na,0\n ,1\n", "", DataError, "got none in text, row 1"),
+        ("text;label\na;0\nb;1\n", "", ConfigError, "got text;label. Separate the columns by commas"),
     ],
 )
 def test_a_table_that_holds_no_classes_of_texts_is_refused(
@@ -147,19 +153,59 @@ def test_a_table_that_holds_no_classes_of_texts_is_refused(
         get_task(f"texts:{tmp_path / 'a.csv'}{options}")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"text": "a", "label": 0}\n\n{"text": "b", "label": NaN}\n', "got none in label, row 1"),
+        (b'{"text": "a", "label": 0}\n{"text": "b"}\n', "got none in label, row 1"),
+        (b'{"text": "a", "label": 0}\n["b", 1]\n', "cannot be read as jsonl: line 2 is no object"),
+        (b'{"text": "a", "label": 0}\n{"text"\n', "cannot be read as jsonl: line 2: Expecting"),
+        (b'{"text": "\xe4", "label": 0}\n', "must be UTF-8; got other bytes"),
+    ],
+)
+def test_json_lines_that_are_none_are_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        get_task(f"texts:{tmp_path / 'a.jsonl'}")
+
+
+def test_what_looks_like_a_date_or_differs_in_another_column_is_taken_as_it_stands(tmp_path: Path) -> None:
+    rows = [{"text": "2020-01-04", "label": f"2020-01-0{n % 2}", "meta": (1, "a", None, [2])[n % 4]} for n in range(8)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    splits = get_task(f"texts:{tmp_path / 'a.jsonl'}").load(tmp_path)
+    assert rows_of(splits, "a.jsonl")[:2] == [("0", "2020-01-04", "2020-01-00"), ("1", "2020-01-04", "2020-01-01")]
+
+
+def test_a_link_is_known_by_its_own_name(tmp_path: Path) -> None:
+    write_csv(tmp_path / "blob.csv")
+    (tmp_path / "blob.csv").rename(tmp_path / "0af3")
+    (tmp_path / "mine.csv").symlink_to(tmp_path / "0af3")
+    assert rows_of(get_task(f"texts:{tmp_path / 'mine.csv'}").load(tmp_path), "mine.csv") == ROWS
+    (tmp_path / "round.csv").symlink_to(tmp_path / "round.csv")
+    for name in ("texts", "image-folder"):
+        with pytest.raises(ConfigError, match=r"round\.csv is none"):
+            get_task(f"{name}:{tmp_path / 'round.csv'}")
+
+
+@pytest.mark.parametrize("name", ["texts", "image-folder"])
+def test_a_path_that_is_not_utf_8_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"A path must be UTF-8; got b'caf\\xe9'"):
+        get_task(f"{name}:caf\udce9")
+
+
 def test_a_row_without_a_text_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x", "y", None, "z"], "label": [0, 1, 0, 1]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet must have a value in each row; got none in text, row 2"):
         get_task(f"texts:{tmp_path / 'a.parquet'}")
     pq.write_table(pa.table({"text": [["x"]] * 4, "label": [0, 1, 0, 1]}), tmp_path / "b.parquet")
-    with pytest.raises(DataError, match=r"The column text of .* must hold texts or numbers; got list"):
+    with pytest.raises(DataError, match=r"The column text of .* must hold texts or numbers; got \['x'\] in row 0"):
         get_task(f"texts:{tmp_path / 'b.parquet'}")
 
 
 def test_places_that_hold_no_texts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_text("")
     for path, message in [
-        (tmp_path / "none.csv", "needs a table, or a folder of tables"),
+        (tmp_path / "none.csv", "with a table or a folder of tables; .*none.csv is none"),
         (tmp_path / "a.xlsx", "must end in .csv, .tsv, .jsonl, .parquet; got a.xlsx"),
         (tmp_path, "must hold train.csv"),
     ]:
@@ -175,8 +221,12 @@ def test_places_that_hold_no_texts_are_refused(tmp_path: Path) -> None:
         get_task(f"texts:{tmp_path / 'more'}")
     write_csv(tmp_path / "more" / "test.csv", [("0", "new", "so so")])
     (tmp_path / "more" / "dev.csv").unlink()
-    with pytest.raises(DataError, match="holds classes that the training part lacks: so so"):
+    with pytest.raises(DataError, match="holds classes that the training part lacks: so so. It has bad, good."):
         get_task(f"texts:{tmp_path / 'more'}").load(tmp_path)
+    (tmp_path / "more" / "test.csv").rename(tmp_path / "more" / "test.json")
+    own_texts.cache_clear()
+    with pytest.raises(ConfigError, match=r"must end in .*; got test\.json"):
+        get_task(f"texts:{tmp_path / 'more'}")
     write_jsonl(tmp_path / "train.jsonl")
     with pytest.raises(ConfigError, match=r"must hold each part once; got train.csv, train.jsonl"):
         get_task(f"texts:{tmp_path}")

@@ -10,6 +10,7 @@ from emprune_lab.commands.app import app
 from emprune_lab.commands.tables import suspects_table
 from emprune_lab.report.suspect_samples import Suspects
 from emprune_lab.results.run_folder import RunFolder
+from emprune_lab.tasks.image_folder import image_folder
 from emprune_lab.training.arrays import ArrayTraining
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -106,6 +107,29 @@ def test_without_the_data_there_are_no_pictures(pets: Path, noisy: Path, tmp_pat
     (pets / "moved").rename(pets / "pets")
     assert result.exit_code == 0, result.output
     assert "Without pictures." in (tmp_path / "s.html").read_text()
+
+
+def test_pictures_of_data_that_have_changed_since_the_run_are_not_shown(pets: Path, tmp_path: Path) -> None:
+    """As many images as before, one of them in another class: positions would name other images."""
+    one, other = sorted((pets / "pets" / "train" / "cat").iterdir())[0], pets / "pets" / "train" / "owl" / "new.png"
+    one.rename(other)
+    image_folder.cache_clear()
+    result = suspects(pets / "run", "--html", tmp_path / "s.html", "--data-dir", pets / "data")
+    other.rename(one)
+    image_folder.cache_clear()
+    assert result.exit_code == 0, result.output
+    html = (tmp_path / "s.html").read_text()
+    assert "The data have changed since the run" in html
+    assert "data:image/png" not in html
+
+
+def test_a_row_of_a_table_keeps_its_number_and_a_name_of_several_lines_is_one(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": ["a long name of a table of reviews.csv[1234]"] * 2, "text": "a\nb", "given": "c\nd"})
+    table = table.assign(predicted="a class of a long name", p_given=0.5, mean_margin=-0.1, visits=3)
+    found = Suspects(run=None, table=table, by="mean_margin", num_unseen=0)  # type: ignore[arg-type]
+    printed = io.StringIO()
+    Console(width=80, file=printed).print(suspects_table(found, most=2, width=80))
+    assert printed.getvalue().count(".csv[1234]  c d") == 2
 
 
 def test_of_texts_it_shows_the_texts(place: Path, tmp_path: Path) -> None:

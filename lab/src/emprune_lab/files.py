@@ -54,6 +54,10 @@ def home_expanded(text: str) -> Path:
     if "\0" in text:
         raise ConfigError(f"A path must not contain a null byte; got {text!r}.")
     try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"A path must be UTF-8; got {os.fsencode(text)!r}. Rename it.") from None
+    try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"A path must begin with a folder that exists; got {text!r} ({error}).") from error

@@ -89,7 +89,9 @@ def tasks_table() -> TitledTable:
     glue_tasks = f"a task of GLUE: {', '.join(GLUE_TASKS)}"
     table.add_row("glue:TASK", glue_tasks, _recipe_cell(get_task("glue:cola").recipe))
     table.add_row("image-folder:PATH", "your own images, PATH/train/CLASS/* or PATH/CLASS/*; [:size=64]")
-    table.add_row("texts:PATH", "your own texts, a CSV, JSONL or Parquet file; [:text=COLUMN] [:label=COLUMN]")
+    texts = "your own texts: CSV, TSV, JSONL or Parquet, or a folder of train.* and test.*"
+    options = "[:text=COLUMN] [:label=COLUMN]"
+    table.add_row("texts:PATH", f"{texts}; {options}", _recipe_cell(get_task("glue:cola").recipe))
     return table
 
 

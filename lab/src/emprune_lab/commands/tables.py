@@ -111,21 +111,27 @@ def suspects_table(suspects: Suspects, *, most: int, width: int) -> TitledTable:
         name.replace("_", " "): [_cut(_as_shown(value), MOST_OF_A_CLASS) for value in shown[name]] for name in names
     }
     room = width - sum(max(len(text) for text in (head, *column)) + APART for head, column in cells.items())
-    samples = [
-        " ".join(str(row[name]) for name in ("path", "text") if row.get(name)) or str(position)
-        for position, row in shown.iterrows()
-    ]
+    samples = [_named(row.get("path"), row.get("text"), position, room) for position, row in shown.iterrows()]
     table = TitledTable(title, **OPEN)
     for head in ("sample", *cells):
         table.add_column(head, justify="left" if head in ("sample", "given", "predicted") else "right", no_wrap=True)
     for sample, *row in zip(samples, *cells.values(), strict=True):
-        table.add_row(_cut(sample, room), *row)
+        table.add_row(sample, *row)
     if len(suspects.table) > most:
         table.below.append(f"and {len(suspects.table) - most:,} more, and all signals: --csv, --parquet, --html")
     return table
 
 
+def _named(path: str | None, text: str | None, position: object, room: int) -> str:
+    """Return a sample's path, then its text, in so many letters; of a long path the end tells it from others."""
+    path = " ".join((path or "").split())
+    if len(path) > room:
+        return f"…{path[1 - room :]}"
+    return _cut(f"{path} {text or ''}".strip() or str(position), room)
+
+
 def _cut(text: str, most: int) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: max(1, most - 1)]}…"
 
 

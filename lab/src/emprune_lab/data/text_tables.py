@@ -1,26 +1,27 @@
 """A user's own labelled texts: a table, or a folder of a training and a test table."""
 
 import hashlib
+import json
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
+import pandas as pd
+import pyarrow.parquet as pq
 
 from emprune.errors import ConfigError
 from emprune_lab.data.parts import find_parts
 from emprune_lab.data.text_files import Row
 from emprune_lab.errors import DataError
 
-__all__ = ["TextTables", "find_tables"]
+__all__ = ["TextTables", "find_tables", "some"]
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
-LONGEST_ROW = 1 << 26
-"""Bytes; Arrow reads so much at once, and takes no longer row."""
+FORM = "texts:PATH[:text=COLUMN][:label=COLUMN]"
+MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,21 @@ class TextTables:
             ConfigError: If a column is not there.
             DataError: If the file cannot be read, holds nothing, or a row lacks its class or a text.
         """
-        columns = [self.label, *self.texts]
-        table = _read(path, columns)
-        if any(table.column_names.count(name) != 1 for name in columns):
+        wanted = [self.label, *self.texts]
+        heads, columns = _read(path, wanted)
+        if columns.keys() != set(wanted):
+            separate = "Separate the columns by commas, or by tabs in a .tsv."
+            advice = separate if len(heads) == 1 else f"Name yours in the task: {FORM}."
             raise ConfigError(
-                f"{path} must have the columns {' and '.join(columns)}, each once; got "
-                f"{', '.join(table.column_names)}. Name yours in the task: texts:PATH:text=COLUMN:label=COLUMN."
+                f"{path} must have the columns {' and '.join(wanted)}, each once; got {some(heads)}. {advice}"
             )
-        if not len(table):
+        found: list[Row] = list(zip(*(_strings(path, name, columns[name]) for name in wanted), strict=True))
+        if not found:
             raise DataError(f"{path} holds no rows.")
-        return list(zip(*(_strings(path, name, table[name]) for name in columns), strict=True))
+        return found
 
     def classes(self) -> list[str]:
-        """Return the classes of the training table, sorted.
+        """Return the classes of the training table, in the order of their numbers or names.
 
         Raises:
             ConfigError: If there is one class alone, or the labels are no classes: more than half of them occur once.
@@ -80,50 +83,94 @@ class TextTables:
             )
         if len(counts) < 2:
             raise ConfigError(f"{self.train} must have at least two classes; got {', '.join(counts)} in {self.label}.")
-        return sorted(counts)
+        whole = all(label.removeprefix("-").isdecimal() for label in counts)
+        return sorted(counts, key=int) if whole else sorted(counts)
 
 
 def find_tables(path: Path, *, texts: Sequence[str], label: str) -> TextTables:
     """Return the tables at PATH: the file itself, or those of a folder that are named as its parts.
 
     Raises:
-        ConfigError: If there is no such table, or a part has several.
+        ConfigError: If there is no such table, or a part has several or is in another form.
     """
     if path.is_file():
-        if path.suffix.lower() not in ENDINGS:
-            raise ConfigError(f"A table of texts must end in {', '.join(ENDINGS)}; got {path.name}. Convert it.")
-        return TextTables(path, None, tuple(texts), label)
+        return TextTables(_in_a_form(path), None, tuple(texts), label)
     if not path.is_dir():
-        raise ConfigError(f"`texts:` needs a table, or a folder of tables: {path} is none.")
-    tables = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in ENDINGS and entry.is_file())
-    train, test = find_parts(path, tables)
+        raise ConfigError(f"A task of texts is {FORM}, with a table or a folder of tables; {path} is none.")
+    train, test = find_parts(path, sorted(entry for entry in path.iterdir() if entry.is_file()))
     if train is None:
         raise ConfigError(f"{path} must hold train.csv, or another of {', '.join(ENDINGS[1:])}; got none of that name.")
-    return TextTables(train, test, tuple(texts), label)
+    return TextTables(_in_a_form(train), test and _in_a_form(test), tuple(texts), label)
 
 
-def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+def some(names: Iterable[str]) -> str:
+    """Return the first of some names, and how many more there are.
+
+    Example:
+        >>> some(map(str, range(10)))
+        '0, 1, 2, 3, 4, 5, 6, 7 and 2 more'
+    """
+    shown = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
+    more = f" and {len(shown) - MOST_NAMES:,} more" if len(shown) > MOST_NAMES else ""
+    return ", ".join(shown[:MOST_NAMES]) + more
+
+
+def _in_a_form(path: Path) -> Path:
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"A table of texts must end in {', '.join(ENDINGS)}; got {path.name}. Convert it.")
+    return path
+
+
+def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], Mapping[str, Sequence[Any]]]:
+    """Return the heads of a table's columns, and those of the wanted columns that are there once."""
     try:
         match path.suffix.lower():
             case ".parquet":
-                return pa.parquet.read_table(path)
+                heads = list(pq.read_schema(path).names)
+                once = [name for name in dict.fromkeys(wanted) if heads.count(name) == 1]
+                table = pq.read_table(path, columns=once)
+                return heads, {name: table[name].to_pylist() for name in once}
             case ".jsonl":
-                return pa.json.read_json(path, pa.json.ReadOptions(block_size=LONGEST_ROW))
+                rows = list(_objects(path))
+                heads = list(dict.fromkeys(name for row in rows for name in row))
+                return heads, {name: [row.get(name) for row in rows] for name in wanted if name in heads}
             case ending:
-                parsing = pa.csv.ParseOptions(delimiter="\t" if ending == ".tsv" else ",", newlines_in_values=True)
-                conversion = pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()))
-                reading = pa.csv.ReadOptions(block_size=LONGEST_ROW)
-                return pa.csv.read_csv(path, reading, parsing, conversion)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}. Repair it.") from error
+                cells = pd.read_csv(
+                    path, sep="\t" if ending == ".tsv" else ",", header=None, dtype=str, keep_default_na=False,
+                    encoding="utf-8-sig",
+                )  # fmt: skip
+                heads = [str(head) for head in cells.iloc[0]]
+                place = {name: heads.index(name) for name in wanted if heads.count(name) == 1}
+                return heads, {name: cells[number].tolist()[1:] for name, number in place.items()}
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} must be UTF-8; got other bytes ({error}). Save it as UTF-8.") from error
+    except (ValueError, OSError) as error:
+        what = str(error).removeprefix("Error tokenizing data. C error: ").strip()
+        raise DataError(f"{path} cannot be read as {path.suffix[1:].lower()}: {what}. Repair it.") from error
 
 
-def _strings(path: Path, name: str, column: pa.ChunkedArray) -> list[str]:
-    """Return a column as strings; DataError where one is missing, or is a list or a record."""
-    try:
-        strings = column.cast(pa.string()).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(f"The column {name} of {path} must hold texts or numbers; got {column.type}.") from None
-    if None in strings:
-        raise DataError(f"{path} must have a value in each row; got none in {name}, row {strings.index(None)}.")
-    return list(strings)
+def _objects(path: Path) -> Iterable[dict[str, Any]]:
+    """Yield the objects of a file of JSON Lines; ValueError names the line that is none."""
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"line {number:,}: {error}") from error
+                if not isinstance(row, dict):
+                    raise ValueError(f"line {number:,} is no object")
+                yield row
+
+
+def _strings(path: Path, name: str, column: Sequence[Any]) -> list[str]:
+    """Return a column as strings, as pandas writes them; DataError where one is missing, or is a list or a record."""
+    found = []
+    for row, value in enumerate(column):
+        if isinstance(value, (list, dict)):
+            raise DataError(f"The column {name} of {path} must hold texts or numbers; got {value!r:.40} in row {row}.")
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        if value is None or not text.strip() or (isinstance(value, float) and math.isnan(value)):
+            raise DataError(f"{path} must have a value in each row; got none in {name}, row {row} (the first is 0).")
+        found.append(text)
+    return found

@@ -102,6 +102,8 @@ def training_data_of(run: ReportedRun, data_dir: Path | None) -> TrainingData | 
         settings, task = run.result.settings, get_task(run.result.settings.task)
         if task.data is not None and not task.data.folder(data_dir).exists():
             return f"The data are not on this machine: `emprune data {task.name}`, then make the report again."
+        if settings.data.files not in (None, task.files):
+            return "The data have changed since the run, so its samples are not shown."
         noise = settings.data.label_noise
         true = splits_of(settings.replace(label_noise=0.0), task, data_dir).train.y if noise else None
         splits = splits_of(settings, task, data_dir)

@@ -22,7 +22,7 @@ from emprune_lab.tasks.topics import CLINC150, NEWSGROUPS, R52
 
 __all__ = [
     "TASKS", "BlockTask", "ImageTask", "Recipe", "Split", "Splits", "Task", "TextTask", "Texts", "divide", "drawn",
-    "get_task", "load_splits",
+    "get_task", "kind_of", "load_splits",
 ]  # fmt: skip
 
 IMAGES = (DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR100)
@@ -52,3 +52,14 @@ def get_task(name: str, *, besides: Sequence[str] = ()) -> Task:
     if name not in TASKS:
         raise unknown_name("task", name, [*TASKS, *besides, f"{GLUE}TASK", f"{IMAGE_FOLDER}PATH", f"{OWN_TEXTS}PATH"])
     return TASKS[name]
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a task's samples, also where a user's own data are away: "images", "texts" or "blocks".
+
+    Raises:
+        ConfigError: If there is no such task.
+    """
+    if name.startswith((GLUE, OWN_TEXTS)):
+        return TextTask.kind
+    return ImageTask.kind if name.startswith(IMAGE_FOLDER) else get_task(name).kind

@@ -22,6 +22,9 @@ from emprune_lab.models.pretrained import fetch_pretrained
 __all__ = ["BlockTask", "ImageTask", "Recipe", "Task", "TextTask", "fine_tuning", "load_splits"]
 
 
+LONGEST_SLUG = 100
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The settings a task is trained with unless told otherwise. `max_lr` is the schedule's peak."""
@@ -90,8 +93,8 @@ class Task:
 
     @property
     def slug(self) -> str:
-        """The name as a folder's."""
-        return re.sub(r"[^A-Za-z0-9.]+", "-", self.name).strip("-")
+        """The name as a folder's: its last letters, where it is long."""
+        return re.sub(r"(?:[^\w.]|_)+", "-", self.name).strip("-")[-LONGEST_SLUG:]
 
     def fetch(self, model: str, data_dir: Path | None = None, *, say: Callable[[str], None]) -> None:
         """Have what a run of a model needs in `data_dir` (None: the user's cache), saying what is fetched.

@@ -16,7 +16,7 @@ from emprune_lab.files import refuse_file
 from emprune_lab.models.language import language_config
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
-from emprune_lab.tasks import BlockTask, get_task
+from emprune_lab.tasks import BlockTask, get_task, kind_of
 from emprune_lab.training.saved_state import load_state
 
 __all__ = ["export_run", "packed", "weights_of"]
@@ -41,6 +41,7 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
     settings = folder.settings()
     if settings is None or not folder.finished:
         raise RunError(f"{run} must hold a finished run; got none. Finish it with --resume, or name another folder.")
+    kind = kind_of(settings.task)
     written = [where / SETTINGS]
     _refuse_other_folder(where)
     where.mkdir(parents=True, exist_ok=True)
@@ -49,8 +50,7 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
     if (run / "samples.parquet").is_file():
         written.append(where / "samples.csv")
         pd.read_parquet(run / "samples.parquet").to_csv(written[-1], index=False)
-    task = get_task(settings.task)
-    if task.kind == "texts":
+    if kind == "texts":
         if not folder.model.is_file():
             say(f"{run} kept no model, as runs of `compare` on texts do: the settings and the samples are written.")
             return written
@@ -62,8 +62,8 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
         weights = packed(weights_of(state["session"]), settings)
     written.append(where / "model.safetensors")
     written[-1].write_bytes(weights)
-    if isinstance(task, BlockTask):
-        written += _for_transformers(task, settings, where, data_dir)
+    if kind == "blocks":
+        written += _for_transformers(settings, where, data_dir)
     return written
 
 
@@ -78,10 +78,12 @@ def _refuse_other_folder(where: Path) -> None:
         )
 
 
-def _for_transformers(task: BlockTask, settings: Settings, where: Path, data_dir: Path | None) -> list[Path]:
+def _for_transformers(settings: Settings, where: Path, data_dir: Path | None) -> list[Path]:
     """Write what `from_pretrained` needs beside the weights: the configuration and the tokenizer."""
     from transformers import PreTrainedTokenizerFast
 
+    task = get_task(settings.task)
+    assert isinstance(task, BlockTask)
     assert task.data is not None, "its documents are fetched"
     tokenizer = task.data.ensure(data_dir) / TOKENIZER
     names = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END)
