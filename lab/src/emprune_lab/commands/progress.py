@@ -25,7 +25,9 @@ class LineReporter:
         """Say how much there is to do."""
         self._num_epochs = num_epochs
         gone_on = f", {visits_done:,} of them done" if visits_done else ""
-        self._console.print(f"{num_epochs} epochs, {planned_visits:,} visits planned{gone_on}", highlight=False)
+        self._console.print(
+            f"{_count(num_epochs, 'epoch')}, {_count(planned_visits, 'visit')} planned{gone_on}", highlight=False
+        )
 
     def step(self, num_visits: int) -> None:
         """Say nothing."""
@@ -171,3 +173,7 @@ def timing(console: Console, what: str) -> Iterator[Callable[[], object]]:
 def _accuracies(record: Mapping[str, Any]) -> str:
     parts = ("validation", "test")
     return "".join(f"  {p} {record[f'{p}_accuracy']:.2f} %" for p in parts if f"{p}_accuracy" in record)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

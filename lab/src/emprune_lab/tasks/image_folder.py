@@ -74,7 +74,7 @@ def _parse(name: str) -> tuple[str, Path, int]:
     text, separator, number = name.removeprefix(PREFIX).rpartition(":size=")
     text, size = (text, number) if separator else (number, str(DEFAULT_SIZE))
     path = home_expanded(text).absolute()
-    if not re.fullmatch(r"\d{1,4}", size) or not SMALLEST_SIZE <= int(size) <= LARGEST_SIZE:
+    if not re.fullmatch(r"[0-9]{1,4}", size) or not SMALLEST_SIZE <= int(size) <= LARGEST_SIZE:
         raise ConfigError(
             f"`size` of an image folder must be an integer from {SMALLEST_SIZE} to {LARGEST_SIZE}, pixels; "
             f"got {size!r}."
