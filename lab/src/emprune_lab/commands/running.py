@@ -21,8 +21,6 @@ from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.settings import Settings
 from emprune_lab.tasks import Task, get_task
-from emprune_lab.tasks.image_folder import PREFIX as IMAGE_FOLDER
-from emprune_lab.tasks.own_texts import PREFIX as OWN_TEXTS
 from emprune_lab.training import make_training, num_scored
 from emprune_lab.training.speed import Forecast, forecast
 from emprune_lab.training.stopping import StopRequest, stop_on_signals
@@ -143,7 +141,7 @@ def fetch(name: str, data_dir: Path | None) -> None:
     """Do what `emprune data` is asked for: fetch what is missing, and say what of it is verified."""
     found = MINILM_DATA if name == MINILM_DATA.name else get_task(name, besides=[MINILM_DATA.name]).data
     if found is None:
-        whose = "is your own" if name.startswith((IMAGE_FOLDER, OWN_TEXTS)) else "comes with its package"
+        whose = "is your own" if get_task(name).files is not None else "comes with its package"
         out.print(f"{name} {whose}; there is nothing to fetch.", soft_wrap=True)
         return
     folder = found.ensure(data_dir, say=lambda line: progress.print(line, soft_wrap=True))
