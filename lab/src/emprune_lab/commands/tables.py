@@ -126,7 +126,7 @@ def _named(path: str | None, text: str | None, position: object, room: int) -> s
     """Return a sample's path, then its text, in so many letters; of a long path the end tells it from others."""
     path = " ".join((path or "").split())
     if len(path) > room:
-        return f"…{path[1 - room :]}"
+        return f"…{path[-max(1, room - 1) :]}"
     return _cut(f"{path} {text or ''}".strip() or str(position), room)
 
 
