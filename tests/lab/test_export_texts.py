@@ -12,11 +12,14 @@ pytest.importorskip("transformers", reason="needs emprune-lab[texts]")
 
 from emprune_lab.tasks.own_texts import own_texts
 from emprune_lab.training.texts.fine_tuning import TextTraining
+from transformers import pipeline
 
 from tests.lab.reports import call
 from tests.lab.runs import run_of
 from tests.lab.texts import text_settings
 
+TABLES = ("settings.json", "samples.csv")
+FOR_TRANSFORMERS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 SIZE = ("--epochs", 2, "--keep", 0.5, "--batch-size", 4, "--max-lr", 0.01, "--device", "cpu", "--precision", "fp32")
 
 
@@ -26,7 +29,7 @@ def test_a_text_runs_exported_model_scores_what_the_run_scored(place: Path, tmp_
     assert call("run", "glue:mnli", "--method", "emp", "--out", run, *SIZE, *where)[0] == 0
     code, printed, said = call("export", run, "--out", out)
     assert (code, said) == (0, "")
-    assert [Path(line).name for line in printed.split()] == ["settings.json", "samples.csv", "model.safetensors"]
+    assert [Path(line).name for line in printed.split()] == [*TABLES, "model.safetensors", *FOR_TRANSFORMERS]
     settings = text_settings(place, epochs=2)
     fresh = TextTraining(run_of(settings, data_dir=place / "data"))
     assert fresh.trainer.model is not None
@@ -43,17 +46,24 @@ def test_a_text_run_of_a_comparison_keeps_no_model_and_export_says_so(place: Pat
     (run,) = [path.parent for path in (tmp_path / "runs").rglob("result.json")]
     code, printed, said = call("export", run, "--out", tmp_path / "out")
     assert code == 0
-    assert [Path(line).name for line in printed.split()] == ["settings.json", "samples.csv"]
+    assert [Path(line).name for line in printed.split()] == [*TABLES]
     assert "kept no model" in said.replace("\n", " ")
 
 
-def test_a_run_on_a_users_own_texts_names_each_sample_by_its_row(place: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_users_own_texts_names_samples_by_their_rows_and_its_export_classifies(
+    place: Path, tmp_path: Path
+) -> None:
     texts = ["good film", "bad plot", "a very good actor", "not quick", "the end", "slow film"] * 5
     lines = [f"{text},{'praise' if 'good' in text else 'blame'}" for text in texts]
     (tmp_path / "mine.csv").write_text("\n".join(["review,opinion", *lines]) + "\n")
     task, run = f"texts:{tmp_path / 'mine.csv'}:text=review:label=opinion", tmp_path / "run"
     where = ("--model", f"hf:{place / 'model'}", "--data-dir", place / "data")
-    assert call("run", task, "--method", "random-permutation", "--out", run, *SIZE, *where)[0] == 0
+    assert (
+        call(
+            "run", task, "--method", "full", "--out", run, *SIZE, "--keep", 1, "--epochs", 10, "--max-lr", 0.02, *where
+        )[0]
+        == 0
+    )
     code, table, _ = call("suspects", run, "--top", 3, "--csv", tmp_path / "suspects.csv")
     assert code == 0
     for row in pq.read_table(run / "samples.parquet").to_pylist():
@@ -65,4 +75,10 @@ def test_a_run_on_a_users_own_texts_names_each_sample_by_its_row(place: Path, tm
     own_texts.cache_clear()
     code, _, said = call("export", run, "--out", tmp_path / "out")  # which needs no data
     assert (code, said) == (0, "")
-    assert (tmp_path / "out" / "model.safetensors").is_file()
+    samples = csv.read_csv(tmp_path / "out" / "samples.csv").to_pylist()
+    classify = pipeline("text-classification", str(tmp_path / "out"), device="cpu")
+    assert (
+        classify.model.config.label2id == {row["class"]: row["label"] for row in samples} == {"blame": 0, "praise": 1}
+    )
+    said_of = {row["text"]: classify(row["text"])[0]["label"] for row in samples}
+    assert said_of == {row["text"]: row["class"] for row in samples}

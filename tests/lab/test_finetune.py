@@ -14,13 +14,13 @@ pytest.importorskip("transformers", reason="needs emprune[transformers]")
 
 from emprune_lab.data.splits import Texts
 from emprune_lab.errors import DataError, RunError, StoppedError
-from emprune_lab.models.mean_pooled import MeanPooledBert
+from emprune_lab.models.mean_pooled import MeanPooledBert, MeanPooledConfig
 from emprune_lab.models.pretrained import MINILM_DATA, fetch_pretrained, load_pretrained, load_tokenizer
 from emprune_lab.results.checkpoints import Checkpoints
 from emprune_lab.results.run_folder import RECORDS, RunFolder
 from emprune_lab.training.texts import callbacks, encoding, fine_tuning
 from emprune_lab.training.texts.fine_tuning import TextTraining
-from transformers import BertConfig
+from transformers import AutoModelForSequenceClassification
 
 from tests.lab.runs import SilentReporter, log, outcome, run_of
 from tests.lab.texts import (
@@ -247,7 +247,7 @@ def test_minilm_is_loaded_with_two_layers_of_six() -> None:
 
 def test_minilm_reads_the_mean_of_the_tokens_and_no_padding() -> None:
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    config = MeanPooledConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
     config.num_labels = 3
     model = MeanPooledBert(config).eval()
     tokens, labels = torch.tensor([[5, 6, 7]]), torch.tensor([1])
@@ -257,3 +257,15 @@ def test_minilm_reads_the_mean_of_the_tokens_and_no_padding() -> None:
     torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(output.logits, labels))
     padded = torch.tensor([[5, 6, 7, 0, 0]])
     torch.testing.assert_close(model(padded, (padded > 0).long()).logits, output.logits)
+
+
+def test_a_saved_mean_pooled_model_is_loaded_as_one_and_not_as_berts_classifier(tmp_path: Path) -> None:
+    config = MeanPooledConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    model = MeanPooledBert(config).eval()
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "mean-pooled-bert"
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    tokens = torch.tensor([[5, 6, 7]])
+    torch.testing.assert_close(
+        loaded(tokens, torch.ones_like(tokens)).logits, model(tokens, torch.ones_like(tokens)).logits
+    )

@@ -23,8 +23,8 @@ def export(
     loss and score.
 
     A text run of `compare` keeps no model, so that it exports the other two.
-    A language model also gets config.json and tokenizer.json, so that
-    from_pretrained loads the folder.
+    A model of texts also gets config.json, with the names of the classes, and
+    its tokenizer, so that from_pretrained loads the folder.
 
     [bold]Example[/bold]
 

@@ -2,10 +2,16 @@
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertPreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertModel, BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-__all__ = ["MeanPooledBert"]
+__all__ = ["MeanPooledBert", "MeanPooledConfig"]
+
+
+class MeanPooledConfig(BertConfig):
+    """BERT's, by another name: so that its weights are never loaded into the model that reads the first token."""
+
+    model_type = "mean-pooled-bert"
 
 
 class MeanPooledBert(BertPreTrainedModel):
@@ -19,7 +25,9 @@ class MeanPooledBert(BertPreTrainedModel):
         config: The model's, with `num_labels`.
     """
 
-    def __init__(self, config: BertConfig) -> None:
+    config_class = MeanPooledConfig
+
+    def __init__(self, config: MeanPooledConfig) -> None:
         super().__init__(config)
         num_labels = config.num_labels
         assert num_labels is not None
@@ -42,3 +50,7 @@ class MeanPooledBert(BertPreTrainedModel):
         mean = (hidden * counted).sum(1) / counted.sum(1)
         logits = self.classifier(self.dropout(mean))
         return SequenceClassifierOutput(loss=None if labels is None else F.cross_entropy(logits, labels), logits=logits)
+
+
+AutoConfig.register(MeanPooledConfig.model_type, MeanPooledConfig)
+AutoModelForSequenceClassification.register(MeanPooledConfig, MeanPooledBert)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -14,14 +15,15 @@ from emprune_lab.data.blocks import END, TOKENIZER
 from emprune_lab.errors import RunError
 from emprune_lab.files import refuse_file
 from emprune_lab.models.language import language_config
+from emprune_lab.models.pretrained import load_tokenizer
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
 from emprune_lab.tasks import BlockTask, get_task, kind_of
 from emprune_lab.training.saved_state import load_state
 
-__all__ = ["export_run", "packed", "weights_of"]
+__all__ = ["CONFIG", "export_run", "packed", "weights_of"]
 
-SETTINGS = "settings.json"
+SETTINGS, CONFIG = "settings.json", "config"
 
 
 def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Callable[[str], None]) -> list[Path]:
@@ -55,6 +57,8 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
             say(f"{run} kept no model, as runs of `compare` on texts do: the settings and the samples are written.")
             return written
         weights = folder.model.read_bytes()
+        with safe_open(folder.model, "pt") as file:
+            config = file.metadata()[CONFIG]
     else:
         state = folder.checkpoints.newest(load_state, say=say)
         if state is None:
@@ -62,8 +66,10 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
         weights = packed(weights_of(state["session"]), settings)
     written.append(where / "model.safetensors")
     written[-1].write_bytes(weights)
+    if kind == "texts":
+        written += _classifier(settings, where, data_dir, config)
     if kind == "blocks":
-        written += _for_transformers(settings, where, data_dir)
+        written += _language_model(settings, where, data_dir)
     return written
 
 
@@ -78,8 +84,16 @@ def _refuse_other_folder(where: Path) -> None:
         )
 
 
-def _for_transformers(settings: Settings, where: Path, data_dir: Path | None) -> list[Path]:
-    """Write what `from_pretrained` needs beside the weights: the configuration and the tokenizer."""
+def _classifier(settings: Settings, where: Path, data_dir: Path | None, config: str) -> list[Path]:
+    """Write what `from_pretrained` needs beside a fine-tuned model's weights: the configuration and the tokenizer."""
+    written = [where / "config.json", where / TOKENIZER, where / "tokenizer_config.json"]
+    written[0].write_text(config, encoding="utf-8")
+    load_tokenizer(settings.training.model, data_dir=data_dir).save_pretrained(where)
+    return [path for path in written if path.is_file()]
+
+
+def _language_model(settings: Settings, where: Path, data_dir: Path | None) -> list[Path]:
+    """Write what `from_pretrained` needs beside a language model's weights: the configuration and the tokenizer."""
     from transformers import PreTrainedTokenizerFast
 
     task = get_task(settings.task)
@@ -93,10 +107,16 @@ def _for_transformers(settings: Settings, where: Path, data_dir: Path | None) ->
     return [where / "config.json", where / TOKENIZER, where / "tokenizer_config.json"]
 
 
-def packed(weights: Mapping[str, Tensor], settings: Settings) -> bytes:
-    """Return weights as safetensors have them. The metadata have a run's settings, and what transformers asks for."""
+def packed(weights: Mapping[str, Tensor], settings: Settings, **more: str) -> bytes:
+    """Return weights as safetensors have them, with a run's settings in the metadata.
+
+    Args:
+        weights: By their names.
+        settings: The run's.
+        **more: What else is in the metadata, by name.
+    """
     whole = {name: value.contiguous() for name, value in weights.items()}
-    return save(whole, metadata={"format": "pt", "emprune": json.dumps(settings.model_dump())})
+    return save(whole, metadata={"format": "pt", "emprune": json.dumps(settings.model_dump()), **more})
 
 
 def weights_of(session: dict[str, Any]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.run import Run
 from emprune_lab.tasks import TextTask
-from emprune_lab.training.exported import packed
+from emprune_lab.training.exported import CONFIG, packed
 from emprune_lab.training.saved_state import MISFITS, misfit
 from emprune_lab.training.scores import class_accuracy, score
 from emprune_lab.training.speed import Speed
@@ -108,9 +108,7 @@ class TextTraining(Training):
             raise StoppedError(f"Stopped in epoch {tally.epoch + 1} of {num_epochs}; nothing is lost.")
         self.pruner.sync()
         if self.run.keeps_model:
-            assert self.trainer.model is not None, "it was trained"
-            weights = packed(self.trainer.model.state_dict(), self.run.settings)
-            write_whole(folder.model, lambda file: file.write(weights))
+            write_whole(folder.model, lambda file: file.write(self._packed_model()))
         return self.finish(folder, tally)
 
     def _time_steps(self, step: Callable[[], object]) -> Speed:
@@ -124,6 +122,21 @@ class TextTraining(Training):
         before = self._now()
         self._evaluate(part)
         return Speed.of(clock.steps, scoring=(self._now() - before) / len(part))
+
+    def _packed_model(self) -> bytes:
+        """Return the weights, and the configuration with the names of the classes."""
+        model = self.trainer.model
+        assert model is not None, "it was trained"
+        config: Any = model.config
+        names = dict(enumerate(map(str, self.run.splits.classes or range(self.task.num_classes))))
+        config.update(
+            {
+                "id2label": names,
+                "label2id": {name: label for label, name in names.items()},
+                "architectures": [type(model).__name__],
+            }
+        )
+        return packed(model.state_dict(), self.run.settings, **{CONFIG: config.to_json_string()})
 
     def _train_from(self, checkpoint: Path | None, callback: TallyCallback) -> None:
         try:
