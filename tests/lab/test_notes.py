@@ -1,11 +1,14 @@
-"""What is said before a run that hardly trains, or whose scores choose nothing."""
+"""What is said before a run: what was read of own files, that it hardly trains, that its scores choose nothing."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from emprune_lab.comparison.notes import little_notes
+from emprune_lab.comparison.notes import little_notes, own_data_notes
 from emprune_lab.run import Run
 from emprune_lab.tasks import get_task
+from PIL import Image
 
 from tests.lab.runs import settings_for
 
@@ -41,3 +44,25 @@ def test_nothing_is_said_of_methods_without_scores_or_after_a_full_epoch(method:
 
 def test_a_full_epoch_at_the_end_chooses_nothing() -> None:
     assert "chooses nothing" in notes_of("emp", epochs=4, keep=0.45, tail_epochs=1)[0]
+
+
+def test_a_run_says_what_it_read_of_the_users_own_files(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        for number in range(10):
+            image = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
+            (tmp_path / "images" / name / "more").mkdir(parents=True, exist_ok=True)
+            image.save(tmp_path / "images" / name / f"{number}.png")
+        (tmp_path / "images" / name / "photo.HEIC").touch()
+    (tmp_path / "images" / "cat" / "more" / "LABELS").touch()
+    (tmp_path / "images" / "README.md").touch()
+    task = get_task(f"image-folder:{tmp_path / 'images'}:size=8")
+    settings = settings_for(task.name, "emp", keep=0.5, epochs=4, batch_size=4, validation=0.25, device="cpu")
+    first, second = own_data_notes(Run.resolve(settings, task, data_dir=tmp_path / "data"))
+    assert first == "Your images: 12 for training, 4 for validation, 4 for testing. 2 classes: cat, dog."
+    assert second.startswith("Files that are not read: 2 .heic, 1 no ending. Images end in .bmp, .gif, ")
+
+
+def test_nothing_is_said_of_data_that_the_name_says_whole() -> None:
+    settings = settings_for("digits", "emp", keep=0.5, epochs=4, device="cpu")
+    assert own_data_notes(Run.resolve(settings, get_task("digits"))) == []

@@ -1,9 +1,13 @@
 """What can go wrong around a run, beyond what the library itself refuses."""
 
+from collections.abc import Iterable
+
 from emprune.errors import ConfigError, EmpruneError
 from emprune.names import unknown_name
 
-__all__ = ["DataError", "OtherVersionError", "RunError", "RunExistsError", "StoppedError", "unknown_name"]
+__all__ = ["DataError", "OtherVersionError", "RunError", "RunExistsError", "StoppedError", "some", "unknown_name"]
+
+MOST_NAMES = 8
 
 
 class DataError(EmpruneError, RuntimeError):
@@ -24,3 +28,15 @@ class RunExistsError(ConfigError):
 
 class StoppedError(EmpruneError):
     """A run was asked to stop and left a checkpoint behind."""
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first of some names, and how many more there are.
+
+    Example:
+        >>> some(map(str, range(10)))
+        '0, 1, 2, 3, 4, 5, 6, 7 and 2 more'
+    """
+    shown = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
+    more = f" and {len(shown) - MOST_NAMES:,} more" if len(shown) > MOST_NAMES else ""
+    return ", ".join(shown[:MOST_NAMES]) + more

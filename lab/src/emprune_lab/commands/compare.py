@@ -19,7 +19,7 @@ from emprune_lab.commands.progress import timing, watching
 from emprune_lab.commands.running import announce_data, refuse_torchrun, stoppable
 from emprune_lab.commands.tables import queue_table
 from emprune_lab.comparison.experiment import Experiment, parse_seeds
-from emprune_lab.comparison.notes import little_notes, unlike_precision
+from emprune_lab.comparison.notes import little_notes, own_data_notes, unlike_precision
 from emprune_lab.comparison.pool import Launch, compare
 from emprune_lab.comparison.queue import (
     Comparison,
@@ -96,6 +96,8 @@ def make_comparison(
     )
     queue = taken_over(queue, sources, out=where, dry_run=dry_run, console=progress)
     warn_of_precisions(queue, progress)
+    for note in dict.fromkeys(note for job in queue.missing for note in own_data_notes(job.run)):
+        progress.print(note, highlight=False, soft_wrap=True)
     for note in dict.fromkeys(note for job in queue.missing for note in little_notes(job.run)):
         progress.print(note, style="yellow", soft_wrap=True)
     if dry_run:

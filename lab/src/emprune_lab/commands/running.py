@@ -13,7 +13,7 @@ from emprune.distributed import Ranks, launched_rank, launched_ranks
 from emprune.errors import ConfigError, EmpruneError, RankError
 from emprune_lab.commands.consoles import out, progress
 from emprune_lab.commands.progress import reporter, timing
-from emprune_lab.comparison.notes import little_notes, method_notes
+from emprune_lab.comparison.notes import little_notes, method_notes, own_data_notes
 from emprune_lab.errors import RunError, StoppedError
 from emprune_lab.models.pretrained import MINILM_DATA
 from emprune_lab.results.record import RunRecord
@@ -117,7 +117,7 @@ def _run_to_end(run: Run, folder: RunFolder, *, console: Console, ranks: Ranks) 
     torch.set_num_threads(run.settings.machine.threads)
     with stoppable("with --resume", said=ranks.rank == 0) as stop, reporter(console) as report:
         methods = [(run.settings.method, run.settings.cost.keep)]
-        for remark in [*method_notes(run.task, methods), *little_notes(run)]:
+        for remark in [*own_data_notes(run), *method_notes(run.task, methods), *little_notes(run)]:
             report.remark(remark)
         return make_training(run, ranks).train(folder, report=report, stop=stop)
 
@@ -128,6 +128,8 @@ def foresee(settings: Settings, task: Task, *, data_dir: Path | None, console: C
     torch.set_num_threads(settings.machine.threads)
     with timing(console, str(settings.method)) as step:
         run = Run.resolve(settings, task, data_dir=data_dir)
+        for note in own_data_notes(run):
+            console.print(note, highlight=False, soft_wrap=True)
         speed = make_training(run).time_steps(step)
     full, full_speed = run.on_all_data(), None
     if run.sizes.first_step < full.sizes.first_step:

@@ -9,13 +9,14 @@ from emprune.methods import EMP, InfoBatch, method_class
 from emprune.methods.emp import TWO_CLASS_BETA
 from emprune_lab.comparison.rows import Row, compared_by, place, scored_part, unequal_cost
 from emprune_lab.comparison.statistics import FEWEST_SEEDS, mean_interval
+from emprune_lab.errors import some
 from emprune_lab.method_spec import MethodSpec
 from emprune_lab.metrics import capital
 from emprune_lab.results.record import RunRecord
 from emprune_lab.run import Run
 from emprune_lab.tasks import Task
 
-__all__ = ["little_notes", "method_notes", "notes", "unlike_places", "unlike_precision"]
+__all__ = ["little_notes", "method_notes", "notes", "own_data_notes", "unlike_places", "unlike_precision"]
 
 STAR_AND_P = ", * where its interval excludes zero; p: of that difference, adjusted for the number of rows (Holm)"
 """What stands in a table where there are intervals."""
@@ -98,6 +99,17 @@ def method_notes(task: Task, methods: Iterable[tuple[MethodSpec, float]]) -> lis
         "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does": uniform,
     }
     return [f"{what}: {', '.join(sorted(methods))}." for what, methods in found.items() if methods]
+
+
+def own_data_notes(run: Run) -> list[str]:
+    """Say what was read of the user's own files; nothing where the task's name says what the data are."""
+    if run.task.files is None:
+        return []
+    sizes = {"training": run.sizes.train, "validation": run.sizes.validation, "testing": run.sizes.test}
+    parts = ", ".join(f"{number:,} for {part}" for part, number in sizes.items() if number)
+    names = some(run.splits.classes or ())
+    said = f"Your {run.task.kind}: {parts}. {run.task.num_classes:,} classes: {names}."
+    return [said, *([run.task.remark] if run.task.remark else [])]
 
 
 def little_notes(run: Run) -> list[str]:

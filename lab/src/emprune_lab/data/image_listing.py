@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from emprune.errors import ConfigError
 from emprune_lab.data.parts import PART, TEST_NAMES, TRAIN_NAMES, find_parts
 from emprune_lab.errors import DataError
 
-__all__ = ["Layout", "digest_of", "find_layout", "list_images"]
+__all__ = ["Layout", "digest_of", "find_layout", "left_out", "list_images"]
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -49,14 +50,37 @@ def list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[
 def digest_of(path: Path, layout: Layout) -> str:
     """Say in a word which images there are: names and sizes in bytes, which another machine's copy has too."""
     key = hashlib.sha256()
-    parts = [layout.train] if layout.test is None else [layout.train, layout.test]
-    for file in sorted({image for part in parts for image in _images_below(part)}):
+    for file in sorted({image for part in _parts(layout) for image in _images_below(part)}):
         key.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
     return key.hexdigest()[:12]
 
 
+def left_out(layout: Layout) -> str | None:
+    """Say how many files among the classes do not count, because they do not end as images do; None for none."""
+    folders = [part / name for part in _parts(layout) for name in layout.classes]
+    others = [file for folder in folders for file in _files_below(folder) if file.suffix.lower() not in ENDINGS]
+    if not others:
+        return None
+    endings = Counter(file.suffix.lower() or "no ending" for file in others)
+    counts = ", ".join(f"{number:,} {ending}" for ending, number in endings.most_common())
+    return f"Files that are not read: {counts}. Images end in {', '.join(sorted(ENDINGS))}."
+
+
+def _parts(layout: Layout) -> list[Path]:
+    return [layout.train] if layout.test is None else [layout.train, layout.test]
+
+
 def _images_below(folder: Path) -> list[Path]:
-    """Return the images of a folder and those below it in order, hidden ones left out.
+    """Return the images of a folder and those below it in order; DataError for one that cannot be read."""
+    images = [file for file in _files_below(folder) if file.suffix.lower() in ENDINGS]
+    for image in images:
+        if not image.is_file():
+            raise DataError(f"{image} is no file that can be read, or a link to none. Repair or remove it.")
+    return images
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder and those below it in order, hidden ones left out.
 
     Linked folders count, except those that lead back to a folder above them.
     """
@@ -69,9 +93,7 @@ def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
             real = entry.resolve()
             if real not in above:
                 yield from _walk(entry, {*above, real})
-        elif entry.suffix.lower() in ENDINGS:
-            if not entry.is_file():
-                raise DataError(f"{entry} is no file that can be read, or a link to none. Repair or remove it.")
+        else:
             yield entry
 
 

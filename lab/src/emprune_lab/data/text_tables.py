@@ -15,13 +15,12 @@ import pyarrow.parquet as pq
 from emprune.errors import ConfigError
 from emprune_lab.data.parts import find_parts
 from emprune_lab.data.text_files import Row
-from emprune_lab.errors import DataError
+from emprune_lab.errors import DataError, some
 
-__all__ = ["TextTables", "find_tables", "some"]
+__all__ = ["TextTables", "find_tables"]
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 FORM = "texts:PATH[:text=COLUMN][:label=COLUMN]"
-MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -101,18 +100,6 @@ def find_tables(path: Path, *, texts: Sequence[str], label: str) -> TextTables:
     if train is None:
         raise ConfigError(f"{path} must hold train.csv, or another of {', '.join(ENDINGS[1:])}; got none of that name.")
     return TextTables(_in_a_form(train), test and _in_a_form(test), tuple(texts), label)
-
-
-def some(names: Iterable[str]) -> str:
-    """Return the first of some names, and how many more there are.
-
-    Example:
-        >>> some(map(str, range(10)))
-        '0, 1, 2, 3, 4, 5, 6, 7 and 2 more'
-    """
-    shown = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
-    more = f" and {len(shown) - MOST_NAMES:,} more" if len(shown) > MOST_NAMES else ""
-    return ", ".join(shown[:MOST_NAMES]) + more
 
 
 def _in_a_form(path: Path) -> Path:

@@ -8,8 +8,8 @@ from emprune.errors import ConfigError
 from emprune_lab.data.dividing import steady_order, with_test_part
 from emprune_lab.data.splits import Split, Splits, Texts
 from emprune_lab.data.text_files import split_of
-from emprune_lab.data.text_tables import TextTables, find_tables, some
-from emprune_lab.errors import DataError
+from emprune_lab.data.text_tables import TextTables, find_tables
+from emprune_lab.errors import DataError, some
 from emprune_lab.files import home_expanded
 from emprune_lab.tasks.task import TextTask, fine_tuning
 

@@ -71,6 +71,7 @@ class Task:
         objective: What is trained for, one of `emprune_lab.training.objectives`.
         metric: What counts at the end, by its name in `emprune_lab.metrics`.
         files: A digest of the user's own files, which may change; None where the name says what the data are.
+        remark: What the user must know of those files; None for nothing.
     """
 
     kind: ClassVar[str]  # of the samples: "images", "texts" or "blocks"
@@ -84,6 +85,7 @@ class Task:
     objective: str = "classification"
     metric: str = "accuracy"
     files: str | None = None
+    remark: str | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Task) and (self.name, self.files) == (other.name, other.files)
