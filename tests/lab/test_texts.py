@@ -238,12 +238,12 @@ def methods_of(*specs: str, keep: float = 0.3) -> list[tuple[MethodSpec, float]]
 def test_emp_is_greedy_on_two_classes_below_its_threshold(method: str, num_classes: int, same: bool) -> None:
     made = MethodSpec.parse(method).make()
     assert isinstance(made, EMP)
-    assert made.ranks_as_greedy(num_classes) is same
+    assert made.ranks_by_loss(num_classes) is same
 
 
 def test_that_is_said_once() -> None:
     (note,) = method_notes(get_task("imdb"), methods_of("emp", "emp", "emp:beta=9", "greedy", "greedy"))
-    assert note.endswith("as greedy does: emp:pool=2.")
+    assert note.endswith("as the loss alone does: emp:pool=2.")
     assert method_notes(get_task("clinc150"), methods_of("emp")) == []
 
 

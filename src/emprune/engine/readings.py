@@ -228,9 +228,10 @@ class PrunerReadings:
         """Return the k samples that look most as if their label were wrong, as of the last fold; `sync` folds.
 
         A wrong label is learnt late or never, so its margin stays low and its loss high. Samples are ranked by the mean
-        margin where it is recorded, else by the mean loss, else by the last loss, which costs nothing. On both
-        tasks of experiments/label-errors it is the best of what is recorded. Samples without an observation are not
-        ranked. EMP visits wrong labels most and learns them: random permutation ranks better at the same cost.
+        margin where it is recorded, else by the mean loss, else by the last loss, which costs nothing. It is the
+        best of what is recorded on two of the three data sets of experiments/label-errors. Samples without an
+        observation are not ranked. EMP visits wrong labels most and learns them: random permutation ranks better at the
+        same cost.
 
         Args:
             k: How many.

@@ -94,10 +94,10 @@ class EMP(Method):
 
     def check_batch(self, losses: Tensor, outputs: Any) -> None:
         """Warn where the memory term cannot change the order: two classes, and a low beta."""
-        if isinstance(outputs, Tensor) and outputs.ndim == 2 and self.ranks_as_greedy(outputs.shape[1]):
+        if isinstance(outputs, Tensor) and outputs.ndim == 2 and self.ranks_by_loss(outputs.shape[1]):
             warnings.warn(
-                f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks exactly as greedy: the entropy "
-                "cannot change the order. Raise `beta`, or use Greedy.",
+                f"On two classes EMP with beta={self.beta} below {TWO_CLASS_BETA} ranks by the loss alone: the entropy "
+                "cannot change the order. Raise `beta`, or use OrderDP, which needs no outputs.",
                 MethodWarning,
                 stacklevel=4,
             )
@@ -115,7 +115,7 @@ class EMP(Method):
             return None  # to be measured, and refused, at once
         return outputs
 
-    def ranks_as_greedy(self, num_classes: int) -> bool:
+    def ranks_by_loss(self, num_classes: int) -> bool:
         """Return whether the memory term cannot change the order, as the entropy with a low beta on two classes."""
         entropy = memory_term(self.memory) is prediction_entropy
         return num_classes == 2 and entropy and self.beta < TWO_CLASS_BETA

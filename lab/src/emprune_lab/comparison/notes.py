@@ -81,7 +81,7 @@ def unlike_precision(precisions: Iterable[str]) -> list[str]:
 
 
 def method_notes(task: Task, methods: Iterable[tuple[MethodSpec, float]]) -> list[str]:
-    """Say which methods rank as greedy does because there are two classes, and which prefer nothing, if any do.
+    """Say which methods rank by the loss alone because there are two classes, and which prefer nothing, if any do.
 
     Args:
         task: What they are run on.
@@ -90,12 +90,12 @@ def method_notes(task: Task, methods: Iterable[tuple[MethodSpec, float]]) -> lis
     same, uniform = dict[str, None](), dict[str, None]()
     for spec, keep in methods:
         method = spec.make()
-        if isinstance(method, EMP) and task.objective == "classification" and method.ranks_as_greedy(task.num_classes):
+        if isinstance(method, EMP) and task.objective == "classification" and method.ranks_by_loss(task.num_classes):
             same[str(spec)] = None
         if isinstance(method, InfoBatch) and method.prefers_nothing(keep):
             uniform[str(spec)] = None
     found = {
-        f"On two classes EMP with a beta below {TWO_CLASS_BETA} ranks exactly as the loss alone, as greedy does": same,
+        f"On two classes EMP with a beta below {TWO_CLASS_BETA} ranks exactly as the loss alone does": same,
         "At a keep this low InfoBatch prefers nothing: it keeps a uniform part of all samples, as random does": uniform,
     }
     return [f"{what}: {', '.join(sorted(methods))}." for what, methods in found.items() if methods]
