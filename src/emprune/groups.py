@@ -109,7 +109,8 @@ class Groups:
     @property
     def least(self) -> Tensor:
         """(G,) int64, the samples of each group that its floor asks for."""
-        return torch.tensor([math.ceil(self.floor * count - 1e-9) for count in self.counts.tolist()])
+        least = [math.ceil(self.floor * count - 1e-9) for count in self.counts.tolist()]
+        return torch.tensor(least, device="cpu")
 
     def quotas(self, size: int, stats: SampleStats, *, least: Tensor, generator: torch.Generator) -> Tensor:
         """Return (G,) int64, the samples of each group in an epoch of `size`; not for "free", which has no quotas.

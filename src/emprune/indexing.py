@@ -14,7 +14,7 @@ def mask_of(index: Tensor, num_samples: int) -> Tensor:
         >>> mask_of(torch.tensor([2, 0]), 3)
         tensor([ True, False,  True])
     """
-    mask = torch.zeros(num_samples, dtype=torch.bool)
+    mask = torch.zeros(num_samples, dtype=torch.bool, device="cpu")
     mask.numpy()[index.numpy()] = True
     return mask
 

@@ -44,3 +44,14 @@ def test_turns() -> None:
     assert cursor.is_next(torch.tensor([7, 1]))
     cursor.add(torch.tensor([7, 1]))
     assert not cursor.is_next(torch.tensor([5, 2]))
+
+
+def test_what_is_counted_costs_no_look_at_the_rest() -> None:
+    plan = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    cursor = Cursor(whole(plan))
+    for number in (3, 1, 4, 0):
+        batch = plan.split(5)[number].clone()
+        cursor.add(batch)
+        batch += 1_000  # the loop writes to what it was handed
+        assert cursor.num_remaining == len(cursor.remaining)
+    assert cursor.saved() == (10, plan[15:25].tolist())

@@ -26,12 +26,12 @@ def observe_epoch(loader: emprune.ArrayLoader) -> int:
     return num_observed
 
 
-def train(loader: emprune.ArrayLoader, *, last: float = 1.0, observe: bool = True) -> None:
-    """Observe losses of 1, and in the last epoch others."""
+def train(loader: emprune.ArrayLoader, *, first: float = 1.0, last: float = 1.0, observe: bool = True) -> None:
+    """Observe the same losses in all batches of the first epoch, and of the last."""
     for epoch in loader.epochs():
         for index, _ in loader:
             if observe:
-                loader.reduce(index, torch.full((3,), last if epoch == 1 else 1.0))
+                loader.reduce(index, torch.full((3,), last if epoch == 1 else first))
 
 
 def test_what_the_last_epoch_observed_is_folded() -> None:
@@ -118,3 +118,33 @@ def test_a_pruner_that_is_loaded_alone_within_an_epoch_has_all_of_that_epoch_del
     assert again.start_epoch == 0
     assert again.steps_left == 8
     assert [(epoch, observe_epoch(again)) for epoch in again.epochs()] == [(0, SIZE), (1, SIZE)]
+
+
+@pytest.mark.parametrize("how", ["not finite", "left out"])
+def test_a_pruner_that_is_loaded_alone_after_an_epoch_with_a_sample_in_vain_goes_on_with_the_next(how: str) -> None:
+    loader, again = loader_of(nonfinite="skip"), loader_of(nonfinite="skip")
+    loader.set_epoch(0)
+    for number, (index, _) in enumerate(loader):
+        losses = torch.ones(3)
+        if number == 1 and how == "not finite":
+            losses[0] = torch.nan
+        if number == 1 and how == "left out":
+            loader.pruner.leave_out(index[:1])
+            index, losses = index[1:], losses[1:]
+        loader.reduce(index, losses)
+    again.pruner.load_state_dict(through_disk(loader.pruner.state_dict()))
+    assert again.start_epoch == 1
+
+
+def test_a_run_without_a_finite_loss_is_not_told_to_call_reduce() -> None:
+    loader = loader_of(nonfinite="skip")
+    with pytest.warns(EmpruneWarning, match="no finite loss in the whole run: all were NaN"):
+        train(loader, first=torch.nan, last=torch.nan)
+
+
+def test_an_epoch_that_was_looked_at_before_it_is_trained_on_is_an_error_that_says_so(raises: Raises) -> None:
+    loader = loader_of()
+    loader.set_epoch(0)
+    assert sum(len(index) for index, _ in loader) == SIZE
+    with raises(EpochError):
+        observe_epoch(loader)

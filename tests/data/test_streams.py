@@ -391,3 +391,78 @@ class TestStatesThatAreRefused:
         state["stream"]["legs"] = legs
         with raises(emprune.errors.StateError, parameter="legs"):
             make().load_state_dict(state)
+
+
+def test_a_refused_epoch_leaves_an_epoch_as_it_was_divided() -> None:
+    first, second = (
+        make(pruner={"keep": 1.0, "tail_epochs": 0}),
+        make(batch_size=2, pruner={"keep": 1.0, "tail_epochs": 0}),
+    )
+    first.set_epoch(0)
+    batches = iter(first)
+    delivered = [int(i) for _ in range(2) for i in next(batches)[0]]
+    second.load_state_dict(through_disk(first.state_dict()))
+    second.set_epoch(0)
+    delivered += next(iter(second))[0].tolist()
+    with pytest.raises(emprune.errors.EpochError):
+        second.set_epoch(3)
+    third = make(batch_size=2, pruner={"keep": 1.0, "tail_epochs": 0})
+    third.load_state_dict(through_disk(second.state_dict()))
+    third.set_epoch(0)
+    assert sorted(delivered + train(third.pruner, third)) == list(range(100))
+
+
+def test_a_shard_that_could_not_be_read_for_a_moment_is_opened_again() -> None:
+    away = {"now": True}
+
+    def samples(shard: str) -> Iterator[tuple[str, int]]:
+        for number in range(16):
+            if away["now"] and number == 5:
+                away["now"] = False
+                raise OSError("the share is away for a moment")
+            yield str(number), number
+
+    index = StreamIndex(["a"], [16], [str(number) for number in range(16)])
+    dataloader = DataLoader(KeyedStream(samples, index=index), batch_size=2)
+    loader = emprune.PrunedStream(dataloader, "full", num_epochs=1, shuffle_buffer=1)
+    loader.set_epoch(0)
+    batches, delivered = iter(loader), []
+    while True:
+        try:
+            delivered += next(batches)[0].tolist()
+        except OSError:
+            continue
+        except StopIteration:
+            break
+    assert len(delivered) == 14
+
+
+def test_shards_are_indexed_one_after_another() -> None:
+    alive: list[str] = []
+
+    class Opened(list[tuple[str, int]]):
+        def __init__(self, shard: str) -> None:
+            super().__init__([("0", 0), ("1", 1)])
+            alive.append(shard)
+
+        def __del__(self) -> None:
+            alive.pop()
+
+    most = []
+
+    def samples(shard: str) -> Opened:
+        opened = Opened(shard)
+        most.append(len(alive))
+        return opened
+
+    KeyedStream(samples, shards=[f"{n}" for n in range(5)])
+    assert max(most) <= 2  # the one that is read, and the one before until it is replaced
+    with pytest.raises(emprune.errors.ConfigError):
+        KeyedStream(samples, shards=["a", "b", "a"])
+
+
+def test_a_damaged_delivery_is_refused() -> None:
+    loader = make()
+    loader.set_epoch(0)
+    with pytest.raises(emprune.errors.StateError):
+        make().load_state_dict({**loader.state_dict(), "delivery": {}})

@@ -164,6 +164,32 @@ def test_early_stopping() -> None:
     assert int(module.pruner.visits.sum()) == sum(map(len, module.result.plans))
 
 
+class StopAfter(callbacks.Callback):
+    """Stops the fit at the end of an epoch, as what monitors a validation does."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        trainer.should_stop = trainer.current_epoch == self.epoch
+
+
+@pytest.mark.parametrize("min_epochs", [None, 4], ids=["it may stop", "it must go on"])
+def test_a_stopped_fit_plans_no_epoch_that_never_was_and_its_checkpoint_goes_on(
+    min_epochs: int | None, tmp_path: Path
+) -> None:
+    whole, module, resumed = Module(emprune.Greedy()), Module(emprune.Greedy()), Module(emprune.Greedy())
+    make_trainer().fit(whole)
+    saving = callbacks.ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    make_trainer(callbacks=[StopAfter(1), saving], min_epochs=min_epochs).fit(module)
+    last = 1 if min_epochs is None else runs.NUM_EPOCHS - 1
+    assert module.pruner.epoch == last
+    assert len(module.pruner.history) == len(module.result.plans) == last + 1
+    make_trainer().fit(resumed, ckpt_path=tmp_path / "epoch=1.ckpt")
+    assert resumed.result.plans == whole.result.plans[2:]
+    assert resumed.pruner.visits.equal(whole.pruner.visits)
+
+
 class FailingLast(Module):
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         if self.current_epoch < runs.NUM_EPOCHS - 1:

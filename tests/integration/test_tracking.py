@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import emprune
-from emprune.errors import ConfigError, EmpruneWarning
-from emprune.integrations.tracking import EpochReport, track
+from emprune.errors import ConfigError, EmpruneWarning, ObservationError
+from emprune.integrations.tracking import EpochReport, track, track_pruner
 from tests.events import read_events, scalars_of
 from tests.messages import Raises
 
@@ -170,3 +170,13 @@ def test_what_is_no_tracker_is_refused(tracker: Any, raises: Raises) -> None:
     pruner = make_loader().pruner
     with raises(ConfigError, parameter="trackers", value=tracker):
         track(pruner, tracker)
+
+
+def test_where_training_ends_a_loss_that_is_not_finite_is_a_warning_and_before_that_an_error() -> None:
+    for ends in (False, True):
+        pruner = emprune.DataPruner("greedy", num_samples=8, num_epochs=4, keep=0.5)
+        pruner.observe(pruner.begin_epoch(0).index, torch.full((4,), torch.nan))
+        reports: list[EpochReport] = []
+        with pytest.warns(EmpruneWarning) if ends else pytest.raises(ObservationError):
+            track_pruner(pruner, [reports.append], ends=ends)
+        assert len(reports) == ends

@@ -49,6 +49,12 @@ def test_each_sample_has_the_values_of_its_row(tmp_path: Path, form: Any) -> Non
     torch.testing.assert_close(trainer.pruner.plan_options.weights, expected)
 
 
+def test_a_group_of_which_every_row_was_dropped_needs_no_quota(tmp_path: Path) -> None:
+    names = ["long" if row not in KEPT else ("a", "b")[row % 2] for row in range(NUM_ROWS)]
+    groups = emprune.Groups(names, quota={"a": 1, "b": 2, "long": 3})
+    assert make_trainer(tmp_path, groups=groups).pruner.plan_options.groups.quota == {"a": 1, "b": 2}
+
+
 @pytest.mark.parametrize("as_groups", [False, True])
 def test_quotas_hold_for_the_groups_of_the_rows(tmp_path: Path, as_groups: bool) -> None:
     names = [("few", "many")[row % 4 > 0] for row in range(NUM_ROWS)]

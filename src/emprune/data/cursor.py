@@ -34,6 +34,7 @@ class Cursor:
         self.rest = shard.index if rest is None else rest
         self._next, self._head = 0, _first(self.rest)
         self._ahead: dict[int, Tensor] = {}
+        self._num_ahead = 0
 
     @classmethod
     def resumed(cls, shard: Shard, ahead: Sequence[int]) -> "Cursor":
@@ -58,9 +59,14 @@ class Cursor:
         return _without(left, torch.cat(list(self._ahead.values()))) if self._ahead else left
 
     @property
+    def num_remaining(self) -> int:
+        """How many samples were not handed out yet; unlike `remaining` it costs nothing."""
+        return len(self.rest) - self._next - self._num_ahead
+
+    @property
     def num_delivered(self) -> int:
         """Samples of the epoch's plan that this rank was handed, before a load too."""
-        return self.shard.num_before // self.shard.world_size + len(self.shard.index) - len(self.remaining)
+        return self.shard.num_before // self.shard.world_size + len(self.shard.index) - self.num_remaining
 
     def is_next(self, index: Tensor) -> bool:
         """Whether a batch comes in its turn."""
@@ -68,10 +74,18 @@ class Cursor:
 
     def add(self, index: Tensor) -> None:
         """Count a batch as handed out."""
-        self._ahead[_first(index)] = index
+        if not self.is_next(index):
+            self._num_ahead += len(index) - len(self._ahead.get(_first(index), ()))
+            self._ahead[_first(index)] = index.clone()  # the loop may write to its own
+            return
+        self._advance(len(index))
         while (batch := self._ahead.pop(self._head, None)) is not None:
-            self._next += len(batch)
-            self._head = _first(self.rest, self._next)
+            self._num_ahead -= len(batch)
+            self._advance(len(batch))
+
+    def _advance(self, size: int) -> None:
+        self._next += size
+        self._head = _first(self.rest, self._next)
 
     def saved(self) -> tuple[int, list[int]]:
         """Return how many samples were handed out without a gap, and which ones (dataset positions) beyond that.

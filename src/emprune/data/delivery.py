@@ -50,6 +50,7 @@ class Delivery:
         self._shard = deal(plan, num_before=num_before)
         self._rest = Cursor.resumed(self._shard, ahead).rest
         self._cursor = self._begun()
+        self.was_trained = True  # whether anything was observed in the pass that ended it
         self._within: list[weakref.ref[Cursor]] = []  # the passes that have begun, each within the one before
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class Delivery:
     @property
     def is_complete(self) -> bool:
         """Whether all of this rank's shard was handed out."""
-        return self.ended or not len(self._cursor.remaining)
+        return self.ended or not self._cursor.num_remaining
 
     def new_pass(self) -> Cursor:
         """Return where a new pass begins: at the loaded position, or at the epoch's start."""
@@ -109,6 +110,7 @@ class Delivery:
             return
         around = None if trained else self._leave(cursor)
         self._cursor, self.ended = (cursor, True) if around is None else (around, False)
+        self.was_trained = trained or not self.ended
 
     def _leave(self, cursor: Cursor) -> Cursor | None:
         """Return the pass around one that has ended, if it can still go on: nobody holds one that was broken off."""

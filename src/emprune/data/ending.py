@@ -5,7 +5,7 @@ import warnings
 from emprune.errors import EmpruneWarning, ObservationError
 from emprune.pruner import DataPruner
 
-__all__ = ["fold_last", "fold_pending", "was_observed"]
+__all__ = ["fold_last", "fold_pending"]
 
 
 def fold_pending(pruner: DataPruner, *, ends: bool = False) -> None:
@@ -36,19 +36,16 @@ def fold_last(pruner: DataPruner) -> None:
     """Fold what the last epoch observed, as `fold_pending`; collective on several ranks.
 
     Warns:
-        EmpruneWarning: If values are not finite, or if a method that scores never saw an observation.
+        EmpruneWarning: If values are not finite, or if a method that scores never saw a finite observation.
     """
     fold_pending(pruner, ends=True)
-    if pruner.method.scores and not bool(pruner.stats.seen.any()):
-        name = type(pruner.method).__name__
-        warnings.warn(
-            f"{name} saw no observation in the whole run: did you call reduce(index, losses, logits) in the training "
-            "loop?",
-            EmpruneWarning,
-            stacklevel=3,
+    if not pruner.method.scores or bool(pruner.stats.seen.any()):
+        return
+    name, visited = type(pruner.method).__name__, bool(pruner.stats["visits"].any())
+    if visited:
+        what = (
+            "no finite loss in the whole run: all were NaN or infinite, or all samples were left out. Look at the data"
         )
-
-
-def was_observed(pruner: DataPruner) -> bool:
-    """Return whether all of the pruner's current epoch was observed, as of the last fold."""
-    return pruner.epoch >= 0 and bool((pruner.stats["last_visit"][pruner.plan.index] == pruner.epoch).all())
+    else:
+        what = "no observation in the whole run: did you call reduce(index, losses, logits) in the training loop?"
+    warnings.warn(f"{name} saw {what}{'.' * visited}", EmpruneWarning, stacklevel=3)

@@ -75,6 +75,11 @@ class Pass(Iterator[tuple[Tensor, Any]]):
         if self._delivery.ended and not self._is_again:  # a pass within this one trained on all of it
             self._is_again, self._num_observed = True, self._pruner.num_observed
         if self._is_again and self._pruner.num_observed > self._num_observed:
+            if not self._delivery.was_trained:
+                raise EpochError(
+                    f"Epoch {epoch} was iterated to its end before it was trained on; got an observation in another "
+                    "pass over it. Look at data with loader.peek(), or read the dataset at loader.rest."
+                )
             raise EpochError(
                 f"Epoch {epoch} is over, and was trained on a second time; got an observation in another pass over it. "
                 f"Call loader.set_epoch({epoch + 1}) before it, or write `for epoch in loader.epochs()`. For an engine "
@@ -91,7 +96,7 @@ class Pass(Iterator[tuple[Tensor, Any]]):
             )
 
     def _end(self) -> None:
-        missing = len(self._cursor.remaining)
+        missing = self._cursor.num_remaining
         if missing and self._failed:
             return  # a batch was lost to an exception: what is left of the epoch is still to be delivered
         if missing:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emprune.data.cursor import Cursor
 from emprune.data.delivery import Deal, Delivery, saved_nothing
-from emprune.data.ending import fold_last, fold_pending, was_observed
+from emprune.data.ending import fold_last, fold_pending
 from emprune.data.indexed import Delivered
 from emprune.data.passes import Pass
 from emprune.data.saved import check_state
@@ -104,9 +104,9 @@ class PlannedLoader(ABC):
     def start_epoch(self) -> int:
         """The epoch to go on with: 0 in a new run; after a load the saved epoch, or the next if that was over.
 
-        Of a pruner that was loaded alone, an epoch is over where all of it was observed; else all of it is delivered.
+        Of a pruner that was loaded alone, an epoch is over where all of it was observed or left out.
         """
-        ended = was_observed(self.pruner) if self._standing is None else self._standing.ended
+        ended = self.pruner.is_observed if self._standing is None else self._standing.ended
         return max(0, self.pruner.epoch + ended)
 
     def epochs(self) -> Iterator[int]:

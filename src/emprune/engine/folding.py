@@ -23,7 +23,7 @@ from emprune.stats import SampleStats
 __all__ = ["Folding", "NonfinitePolicy"]
 
 NonfinitePolicy = Literal["error", "skip", "revisit"]
-_NONE = torch.empty(0, dtype=torch.int64)
+_NONE = torch.empty(0, dtype=torch.int64, device="cpu")
 
 
 class Folding:

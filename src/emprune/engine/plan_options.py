@@ -139,7 +139,7 @@ class PlanOptions:
     def num_pinned(self) -> Tensor:
         """(G,) int64, the pinned samples of each group."""
         assert self.groups is not None
-        pinned = torch.empty(0, dtype=torch.int64) if self.pinned is None else self.pinned
+        pinned = torch.empty(0, dtype=torch.int64, device="cpu") if self.pinned is None else self.pinned
         return torch.bincount(self.groups.codes[pinned], minlength=len(self.groups.names))
 
     @cached_property

@@ -121,6 +121,15 @@ class PrunerReadings:
         return self._pending.num_observed
 
     @property
+    @on_cpu()
+    def is_observed(self) -> bool:
+        """Whether each sample of the current epoch was observed or left out, as of the last fold."""
+        if self._current is None:
+            return False
+        is_done = self.stats["last_visit"][self.plan.index] == self.epoch
+        return bool((is_done | torch.isin(self.plan.index, self._folding.in_vain)).all())
+
+    @property
     def churn(self) -> float | None:
         """Share of the current epoch's plan that was not in the one before; None in the first epoch."""
         return self._history.churn[-1] if self._history.churn else None

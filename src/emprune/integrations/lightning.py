@@ -11,7 +11,7 @@ from emprune.data.streams import PrunedStream
 from emprune.errors import ConfigError, EpochError
 from emprune.integrations.lightning_checks import check_combined, check_ranks, check_settings, check_validation, logged
 from emprune.integrations.shared import InFit, check_in_order, is_stream
-from emprune.integrations.tracking import track
+from emprune.integrations.tracking import track_pruner
 from emprune.methods.base import Method
 from emprune.pruner import DataPruner
 
@@ -174,8 +174,9 @@ class PruningCallback(Callback):
             metrics["churn"] = pruner.churn
         pl_module.log_dict({f"pruning/{name}": value for name, value in metrics.items()}, sync_dist=True, batch_size=1)
         if any(type(logger).__name__ in _TRACKED for logger in trainer.loggers):
-            track(pruner, *(trainer.loggers if trainer.is_global_zero else ()))
-        self._plan_next()
+            track_pruner(pruner, trainer.loggers if trainer.is_global_zero else (), ends=_is_over(trainer))
+        if not _is_over(trainer):
+            self._plan_next()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fold the last epoch in, so that the pruner's columns hold the whole run on every device."""
@@ -205,6 +206,12 @@ def _callback_of(trainer: Any) -> PruningCallback:
         f"The trainer's `callbacks` must have a PruningCallback, which plans the epochs; got {found}. Write "
         "Trainer(callbacks=[PruningCallback()])."
     )
+
+
+def _is_over(trainer: Any) -> bool:
+    """Whether Lightning stops after this epoch, as far as is known before its monitors look at the end."""
+    enough = trainer.current_epoch + 1 >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
+    return bool(trainer.should_stop and enough and trainer.max_steps == -1)
 
 
 def _why_another_epoch(trainer: Any, epoch: int) -> str:

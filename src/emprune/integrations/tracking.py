@@ -4,7 +4,7 @@
 a function of your own. Neither tracker is imported here: what is handed over is told by its class.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -69,6 +69,7 @@ def track(run: _HasPruner | DataPruner, *trackers: Any) -> EpochReport:
     Raises:
         ConfigError: If a tracker is none of these.
         EpochError: If no epoch has begun.
+        ObservationError: If losses are not finite, `nonfinite="error"`, and training goes on.
 
     Example:
         >>> import emprune, torch
@@ -78,9 +79,13 @@ def track(run: _HasPruner | DataPruner, *trackers: Any) -> EpochReport:
         0.5
         0
     """
-    pruner = run if isinstance(run, DataPruner) else run.pruner
+    return track_pruner(run if isinstance(run, DataPruner) else run.pruner, trackers, ends=False)
+
+
+def track_pruner(pruner: DataPruner, trackers: Iterable[Any], *, ends: bool) -> EpochReport:
+    """Do what `track` does; where training ends before the run's last epoch, what is not finite is a warning."""
     found = [tracker for given in trackers for tracker in _trackers(given)]
-    fold_pending(pruner)
+    fold_pending(pruner, ends=ends)
     report = report_of(pruner)
     if pruner.rank == 0:
         for tracker in found:

@@ -63,7 +63,7 @@ class ObservingTrainer(Trainer):
         observed, weighted = self._observes, self.pruner.plan.weight is not None
         if not (observed or weighted):  # outputs may cost a forward pass: ask for none
             if self.pruner.method.scores:
-                self.pruner.observe(index, torch.zeros(len(index)))
+                self.pruner.observe(index, torch.zeros(len(index), device="cpu"))
             return plain(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
         compute = partial(plain, model, {**inputs}, num_items_in_batch=num_items_in_batch)
         loss, outputs = self._loss_and_outputs(compute, model)

@@ -172,8 +172,9 @@ class PrunedTrainerMixin(ObservingTrainer):
         kwargs |= {"steps_in_epoch": len(self._loader), "num_update_steps_per_epoch": self._steps[epoch]}
         super()._run_epoch(*args, **kwargs)
         self._progress = self._progress.stopped(self.control.should_epoch_stop)
-        track_in(self.callback_handler.callbacks, self.pruner)
-        if self.control.should_training_stop or epoch + 1 == self.pruner.num_epochs:
+        ends = self.control.should_training_stop or epoch + 1 == self.pruner.num_epochs
+        track_in(self.callback_handler.callbacks, self.pruner, ends=ends)
+        if ends:
             fold_pending(self.pruner, ends=True)  # so that the pruner's columns hold the whole run on every rank
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

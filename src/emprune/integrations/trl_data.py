@@ -46,7 +46,7 @@ def taken_rows(dataset: Any) -> tuple[Tensor | None, Any]:
     if _ROW not in (dataset.column_names or ()):
         return None, dataset
     numbers = dataset.with_format(None).select_columns([_ROW])[:][_ROW]
-    return torch.tensor(numbers, dtype=torch.int64), dataset.remove_columns(_ROW)
+    return torch.tensor(numbers, dtype=torch.int64, device="cpu"), dataset.remove_columns(_ROW)
 
 
 def options_of_rows(options: Mapping[str, Any], rows: Tensor | None, num_rows: int) -> dict[str, Any]:
@@ -100,13 +100,17 @@ def _weights(weights: Any, rows: Tensor, num_rows: int) -> Tensor:
 def _groups(groups: Any, rows: Tensor, num_rows: int) -> Groups:
     whole = groups if isinstance(groups, Groups) else Groups(groups)
     _check_number("groups", whole, rows, num_rows)
-    return replace(whole, labels=[whole.names[code] for code in whole.codes[rows].tolist()])
+    labels = [whole.names[code] for code in whole.codes[rows].tolist()]
+    quota = whole.quota
+    if isinstance(quota, Mapping):  # without the groups of which no row is left
+        quota = {name: quota[name] for name in dict.fromkeys(labels)}
+    return replace(whole, labels=labels, quota=quota)
 
 
 def _pinned(pinned: Any, rows: Tensor, num_rows: int) -> Tensor:
     """Return the positions of pinned rows; a row that is not left cannot be in every epoch."""
     wanted = checked_pinned(pinned, num_rows)
-    position = torch.full((num_rows,), -1).index_copy_(0, rows, torch.arange(len(rows)))
+    position = torch.full((num_rows,), -1, device="cpu").index_copy_(0, rows, torch.arange(len(rows), device="cpu"))
     found = position[wanted]
     if bool((found < 0).any()):
         gone = wanted[found < 0].tolist()
@@ -123,7 +127,7 @@ def _initial(initial: Any, rows: Tensor, num_rows: int) -> Any:
     """Return an earlier run's columns, a row for each sample. One that the earlier run did not have is unseen."""
     frame = read_table(Path(initial)) if isinstance(initial, (str, os.PathLike)) else initial
     if "row" not in getattr(frame, "columns", ()):
-        if rows.equal(torch.arange(num_rows)):
+        if rows.equal(torch.arange(num_rows, device="cpu")):
             return frame
         raise ConfigError(
             f"`initial` must have the column row, because the trainer has left {len(rows):,} of {num_rows:,} rows, or "

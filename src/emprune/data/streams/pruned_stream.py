@@ -127,9 +127,15 @@ class PrunedStream(LoaderAround):
         return self._batch_sampler.num_passed_over(self._begun.new_pass())
 
     def set_epoch(self, epoch: int) -> None:  # noqa: D102 - inherited
-        if epoch != self.pruner.epoch:
+        current, legs = self.pruner.epoch, self._legs
+        if epoch != current:
             self._legs = ()
-        super().set_epoch(epoch)
+        try:
+            super().set_epoch(epoch)
+        except BaseException:
+            if self.pruner.epoch == current:  # it was refused: the epoch stays as it was divided
+                self._legs = legs
+            raise
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102 - inherited
         legs = [list(astuple(leg)) for leg in self._legs or (self._here,)]
@@ -146,7 +152,7 @@ class PrunedStream(LoaderAround):
                 because an error lost one before them, and the batches are others now. Nothing is loaded then.
         """
         legs, others = read_legs(state, self._saved), self._legs
-        before = state["delivery"]["num_delivered"] if isinstance(state["delivery"], Mapping) else 0
+        before = state["delivery"].get("num_delivered", 0) if isinstance(state["delivery"], Mapping) else 0
         here = Leg(before, *astuple(self._here)[1:])
         check_goes_on(state["delivery"], legs[-1], here)
         self._legs = legs if legs[-1].goes_on_as(here) else (*legs, here)

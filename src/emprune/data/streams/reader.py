@@ -84,7 +84,11 @@ class _Lane:
             if shard != self._shard or self._opened is None:
                 self.finish(check=check)
                 self._shard, self._opened = shard, self._stream.open(shard)
-            self._held[position] = self._opened.read(row)
+            try:
+                self._held[position] = self._opened.read(row)
+            except BaseException:
+                self.finish(check=False)  # what failed once cannot be read on: the next one opens the shard again
+                raise
 
     def give(self, position: int) -> Any:
         """Return a sample that was read, and hold it no longer; one that a failure has lost is read again."""

@@ -86,7 +86,8 @@ class Route:
 
     def places(self, positions: Positions, epoch: int) -> Positions:
         """Return (B,) where samples come in an epoch's stream of all samples."""
-        order = torch.randperm(len(self.index.shards), generator=derive_generator(self.seed, "shards", epoch)).numpy()
+        generator = derive_generator(self.seed, "shards", epoch)
+        order = torch.randperm(len(self.index.shards), generator=generator, device="cpu").numpy()
         start = np.empty_like(self.index.sizes)
         start[order] = np.cumsum(self.index.sizes[order]) - self.index.sizes[order]
         shard, row = self.index.locate(positions)
@@ -140,5 +141,5 @@ class Route:
 
     def _shuffled(self, sequence: Positions, generator: torch.Generator) -> Positions:
         """Return samples in random order within a window that slides: none moves by more than the buffer."""
-        noise = torch.rand(len(sequence), generator=generator, dtype=torch.float64).numpy()
+        noise = torch.rand(len(sequence), generator=generator, dtype=torch.float64, device="cpu").numpy()
         return sequence[np.argsort(np.arange(len(sequence)) + max(1, self.shuffle_buffer) * noise)]

@@ -107,7 +107,9 @@ class KeyedStream(ShardedStream):
                 "once, and save the `index` that the stream then has."
             )
         if index is None:
-            index = StreamIndex.of({shard: (key for key, _ in samples(shard)) for shard in shards or ()})
+            names = list(shards or ())
+            keys = [[key for key, _ in samples(name)] for name in names]  # one shard after another
+            index = StreamIndex(names, [len(found) for found in keys], [key for found in keys for key in found])
         super().__init__(index)
         self._samples, self._decode = samples, decode
 
@@ -184,10 +186,11 @@ def in_stream_order(stream: ShardedStream, positions: Positions, *, batch_size: 
         turn = np.arange(len(positions)) // (batch_size or max(1, -(-len(positions) // info.num_workers)))
         positions = positions[turn % info.num_workers == info.id]
     shards, rows = stream.index.locate(positions)
-    for shard in np.unique(shards).tolist():
+    begins = np.flatnonzero(np.diff(shards, prepend=-1))
+    for shard, of_shard in zip(shards[begins].tolist(), np.split(rows, begins)[1:], strict=True):
         opened = stream.open(shard)
         try:
-            for row in rows[shards == shard].tolist():
+            for row in of_shard.tolist():
                 sample = stream.decode(opened.read(row))
                 if sample is not LEFT_OUT:
                     yield sample
