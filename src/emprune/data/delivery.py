@@ -110,7 +110,7 @@ class Delivery:
             return
         around = None if trained else self._leave(cursor)
         self._cursor, self.ended = (cursor, True) if around is None else (around, False)
-        self.was_trained = trained or not self.ended
+        self.was_trained = trained
 
     def _leave(self, cursor: Cursor) -> Cursor | None:
         """Return the pass around one that has ended, if it can still go on: nobody holds one that was broken off."""

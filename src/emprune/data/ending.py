@@ -41,11 +41,9 @@ def fold_last(pruner: DataPruner) -> None:
     fold_pending(pruner, ends=True)
     if not pruner.method.scores or bool(pruner.stats.seen.any()):
         return
-    name, visited = type(pruner.method).__name__, bool(pruner.stats["visits"].any())
-    if visited:
+    what = "no observation in the whole run: did you call reduce(index, losses, logits) in the training loop?"
+    if bool(pruner.stats["visits"].any()):
         what = (
-            "no finite loss in the whole run: all were NaN or infinite, or all samples were left out. Look at the data"
+            "no finite loss in the whole run: all were NaN or infinite, or all samples were left out. Look at the data."
         )
-    else:
-        what = "no observation in the whole run: did you call reduce(index, losses, logits) in the training loop?"
-    warnings.warn(f"{name} saw {what}{'.' * visited}", EmpruneWarning, stacklevel=3)
+    warnings.warn(f"{type(pruner.method).__name__} saw {what}", EmpruneWarning, stacklevel=3)

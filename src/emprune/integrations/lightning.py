@@ -173,9 +173,10 @@ class PruningCallback(Callback):
         if pruner.churn is not None:
             metrics["churn"] = pruner.churn
         pl_module.log_dict({f"pruning/{name}": value for name, value in metrics.items()}, sync_dist=True, batch_size=1)
+        ends = _is_over(trainer)
         if any(type(logger).__name__ in _TRACKED for logger in trainer.loggers):
-            track_pruner(pruner, trainer.loggers if trainer.is_global_zero else (), ends=_is_over(trainer))
-        if not _is_over(trainer):
+            track_pruner(pruner, trainer.loggers if trainer.is_global_zero else (), ends=ends)
+        if not ends:
             self._plan_next()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

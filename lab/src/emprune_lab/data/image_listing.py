@@ -11,7 +11,7 @@ from emprune.errors import ConfigError
 from emprune_lab.data.parts import PART, TEST_NAMES, TRAIN_NAMES, find_parts
 from emprune_lab.errors import DataError
 
-__all__ = ["Layout", "digest_of", "find_layout", "left_out", "list_images"]
+__all__ = ["Layout", "digest_of", "files_of", "find_layout", "left_out", "list_images"]
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -47,18 +47,24 @@ def list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[
     return [image for image, _ in found], [label for _, label in found]
 
 
-def digest_of(path: Path, layout: Layout) -> str:
+def files_of(layout: Layout) -> list[Path]:
+    """Return the files of all parts in order, each once, images or not."""
+    parts = [layout.train] if layout.test is None else [layout.train, layout.test]
+    return sorted({file for part in parts for file in _files_below(part)})
+
+
+def digest_of(path: Path, files: Sequence[Path]) -> str:
     """Say in a word which images there are: names and sizes in bytes, which another machine's copy has too."""
     key = hashlib.sha256()
-    for file in sorted({image for part in _parts(layout) for image in _images_below(part)}):
+    for file in _images_among(files):
         key.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
     return key.hexdigest()[:12]
 
 
-def left_out(layout: Layout) -> str | None:
+def left_out(layout: Layout, files: Sequence[Path]) -> str | None:
     """Say how many files among the classes do not count, because they do not end as images do; None for none."""
-    folders = [part / name for part in _parts(layout) for name in layout.classes]
-    others = [file for folder in folders for file in _files_below(folder) if file.suffix.lower() not in ENDINGS]
+    folders = {part / name for part in (layout.train, layout.test or layout.train) for name in layout.classes}
+    others = [file for file in files if file.suffix.lower() not in ENDINGS and not folders.isdisjoint(file.parents)]
     if not others:
         return None
     endings = Counter(file.suffix.lower() or "no ending" for file in others)
@@ -66,13 +72,13 @@ def left_out(layout: Layout) -> str | None:
     return f"Files that are not read: {counts}. Images end in {', '.join(sorted(ENDINGS))}."
 
 
-def _parts(layout: Layout) -> list[Path]:
-    return [layout.train] if layout.test is None else [layout.train, layout.test]
-
-
 def _images_below(folder: Path) -> list[Path]:
-    """Return the images of a folder and those below it in order; DataError for one that cannot be read."""
-    images = [file for file in _files_below(folder) if file.suffix.lower() in ENDINGS]
+    return _images_among(_files_below(folder))
+
+
+def _images_among(files: Sequence[Path]) -> list[Path]:
+    """Return the images among files; DataError for one that cannot be read."""
+    images = [file for file in files if file.suffix.lower() in ENDINGS]
     for image in images:
         if not image.is_file():
             raise DataError(f"{image} is no file that can be read, or a link to none. Repair or remove it.")

@@ -11,7 +11,7 @@ from emprune.errors import ConfigError
 from emprune_lab.data.augment import flip, shift
 from emprune_lab.data.decoding import decoded
 from emprune_lab.data.dividing import with_test_part
-from emprune_lab.data.image_listing import Layout, digest_of, find_layout, left_out, list_images
+from emprune_lab.data.image_listing import Layout, digest_of, files_of, find_layout, left_out, list_images
 from emprune_lab.data.splits import Split, Splits
 from emprune_lab.files import home_expanded
 from emprune_lab.tasks.task import ImageTask, Recipe
@@ -36,6 +36,7 @@ def image_folder(name: str) -> ImageTask:
     """
     name, path, size = _parse(name)
     layout = find_layout(path)
+    files = files_of(layout)
     return ImageTask(
         name=name,
         description="your own images, a folder for each class",
@@ -46,8 +47,9 @@ def image_folder(name: str) -> ImageTask:
         read=partial(read, path, size, layout),
         augment=partial(augment, pixels=size // 8),
         recipe=Recipe(model="small-resnet", epochs=40, batch_size=128, max_lr=0.2),
-        files=digest_of(path, layout),
-        remark=left_out(layout),
+        files=digest_of(path, files),
+        classes=layout.classes,
+        remark=left_out(layout, files),
     )
 
 

@@ -43,6 +43,7 @@ def own_texts(name: str) -> TextTask:
         max_length=128,
         recipe=fine_tuning(epochs=6),
         files=tables.digest(),
+        classes=classes,
     )
 
 

@@ -71,6 +71,7 @@ class Task:
         objective: What is trained for, one of `emprune_lab.training.objectives`.
         metric: What counts at the end, by its name in `emprune_lab.metrics`.
         files: A digest of the user's own files, which may change; None where the name says what the data are.
+        classes: Of the user's own files, the names of the classes by label.
         remark: What the user must know of those files; None for nothing.
     """
 
@@ -85,6 +86,7 @@ class Task:
     objective: str = "classification"
     metric: str = "accuracy"
     files: str | None = None
+    classes: tuple[str, ...] = ()
     remark: str | None = None
 
     def __eq__(self, other: object) -> bool:

@@ -24,6 +24,7 @@ from emprune_lab.training.saved_state import load_state
 __all__ = ["CONFIG", "export_run", "packed", "weights_of"]
 
 SETTINGS, CONFIG = "settings.json", "config"
+FOR_TRANSFORMERS = ("config.json", TOKENIZER, "tokenizer_config.json")
 
 
 def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Callable[[str], None]) -> list[Path]:
@@ -67,10 +68,10 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
     written.append(where / "model.safetensors")
     written[-1].write_bytes(weights)
     if kind == "texts":
-        written += _classifier(settings, where, data_dir, config)
+        _describe_classifier(settings, where, data_dir, config)
     if kind == "blocks":
-        written += _language_model(settings, where, data_dir)
-    return written
+        _describe_language_model(settings, where, data_dir)
+    return [*written, *filter(Path.is_file, (where / name for name in FOR_TRANSFORMERS))]
 
 
 def _refuse_other_folder(where: Path) -> None:
@@ -84,15 +85,13 @@ def _refuse_other_folder(where: Path) -> None:
         )
 
 
-def _classifier(settings: Settings, where: Path, data_dir: Path | None, config: str) -> list[Path]:
+def _describe_classifier(settings: Settings, where: Path, data_dir: Path | None, config: str) -> None:
     """Write what `from_pretrained` needs beside a fine-tuned model's weights: the configuration and the tokenizer."""
-    written = [where / "config.json", where / TOKENIZER, where / "tokenizer_config.json"]
-    written[0].write_text(config, encoding="utf-8")
+    (where / "config.json").write_text(config, encoding="utf-8")
     load_tokenizer(settings.training.model, data_dir=data_dir).save_pretrained(where)
-    return [path for path in written if path.is_file()]
 
 
-def _language_model(settings: Settings, where: Path, data_dir: Path | None) -> list[Path]:
+def _describe_language_model(settings: Settings, where: Path, data_dir: Path | None) -> None:
     """Write what `from_pretrained` needs beside a language model's weights: the configuration and the tokenizer."""
     from transformers import PreTrainedTokenizerFast
 
@@ -104,7 +103,6 @@ def _language_model(settings: Settings, where: Path, data_dir: Path | None) -> l
     PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), model_max_length=task.length, **names).save_pretrained(where)
     sizes = {"vocabulary": task.vocabulary, "length": task.length}
     language_config(settings.training.model, **sizes).save_pretrained(where)
-    return [where / "config.json", where / TOKENIZER, where / "tokenizer_config.json"]
 
 
 def packed(weights: Mapping[str, Tensor], settings: Settings, **more: str) -> bytes:

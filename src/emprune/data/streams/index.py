@@ -56,10 +56,10 @@ class StreamIndex:
         self._check()
 
     @classmethod
-    def of(cls, shards: Mapping[str, Iterable[str]]) -> Self:
-        """Return the index of shards, by name, and of the keys in each, in order; it is read once."""
+    def of(cls, shards: Mapping[str, Iterable[str]] | Iterable[tuple[str, Iterable[str]]]) -> Self:
+        """Return the index of shards, by name, and of the keys in each, in order; they are read once, in turn."""
         names, sizes, keys = [], [], []
-        for name, of_shard in shards.items():
+        for name, of_shard in shards.items() if isinstance(shards, Mapping) else shards:
             found = list(of_shard)
             names.append(name)
             sizes.append(len(found))

@@ -127,15 +127,10 @@ class PrunedStream(LoaderAround):
         return self._batch_sampler.num_passed_over(self._begun.new_pass())
 
     def set_epoch(self, epoch: int) -> None:  # noqa: D102 - inherited
-        current, legs = self.pruner.epoch, self._legs
+        current = self.pruner.epoch
+        super().set_epoch(epoch)
         if epoch != current:
             self._legs = ()
-        try:
-            super().set_epoch(epoch)
-        except BaseException:
-            if self.pruner.epoch == current:  # it was refused: the epoch stays as it was divided
-                self._legs = legs
-            raise
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102 - inherited
         legs = [list(astuple(leg)) for leg in self._legs or (self._here,)]

@@ -107,9 +107,7 @@ class KeyedStream(ShardedStream):
                 "once, and save the `index` that the stream then has."
             )
         if index is None:
-            names = list(shards or ())
-            keys = [[key for key, _ in samples(name)] for name in names]  # one shard after another
-            index = StreamIndex(names, [len(found) for found in keys], [key for found in keys for key in found])
+            index = StreamIndex.of((shard, (key for key, _ in samples(shard))) for shard in shards or ())
         super().__init__(index)
         self._samples, self._decode = samples, decode
 
