@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from emprune_lab.models import make_model
 from emprune_lab.tasks import ImageTask, get_task
+from emprune_lab.tasks.image_folder import image_folder
+from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -24,7 +27,12 @@ def test_an_exported_model_scores_what_the_run_scored(tmp_path: Path, more: list
     assert call("run", "digits", "--method", "emp", "--keep", 0.5, "--out", run, *SIZE, *more)[0] == 0
     code, printed, _ = call("export", run, "--out", out)
     assert code == 0
-    assert [Path(line).name for line in printed.split()] == ["settings.json", "samples.csv", "model.safetensors"]
+    assert [Path(line).name for line in printed.split()] == [
+        "settings.json",
+        "samples.csv",
+        "model.safetensors",
+        "model.json",
+    ]
     settings = json.loads((out / "settings.json").read_text())
     with safe_open(out / "model.safetensors", "pt") as file:
         assert json.loads(file.metadata()["emprune"]) == settings
@@ -39,6 +47,38 @@ def test_an_exported_model_scores_what_the_run_scored(tmp_path: Path, more: list
         predicted = model(task.normalise(test.x)).argmax(1)
     accuracy = float((predicted == test.y).double().mean()) * 100
     assert accuracy == pytest.approx(json.loads((run / "result.json").read_text())["accuracy"])
+
+
+def test_an_exported_model_names_the_class_of_an_image_file(tmp_path: Path) -> None:
+    pets, run, out = tmp_path / "my pets", tmp_path / "run", tmp_path / "out"
+    for name, color in {"cat": (250, 20, 20), "dog": (20, 20, 250)}.items():
+        (pets / name).mkdir(parents=True)
+        for number in range(40):
+            Image.new("RGB", (24, 16 + number), color).save(pets / name / f"{number}.png")
+    given = ("--method", "full", "--keep", 1, "--data-dir", tmp_path / "data", *SIZE[:2], *SIZE[4:])
+    assert call("run", f"image-folder:{pets}:size=16", "--out", run, *given)[0] == 0
+    code, printed, said = call("export", run, "--out", out)
+    assert (code, said) == (0, "")
+    assert [Path(line).name for line in printed.splitlines()][-1] == "model.json"
+
+    about = json.loads((out / "model.json").read_text())
+    model = make_model(about["model"], in_channels=3, num_classes=about["num_classes"])
+    model.load_state_dict(load_file(out / "model.safetensors"))
+    model.eval()
+    height, width = about["input_shape"][1:]
+    named = {}
+    for file in pets.rglob("*.png"):
+        pixels = ImageOps.fit(Image.open(file).convert("RGB"), (width, height), Image.Resampling.BILINEAR)
+        x = torch.tensor((np.asarray(pixels) - about["mean"]) / about["std"]).float().permute(2, 0, 1)
+        named[file] = about["classes"][int(model(x[None]).argmax())]
+    assert {file: file.parent.name for file in named} == named
+
+    (pets / "bird").mkdir()
+    Image.new("RGB", (24, 16)).save(pets / "bird" / "0.png")
+    image_folder.cache_clear()
+    code, printed, said = call("export", run, "--out", out)
+    assert (code, (out / "model.json").exists(), (out / "model.safetensors").exists()) == (0, False, True)
+    assert "are not those of the run" in said.replace("\n", " ")
 
 
 def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:

@@ -43,10 +43,14 @@ def test_a_text_run_of_a_comparison_keeps_no_model_and_export_says_so(place: Pat
     where = ("--model", f"hf:{place / 'model'}", "--data-dir", place / "data")
     methods = ("--methods", "random-permutation", "--seeds", 1, "--jobs", 1)
     assert call("compare", "glue:mnli", *methods, "--out", tmp_path / "runs", *SIZE, *where)[0] == 0
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "settings.json").write_text('{"task": "digits"}')  # of an earlier export, of another run
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"of digits")
     (run,) = [path.parent for path in (tmp_path / "runs").rglob("result.json")]
     code, printed, said = call("export", run, "--out", tmp_path / "out")
     assert code == 0
     assert [Path(line).name for line in printed.split()] == [*TABLES]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*TABLES}
     assert "kept no model" in said.replace("\n", " ")
 
 

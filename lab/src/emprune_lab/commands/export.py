@@ -22,9 +22,10 @@ def export(
     samples.csv has a row for each training sample: its path, class, visits,
     loss and score.
 
-    A text run of `compare` keeps no model, so that it exports the other two.
-    A model of texts also gets config.json, with the names of the classes, and
-    its tokenizer, so that from_pretrained loads the folder.
+    A model of images also gets model.json: the names of your classes, and the
+    size, mean and standard deviation of what it takes. A model of texts gets
+    config.json and its tokenizer, so that from_pretrained loads the folder. A
+    text run of `compare` keeps no model: its settings and samples are written.
 
     [bold]Example[/bold]
 

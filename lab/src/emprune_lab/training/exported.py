@@ -18,13 +18,14 @@ from emprune_lab.models.language import language_config
 from emprune_lab.models.pretrained import load_tokenizer
 from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
-from emprune_lab.tasks import BlockTask, get_task, kind_of
+from emprune_lab.tasks import BlockTask, ImageTask, get_task, kind_of
 from emprune_lab.training.saved_state import load_state
 
 __all__ = ["CONFIG", "export_run", "packed", "weights_of"]
 
-SETTINGS, CONFIG = "settings.json", "config"
-FOR_TRANSFORMERS = ("config.json", TOKENIZER, "tokenizer_config.json")
+SETTINGS, SAMPLES, MODEL, CONFIG = "settings.json", "samples.csv", "model.safetensors", "config"
+IMAGE_MODEL = "model.json"
+DESCRIPTIONS = (IMAGE_MODEL, "config.json", TOKENIZER, "tokenizer_config.json")
 
 
 def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Callable[[str], None]) -> list[Path]:
@@ -48,10 +49,12 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
     written = [where / SETTINGS]
     _refuse_other_folder(where)
     where.mkdir(parents=True, exist_ok=True)
+    for name in (SAMPLES, MODEL, *DESCRIPTIONS):  # of an earlier export, perhaps of another run
+        (where / name).unlink(missing_ok=True)
     document = settings.model_dump()
     written[0].write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if (run / "samples.parquet").is_file():
-        written.append(where / "samples.csv")
+        written.append(where / SAMPLES)
         pd.read_parquet(run / "samples.parquet").to_csv(written[-1], index=False)
     if kind == "texts":
         if not folder.model.is_file():
@@ -65,13 +68,15 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
         if state is None:
             raise RunError(f"{run} holds a result without its last checkpoint. Delete the folder to run it again.")
         weights = packed(weights_of(state["session"]), settings)
-    written.append(where / "model.safetensors")
+    written.append(where / MODEL)
     written[-1].write_bytes(weights)
+    if kind == "images":
+        _describe_image_model(settings, where, say)
     if kind == "texts":
         _describe_classifier(settings, where, data_dir, config)
     if kind == "blocks":
         _describe_language_model(settings, where, data_dir)
-    return [*written, *filter(Path.is_file, (where / name for name in FOR_TRANSFORMERS))]
+    return [*written, *filter(Path.is_file, (where / name for name in DESCRIPTIONS))]
 
 
 def _refuse_other_folder(where: Path) -> None:
@@ -83,6 +88,28 @@ def _refuse_other_folder(where: Path) -> None:
             f"`out` must be a new folder, or one of an earlier export; got {str(where)!r}, which holds {held[0]}. "
             "Choose another --out."
         )
+
+
+def _describe_image_model(settings: Settings, where: Path, say: Callable[[str], None]) -> None:
+    """Write what an image must become before the model takes it, and the names of the user's own classes."""
+    try:
+        task = get_task(settings.task)
+    except ConfigError:
+        task = None
+    if task is None or task.files != settings.data.files:
+        say(f"The images of {settings.task} are not those of the run: {IMAGE_MODEL} is not written.")
+        return
+    assert isinstance(task, ImageTask)
+    about = {
+        "model": settings.training.model,
+        "objective": task.objective,
+        "num_classes": task.num_classes,
+        "classes": list(task.classes) or None,
+        "input_shape": task.input_shape,
+        "mean": task.mean,
+        "std": task.std,
+    }
+    (where / IMAGE_MODEL).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def _describe_classifier(settings: Settings, where: Path, data_dir: Path | None, config: str) -> None:
