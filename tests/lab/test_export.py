@@ -101,6 +101,16 @@ def test_a_folder_of_several_runs_is_refused_with_the_names_of_some(tmp_path: Pa
     assert f"with 4. Name one of them, such as {' or '.join(map(str, folders[:3]))}." in said.replace("\n", " ")
 
 
+def test_the_model_of_an_earlier_epoch_is_not_exported(tmp_path: Path, finished_run: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"optimizer_steps": result["optimizer_steps"] + 1}))
+    code, _, said = call("export", run, "--out", tmp_path / "out")
+    assert code != 0
+    assert "without its last checkpoint" in said.replace("\n", " ")
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_the_one_run_below_a_folder_is_exported(finished_run: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run, tmp_path / "digits" / "seed-0")
     code, printed, _ = call("export", tmp_path)

@@ -175,7 +175,7 @@ def test_costs_get_a_group_each_and_share_what_costs_as_it_wants(tmp_path: Path)
     again = commands(section)
     assert again[0] == (
         "emprune compare digits --methods full,emp:pool=2,random-permutation --seeds 3 --keep 0.3 --epochs 4 "
-        "--train-size 160 --batch-size 16 --device cpu --precision fp32 --out runs/again"
+        "--train-size 160 --batch-size 16 --device cpu --precision fp32 --margin 0.5 --out runs/again"
     )
     assert "--keep 0.1 --epochs 4 --tail-epochs 1" in again[1]
 

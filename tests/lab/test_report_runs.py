@@ -62,23 +62,26 @@ def test_a_trainer_s_checkpoints_are_no_runs(tmp_path: Path) -> None:
     assert find_runs([tmp_path / "runs"]).num_unfinished == 1
 
 
-def test_each_comparison_says_what_its_own_settings_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_section_has_the_title_and_the_margin_of_the_comparison_that_lists_its_runs(
+    tmp_path: Path, order: int
+) -> None:
+    places = [tmp_path / "runs", tmp_path / "longer"][::order]
     write_comparison(tmp_path / "runs", METHODS[1:])
     runs = write_comparison(tmp_path / "longer", METHODS[1:], epochs=6)
-    said = {"task": "digits", "baseline": "random-permutation", "margin": None, "title": "longer"}
-    experiments = [{**said, "settings": {"epochs": [6, 8], "recipe": "default", "max_lr": None}}]
-    found = find_runs([tmp_path / "runs", tmp_path / "longer"])
-    sections = divide_runs(found.runs, [*experiments, *found.experiments[:1]])
-    assert [(section.title, section.groups[0].margin) for section in sections] == [
-        ("Does it <work>?", 0.5),
-        ("longer", None),
-    ]
+    results = tmp_path / "longer" / "results.json"
+    document = json.loads(results.read_text())
+    document["experiment"] |= {"title": "longer", "margin": None, "baseline": "emp:pool=2"}
+    results.write_text(json.dumps(document))
+    sections = divide_runs(find_runs(places).runs)[::order]
+    said = [(section.title, section.groups[0].margin, section.groups[0].baseline) for section in sections]
+    assert said == [("Does it <work>?", 0.5, "random-permutation"), ("longer", None, "emp:pool=2")]
     assert len(sections[1].runs) == len(runs)
 
 
 def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path, tmp_path: Path) -> None:
     found = find_runs([comparison])
-    (section,) = divide_runs(found.runs, found.experiments, baseline="full")
+    (section,) = divide_runs(found.runs, baseline="full")
     assert {row.method: row.difference is None for row in section.groups[0].rows} == {
         "full": True, "random-permutation": False, "emp:pool=2": False,
     }  # fmt: skip
@@ -91,7 +94,7 @@ def test_a_baseline_may_leave_its_options_out_as_in_a_comparison(tmp_path: Path)
     write_comparison(tmp_path / "views", ["random-permutation", "emp"], task="simclr-digits")
     write_comparison(tmp_path / "labels", ["random-permutation", "emp"])
     found = find_runs([tmp_path / "views", tmp_path / "labels"])
-    sections = divide_runs(found.runs, found.experiments, baseline="emp")
+    sections = divide_runs(found.runs, baseline="emp")
     named = [section.groups[0].baseline for section in sections]
     assert named == ["emp:memory=instance-entropy:pool=2", "emp:pool=2"]
 

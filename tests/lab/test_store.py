@@ -275,6 +275,8 @@ def test_a_lock_file_of_another_program_stays(tmp_path: Path) -> None:
 def test_an_adopted_run_brings_what_its_folder_recorded_and_nothing_else(finished_run: Path, tmp_path: Path) -> None:
     unfinished = RunFolder.open(tmp_path / "run", small_settings())
     unfinished.log.append({"epoch": 0})
+    shutil.copytree(finished_run / "checkpoints", unfinished.path / "checkpoints")
+    (unfinished.path / "model.safetensors").write_bytes(b"half trained")
     result = RunFolder(finished_run).result()
     unfinished.adopt(result, source=finished_run)
     assert unfinished.finished

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from emprune_lab.errors import RunError, StoppedError
+from emprune_lab.results.run_folder import RunFolder
 from emprune_lab.settings import Settings
 from emprune_lab.training.training import scored_epochs
 
@@ -135,6 +136,12 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"The loss became (nan|inf) in epoch \d+: the run diverged. Lower `max_lr`"):
         run_small(small_settings("random", max_lr=1e12, epochs=6), tmp_path)
+
+
+def test_a_run_whose_last_step_diverges_is_not_finished(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"The test loss became (nan|inf) in epoch 1: the run diverged. Lower `max_lr`"):
+        run_small(small_settings("full", max_lr=1e30, epochs=1, train_size=64, batch_size=64), tmp_path)
+    assert not RunFolder(tmp_path).finished
 
 
 def test_bf16_runs_too(tmp_path: Path) -> None:

@@ -260,8 +260,9 @@ def report_comparison(queue: Queue, *, out_dir: Path, data_dir: Path | None) -> 
         from emprune_lab.report.page import write_report
         from emprune_lab.report.records import Found, ReportedRun
 
-        runs = [ReportedRun(RunFolder(job.folder).result(), job.folder) for job in queue.jobs]
-        path = write_report(Found(runs, [dataclasses.asdict(queue.experiment)]), out_dir, data_dir=data_dir)
+        said = dataclasses.asdict(queue.experiment)
+        runs = [ReportedRun(RunFolder(job.folder).result(), job.folder, said) for job in queue.jobs]
+        path = write_report(Found(runs), out_dir, data_dir=data_dir)
     except (EmpruneError, OSError, ValueError, LookupError, ModuleNotFoundError) as error:
         progress.print(f"The report could not be written: {error}. `emprune report {out_dir}` tries again.")
         return

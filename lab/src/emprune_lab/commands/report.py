@@ -57,7 +57,7 @@ def report(
         refuse_file(where)
         found = find_runs(paths)
         path = write_report(found, where, baseline=baseline, data_dir=data_dir)
-        for section in divide_runs(found.runs, found.experiments):
+        for section in divide_runs(found.runs):
             for group in section.groups:
                 out.print(f"{section.heading}, {group.title}", style="bold", highlight=False)
                 print_verdict(group.verdict)

@@ -41,7 +41,7 @@ def write_report(found: Found, out: Path, *, baseline: str | None = None, data_d
     """
     path = out / "report.html"
     refuse_foreign(path)
-    sections = divide_runs(found.runs, found.experiments, baseline=baseline)
+    sections = divide_runs(found.runs, baseline=baseline)
     page = _page(sections, found, out, data_dir)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda file: file.write(page.encode(errors="replace")))

@@ -1,5 +1,6 @@
 """What a report is made from: finished runs. All of their files except the result may be missing or damaged."""
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -55,10 +56,12 @@ class ReportedRun:
     Args:
         result: What its result.json holds, or its entry in a results.json.
         folder: Where the rest is; None where only the result is known.
+        experiment: What the comparison whose results.json lists it says of itself: title, baseline, margin and more.
     """
 
     result: RunRecord
     folder: Path | None = None
+    experiment: Mapping[str, Any] | None = None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -142,13 +145,11 @@ class Found:
 
     Args:
         runs: The finished runs, each once.
-        experiments: What the comparisons among them say of themselves: task, title, baseline, margin and more.
         num_unfinished: Runs that have not come to their end.
         num_repeated: Runs left out because another of the same settings and seed, with other results, came first.
     """
 
     runs: Sequence[ReportedRun]
-    experiments: Sequence[Mapping[str, Any]] = ()
     num_unfinished: int = 0
     num_repeated: int = 0
 
@@ -163,22 +164,22 @@ def find_runs(paths: Sequence[Path]) -> Found:
         ConfigError: If one holds no finished run, runs of several tasks, or what cannot be read.
     """
     runs: dict[str, ReportedRun] = {}
-    experiments: list[Mapping[str, Any]] = []
     repeated: set[str] = set()
     num_unfinished = 0
     for path in paths:
-        found = list(results_at(path))
-        own = [ReportedRun(result, results.folder) for results in found for result in results.runs]
-        experiments += [results.experiment for results in found if results.experiment is not None]
+        found = [(results, result) for results in results_at(path) for result in results.runs]
+        own = [ReportedRun(result, results.folder, results.experiment) for results, result in found]
         _check_tasks(path, own)
         for run in own:
             key = json.dumps(run.config, sort_keys=True)
-            if key in runs and run.result.found != runs[key].result.found:
+            first = runs.setdefault(key, run)
+            if run.result.found != first.result.found:
                 repeated.add(key)
-            elif key not in runs or runs[key].folder is None:
-                runs[key] = run
+            else:
+                folder, experiment = first.folder or run.folder, first.experiment or run.experiment
+                runs[key] = dataclasses.replace(first, folder=folder, experiment=experiment)
         num_unfinished += _num_unfinished(path) if path.is_dir() else 0
-    return Found(list(runs.values()), experiments, num_unfinished, len(repeated))
+    return Found(list(runs.values()), num_unfinished, len(repeated))
 
 
 def find_run(path: Path) -> ReportedRun:

@@ -120,14 +120,11 @@ class Section:
         return ", ".join([self.task, *starmap(in_words, self.differing.items())])
 
 
-def divide_runs(
-    runs: Sequence[ReportedRun], experiments: Sequence[Mapping[str, Any]] = (), *, baseline: str | None = None
-) -> list[Section]:
+def divide_runs(runs: Sequence[ReportedRun], *, baseline: str | None = None) -> list[Section]:
     """Return runs in the sections and groups in which they compare.
 
     Args:
-        runs: Of any tasks, settings and costs.
-        experiments: Comparisons that they were made for, which say a title, a baseline and a margin.
+        runs: Of any tasks, settings and costs. The first one's comparison says a section's title, baseline and margin.
         baseline: A baseline that overrides theirs, as a command takes it: options at their defaults may be left out.
 
     Raises:
@@ -139,7 +136,7 @@ def divide_runs(
     alike: dict[str, list[ReportedRun]] = {}
     for run in runs:
         alike.setdefault(json.dumps([run.config["task"], _settings(run)], sort_keys=True), []).append(run)
-    return [_section(own, runs, experiments, baseline) for own in alike.values()]
+    return [_section(own, runs, baseline) for own in alike.values()]
 
 
 def _as_run(method: str, runs: Sequence[ReportedRun]) -> str | None:
@@ -155,27 +152,16 @@ def _settings(run: ReportedRun) -> dict[str, Any]:
     return {name: value for name, value in run.config.items() if name not in NOT_COMPARED}
 
 
-def _section(
-    own: Sequence[ReportedRun],
-    everything: Sequence[ReportedRun],
-    experiments: Sequence[Mapping[str, Any]],
-    baseline: str | None,
-) -> Section:
+def _section(own: Sequence[ReportedRun], everything: Sequence[ReportedRun], baseline: str | None) -> Section:
     task = str(own[0].config["task"])
     others = [_settings(run) for run in everything if run.config["task"] == task]
     mine = _settings(own[0])
     differing = {name: mine[name] for name in mine if any(other[name] != mine[name] for other in others)}
-    said = next((e for e in experiments if e.get("task") == task and _is_of(mine, e.get("settings", {}))), {})
+    said = next((run.experiment for run in own if run.experiment is not None), {})
     asked = None if baseline is None else _as_run(baseline, own) or baseline
     chosen = asked or said.get("baseline") or DEFAULT_BASELINE
     groups = [CostGroup(cost, runs, chosen, said.get("margin")) for cost, runs in _costs(own)]
     return Section(task, differing, said.get("title") or "", groups)
-
-
-def _is_of(mine: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    """Whether settings are what a comparison said, or among what it varied."""
-    given = {name: value for name, value in said.items() if name in mine and value is not None}
-    return all(mine[name] in (value if isinstance(value, list) else [value]) for name, value in given.items())
 
 
 def _costs(runs: Sequence[ReportedRun]) -> list[tuple[dict[str, Any], list[ReportedRun]]]:

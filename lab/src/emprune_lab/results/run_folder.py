@@ -215,12 +215,14 @@ class RunFolder:
         with self.held():
             self._refuse_links()
             self._write_json("config.json", result.settings.model_dump())
-            for name in RECORDS:
+            for name in (*RECORDS, MODEL):
                 (self.path / name).unlink(missing_ok=True)  # of a run that was begun here
+            for name in RECORDS:
                 if source is not None and (source / name).is_file():
                     with (source / name).open("rb") as recorded:
                         write_whole(self.path / name, partial(shutil.copyfileobj, recorded))
             self._write_json("result.json", result.document())
+            self.checkpoints.clear()  # they hold another model than the one that was scored
 
     def _clear(self) -> None:
         """Remove the files of the folder's run."""

@@ -65,7 +65,7 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
             config = file.metadata()[CONFIG]
     else:
         state = folder.checkpoints.newest(load_state, say=say)
-        if state is None:
+        if state is None or state["tally"]["steps"] < folder.result()["optimizer_steps"]:
             raise RunError(f"{run} holds a result without its last checkpoint. Delete the folder to run it again.")
         weights = packed(weights_of(state["session"]), settings)
     written.append(where / MODEL)

@@ -78,14 +78,15 @@ class Tally:
             score: Returns `test_accuracy` and the like, as far as it is time for them.
 
         Raises:
-            RunError: If the losses diverged.
+            RunError: If the loss or a score is not finite: the run diverged.
         """
         num_kept = self.summary["num_kept"]
         mean_loss = self.loss_sum / num_kept
-        if not math.isfinite(mean_loss):
-            raise RunError(f"The loss became {mean_loss} in epoch {self.epoch + 1}: the run diverged. Lower `max_lr`.")
+        self._refuse_diverged("loss", mean_loss)
         started = time.perf_counter()
         self.scores = score()
+        for name, value in self.scores.items():
+            self._refuse_diverged(name.replace("_", " "), value)
         self.evaluation_seconds += time.perf_counter() - started
         if "test_accuracy" in self.scores:
             self.test_accuracy[self.epoch] = self.scores["test_accuracy"]
@@ -106,6 +107,10 @@ class Tally:
         self.epoch += 1
         self.batch, self.loss_sum, self.epoch_seconds = 0, 0.0, 0.0
         return record
+
+    def _refuse_diverged(self, name: str, value: object) -> None:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RunError(f"The {name} became {value} in epoch {self.epoch + 1}: the run diverged. Lower `max_lr`.")
 
     def result(self, run: Run) -> RunRecord:
         """Return the result of a run that is at its end; the last epoch's scores on the test set lose their `test_`."""
