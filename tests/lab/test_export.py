@@ -80,6 +80,13 @@ def test_an_exported_model_names_the_class_of_an_image_file(tmp_path: Path) -> N
     assert (code, (out / "model.json").exists(), (out / "model.safetensors").exists()) == (0, False, True)
     assert "are not those of the run" in said.replace("\n", " ")
 
+    (pets / "cat" / "broken.png").symlink_to("/nowhere")
+    image_folder.cache_clear()
+    code, _, said = call("export", run, "--out", out)
+    assert code == 0
+    assert "are not those of the run" in said.replace("\n", " ")
+    assert call("report", run)[0] == 0
+
 
 def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
     code, _, said = call("export", tmp_path)

@@ -232,15 +232,17 @@ def fake_program(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+@pytest.mark.parametrize("relative", [True, False])
 def test_a_debian_package_is_downloaded_and_unpacked_without_installing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_packed(tmp_path / "content" / "usr" / "share" / "made-up")
     fake_program(tmp_path / "bin", "apt-get", 'test "$1 $2" = "download dataset-made-up" && touch x.deb')
-    fake_program(tmp_path / "bin", "dpkg-deb", f'cp -r {tmp_path}/content "$3"')
+    fake_program(tmp_path / "bin", "dpkg-deb", f'test -f "$2" && cp -r {tmp_path}/content "$3"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
     found = debian_package("dataset-made-up", "/usr/share/made-up", TAKE)
-    data_set(found).ensure(tmp_path / "cache")
+    data_set(found).ensure(Path("cache") if relative else tmp_path / "cache")
 
 
 def test_a_debian_package_that_cannot_be_had_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

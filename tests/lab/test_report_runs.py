@@ -52,13 +52,15 @@ def test_of_a_run_made_twice_the_first_counts_and_it_is_said(comparison: Path, t
     assert "2 runs were made again with the same settings and other results" in page_of(*both, out=tmp_path)
 
 
-def test_a_trainer_s_checkpoints_are_no_runs(tmp_path: Path) -> None:
+def test_a_trainer_s_checkpoints_and_an_export_are_no_runs(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs" / "one", small_settings())
     write_run(tmp_path / "runs" / "two", small_settings(seed=1))
     (folder / "result.json").unlink()
     for step in (1, 2):
         (folder / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
         (folder / "checkpoints" / f"checkpoint-{step}" / "config.json").write_text("{}")
+    (tmp_path / "runs" / "two" / "exported").mkdir()
+    (tmp_path / "runs" / "two" / "exported" / "config.json").write_text("{}")
     assert find_runs([tmp_path / "runs"]).num_unfinished == 1
 
 

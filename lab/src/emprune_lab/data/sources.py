@@ -163,7 +163,7 @@ def _download_all(address: str, names: Sequence[str], folder: Path) -> Path:
 
 def _debian(package: str, wanted: str, folder: Path) -> Path:
     archive = _call(["apt-get", "download", package], folder, "*.deb", "`apt-get update` may help")
-    content = _call(["dpkg-deb", "-x", str(archive), "content"], folder, "content", "the archive is damaged")
+    content = _call(["dpkg-deb", "-x", archive.name, "content"], folder, "content", "the archive is damaged")
     return content / wanted.lstrip("/")
 
 

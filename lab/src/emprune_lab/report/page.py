@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emprune.errors import ConfigError
+from emprune.errors import EmpruneError
 from emprune_lab.comparison.curves import NOTES, curves_table
 from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import scored_part
@@ -118,5 +118,5 @@ def _remarks(group: CostGroup) -> list[str]:
     try:
         task = get_task(settings[0].task)
         return said + method_notes(task, [(one.method, one.cost.keep) for one in settings])
-    except ConfigError:  # of a task or a method that is not here
+    except EmpruneError:  # of a task or a method that is not here, or of files that are damaged by now
         return said

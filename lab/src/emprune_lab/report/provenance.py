@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emprune.errors import ConfigError
+from emprune.errors import EmpruneError
 from emprune_lab.comparison.table import NOTHING, long_duration
 from emprune_lab.declaration import DIGESTS, FIELDS, OPTIONS
 from emprune_lab.method_spec import DEFAULT_BASELINE
@@ -148,7 +148,7 @@ def _recipe(config: Mapping[str, Any], task: Task | None) -> tuple[str, dict[str
     """The recipe that has the run's settings, as far as no option sets them; the default one where none has them."""
     try:
         task = task or get_task(config["task"])
-    except ConfigError:  # a folder of images that is not here
+    except EmpruneError:  # a folder of images that is not here, or is damaged by now
         return "default", {}
     recipes = {name: dataclasses.asdict(recipe) for name, recipe in {"default": task.recipe, **task.recipes}.items()}
     for name, settings in recipes.items():

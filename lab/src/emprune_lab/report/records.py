@@ -198,7 +198,7 @@ def find_run(path: Path) -> ReportedRun:
 
 def _num_unfinished(path: Path) -> int:
     folders = {file.parent for file in files_below(path.resolve(), "config.json")}
-    runs_alone = {f for f in folders if f.parent.parent not in folders}  # a Trainer's checkpoints lie so deep
+    runs_alone = {f for f in folders if folders.isdisjoint(f.parents)}  # not what lies in a run: checkpoints, an export
     return sum(not (folder / "result.json").is_file() for folder in runs_alone)
 
 

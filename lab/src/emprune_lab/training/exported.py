@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from emprune.errors import ConfigError
+from emprune.errors import ConfigError, EmpruneError
 from emprune_lab.data.blocks import END, TOKENIZER
 from emprune_lab.errors import RunError
 from emprune_lab.files import refuse_file
@@ -94,7 +94,7 @@ def _describe_image_model(settings: Settings, where: Path, say: Callable[[str], 
     """Write what an image must become before the model takes it, and the names of the user's own classes."""
     try:
         task = get_task(settings.task)
-    except ConfigError:
+    except EmpruneError:
         task = None
     if task is None or task.files != settings.data.files:
         say(f"The images of {settings.task} are not those of the run: {IMAGE_MODEL} is not written.")
