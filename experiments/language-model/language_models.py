@@ -1,4 +1,4 @@
-"""Print the table of the language models: bits per byte at equal visits, and what differs from random permutation.
+"""Print the tables of the language models: bits per byte at equal visits, and the accuracy of each kind of document.
 
 python experiments/language-model/language_models.py runs/language-model/*/results.json
 """
@@ -7,29 +7,31 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from emprune_lab.comparison.statistics import Estimate, holm, mean_interval, paired_difference
 
 BASELINE = "random-permutation"
 FULL = (1.0, "full")
+KINDS = ("documentation", "licences", "reviews")
+"""Of documents, in the order of their labels."""
 
 Row = tuple[float, str]
 """The keep and the method."""
 
 
-def bits_per_byte(paths: Iterable[Path]) -> dict[Row, dict[int, float]]:
-    """Return the bits per byte of the held-out documents after the last epoch, by keep, method and seed."""
-    found: dict[Row, dict[int, float]] = {}
+def of_runs(paths: Iterable[Path], name: str) -> dict[Row, dict[int, Any]]:
+    """Return what the runs found after the last epoch, by keep, method and seed."""
+    found: dict[Row, dict[int, Any]] = {}
     for path in paths:
         for run in json.loads(path.read_text())["runs"]:
             settings = run["settings"]
-            found.setdefault((settings["cost"]["keep"], run["method"]), {})[settings["seed"]] = run["score"]
+            found.setdefault((settings["cost"]["keep"], run["method"]), {})[settings["seed"]] = run[name]
     return found
 
 
-def table(paths: Iterable[Path]) -> Iterator[str]:
-    """Yield the lines of a Markdown table, a row for each keep and method. The p-values are adjusted for all (Holm)."""
-    found = bits_per_byte(paths)
+def table(found: dict[Row, dict[int, float]]) -> Iterator[str]:
+    """Yield a Markdown table of the bits per byte of the held-out documents, with p-values adjusted for all of them."""
     pairs = {row: (row[0], BASELINE) for row in found if row != FULL and row[1] != BASELINE}
     gaps: dict[Row, Estimate] = {}
     for row, baseline in pairs.items():
@@ -45,12 +47,27 @@ def table(paths: Iterable[Path]) -> Iterator[str]:
             f"{row[0]:g}",
             f"`{row[1]}`",
             f"{mean_interval(list(runs.values())):.4f}",
-            f"{gaps[row]:+.4f} (p {adjusted[row]:.3f})" if row in gaps else "",
+            f"{gaps[row]:+.4f} ({p_value(adjusted[row])})" if row in gaps else "",
             "" if to_full is None else f"{to_full:+.4f}",
             str(len(runs)),
         ]
         yield f"| {' | '.join(cells)} |"
 
 
+def p_value(p: float) -> str:
+    """Return a p-value as it is printed."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
+
+
+def by_kind(found: dict[Row, dict[int, list[float]]]) -> Iterator[str]:
+    """Yield a Markdown table of how often the likeliest token was right, in % of the tokens of each kind."""
+    yield f"| keep | method | {' | '.join(KINDS)} |"
+    yield f"| ---: | --- | {' | '.join(['---:'] * len(KINDS))} |"
+    for (keep, method), runs in sorted(found.items(), reverse=True):
+        cells = [f"{mean_interval(list(kind)):.2f}" for kind in zip(*runs.values(), strict=True)]
+        yield f"| {keep:g} | `{method}` | {' | '.join(cells)} |"
+
+
 if __name__ == "__main__":
-    print("\n".join(table(map(Path, sys.argv[1:]))))
+    files = [Path(argument) for argument in sys.argv[1:]]
+    print("\n".join([*table(of_runs(files, "score")), "", *by_kind(of_runs(files, "class_accuracy"))]))
