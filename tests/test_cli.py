@@ -70,6 +70,14 @@ def test_a_run_without_a_folder_is_where_a_comparison_finds_it(tmp_path: Path, m
     assert len(list((tmp_path / "runs" / "digits").rglob("result.json"))) == 3
 
 
+def test_nobody_is_told_what_full_training_takes_after_full_training(tmp_path: Path) -> None:
+    size = ("--epochs", 1, "--train-size", 60, "--batch-size", 32, "--device", "cpu")  # batches are whole
+    code, printed, _ = call("run", "simclr-digits", "--method", "full", *size, "--out", tmp_path / "run")
+    assert code == 0
+    assert "(53.3% of full)" in printed
+    assert "Full training takes" not in printed
+
+
 def test_a_finished_run_is_shown_again_and_only_replaced_when_asked(tmp_path: Path) -> None:
     command = ["run", "digits", "--method", "greedy", *SMALL, "--out", tmp_path]
     assert call(*command)[0] == 0

@@ -202,6 +202,11 @@ def test_failures_are_few_and_their_number_is_said() -> None:
         check_finished(7, 0, failures, stopped=False)
 
 
+def test_who_stops_a_comparison_is_told_what_failed_before() -> None:
+    with pytest.raises(StoppedError, match=r"^Stopped; nothing is lost\. Failed before: emp, seed 0: It diverged\.$"):
+        check_finished(7, 1, {"emp, seed 0: It diverged."}, stopped=True)
+
+
 def compare_there(methods: str, seeds: int, out: Path, *more: object) -> tuple[int, str, str]:
     """Compare as the fixture `comparison` does."""
     settings = ["--epochs", 4, "--train-size", 160, "--batch-size", 16, "--device", "cpu", "--precision", "fp32"]
@@ -261,6 +266,19 @@ def test_what_is_none_of_a_comparison_is_not_replaced(name: str, advice: str, tm
     assert code == 2
     assert f"{tmp_path / name} would be replaced, and is none of emprune's. {advice}, or move it away." in stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_results_of_another_version_are_not_replaced_and_named_so(tmp_path: Path) -> None:
+    write_comparison(tmp_path, ["random-permutation"])
+    document = json.loads((tmp_path / "results.json").read_text())
+    document["runs"][0]["settings"]["training"]["future"] = 1
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    code, _, stderr = compare_there("random-permutation", 3, tmp_path)
+    assert code == 2
+    assert "would be replaced, and holds runs of another version. Choose another --out" in stderr.replace("\n", " ")
+    code, _, stderr = call("report", tmp_path / "results.json")
+    assert code == 2
+    assert "holds runs of another version of emprune. Of run 1: The settings hold `future`" in stderr.replace("\n", " ")
 
 
 def test_results_of_runs_that_have_their_folders_or_are_taken_over_are_replaced(tmp_path: Path) -> None:

@@ -115,7 +115,11 @@ def test_the_model_of_an_earlier_epoch_is_not_exported(tmp_path: Path, finished_
     code, _, said = call("export", run, "--out", tmp_path / "out")
     assert code != 0
     assert "without its last checkpoint" in said.replace("\n", " ")
-    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert not (tmp_path / "out").exists()
+    assert call("export", finished_run, "--out", tmp_path / "out")[0] == 0
+    held = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert call("export", run, "--out", tmp_path / "out")[0] != 0
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == held
 
 
 def test_the_one_run_below_a_folder_is_exported(finished_run: Path, tmp_path: Path) -> None:

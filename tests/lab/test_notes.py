@@ -11,6 +11,7 @@ from emprune_lab.tasks import get_task
 from PIL import Image
 
 from tests.lab.runs import settings_for
+from tests.lab.test_images import write_folder
 
 
 def notes_of(method: str, **settings: Any) -> list[str]:
@@ -61,6 +62,17 @@ def test_a_run_says_what_it_read_of_the_users_own_files(tmp_path: Path) -> None:
     first, second = own_data_notes(Run.resolve(settings, task, data_dir=tmp_path / "data"))
     assert first == "Your images: 12 for training, 4 for validation, 4 for testing. 2 classes: cat, dog."
     assert second.startswith("Files that are not read: 2 .heic, 1 no ending. Images end in .bmp, .gif, ")
+
+
+def test_a_part_that_is_not_read_is_named(tmp_path: Path) -> None:
+    for part in ("train", "test", "val"):
+        write_folder(tmp_path / "images" / part, {"cat": 2, "dog": 2})
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        lines = [f"text {number},{'ab'[number % 2]}" for number in range(8)]
+        (tmp_path / "texts" / f"{part}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    instead = "--validation splits a part off the training data instead."
+    assert get_task(f"image-folder:{tmp_path / 'images'}:size=8").remarks == (f"Not read: val/. {instead}",)
+    assert get_task(f"texts:{tmp_path / 'texts'}").remarks == (f"Not read: val.csv. {instead}",)
 
 
 def test_nothing_is_said_of_data_that_the_name_says_whole() -> None:

@@ -18,6 +18,7 @@ from emprune_lab.method_spec import MethodSpec
 from emprune_lab.pages.drawing import Drawing, colours
 from emprune_lab.report.extreme_samples import TrainingData, extreme_samples, load_training_data
 from emprune_lab.report.figures import against_cost, against_time, by_epoch
+from emprune_lab.report.provenance import commands
 from emprune_lab.report.records import ReportedRun, find_runs
 from emprune_lab.report.sections import CostGroup, divide_runs
 from emprune_lab.results.record import RunRecord, read_record
@@ -79,6 +80,25 @@ def test_a_section_has_the_title_and_the_margin_of_the_comparison_that_lists_its
     said = [(section.title, section.groups[0].margin, section.groups[0].baseline) for section in sections]
     assert said == [("Does it <work>?", 0.5, "random-permutation"), ("longer", None, "emp:pool=2")]
     assert len(sections[1].runs) == len(runs)
+
+
+def test_full_training_stands_beside_runs_that_begin_with_another_run_s_samples(tmp_path: Path) -> None:
+    write_comparison(tmp_path / "full", ["full"])
+    first = tmp_path / "samples.parquet"
+    for content in ("one", "two"):
+        first.write_text(content)
+        write_comparison(tmp_path / content, METHODS[1:], initial=str(first))
+    (section,) = divide_runs(find_runs([tmp_path / name for name in ("full", "one", "two")]).runs)
+    assert [group.title for group in section.groups] == [f"keep 0.3, initial {first}"] * 2
+    assert all(group.by_method.keys() == set(METHODS) for group in section.groups)
+    assert f"--initial {first}" in commands(section)[0]
+
+
+def test_where_no_other_run_recorded_its_visits_that_is_said(tmp_path: Path, comparison: Path) -> None:
+    full = sorted(comparison.glob("digits/full-*"))
+    text = page_of(comparison / "results.json", *full, out=tmp_path)
+    assert "No run of a method that chooses recorded its visits." in text
+    assert "Only full was run" in page_of(*full, out=tmp_path)
 
 
 def test_the_baseline_is_the_comparison_s_or_the_one_asked_for(comparison: Path, tmp_path: Path) -> None:

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emprune_lab.run import Run
+from emprune_lab.tasks import get_task
+from emprune_lab.training.tracking import identity_of
 
 from tests.events import read_events, scalars_of
 from tests.lab.reports import call
-from tests.lab.runs import CLOCKS
+from tests.lab.runs import CLOCKS, settings_for
+from tests.lab.test_images import write_folder
 
 RUN = ("run", "digits", "--keep", 0.5, "--epochs", 3, "--train-size", 100, "--batch-size", 20, "--device", "cpu")
 
@@ -57,6 +61,18 @@ def test_weights_and_biases_gets_the_numbers_of_the_last_epoch(tmp_path: Path, m
     assert summary["emprune/total_visits"] == summary["run/visits"] == last["visits"]
     assert summary["run/test_accuracy"] == pytest.approx(last["test_accuracy"])
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_runs_of_a_task_with_a_long_name_have_identities_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "a-folder-whose-name-is-long" / "and-goes-on-in-a-folder-below-it-so-that-little-room-is-left"
+    write_folder(folder, {"cat": 10, "dog": 10})
+    task = get_task(f"image-folder:{folder}:size=8")
+    methods = ("emp:beta=5:pool=2", "emp:beta=4:pool=2")
+    own = [settings_for(task.name, method, seed=seed, epochs=4, device="cpu") for method in methods for seed in (0, 1)]
+    runs = [Run.resolve(settings, task, data_dir=tmp_path / "data") for settings in own]
+    names = {identity_of(run) for run in runs}
+    assert len(names) == 4
+    assert all(len(name) <= 128 for name in names)
 
 
 def test_an_unknown_tracker_is_refused_before_any_training(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -93,6 +94,19 @@ def test_the_terms_are_what_a_slow_twin_finds(tmp_path: Path) -> None:
         assert told["label_entropy"]["mean"] == pytest.approx(coin_entropy(0.25) + 0.25 * math.log(9))
         assert told["fitted"]["mean"] <= told["cap_lowest"]["mean"] + 1e-9 <= told["cap_proved"]["mean"] + 2e-9
     assert any("a surrogate of ours" in remark for remark in conclusion.remarks)
+
+
+def test_a_part_of_the_data_without_a_wrong_label_has_no_share_of_them_that_is_fitted(tmp_path: Path) -> None:
+    experiment = experiment_of("theorem-1", methods=["random"], label_noise=0.03, subset_fraction=0.2, keep=0.4)
+    runs = runs_of(experiment, tmp_path)
+    right = runs[0].clean_labels()
+    wrong = [int((run.training_set.y.numpy() != right)[run.trained_on].sum()) for run in runs]
+    assert min(wrong) == 0, "the seeds must draw a part without one"
+    conclusion = Theorem1().conclude(experiment, runs)
+    (told,) = conclusion.values["methods"].values()
+    assert [share is None for share in told["per_run"]["wrong_fitted"]] == [number == 0 for number in wrong]
+    assert (told["wrong_fitted"] is None) == (max(wrong) == 0)
+    json.dumps(conclusion.values, allow_nan=False)
 
 
 def conclusion_of(out: Path, visited: float) -> Conclusion:

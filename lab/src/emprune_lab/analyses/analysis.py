@@ -171,7 +171,7 @@ def _made(experiment: Experiment) -> str:
 def _plain(value: Any) -> Any:
     """Return a value as JSON has it: arrays as lists, estimates as tables, null for what is not finite."""
     if isinstance(value, Estimate):
-        return {"mean": value.mean, "half_width": _plain(value.half_width)}
+        return {"mean": _plain(value.mean), "half_width": _plain(value.half_width)}
     if isinstance(value, KeepEstimate):
         return {"keep": _plain(value.keep), "low": _plain(value.low), "high": _plain(value.high)}
     if isinstance(value, Mapping):

@@ -60,10 +60,11 @@ class Theorem1(Analysis):
     def conclude(self, experiment: Experiment, runs: Sequence[FinishedRun]) -> Conclusion:
         """Return the caps."""
         right = runs[0].clean_labels()
-        found = {method: fits(own, right) for method, own in by_method(runs).items()}
-        first = runs[0]
-        noise = float((first.training_set.y.numpy() != right)[first.trained_on].mean())
-        entropy = found[first.method]["per_run"]["label_entropy"][0]
+        by_name = by_method(runs)
+        found = {method: fits(own, right) for method, own in by_name.items()}
+        alike = by_name[runs[0].method]  # each method has the same seeds, and so the same parts of the data
+        noise = float(np.mean([noise_of(run, right) for run in alike]))
+        entropy = found[runs[0].method]["label_entropy"].mean
         said = [
             f"{INTERVALS}.",
             f"Per sample, in nats. H(y|x) = {entropy:.3f}: {noise:.1%} of the labels are wrong.",
@@ -101,8 +102,9 @@ def fits(runs: Sequence[FinishedRun], right: NDArray[np.int64]) -> dict[str, Any
     errors = np.array([np.where(run.trained_on, missed(run), np.nan) for run in runs])
     shares = np.nanmean(errors[:, ~np.isnan(errors).all(axis=0)], axis=0)
     entropy = float(np.mean([coin_entropy(share) for share in shares.tolist()]))
+    told = {name: terms[name].dropna() for name in terms}  # a small part of the data may have no wrong label
     return {
-        **{name: mean_interval(terms[name]) for name in terms},
+        **{name: mean_interval(values) if len(values) else None for name, values in told.items()},
         "error_entropy_over_runs": entropy if len(runs) > 1 else None,
         "per_run": dict(terms),
     }
@@ -121,12 +123,18 @@ def terms_of(run: FinishedRun, right: NDArray[np.int64]) -> dict[str, float]:
     wrong, own, lost = run.training_set.y.numpy() != right, run.trained_on, missed(run)
     terms = Terms(
         num_classes=run.num_classes,
-        noise=float(wrong[own].mean()),
+        noise=noise_of(run, right),
         errors=float(lost[own].mean()),
         loss=float(run.losses[own].mean()),
         visited=float(run.visited[own].mean()),
     )
-    return {name: getattr(terms, name) for name in NAMES} | {"wrong_fitted": float(1 - lost[own & wrong].mean())}
+    wrong_fitted = 1 - lost[own & wrong].mean() if (own & wrong).any() else np.nan
+    return {name: getattr(terms, name) for name in NAMES} | {"wrong_fitted": float(wrong_fitted)}
+
+
+def noise_of(run: FinishedRun, right: NDArray[np.int64]) -> float:
+    """Return the share of wrong labels among the samples that a run trained on."""
+    return float((run.training_set.y.numpy() != right)[run.trained_on].mean())
 
 
 def missed(run: FinishedRun) -> NDArray[np.bool_]:

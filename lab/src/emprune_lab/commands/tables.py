@@ -55,7 +55,7 @@ def run_table(result: RunRecord) -> TitledTable:
 def what_next(result: RunRecord, folder: Path, task: Task) -> list[str]:
     """Return what is said below a finished run: where it is, what full training would take, the next command."""
     lines = [f"The run is in {folder}."]
-    if result["visits_fraction"] < 1:
+    if result.settings.method.name != Full.name and result["visits_fraction"] < 1:
         times = 1 / result["visits_fraction"]
         full = long_duration(times * result["train_seconds"])
         lines.append(f"Full training takes {times:.1f} times the visits: about {full} here, if time goes with visits.")

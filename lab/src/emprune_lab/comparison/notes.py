@@ -108,7 +108,7 @@ def own_data_notes(run: Run) -> list[str]:
     sizes = {"training": run.sizes.train, "validation": run.sizes.validation, "testing": run.sizes.test}
     parts = ", ".join(f"{number:,} for {part}" for part, number in sizes.items() if number)
     said = f"Your {run.task.kind}: {parts}. {run.task.num_classes:,} classes: {some(run.task.classes)}."
-    return [said, *([run.task.remark] if run.task.remark else [])]
+    return [said, *run.task.remarks]
 
 
 def little_notes(run: Run) -> list[str]:

@@ -167,14 +167,13 @@ def _context(devices: Set[str]) -> BaseContext:
 
 def check_finished(num_jobs: int, num_finished: int, failures: Set[str], *, stopped: bool) -> None:
     """Raise StoppedError or RunError unless all runs are finished."""
+    said = [failure.rstrip(".") for failure in sorted(failures)]
+    more = f"; and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""
+    reasons = f" {'; '.join(said[:MOST_SAID])}{more}." if said else ""
     if num_finished < num_jobs and (stopped or not failures):  # or a worker alone was asked to stop
-        raise StoppedError("Stopped; nothing is lost.")
+        raise StoppedError(f"Stopped; nothing is lost.{reasons and f' Failed before:{reasons}'}")
     if failures:
-        said = [failure.rstrip(".") for failure in sorted(failures)]
-        more = f"; and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""
-        raise RunError(
-            f"{num_jobs - num_finished} of {num_jobs} runs did not finish. {'; '.join(said[:MOST_SAID])}{more}."
-        )
+        raise RunError(f"{num_jobs - num_finished} of {num_jobs} runs did not finish.{reasons}")
 
 
 def make_run(run: Run, folder: Path, *, report: Reporter, stop: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ from emprune_lab.comparison.experiment import Experiment, Variant
 from emprune_lab.comparison.notes import method_notes, notes
 from emprune_lab.comparison.rows import Row, summarise
 from emprune_lab.comparison.table import comparison_table
+from emprune_lab.errors import OtherVersionError
 from emprune_lab.files import refuse_foreign, write_whole
 from emprune_lab.results.record import RunRecord, read_results, results_at
 from emprune_lab.results.run_folder import RunFolder
@@ -230,6 +231,8 @@ def refuse_loss(queue: Queue, out: Path, *, others: Mapping[str, RunFolder]) -> 
     advice = "Choose another --out, or move it away."
     try:
         runs = read_results(file).runs
+    except OtherVersionError as error:
+        raise ConfigError(f"{file} would be replaced, and holds runs of another version. {advice}") from error
     except ConfigError as error:
         raise ConfigError(f"{file} would be replaced, and is none of emprune's. {advice}") from error
     other_tasks = sorted({run.settings.task for run in runs} - {queue.experiment.trained_on.name})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emprune.errors import ConfigError
-from emprune_lab.data.parts import PART, TEST_NAMES, TRAIN_NAMES, find_parts
+from emprune_lab.data.parts import PART, TEST_NAMES, TRAIN_NAMES, find_parts, other_parts
 from emprune_lab.errors import DataError
 
 __all__ = ["Layout", "digest_of", "files_of", "find_layout", "left_out", "list_images"]
@@ -18,11 +18,15 @@ ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".w
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a folder has its parts, and the sorted names of its classes: a label is a position among them."""
+    """Where a folder has its parts, and the sorted names of its classes: a label is a position among them.
+
+    `others` says which parts are not read.
+    """
 
     train: Path
     test: Path | None
     classes: tuple[str, ...]
+    others: str | None
 
 
 def find_layout(path: Path) -> Layout:
@@ -32,8 +36,10 @@ def find_layout(path: Path) -> Layout:
         ConfigError: If it has a test part alone, several parts of one kind, names that are parts' and not understood,
             or fewer than two classes.
     """
-    train, test = find_parts(path, _folders(path))
-    return Layout(train or path, test, _classes(train or path))
+    folders = _folders(path)
+    train, test = find_parts(path, folders)
+    others = other_parts(folders, (train, test)) if train else None
+    return Layout(train or path, test, _classes(train or path), others)
 
 
 def list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emprune.errors import ConfigError
 
-__all__ = ["PART", "TEST_NAMES", "TRAIN_NAMES", "find_parts"]
+__all__ = ["PART", "TEST_NAMES", "TRAIN_NAMES", "find_parts", "other_parts"]
 
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "valid", "validation")
@@ -39,6 +39,14 @@ def find_parts(folder: Path, entries: Sequence[Path]) -> tuple[Path | None, Path
             f"got {_listed(train, *unknown)}. Rename the test part, or move it away."
         )
     return train, test
+
+
+def other_parts(entries: Sequence[Path], used: Sequence[Path | None]) -> str | None:
+    """Say which parts are not read beside those that are used; None for none."""
+    others = [entry for entry in entries if entry not in used and PART.fullmatch(_name_of(entry).lower())]
+    if not others:
+        return None
+    return f"Not read: {_listed(*others)}. --validation splits a part off the training data instead."
 
 
 def _part(folder: Path, entries: Sequence[Path], names: Sequence[str]) -> Path | None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from emprune.errors import ConfigError
-from emprune_lab.data.parts import find_parts
+from emprune_lab.data.parts import find_parts, other_parts
 from emprune_lab.data.text_files import Row
 from emprune_lab.errors import DataError, some
 
@@ -32,12 +32,14 @@ class TextTables:
         test: The table that is tested on, if there is one.
         texts: The column of the text, or of the two texts.
         label: The column of the class.
+        others: Says which tables are not read; None for none.
     """
 
     train: Path
     test: Path | None
     texts: tuple[str, ...]
     label: str
+    others: str | None = None
 
     def digest(self) -> str:
         """Say in a word what the tables hold, byte for byte, and which columns of it are meant."""
@@ -96,10 +98,12 @@ def find_tables(path: Path, *, texts: Sequence[str], label: str) -> TextTables:
         return TextTables(_in_a_form(path), None, tuple(texts), label)
     if not path.is_dir():
         raise ConfigError(f"A task of texts is {FORM}, with a table or a folder of tables; {path} is none.")
-    train, test = find_parts(path, sorted(entry for entry in path.iterdir() if entry.is_file()))
+    files = sorted(entry for entry in path.iterdir() if entry.is_file())
+    train, test = find_parts(path, files)
     if train is None:
         raise ConfigError(f"{path} must hold train.csv, or another of {', '.join(ENDINGS[1:])}; got none of that name.")
-    return TextTables(_in_a_form(train), test and _in_a_form(test), tuple(texts), label)
+    others = other_parts(files, (train, test))
+    return TextTables(_in_a_form(train), test and _in_a_form(test), tuple(texts), label, others)
 
 
 def _in_a_form(path: Path) -> Path:

@@ -76,7 +76,9 @@ def _group_view(group: CostGroup, styles: Styles, num_samples: int, data_dir: Pa
     """A group as the template shows it."""
     data = load_training_data(group, data_dir)
     names, labels, samples = dict(group.class_names), None, []
-    no_samples = "Only full was run, which visits all samples alike."
+    no_samples = "No run of a method that chooses recorded its visits."
+    if group.by_method.keys() == {"full"}:
+        no_samples = "Only full was run, which visits all samples alike."
     if isinstance(data, TrainingData):
         names = dict(enumerate(map(str, data.classes or ()))) | names
         labels = data.split.y.numpy() if data.seed is None else None

@@ -20,7 +20,8 @@ from emprune_lab.results.record import RunRecord
 
 __all__ = ["CostGroup", "Section", "divide_runs"]
 
-COST = ("keep", "warmup_epochs", "tail_epochs")
+COST = ("keep", "warmup_epochs", "tail_epochs", "initial", "initial_digest")
+"""What full training has none of: what runs cost, and the samples of another run that they begin with."""
 NOT_COMPARED = ("task", "method", "seed", "device", "threads", *COST)
 """Settings in which the runs of a section may differ: what is compared, what it costs, and what only takes its time."""
 
@@ -30,7 +31,7 @@ class CostGroup:
     """Runs of one section at one cost, with those of `full`, which has a cost of its own.
 
     Args:
-        cost: keep, warm-up and tail; empty where all runs are of full training.
+        cost: The settings of `COST`; empty where all runs are of full training.
         runs: Each method and seed once.
         baseline: The method that differences are taken to.
         margin: Points that count as non-inferior, where that was asked.
@@ -75,7 +76,7 @@ class CostGroup:
         if not self.cost:
             return "all the data"
         words = [f"keep {self.cost['keep']:g}"]
-        for name in ("warmup_epochs", "tail_epochs"):
+        for name in ("warmup_epochs", "tail_epochs", "initial"):
             if self.cost[name] is not None and (name != "warmup_epochs" or self.cost[name]):
                 words.append(f"{name.replace('_', ' ')} {self.cost[name]}")
         return ", ".join(words)

@@ -159,7 +159,8 @@ def read_results(path: Path, *, pass_over: bool = False) -> Results:
         pass_over: Whether to leave out the runs with settings that this version of emprune does not know.
 
     Raises:
-        ConfigError: If it is neither, or has such runs that are not to be left out.
+        ConfigError: If it is neither.
+        OtherVersionError: If it has such runs that are not to be left out.
     """
     try:
         document = json.loads(read_text(path))
@@ -175,6 +176,8 @@ def read_results(path: Path, *, pass_over: bool = False) -> Results:
         if problem is not None:
             raise ConfigError(problem)
         return Results(list(_records(document["runs"], pass_over=pass_over)), experiment)
+    except OtherVersionError as error:
+        raise OtherVersionError(f"{path} holds runs of another version of emprune. {error}") from error
     except ConfigError as error:
         raise ConfigError(
             f"{path} holds something else than results of emprune: {error} Name a results.json or a run folder."
@@ -189,7 +192,7 @@ def _records(documents: Sequence[object], *, pass_over: bool) -> Iterator[RunRec
             if pass_over and isinstance(error, OtherVersionError):
                 continue
             where = f"Of run {number}: " if len(documents) > 1 else ""
-            raise ConfigError(f"{where}{error}") from error
+            raise type(error)(f"{where}{error}") from error
         yield record
 
 

@@ -49,7 +49,7 @@ def image_folder(name: str) -> ImageTask:
         recipe=Recipe(model="small-resnet", epochs=40, batch_size=128, max_lr=0.2),
         files=digest_of(path, files),
         classes=layout.classes,
-        remark=left_out(layout, files),
+        remarks=tuple(filter(None, (layout.others, left_out(layout, files)))),
     )
 
 

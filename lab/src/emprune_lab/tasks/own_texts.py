@@ -44,6 +44,7 @@ def own_texts(name: str) -> TextTask:
         recipe=fine_tuning(epochs=6),
         files=tables.digest(),
         classes=classes,
+        remarks=(tables.others,) if tables.others else (),
     )
 
 

@@ -72,7 +72,7 @@ class Task:
         metric: What counts at the end, by its name in `emprune_lab.metrics`.
         files: A digest of the user's own files, which may change; None where the name says what the data are.
         classes: Of the user's own files, the names of the classes by label.
-        remark: What the user must know of those files; None for nothing.
+        remarks: What the user must know of those files, in sentences.
     """
 
     kind: ClassVar[str]  # of the samples: "images", "texts" or "blocks"
@@ -87,7 +87,7 @@ class Task:
     metric: str = "accuracy"
     files: str | None = None
     classes: tuple[str, ...] = ()
-    remark: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Task) and (self.name, self.files) == (other.name, other.files)

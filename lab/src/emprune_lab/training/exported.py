@@ -45,38 +45,41 @@ def export_run(run: Path, where: Path, *, data_dir: Path | None = None, say: Cal
     settings = folder.settings()
     if settings is None or not folder.finished:
         raise RunError(f"{run} must hold a finished run; got none. Finish it with --resume, or name another folder.")
-    kind = kind_of(settings.task)
-    written = [where / SETTINGS]
     _refuse_other_folder(where)
+    weights = _weights(folder, settings, say)  # first: an earlier export stays where there are none to write
     where.mkdir(parents=True, exist_ok=True)
     for name in (SAMPLES, MODEL, *DESCRIPTIONS):  # of an earlier export, perhaps of another run
         (where / name).unlink(missing_ok=True)
-    document = settings.model_dump()
-    written[0].write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    written = [where / SETTINGS]
+    written[0].write_text(json.dumps(settings.model_dump(), indent=1) + "\n", encoding="utf-8")
     if (run / "samples.parquet").is_file():
         written.append(where / SAMPLES)
         pd.read_parquet(run / "samples.parquet").to_csv(written[-1], index=False)
-    if kind == "texts":
-        if not folder.model.is_file():
-            say(f"{run} kept no model, as runs of `compare` on texts do: the settings and the samples are written.")
-            return written
-        weights = folder.model.read_bytes()
-        with safe_open(folder.model, "pt") as file:
-            config = file.metadata()[CONFIG]
-    else:
-        state = folder.checkpoints.newest(load_state, say=say)
-        if state is None or state["tally"]["steps"] < folder.result()["optimizer_steps"]:
-            raise RunError(f"{run} holds a result without its last checkpoint. Delete the folder to run it again.")
-        weights = packed(weights_of(state["session"]), settings)
+    if weights is None:
+        return written
     written.append(where / MODEL)
     written[-1].write_bytes(weights)
-    if kind == "images":
-        _describe_image_model(settings, where, say)
-    if kind == "texts":
-        _describe_classifier(settings, where, data_dir, config)
-    if kind == "blocks":
-        _describe_language_model(settings, where, data_dir)
+    match kind_of(settings.task):
+        case "images":
+            _describe_image_model(settings, where, say)
+        case "texts":
+            _describe_classifier(settings, where, data_dir)
+        case "blocks":
+            _describe_language_model(settings, where, data_dir)
     return [*written, *filter(Path.is_file, (where / name for name in DESCRIPTIONS))]
+
+
+def _weights(folder: RunFolder, settings: Settings, say: Callable[[str], None]) -> bytes | None:
+    """Return what model.safetensors gets; None where the run kept no model."""
+    if kind_of(settings.task) == "texts":
+        if folder.model.is_file():
+            return folder.model.read_bytes()
+        say(f"{folder.path} kept no model, as runs of `compare` on texts do: the settings and the samples are written.")
+        return None
+    state = folder.checkpoints.newest(load_state, say=say)
+    if state is None or state["tally"]["steps"] < folder.result()["optimizer_steps"]:
+        raise RunError(f"{folder.path} holds a result without its last checkpoint. Delete the folder to run it again.")
+    return packed(weights_of(state["session"]), settings)
 
 
 def _refuse_other_folder(where: Path) -> None:
@@ -112,8 +115,10 @@ def _describe_image_model(settings: Settings, where: Path, say: Callable[[str], 
     (where / IMAGE_MODEL).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def _describe_classifier(settings: Settings, where: Path, data_dir: Path | None, config: str) -> None:
+def _describe_classifier(settings: Settings, where: Path, data_dir: Path | None) -> None:
     """Write what `from_pretrained` needs beside a fine-tuned model's weights: the configuration and the tokenizer."""
+    with safe_open(where / MODEL, "pt") as file:
+        config = file.metadata()[CONFIG]
     (where / "config.json").write_text(config, encoding="utf-8")
     load_tokenizer(settings.training.model, data_dir=data_dir).save_pretrained(where)
 

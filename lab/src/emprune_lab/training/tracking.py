@@ -13,7 +13,7 @@ from emprune.integrations.tracking import track
 from emprune_lab.errors import RunError
 from emprune_lab.run import Run
 
-__all__ = ["Follow", "check_tracker", "tracking"]
+__all__ = ["Follow", "check_tracker", "identity_of", "tracking"]
 
 Follow = Callable[[DataPruner, Mapping[str, Any]], None]
 """Is told of each epoch: the pruner, and the epoch's line in the log. Collective on several ranks."""
@@ -66,6 +66,11 @@ def tracking(run: Run, folder: Path, *, epoch: int, leads: bool) -> Iterator[Fol
             yield follow
 
 
+def identity_of(run: Run) -> str:
+    """Return what Weights & Biases knows a run by: of a long name the end, which has the method and the seed."""
+    return f"{run.task.slug}-{run.settings.folder_name}-{run.settings.seed}"[-MOST_LETTERS:]
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -88,7 +93,6 @@ def _wandb(run: Run, folder: Path, epoch: int) -> Iterator[tuple[Any, Log]]:
     import wandb
 
     mode: Any = os.environ.get("WANDB_MODE")  # wandb itself reads it once in a process
-    identity = f"{run.task.slug}-{run.settings.folder_name}-{run.settings.seed}"
     try:
         opened = wandb.init(
             project=PROJECT,
@@ -96,7 +100,7 @@ def _wandb(run: Run, folder: Path, epoch: int) -> Iterator[tuple[Any, Log]]:
             group=run.task.name,
             name=run.label,
             config=run.settings.model_dump(mode="json"),
-            id=identity[:MOST_LETTERS],
+            id=identity_of(run),
             resume="allow",
             mode=mode,
             settings=wandb.Settings(silent=True),
