@@ -1,12 +1,15 @@
 """WebDataset: real shards, real pipelines; the samples are those that WebDataset itself reads."""
 
+import bz2
 import gc
 import gzip
 import io
+import lzma
 import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,16 +96,42 @@ def test_what_is_not_in_the_plan_is_not_decoded(shards: list[str]) -> None:
     assert len(decoded) < NUM_SAMPLES
 
 
-def test_shards_that_come_through_a_pipe_or_packed(shards: list[str], tmp_path: Path) -> None:
-    packed = []
+@pytest.mark.parametrize(
+    ("pack", "ending", "address"),
+    [
+        (None, "", "pipe:cat {}"),
+        (gzip.compress, ".gz", "{}"),
+        (gzip.compress, "", "{}"),  # the name does not say it
+        (gzip.compress, ".gz", "pipe:cat {}"),
+        (gzip.compress, ".gz", "pipe:gunzip -c {}"),
+        (bz2.compress, ".bz2", "{}"),
+        (lzma.compress, ".xz", "pipe:cat {}"),
+    ],
+)
+def test_shards_that_come_through_a_pipe_or_packed(
+    pack: Callable[[bytes], bytes] | None, ending: str, address: str, shards: list[str]
+) -> None:
+    addresses = []
     for path in shards:
-        packed.append(f"{path}.gz")
-        Path(packed[-1]).write_bytes(gzip.compress(Path(path).read_bytes()))
-    for addresses in ([f"pipe:cat {path}" for path in shards], packed):
-        loader = make(WebDatasetStream(pipeline(addresses), index_shards(addresses)))
-        for _ in loader.epochs():
-            train(loader)
-        assert_every_loss_is_its_own(loader.pruner)
+        content = Path(path).read_bytes()
+        Path(f"{path}{ending}").write_bytes(content if pack is None else pack(content))
+        addresses.append(address.format(f"{path}{ending}"))
+    loader = make(WebDatasetStream(pipeline(addresses), index_shards(addresses)))
+    for _ in loader.epochs():
+        train(loader)
+    assert_every_loss_is_its_own(loader.pruner)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-700], lambda content: b"no tar file" * 100])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_a_shard_that_is_no_whole_tar_file_is_refused_by_its_name(
+    damage: Callable[[bytes], bytes], pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    (path,) = write_shards(tmp_path)[:1]
+    content = Path(path).read_bytes().rstrip(b"\0")  # a tar file ends in blocks of zeros
+    Path(path).write_bytes(damage(pack(content)))
+    with pytest.raises(emprune.ConfigError, match="`shards` must be whole tar files, .*; got .*000.tar'"):
+        index_shards([path])
 
 
 def test_a_pipeline_by_hand_and_one_with_a_cache(shards: list[str], tmp_path: Path) -> None:

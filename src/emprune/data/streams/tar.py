@@ -6,28 +6,25 @@ the members' headers with the index: a shard that was changed is seen, and no sa
 """
 
 import gzip
-import os
+import lzma
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from emprune.data.streams.index import Positions, StreamIndex
+from emprune.data.streams.opening import Opener, go_to, jumps, length_of, opened
 from emprune.data.streams.stream import OpenShard
 from emprune.errors import ConfigError
 
-__all__ = ["Opener", "TarIndex", "TarShard", "opened"]
+__all__ = ["TarIndex", "TarShard"]
 
-Opener: TypeAlias = Callable[[str], IO[bytes]]
-"""Opens a shard by its name, for reading."""
-
-_PIECE = 1 << 20
-"""Bytes that are read at once where nothing is kept of them."""
+_DAMAGE = (tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
 _META = re.compile(r"__[^/]*__($|/)")
 _NAME = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 
@@ -83,7 +80,7 @@ class TarIndex(StreamIndex):
         """Read the headers of tar shards; what the files hold is not decoded, and passed over where a file can jump.
 
         Raises:
-            ConfigError: If a shard holds no sample, or a sample twice.
+            ConfigError: If a shard is no tar file, is damaged, or holds a sample twice.
         """
         names, sizes, num_bytes = list(shards), [], []
         keys: list[str] = []
@@ -92,7 +89,7 @@ class TarIndex(StreamIndex):
         for name in names:
             before, last = len(keys), None
             with opened(name, opener) as file:
-                for member in _members(file):
+                for member in _members(file, name):
                     if member.key != last:
                         keys.append(member.key)
                         first.append(first[-1])
@@ -108,7 +105,7 @@ class TarIndex(StreamIndex):
                     first[-1] += 1
                     members.append((member.header, member.content, member.size))
                     suffix.append(numbers.setdefault(member.suffix, len(numbers)))
-                num_bytes.append(_length(file))
+                num_bytes.append(length_of(file))
             sizes.append(len(keys) - before)
         return cls(
             names,
@@ -148,8 +145,8 @@ class TarShard(OpenShard):
         self._index, self._name = index, name
         self._start, self._num_bytes = int(index.starts[shard]), int(index.num_bytes[shard])
         self._file = opened(name, opener)
-        if _jumps(self._file) and _length(self._file) != self._num_bytes:
-            found = _length(self._file)
+        if jumps(self._file) and length_of(self._file) != self._num_bytes:
+            found = length_of(self._file)
             self.close()
             raise self._changed(f"{self._num_bytes} bytes long", found)
 
@@ -172,8 +169,8 @@ class TarShard(OpenShard):
 
     def finish(self) -> None:
         """Read on to the end where the length was not known, and compare it."""
-        if not _jumps(self._file):
-            found = _length(self._file)
+        if not jumps(self._file):
+            found = length_of(self._file)
             if found != self._num_bytes:
                 raise self._changed(f"{self._num_bytes} bytes long", found)
 
@@ -182,7 +179,7 @@ class TarShard(OpenShard):
         self._file.close()
 
     def _read(self, begin: int, size: int) -> bytes:
-        _go_to(self._file, begin)
+        go_to(self._file, begin)
         data: bytes = self._file.read(size)
         return data
 
@@ -195,73 +192,22 @@ class TarShard(OpenShard):
         )
 
 
-class _Forward:
-    """A file that is only read forwards, such as a pipe; it knows how far it has come."""
-
-    def __init__(self, file: IO[bytes], *, packed: bool = False) -> None:
-        self._file: Any = gzip.GzipFile(fileobj=file) if packed else file
-        self._around, self._at = file, 0
-
-    def read(self, size: int = -1) -> bytes:
-        parts, left = [], size
-        while left and (part := self._file.read(min(left, _PIECE) if size >= 0 else _PIECE)):
-            parts.append(part)
-            left -= len(part)
-        data = b"".join(parts)
-        self._at += len(data)
-        return data
-
-    def tell(self) -> int:
-        return self._at
-
-    def close(self) -> None:
-        self._file.close()
-        self._around.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def opened(name: str, opener: Opener) -> Any:
-    """Return an open shard, unpacked where its name says that it is packed."""
-    file = opener(name)
-    if Path(name).suffix in (".gz", ".tgz"):
-        return _Forward(file, packed=True)
-    return file if _jumps(file) else _Forward(file)
-
-
-def _jumps(file: Any) -> bool:
-    return not isinstance(file, _Forward) and hasattr(file, "seekable") and bool(file.seekable())
-
-
-def _go_to(file: Any, offset: int) -> None:
-    if _jumps(file):
-        file.seek(offset)
-        return
-    while file.tell() < offset and file.read(min(_PIECE, offset - file.tell())):
-        pass
-
-
-def _length(file: Any) -> int:
-    """Return how long a file is; one that cannot jump is read to its end for it."""
-    if _jumps(file):
-        return int(file.seek(0, os.SEEK_END))
-    while file.read(_PIECE):
-        pass
-    return int(file.tell())
-
-
-def _members(file: Any) -> Iterator[_Member]:
+def _members(file: Any, name: str) -> Iterator[_Member]:
     """Yield the files of a tar file that belong to samples, in order."""
-    with tarfile.open(fileobj=file, mode="r:" if _jumps(file) else "r|") as tar:
-        while (found := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # all of them are not needed, and take room
-            parts = _NAME.match(found.name)
-            if found.isreg() and parts is not None and not _META.match(found.name):
-                yield _Member(parts[1], parts[2], found.offset, found.offset_data, found.size)
+    try:
+        with tarfile.open(fileobj=file, mode="r:" if jumps(file) else "r|") as tar:
+            while (found := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # all of them are not needed, and take room
+                parts = _NAME.match(found.name)
+                if found.isreg() and parts is not None and not _META.match(found.name):
+                    yield _Member(parts[1], parts[2], found.offset, found.offset_data, found.size)
+    except _DAMAGE as error:
+        raise ConfigError(
+            f"`shards` must be whole tar files, plain or packed by gzip, bzip2 or xz; got {name!r} ({error}). "
+            "Write the shard again.",
+            parameter="shards",
+            value=name,
+        ) from error
 
 
 def _described(headers: bytes, expected: str) -> tuple[str, int | str]:
