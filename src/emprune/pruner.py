@@ -197,7 +197,7 @@ class DataPruner(PrunerSaving):
             epoch=epoch,
             seed=self.seed,
             last=self._current,
-            spent=spent,
+            progress=self.schedule.progress(epoch, visits=spent + size, **delivery),
             gap=self.gap,
             options=self.plan_options,
             step=multiple_of,

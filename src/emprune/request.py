@@ -57,8 +57,7 @@ class Request:
     @property
     def full(self) -> int:
         """Samples of a full epoch, the most that an epoch can deliver."""
-        grain = self.multiple_of if self.drop_last else self.world_size
-        return self.num_samples // grain * grain
+        return self.num_samples // self._grain_at_least * self._grain_at_least
 
     @property
     def full_steps(self) -> int:
@@ -93,6 +92,11 @@ class Request:
         return math.floor(self.keep * self.num_samples * self.epochs + 0.5)
 
     @property
+    def mean_size(self) -> float:
+        """`keep` · N, the samples of a mean epoch; without the rounding by which 0.29 · 100 is less than 29."""
+        return round(self.keep * self.num_samples, 6)
+
+    @property
     def pruned_budget(self) -> int:
         """Visits that the full epochs leave."""
         return self.budget - self.num_full * self.full
@@ -115,12 +119,8 @@ class Request:
         if problem is not None:
             suggestion = self.suggestion()
             words = ", ".join(f"{name}={value!r}" for name, value in suggestion.items())
-            raise ConfigError(
-                f"{problem.text} Use {words}.",
-                parameter=problem.parameter,
-                value=problem.value,
-                suggestion=suggestion,
-            )
+            text, parameter, value = problem
+            raise ConfigError(f"{text} Use {words}.", parameter=parameter, value=value, suggestion=suggestion)
 
     def problem(self) -> Problem | None:
         """Return why the request cannot be met; None if it can."""
@@ -168,7 +168,7 @@ class Request:
         return self.num_steps is None and self.keep < 1 and self.budget - self.epochs * self.full > self.multiple_of
 
     def _problem_of_steps(self) -> Problem | None:
-        if self.keep * self.num_samples < self.multiple_of and self.keep < 1:
+        if self.mean_size < self.multiple_of and self.keep < 1:
             rule = f"`keep` must give an epoch the {self.multiple_of} samples of an optimizer step; got "
             return Problem(f"{rule}keep={self.keep} of {self.num_samples} samples.", "keep", self.keep)
         assert self.num_steps is not None
@@ -211,7 +211,7 @@ class Request:
         if self.drop_last:
             yield {"drop_last": False}
         unit = self.world_size * (self.accumulation or 1)
-        wished = [self.multiple_of, int(self.keep * self.num_samples), self.num_samples]
+        wished = [self.multiple_of, int(self.mean_size), self.num_samples]
         if self.num_pruned > 0:
             wished.append(self.pruned_budget // self.num_pruned)
         sizes = sorted({max(unit, size // unit * unit) for size in wished if size <= self.multiple_of}, reverse=True)
@@ -224,7 +224,7 @@ class Request:
                 yield {"accumulation": 1, "multiple_of": size}
                 yield {"accumulation": 1, "multiple_of": size, "drop_last": False}
         largest = min(self.world_size, self.num_samples)
-        for ranks in dict.fromkeys((largest, min(largest, max(1, int(self.keep * self.num_samples))), 1)):
+        for ranks in dict.fromkeys((largest, min(largest, max(1, int(self.mean_size))), 1)):
             per_rank = {"multiple_of": ranks * max(1, self.multiple_of // self.world_size)}
             yield {"world_size": ranks, **per_rank}
             yield {"world_size": ranks, "multiple_of": ranks, "accumulation": self.accumulation and 1}
@@ -247,18 +247,17 @@ class Request:
     def _most_full(self) -> int:
         """Full epochs that fit beside pruned ones of a grain each."""
         if self.num_steps is not None:
-            each, left = self.full_steps, self.num_steps - 1
-            return max(0, left // max(1, each))
+            return max(0, (self.num_steps - 1) // max(1, self.full_steps))
         left = self.budget - self.epochs * self.grain
         return max(0, min(self.epochs, left // max(1, self.full - self.grain)))
 
     def _nearest_keep(self) -> float:
         """The `keep` nearest to what was asked for at which the epochs fit, with as few digits as will do."""
-        visits = self.epochs * self.num_samples
         if self.num_steps is not None:
             least, most = self.multiple_of / self.num_samples, 1.0
         else:
-            least = (self.num_full * self.full + self.num_pruned * self._grain_at_least()) / visits
+            visits = self.epochs * self.num_samples
+            least = (self.num_full * self.full + self.num_pruned * self._grain_at_least) / visits
             most = self.full / self.num_samples
         for digits in range(3, 17):
             scale = float(10**digits)
@@ -268,6 +267,7 @@ class Request:
                 return keep
         return 1.0
 
+    @property
     def _grain_at_least(self) -> int:
         return self.multiple_of if self.drop_last else self.world_size
 

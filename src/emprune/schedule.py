@@ -157,6 +157,26 @@ class Schedule:
         request.check()
         return self._size(request, epoch, spent)
 
+    def progress(
+        self, epoch: int, *, visits: int, multiple_of: int = 1, world_size: int = 1, drop_last: bool = False
+    ) -> float:
+        """Return the share of the run that is made once an epoch is over: of its visits, or of its `num_steps`.
+
+        Args:
+            epoch: The epoch, 0-based.
+            visits: Visits planned for this epoch and all before.
+            multiple_of: As `num_kept` takes it.
+            world_size: World size.
+            drop_last: As `num_kept` takes it.
+
+        Returns:
+            The share, in (0, 1].
+        """
+        if self.num_steps is None:
+            return min(1.0, visits / self.budget)
+        request = self._request(multiple_of=multiple_of, world_size=world_size, drop_last=drop_last)
+        return self._steps_through(request, epoch) / self.num_steps
+
     def num_kept_per_epoch(
         self,
         *,
@@ -213,22 +233,22 @@ class Schedule:
 
     def _size(self, request: Request, epoch: int, spent: int) -> int:
         if self.num_steps is not None:
-            return min(self._steps(request, epoch) * request.multiple_of, request.full)
+            steps = self._steps_through(request, epoch) - self._steps_through(request, epoch - 1)
+            return min(steps * request.multiple_of, request.full)
         if self.is_full(epoch):
             return request.full
         done = epoch - self.warmup_epochs + 1
         target = self.warmup_epochs * request.full + request.pruned_budget * done // self.num_pruned_epochs
         return _nearest_size(target - spent, request.grain, request.full)
 
-    def _steps(self, request: Request, epoch: int) -> int:
-        """The steps of an epoch of a run that counts them."""
+    def _steps_through(self, request: Request, epoch: int) -> int:
+        """The steps that are made once an epoch is over, in a run that counts them."""
         assert self.num_steps is not None
+        done = epoch + 1
         if self.keep == 1:
-            return min(request.full_steps, self.num_steps - epoch * request.full_steps)
-        if self.is_full(epoch):
-            return request.full_steps
-        done, left = epoch - self.warmup_epochs, request.pruned_steps
-        return left * (done + 1) // self.num_pruned_epochs - left * done // self.num_pruned_epochs
+            return min(done * request.full_steps, self.num_steps)
+        pruned = min(max(done - self.warmup_epochs, 0), self.num_pruned_epochs)
+        return (done - pruned) * request.full_steps + request.pruned_steps * pruned // max(1, self.num_pruned_epochs)
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:

@@ -3,55 +3,18 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from emprune.columns import BASE_COLUMNS, BEFORE, MOST_FAILURES, NEVER, Column
 from emprune.errors import ConfigError, MethodError, StateError
 from emprune.indexing import are_all, mask_of, taken
 
-__all__ = ["BASE_COLUMNS", "BEFORE", "NEVER", "Column", "Fold", "SampleStats", "all_finite", "is_plain"]
+__all__ = ["Fold", "SampleStats", "all_finite", "is_plain"]
 
 Fold = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Mapping[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One number per sample that a method remembers.
-
-    Args:
-        name: Its name, the key in `SampleStats`.
-        meaning: What it holds, in a few words.
-        dtype: How it is stored.
-        initial: Its value before the first visit.
-    """
-
-    name: str
-    meaning: str
-    dtype: torch.dtype = torch.float32
-    initial: float = 0.0
-
-
-NEVER = -1
-"""`last_visit` of a sample without a valid observation."""
-BEFORE = -2
-"""`last_visit` of a sample that an earlier run observed, and this one not yet."""
-_MOST_FAILURES = 127
-
-BASE_COLUMNS = (
-    Column("visits", "epochs in which the sample was observed", torch.int32),
-    Column(
-        "last_visit",
-        "epoch of the last valid observation; -1 before the first, -2 if an earlier run made it",
-        torch.int32,
-        NEVER,
-    ),
-    Column("failures", "visits without a finite observation, in a row", torch.int8),
-    Column("loss", "the last valid loss", torch.float32, torch.nan),
-)
-"""Remembered for every method: 13 bytes per sample."""
 
 
 class SampleStats:
@@ -205,7 +168,7 @@ class SampleStats:
         """
         last_visit, failures = self._values["last_visit"], self._values["failures"]
         self._values["visits"].index_add_(0, index, (last_visit.index_select(0, index) != epoch).int())
-        more = failures.index_select(0, index).clamp_(max=_MOST_FAILURES - 1) + 1
+        more = failures.index_select(0, index).clamp_(max=MOST_FAILURES - 1) + 1
         failures.index_copy_(0, index, more)
 
     def forget(self, index: Tensor) -> None:
@@ -241,7 +204,7 @@ class SampleStats:
             if not is_plain(saved) or saved.shape != mine.shape or saved.dtype != mine.dtype:
                 found = f"{tuple(saved.shape)} {saved.dtype}" if isinstance(saved, Tensor) else type(saved).__name__
                 raise StateError(f"The saved column {name!r} must be {tuple(mine.shape)} {mine.dtype}; got {found}.")
-        limits = {"visits": (0, epoch + 1), "last_visit": (BEFORE, epoch), "failures": (0, _MOST_FAILURES)}
+        limits = {"visits": (0, epoch + 1), "last_visit": (BEFORE, epoch), "failures": (0, MOST_FAILURES)}
         for name, (lowest, highest) in limits.items():
             least, most = (int(end) for end in torch.aminmax(state[name]))
             if not lowest <= least <= most <= highest:

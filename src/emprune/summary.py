@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emprune.indexing import are_all, num_true
+from emprune.indexing import are_all, num_true, taken
 from emprune.methods.base import Method
 from emprune.plan import EpochPlan
 from emprune.randomness import derive_generator
@@ -31,8 +31,8 @@ class PrunerSummary:
         kept_fraction: K / N.
         never_seen: Samples without a valid observation as of the last fold.
         churn: Share of this plan that was not in the plan before; None in the first epoch.
-        greedy_overlap: Share of this plan that is among the K highest last losses; None while samples are unseen, or
-            if it was not asked for.
+        greedy_overlap: Share of this plan that is among the K highest last losses. None while samples are unseen, once
+            losses of this epoch are folded, or if it was not asked for.
         score_quantiles: Minimum, quartiles and maximum of the seen samples' scores; None for a method without scores.
         staleness: Mean age of the seen samples' scores, in epochs.
         visit_gini: Gini coefficient of the visits per sample: 0 where all are equal, towards 1 where few have all.
@@ -124,9 +124,11 @@ def summarise(
 
 
 def greedy_overlap(plan: EpochPlan, stats: SampleStats, seed: int) -> float | None:
-    """Share of the plan that the K highest last losses would have taken, or None while samples are unseen."""
-    seen = stats.seen
-    if not are_all(seen):
+    """Share of the plan that the K highest last losses would have taken.
+
+    None while samples are unseen, and where losses of the plan's own epoch have replaced those that it was made from.
+    """
+    if not are_all(stats.seen) or num_true(taken(stats["last_visit"], plan.index) == plan.epoch):
         return None
     generator = derive_generator(seed, "greedy overlap", plan.epoch)
     hardest = top_k_mask(stats["loss"], len(plan), generator=generator)

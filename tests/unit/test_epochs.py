@@ -1,6 +1,6 @@
 """The epoch protocol, unseen samples, full epochs and ties, as the engine promises them to every method."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -231,6 +231,34 @@ def test_only_the_seen_may_be_selected_while_others_come_first(raises: Raises) -
     unseen = sorted(set(range(10)) - set(index.tolist()))
     object.__setattr__(method, "selection", emprune.methods.Selection(torch.tensor(unseen[:2])))
     with raises(emprune.errors.MethodError, value="Careless.select"):
+        pruner.begin_epoch(1)
+
+
+@pytest.mark.parametrize(
+    ("selection", "value"),
+    [
+        (torch.arange(3), "(3,) torch.int64"),
+        (None, "NoneType"),
+        (emprune.methods.Selection(cast(Any, torch.arange(3).numpy())), "ndarray"),
+        (emprune.methods.Selection(torch.arange(3), cast(Any, [1.0, 1.0, 1.0])), "list"),
+    ],
+    ids=["a tensor", "nothing", "an array", "a list of weights"],
+)
+def test_what_is_no_selection_of_tensors_is_refused(selection: Any, value: str, raises: Raises) -> None:
+    method = Careless()
+    pruner = after_full_epoch(method, torch.rand(10), num_kept=3)
+    object.__setattr__(method, "selection", selection)
+    with raises(emprune.errors.MethodError, value=value):
+        pruner.begin_epoch(1)
+
+
+def test_scores_that_are_forgotten_are_refused(raises: Raises) -> None:
+    class Silent(emprune.Greedy):
+        def score(self, stats: emprune.methods.SampleStats) -> torch.Tensor:
+            return cast(torch.Tensor, None)
+
+    pruner = after_full_epoch(Silent(), torch.rand(10), num_kept=3)
+    with raises(emprune.errors.MethodError, value="NoneType"):
         pruner.begin_epoch(1)
 
 

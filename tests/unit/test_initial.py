@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import emprune
+from emprune.columns import BEFORE, Column
 from emprune.errors import ConfigError, EpochError, StateError
-from emprune.stats import BEFORE, Column
 from emprune.testing import SyntheticTask, assert_same_state, run_epochs, through_disk, train_epoch
 from tests.messages import ANY, Raises
 from tests.property.strategies import METHODS

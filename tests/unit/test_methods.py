@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -83,6 +84,24 @@ def test_progress_is_of_the_visits() -> None:
     visits = torch.tensor([len(plan) for plan in plans]).cumsum(0)
     assert method.progress == pytest.approx((visits[1:] / 160).tolist())
     assert method.progress[-1] == 1
+
+
+@pytest.mark.parametrize("num_steps", [45, 75, 105])
+@pytest.mark.parametrize("full", [{}, {"warmup_epochs": 1}, {"tail_epochs": 1}], ids=str)
+def test_where_steps_are_counted_progress_is_of_the_steps(num_steps: int, full: dict[str, int]) -> None:
+    batches: dict[str, Any] = {"num_samples": 95, "keep": 0.6, **full}
+    schedule = emprune.schedule.Schedule.for_steps(num_steps=num_steps, samples_per_step=5, **batches)
+    method = Watching(delta=1)
+    pruner = emprune.DataPruner(method, num_steps=num_steps, num_epochs=schedule.num_epochs, **batches)
+    steps = 0
+    for epoch in range(schedule.num_epochs):
+        plan = pruner.begin_epoch(epoch, multiple_of=5)
+        pruner.observe(plan.index, torch.ones(len(plan)))
+        steps += len(plan) // 5
+        if not pruner.schedule.is_full(epoch) and method.progress:  # the first losses are seen at random
+            assert method.progress[-1] == pytest.approx(steps / num_steps)
+    assert steps == num_steps
+    assert method.progress
 
 
 def test_a_static_subset_does_not_follow_its_ranking() -> None:

@@ -66,6 +66,28 @@ def test_it_does_what_it_says() -> None:
     assert set(pruner.begin_epoch(2).index.tolist()) == first  # eleven times their loss beats any loss here
 
 
+class LowestFirst(emprune.Greedy):
+    """Greedy the other way round, without a name of its own."""
+
+    def score(self, stats: emprune.methods.SampleStats) -> Tensor:
+        """Return the loss, negated."""
+        return -stats["loss"]
+
+
+@pytest.mark.parametrize(("saved", "other"), [(LowestFirst, emprune.Greedy), (emprune.Greedy, LowestFirst)])
+def test_a_state_of_a_subclass_without_a_name_of_its_own_is_not_that_of_its_base(
+    saved: type[emprune.Method], other: type[emprune.Method], raises: Raises
+) -> None:
+    first, second, same = (
+        emprune.DataPruner(cls(), num_samples=8, num_epochs=3, keep=0.5) for cls in (saved, other, saved)
+    )
+    first.begin_epoch(0)
+    same.load_state_dict(through_disk(first.state_dict()))
+    assert same.plan == first.plan
+    with raises(StateError):
+        second.load_state_dict(first.state_dict())
+
+
 @dataclass(frozen=True)
 class Shares(emprune.methods.Random):
     """Random, with an option of any kind."""

@@ -34,6 +34,11 @@ class Nameless(emprune.Method):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class SelectsNothing(emprune.Method):
+    name: ClassVar[str] = "selects-nothing"
+
+
 class OwnConstructor(emprune.Greedy):
     name: ClassVar[str] = "own-constructor"
 
@@ -71,6 +76,26 @@ def test_a_taken_name_is_refused_and_leaves_the_method_in_place(raises: Raises) 
     with raises(emprune.ConfigError, value="emp"):
         emprune.methods.register_method(Pretender)
     assert emprune.methods.method_class("emp") is emprune.EMP
+
+
+def test_a_method_without_select_is_refused(raises: Raises) -> None:
+    with raises(emprune.ConfigError, value="SelectsNothing"):
+        emprune.methods.register_method(SelectsNothing)
+
+
+def test_a_method_that_is_defined_again_takes_the_place_of_the_first() -> None:
+    def define() -> type[emprune.Method]:
+        @dataclass(frozen=True)
+        class Again(emprune.Greedy):
+            name: ClassVar[str] = "again"
+
+        return Again
+
+    try:
+        first, second = (emprune.methods.register_method(define()) for _ in range(2))
+        assert emprune.methods.method_class("again") is second is not first
+    finally:
+        del registry._METHODS["again"]
 
 
 @pytest.mark.parametrize("cls", [OwnConstructor, make_thawed()])

@@ -61,6 +61,17 @@ def test_what_was_spent_counts_not_what_was_planned() -> None:
     assert schedule.num_kept(2, spent=560) == 340
 
 
+@pytest.mark.parametrize(("keep", "num_samples", "quantum"), [(0.29, 100, 29), (0.58, 100, 58), (0.41, 300, 123)])
+def test_an_epoch_of_one_step_is_possible_where_a_product_is_rounded_down(
+    keep: float, num_samples: int, quantum: int
+) -> None:
+    assert keep * num_samples < quantum
+    schedule = emprune.schedule.Schedule.for_steps(
+        num_steps=4, samples_per_step=quantum, num_samples=num_samples, keep=keep
+    )
+    assert schedule.num_kept_per_epoch(multiple_of=quantum) == [quantum] * 4
+
+
 def test_a_pruner_whose_quantum_changes_stays_on_budget() -> None:
     pruner = make_pruner(emprune.Random(), num_samples=1000, num_epochs=6, keep=0.3)
     spent = sum(len(pruner.begin_epoch(epoch, multiple_of=m)) for epoch, m in enumerate([100, 7, 1, 64, 250, 1]))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 import emprune
-from emprune.stats import BASE_COLUMNS
+from emprune.columns import BASE_COLUMNS
 from emprune.testing import assert_same_state, through_disk
+from tests.messages import Raises
 
 
 def test_every_method_remembers_visits_last_visit_and_loss() -> None:
@@ -131,6 +132,18 @@ def test_what_is_measured_may_be_of_any_dtype() -> None:
     assert pruner.stats["wrong"].tolist() == [False, False, True]
     assert pruner.stats["mistakes"].tolist() == [0, 1, 2]
     assert pruner.stats["mistakes"].dtype == torch.int32
+
+
+@pytest.mark.parametrize("name", ["position", "score", "kept"])
+def test_a_column_must_not_be_called_as_one_that_a_frame_adds(name: str, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="name", value=name):
+        emprune.methods.Column(name, "a number")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64])
+def test_a_column_must_be_of_a_dtype_that_numpy_orders(dtype: torch.dtype, raises: Raises) -> None:
+    with raises(emprune.ConfigError, parameter="dtype", value=dtype):
+        emprune.methods.Column("margin", "a number", dtype)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,17 @@ def test_later_epochs() -> None:
     assert summary.planning_seconds == pruner.planning_seconds > 0
 
 
+@pytest.mark.parametrize("num_seen", [1, 4])
+def test_the_overlap_is_not_told_of_losses_that_came_after_the_plan(num_seen: int) -> None:
+    pruner = after_full_epoch(emprune.Greedy(), LOSSES, num_kept=4)
+    index = pruner.begin_epoch(1).index[:num_seen]
+    pruner.observe(index, LOSSES[index] / 100)
+    assert pruner.summary().greedy_overlap == 1
+    pruner.sync()
+    assert pruner.summary().greedy_overlap is None
+    assert "highest losses" not in str(pruner.summary())
+
+
 def test_churn_is_the_share_of_new_samples() -> None:
     losses = torch.arange(10).float()
     pruner = after_full_epoch(emprune.Greedy(), losses, num_kept=4, later=2)

@@ -179,20 +179,20 @@ class Chooser:
         """(N,) float32, finite where seen."""
         scores, name = self.method.score(self.stats), f"{type(self.method).__name__}.score"
         seen = self._seen
-        if scores.shape != seen.shape or scores.dtype != torch.float32:
-            raise MethodError(
-                f"{name} must return (N,) = {tuple(seen.shape)} float32; got {tuple(scores.shape)} {scores.dtype}."
-            )
+        if not isinstance(scores, Tensor) or scores.shape != seen.shape or scores.dtype != torch.float32:
+            raise MethodError(f"{name} must return (N,) = {tuple(seen.shape)} float32; got {_kind_of(scores)}.")
         if not all_finite(scores) and not all_finite(scores.where(seen, 0)):
             raise MethodError(f"{name} must be finite for every seen sample; got NaN or infinity.")
         return scores
 
 
 def _checked_selection(method: Method, selection: Selection, context: SelectionContext) -> Selection:
-    index, weight = selection.index, selection.weight
     name = f"{type(method).__name__}.select"
-    if index.dtype != torch.int64 or index.ndim != 1:
-        raise MethodError(f"{name} must return a (K,) int64 index; got {tuple(index.shape)} {index.dtype}.")
+    if not isinstance(selection, Selection):
+        raise MethodError(f"{name} must return a Selection; got {_kind_of(selection)}. Return Selection(index).")
+    index, weight = selection.index, selection.weight
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
+        raise MethodError(f"{name} must return a (K,) int64 index; got {_kind_of(index)}.")
     if len(index) != context.num_kept:
         raise MethodError(f"{name} must choose exactly {context.num_kept} samples; got {len(index)}.")
     if len(index):
@@ -203,6 +203,13 @@ def _checked_selection(method: Method, selection: Selection, context: SelectionC
     all_seen = context.num_seen == context.num_samples or not num_true(chosen & ~context.seen)
     if num_true(chosen) != len(index) or not all_seen:
         raise MethodError(f"{name} must choose each sample at most once, and only among `context.seen`.")
-    if weight is not None and (weight.shape != index.shape or not all_finite(weight)):
-        raise MethodError(f"{name} must give one finite weight per chosen sample; got {tuple(weight.shape)}.")
-    return selection if weight is None else Selection(index, weight.float())
+    if weight is None:
+        return selection
+    if not isinstance(weight, Tensor) or weight.shape != index.shape or not all_finite(weight):
+        raise MethodError(f"{name} must give one finite weight per chosen sample; got {_kind_of(weight)}.")
+    return Selection(index, weight.float())
+
+
+def _kind_of(value: object) -> str:
+    """What something is, for a message: a tensor's shape and dtype, or a type."""
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emprune.columns import Column
 from emprune.errors import ConfigError
-from emprune.stats import Column, SampleStats, is_plain
+from emprune.stats import SampleStats, is_plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,7 +27,7 @@ def plan_epoch(
     epoch: int,
     seed: int,
     last: CurrentEpoch | None,
-    spent: int,
+    progress: float,
     gap: float | None,
     options: PlanOptions,
     step: int,
@@ -43,7 +43,7 @@ def plan_epoch(
         epoch: The epoch.
         seed: The run's seed.
         last: The epoch before; None before the first.
-        spent: The visits of all epochs before.
+        progress: The share of the run that is made once the epoch is over, in (0, 1].
         gap: The generalisation gap; None if it is not known.
         options: What the user asks of every plan.
         step: Samples of an optimizer step on all ranks together.
@@ -60,7 +60,7 @@ def plan_epoch(
             stats=stats,
             epoch=epoch,
             previous=last if last is not None and last.by_method and options.weights is None else None,
-            progress=min(1.0, (spent + size) / schedule.budget),
+            progress=progress,
             gap=gap,
             weights=options.weights,
             guard=options.guard,

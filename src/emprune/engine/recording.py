@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from emprune.columns import Column
 from emprune.engine.observations import check_plain
 from emprune.errors import ConfigError, MethodWarning, ObservationError
 from emprune.indexing import are_all
 from emprune.methods.base import Method
-from emprune.stats import Column, SampleStats
+from emprune.stats import SampleStats
 
 __all__ = ["Measuring", "RecordLike", "RecordName", "Recording"]
 

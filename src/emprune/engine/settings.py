@@ -42,7 +42,7 @@ def run_settings(
     """
     options = {name: _plain(value, name, method) for name, value in method.settings().items()}
     return {
-        "method": {"name": method.name, **options},
+        "method": {"name": _name_of(method), **options},
         "num_samples": schedule.num_samples,
         "num_epochs": schedule.num_epochs,
         "num_steps": schedule.num_steps,
@@ -54,6 +54,12 @@ def run_settings(
         "data_key": data_key,
         "record": record,
     }
+
+
+def _name_of(method: Method) -> str:
+    """Return a method's name, with the class's where that has the name from its base: both are then told apart."""
+    cls = type(method)
+    return method.name if "name" in vars(cls) else f"{method.name}, as changed by {cls.__name__}"
 
 
 def check_settings(saved: object, settings: Mapping[str, Any]) -> None:

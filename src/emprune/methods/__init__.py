@@ -4,6 +4,7 @@
 back. `make_method` and `register_method` deal in names.
 """
 
+from emprune.columns import Column
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.methods.emp import EMP
 from emprune.methods.epsilon_greedy import EpsilonGreedy
@@ -21,7 +22,7 @@ from emprune.methods.soft_selection import SoftSelection
 from emprune.methods.static_random import StaticRandom
 from emprune.methods.static_subset import StaticSubset
 from emprune.methods.ucb import UCB
-from emprune.stats import Column, SampleStats
+from emprune.stats import SampleStats
 
 __all__ = [
     "EMP",

@@ -1,6 +1,7 @@
 """What a method is: what it remembers, how a sample is scored, and which samples an epoch visits."""
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from emprune.columns import Column
 from emprune.errors import ConfigError
 from emprune.randomness import derive_generator
-from emprune.stats import Column, SampleStats
+from emprune.stats import SampleStats
 
 __all__ = ["Method", "Selection", "SelectionContext", "check_declared"]
 
@@ -47,7 +49,7 @@ class SelectionContext:
         seed: The run's seed.
         previous: (K',) int64, what this method selected for the epoch before. None if that epoch was full or had
             unseen samples, if there was none, or with weights, which draw each epoch's candidates.
-        progress: The share of the run's visits that are made once this epoch is over, in (0, 1].
+        progress: The share of the run's visits, or of its `num_steps`, that is made once this epoch is over, in (0, 1].
         gap: The validation loss minus the training loss, in nats; known where the method has `needs_gap`.
         positions: (N,) int64, where these samples are in the dataset, ascending; None if they are all of it. With
             groups, weights or pinned samples a method chooses from a part of the data, and N is the part's.
@@ -167,9 +169,11 @@ class Method(ABC):
 
 
 def check_declared(cls: type[Method]) -> None:
-    """Raise ConfigError unless a saved state can tell the method from others, by its name and its options."""
+    """Raise ConfigError unless it can select, and a saved state can tell it from others by its name and options."""
     if not isinstance(getattr(cls, "name", None), str) or not dataclasses.is_dataclass(cls):
         raise ConfigError(f"A method must be a frozen dataclass with a class attribute `name`; got {cls.__name__}.")
+    if inspect.isabstract(cls):
+        raise ConfigError(f"A method must have `select`; got {cls.__name__}, which has none.")
     for base in cls.__mro__[: cls.__mro__.index(Method)]:
         declared = vars(base).get("__dataclass_params__")
         if declared is None and "__init__" in vars(base):

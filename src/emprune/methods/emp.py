@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from emprune.checks import LARGEST_FLOAT32, real_number
+from emprune.columns import Column
 from emprune.errors import MethodWarning
 from emprune.memory.prediction import prediction_entropy
 from emprune.memory.terms import MemoryName, MemoryTerm, memory_name, memory_term, takes_features
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.methods.pool import pool_of_gap, top_of_pool
-from emprune.stats import Column, SampleStats
+from emprune.stats import SampleStats
 
 __all__ = ["EMP", "TWO_CLASS_BETA"]
 

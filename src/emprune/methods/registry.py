@@ -49,13 +49,13 @@ def register_method(cls: _MethodClass) -> _MethodClass:
         ConfigError: If it is no dataclass or has no name, or the name is taken.
     """
     check_declared(cls)
-    name = cls.name
-    if name in _METHODS and _METHODS[name] is not cls:
+    known = _METHODS.get(cls.name, cls)
+    if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):  # the same where a cell runs again
         raise ConfigError(
-            f"The method name {name!r} is taken by {_METHODS[name].__name__} of {_METHODS[name].__module__}. Give "
-            f"{cls.__name__} another `name`."
+            f"The method name {cls.name!r} is taken by {known.__name__} of {known.__module__}. Give {cls.__name__} "
+            "another `name`."
         )
-    _METHODS[name] = cls
+    _METHODS[cls.name] = cls
     return cls
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from emprune.checks import LARGEST_FLOAT32, real_number
+from emprune.columns import Column
 from emprune.methods.base import Method, Selection, SelectionContext
 from emprune.methods.replan import checked_alpha, checked_replan_every, held_selection
 from emprune.selection import top_k
-from emprune.stats import Column, SampleStats
+from emprune.stats import SampleStats
 
 __all__ = ["UCB"]
 

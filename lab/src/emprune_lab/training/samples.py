@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 import emprune
-from emprune.stats import BASE_COLUMNS
+from emprune.columns import BASE_COLUMNS
 from emprune_lab.data.splits import Splits, Texts
 from emprune_lab.results.record import RunRecord
 from emprune_lab.results.run_folder import RunFolder
