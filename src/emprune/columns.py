@@ -44,8 +44,8 @@ class Column:
             )
         if self.dtype not in _DTYPES:
             raise ConfigError(
-                f"A column's `dtype` must be bool, integer or float, as NumPy has them; got {self.dtype} for {self.name!r}. Use "
-                "torch.float32.",
+                f"A column's `dtype` must be bool, integer or float, as NumPy has them; got {self.dtype} for "
+                f"{self.name!r}. Use torch.float32.",
                 parameter="dtype",
                 value=self.dtype,
             )
