@@ -18,7 +18,7 @@ margins) # random permutation alone, on seeds that are not judged
     ;;
 judged) # seed by seed, so that what is cut is cut from the end
     for last in 300 301 302; do
-        for task in "${tasks[@]}"; do compare "experiments/judgement/$task.toml" "$out/$task" "300-$last"; done
+        for task in "${tasks[@]}"; do compare "experiments/judgement/$task.toml" "$out/judged-$task" "300-$last"; done
     done
     ;;
 *) echo "run.sh margins | judged; got $stage" >&2 && exit 2 ;;
