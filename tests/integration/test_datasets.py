@@ -151,6 +151,21 @@ def test_a_run_goes_on_in_mid_epoch(streamed: Any) -> None:
     assert position.tolist() + [i for _ in resumed.epochs() for i in train(resumed)] == expected
 
 
+def test_a_dataset_with_chosen_columns_only_reads(streamed: Any) -> None:
+    changed = streamed.select_columns(["image", "label"])
+    read = list(HuggingFaceStream(changed, index_dataset(changed), transform=to_tensors))
+    assert [label for _, label in read] == list(range(40))
+
+
+def test_a_folder_of_images_that_is_decoded_in_threads_is_read(tmp_path: Path) -> None:
+    for number in range(6):
+        Image.fromarray(np.full((4, 4, 3), number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    folder = datasets.load_dataset("imagefolder", data_dir=str(tmp_path), split="train", streaming=True)
+    threaded = folder.decode(num_threads=2)  # what load_dataset itself does to a folder on the Hub
+    read = list(HuggingFaceStream(threaded, index_dataset(threaded)))
+    assert [np.asarray(row["image"]).max() for row in read] == list(range(6))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -168,6 +183,14 @@ def test_a_run_goes_on_in_mid_epoch(streamed: Any) -> None:
 def test_a_dataset_that_does_more_than_read_is_refused(streamed: Any, raises: Raises, change: Any) -> None:
     with raises(emprune.ConfigError, parameter="dataset"):
         index_dataset(change(streamed))
+
+
+@pytest.mark.parametrize("name", ["map", "filter", "shuffle", "skip", "take", "repeat"])
+def test_what_a_dataset_does_is_seen_behind_chosen_columns(streamed: Any, raises: Raises, name: str) -> None:
+    arguments = {"map": dict, "filter": bool, "shuffle": 0, "skip": 2, "take": 2, "repeat": 2}
+    changed = getattr(streamed, name)(arguments[name]).select_columns(["id", "label"])
+    with raises(emprune.ConfigError, parameter="dataset"):
+        index_dataset(changed)
 
 
 class TestRefusals:

@@ -213,6 +213,12 @@ def test_validation_within_epochs() -> None:
     assert module.validated == {"sanity": 2, "0": 4, "1": 4, "2": 4, "3": 4, "4": 4}
 
 
+def test_validation_after_a_time() -> None:
+    module = Module()
+    make_trainer(val_check_interval="00:01:00:00").fit(module)
+    assert module.result.num_steps == module.loader.total_steps
+
+
 @pytest.mark.parametrize("options", [{}, {"check_val_every_n_epoch": None, "val_check_interval": 6}], ids=str)
 def test_validation_after_a_number_of_batches(options: dict[str, Any]) -> None:
     module = Module()

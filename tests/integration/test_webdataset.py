@@ -343,6 +343,13 @@ class TestShardsThatHaveChanged:
         with pytest.raises(emprune.ConfigError, match="index"):
             train(loader)
 
+    def test_a_shard_that_a_handler_passes_over(self, shards: list[str], raises: Raises) -> None:
+        index = index_shards(shards)
+        Path(shards[1]).unlink()
+        stream = WebDatasetStream(wds.WebDataset(shards, shardshuffle=False, handler=wds.ignore_and_continue), index)
+        with raises(emprune.ConfigError, parameter="dataset", value="001.tar"):
+            list(stream)
+
     def test_a_shard_that_is_cut(self, shards: list[str]) -> None:
         index = index_shards(shards)
         for path in shards:

@@ -23,7 +23,7 @@ __all__ = ["HuggingFaceStream", "index_dataset"]
 
 _ROWS = 1000
 """Rows that are read at once, as a table, undecoded."""
-_PLAIN = {"ExamplesIterable", "ArrowExamplesIterable", "SelectColumnsIterable"}
+_PLAIN = {"ExamplesIterable", "ArrowExamplesIterable"}
 
 
 class HuggingFaceStream(ShardedStream):
@@ -61,7 +61,7 @@ class HuggingFaceStream(ShardedStream):
                 parameter="index",
                 value=len(index.shards),
             )
-        self._features = dataset.features
+        self._features, self._tokens = dataset.features, dataset._token_per_repo_id
         self._transform, self._key = transform, key
 
     def open(self, shard: int) -> OpenShard:
@@ -70,7 +70,7 @@ class HuggingFaceStream(ShardedStream):
 
     def decode(self, sample: Any) -> Any:
         """Decode a row by the dataset's features, then transform it."""
-        row = sample if self._features is None else self._features.decode_example(sample)
+        row = sample if self._features is None else self._features.decode_example(sample, self._tokens)
         return row if self._transform is None else self._transform(row)
 
 
@@ -147,6 +147,14 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def _innermost(examples: Any) -> str:
+    """Return what is read, by the name of its class, under what only chooses columns or casts them."""
+    name = type(examples).__name__
+    if name == "SelectColumnsIterable" or (name == "FormattedExamplesIterable" and examples.formatting is None):
+        return _innermost(examples.ex_iterable)
+    return name
+
+
 def _undecoded(dataset: Any) -> Any:
     """Return a dataset that gives its rows undecoded; raise ConfigError if it does more than read them."""
     if not isinstance(dataset, datasets.IterableDataset):
@@ -157,7 +165,7 @@ def _undecoded(dataset: Any) -> Any:
             value=dataset,
         )
     plain = dataset if dataset.features is None else dataset.decode(False)
-    reading = type(plain._ex_iterable).__name__
+    reading = _innermost(plain._ex_iterable)
     found = None if reading in _PLAIN else f"a {reading}"
     if dataset._formatting is not None:
         found = "a format"

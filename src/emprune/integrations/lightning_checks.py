@@ -88,7 +88,8 @@ def check_ranks(trainer: Any, loader: PreparedLoader) -> None:
 
 def check_validation(trainer: Any, loader: PreparedLoader) -> None:
     """Raise ConfigError if some epochs would be too short to be validated."""
-    interval, fewest = trainer.val_check_interval, min(loader.batches_per_epoch)
+    interval = getattr(trainer, "val_check_interval", None)  # not there where the interval is a time
+    fewest = min(loader.batches_per_epoch)
     within_epochs = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches > 0
     if within_epochs and isinstance(interval, int) and interval > fewest and not trainer.fast_dev_run:
         raise ConfigError(

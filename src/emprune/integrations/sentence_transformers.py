@@ -167,7 +167,7 @@ class _Parts(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        if function is Tensor.mean and result.ndim == 0:
+        if function in (Tensor.mean, torch.mean) and result.ndim == 0:
             self._averaged.append(args[0])
         elif kwargs.get("reduction") == "mean":
             self._averaged.append(function(*args, **{**kwargs, "reduction": "none"}))

@@ -98,7 +98,15 @@ class WebDatasetStream(ShardedStream):
         return found[0] if found else LEFT_OUT
 
     def _opened(self, url: str) -> IO[bytes]:
-        stream: IO[bytes] = next(iter(self._open([{"url": url}])))["stream"]
+        opened = next(iter(self._open([{"url": url}])), None)
+        if opened is None:  # a handler such as warn_and_continue passes over the error
+            raise ConfigError(
+                f"`dataset` must open each shard; got nothing of {url!r}, and its handler hides why. Leave `handler` "
+                "out to see it.",
+                parameter="dataset",
+                value=url,
+            )
+        stream: IO[bytes] = opened["stream"]
         return stream
 
 
