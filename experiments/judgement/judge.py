@@ -21,7 +21,7 @@ RANDOM = "random-permutation"
 ALIKE = (":beta=5", ":memory=instance-entropy")
 """What EMP's score needs on two classes, and in pre-training: such a method is one with that of the other tasks."""
 
-NUM_SEEDS, POWER = 3, 2.49
+NUM_SEEDS, LEAST_SEEDS, POWER = 3, 2, 2.49
 SURE, LEAST_POOLED = 0.05, -0.5
 
 MARGINS: Mapping[tuple[str, float], float] = {
@@ -60,7 +60,9 @@ def read(paths: Iterable[Path]) -> Cells:
         for by_seed in mine:
             for seed in by_seed.keys() - complete:
                 del by_seed[seed]
-    return cells
+    keeps = {keep for _, keep in cells}
+    whole = {task for task, _ in cells if all(cells.get((task, keep), {}).get(RANDOM) for keep in keeps)}
+    return {cell: methods for cell, methods in cells.items() if cell[0] in whole}
 
 
 def same_name(method: str) -> str:
@@ -186,10 +188,12 @@ def main(
             typer.echo(f'    ("{task}", {keep:g}): {margin_of(list(own[RANDOM].values())):.2f},')
         return
     typer.echo("\n".join(gain_table(cells, MARGINS)) + "\n")
-    for method in judged.split(","):
-        if any(cell not in MARGINS for cell in cells):
-            typer.echo(f"`{method}` is not judged before the margins are entered.")
-        else:
+    if any(cell not in MARGINS for cell in cells):
+        typer.echo("Nothing is judged before the margins are entered.")
+    elif not cells or any(len(own[RANDOM]) < LEAST_SEEDS for own in cells.values()):
+        typer.echo(f"Nothing is judged before each task has {LEAST_SEEDS} seeds that are complete.")
+    else:
+        for method in judged.split(","):
             typer.echo("\n".join(verdict_lines(cells, method, MARGINS)) + "\n")
 
 

@@ -121,6 +121,18 @@ def test_the_margins_and_the_gains_are_read_of_the_test_set_on_complete_seeds(tm
     assert "80.15" in outcome.output  # the mean of the two seeds that both have
 
 
+def test_a_task_without_one_of_the_keeps_is_not_used(tmp_path: Path) -> None:
+    def run(task: str, keep: float) -> dict[str, Any]:
+        result = result_of(small_settings(BASE, keep=keep, seed=0, validation=0.25)) | {"accuracy": 80.0}
+        return result | {"settings": result["settings"] | {"task": task}}
+
+    runs = [run("digits", 0.3), run("digits", 0.1), run("fashion-mnist", 0.3)]
+    outcome = call_script(FOLDER / "judge.py", "verdicts", write(tmp_path / "all/results.json", runs))
+    assert outcome.output.count("| digits |") == 2
+    assert "fashion-mnist" not in outcome.output
+    assert "Nothing is judged before" in outcome.output
+
+
 @pytest.mark.usefixtures("variants")
 @pytest.mark.parametrize("name", ["imdb", "simclr-digits"])
 def test_methods_that_a_task_writes_otherwise_are_the_same(judge: Mapping[str, Any], name: str) -> None:
