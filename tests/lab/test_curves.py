@@ -171,8 +171,18 @@ def test_the_answer_names_the_method_that_needs_the_least_and_what_it_is_worth()
     assert answer is not None
     assert (answer.question, answer.short) == ("Enough", "keep 0.48")
     assert answer.sentences == (
-        "emp loses at most 0.3 points from keep 0.48 [0.48, 0.48] on; random-permutation from 0.93 [0.93, 0.93]. "
+        "emp loses at most 0.3 points from keep 0.48 [0.48, 0.48] on; random-permutation from > 0.5. "
         "emp at keep 0.1, 0.3, 0.5 reaches what random-permutation does at 0.20, 0.45, 1.00. "
+        "The seeds are few, so the intervals are too narrow."
+    )
+
+
+def test_where_no_keep_that_was_run_is_enough_none_is_made_up() -> None:
+    answer = enough(curves([one for one in records() if one.method != "emp"], margin=0.3))
+    assert answer is not None
+    assert answer.short == "keep > 0.5"
+    assert answer.sentences == (
+        "random-permutation loses at most 0.3 points from keep > 0.5 on. No keep above 0.5 was run. "
         "The seeds are few, so the intervals are too narrow."
     )
 

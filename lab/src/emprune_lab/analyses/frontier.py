@@ -66,7 +66,7 @@ class Frontier(Analysis):
 def answers(curves: Curves) -> Iterator[str]:
     """Say of each method from which keep on it loses nothing."""
     for method in curves.methods:
-        keep = curves.loses_nothing_from(method)
+        keep = curves.enough_from(method)
         yield f"{method} loses at most {curves.margin:g} {curves.metric.points} from keep {keep} on."
 
 

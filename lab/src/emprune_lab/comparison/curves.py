@@ -122,6 +122,11 @@ class Curves:
         keeps, drawn = self._drawn(method, seeds)
         return _estimate(lowest_keeps(keeps, drawn, self.margin), keeps, seeds)
 
+    def enough_from(self, method: str) -> str:
+        """Say from which keep on a method with a curve loses nothing; none is named above the largest that was run."""
+        found, largest = self.loses_nothing_from(method), max(self.keeps)
+        return str(found) if found.keep <= largest else f"> {largest:g}"
+
     def worth(self, method: str, keep: float) -> KeepEstimate | None:
         """Return the keep at which random permutation reaches what a method does at its own; None without a seed."""
         own = self.scores[method][keep]

@@ -18,11 +18,13 @@ def enough(curves: Curves) -> Answer | None:
         return None
     lowest = {method: curves.loses_nothing_from(method) for method in curves.methods}
     best = min(lowest, key=lambda method: lowest[method].keep)
-    others = [f"{method} from {keep}" for method, keep in lowest.items() if method != best]
-    said = f"{best} loses at most {curves.margin:g} {curves.metric.points} from keep {lowest[best]} on"
+    others = [f"{method} from {curves.enough_from(method)}" for method in lowest if method != best]
+    said = f"{best} loses at most {curves.margin:g} {curves.metric.points} from keep {curves.enough_from(best)} on"
+    largest = max(curves.keeps)
+    beyond = [f"No keep above {largest:g} was run."] if lowest[best].keep > largest else []
     few = ["The seeds are few, so the intervals are too narrow."] if lowest[best].num_seeds < FEWEST_SEEDS else []
-    sentences = [f"{'; '.join([said, *others])}.", *_worth(curves, best), *few]
-    return Answer("Enough", f"keep {lowest[best].short}", " ".join(sentences))
+    sentences = [f"{'; '.join([said, *others])}.", *beyond, *_worth(curves, best), *few]
+    return Answer("Enough", f"keep {f'> {largest:g}' if beyond else lowest[best].short}", " ".join(sentences))
 
 
 def _worth(curves: Curves, method: str) -> list[str]:
