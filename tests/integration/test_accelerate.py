@@ -350,6 +350,10 @@ REFUSED = {
         lambda: _prepared(dataloader_config=accelerate.DataLoaderConfiguration(dispatch_batches=True)),
         r"`dispatch_batches` must be False: .* got True",
     ),
+    "a seed of the order": (
+        lambda: _prepared(dataloader_config=accelerate.DataLoaderConfiguration(data_seed=3)),
+        r"`data_seed` must be None: .* got 3",
+    ),
     "windows across epochs": (
         lambda: _prepared(gradient_accumulation_plugin=GradientAccumulationPlugin(2, sync_with_dataloader=False)),
         r"`sync_with_dataloader` must be True, .* got False",

@@ -211,6 +211,13 @@ def _check_accelerator(accelerator: Accelerator) -> None:
                 f"`{name}` must be False: each process fetches its own batches of the plan; got "
                 f"{getattr(accelerator, name)}. Leave it out, and give the DataLoader the batch size of one process."
             )
+    data_seed = getattr(accelerator.dataloader_config, "data_seed", None)
+    if data_seed is not None:
+        raise ConfigError(
+            f"`data_seed` must be None: the order is the plan's; got {data_seed}. Give the pruner a `seed`.",
+            parameter="data_seed",
+            value=data_seed,
+        )
     if not accelerator.gradient_state.sync_with_dataloader:
         raise ConfigError(
             "`sync_with_dataloader` must be True, or the run makes fewer steps than planned, since short accumulation "
