@@ -205,6 +205,8 @@ class TestRefusals:
     def test_a_key_that_is_no_column(self, streamed: Any, raises: Raises) -> None:
         with raises(emprune.ConfigError, parameter="key", value="name"):
             index_dataset(streamed, key="name")
+        with raises(emprune.ConfigError, parameter="key", value="name"):
+            HuggingFaceStream(streamed, index_dataset(streamed), key="name")
 
     def test_a_key_that_is_there_twice(self, raises: Raises) -> None:
         dataset = datasets.Dataset.from_dict({"id": ["a", "b", "a"]}).to_iterable_dataset()

@@ -40,7 +40,8 @@ class HuggingFaceStream(ShardedStream):
         key: The column of keys that the index was made of; None where there is none.
 
     Raises:
-        ConfigError: If the dataset does more than read, or the index has another number of shards.
+        ConfigError: If the dataset does more than read, the key is no column, or the index has another number of
+            shards.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class HuggingFaceStream(ShardedStream):
         key: str | None = None,
     ) -> None:
         self._plain = _undecoded(dataset)
+        _check_key(self._plain, key)
         index = index if isinstance(index, StreamIndex) else StreamIndex.load(index)
         super().__init__(index)
         if len(index.shards) != self._plain.num_shards:
@@ -86,12 +88,7 @@ def index_dataset(dataset: "datasets.IterableDataset", *, key: str | None = None
         ConfigError: If the dataset does more than read, or a key is missing or there twice.
     """
     plain = _undecoded(dataset)
-    if key is not None and plain.features is not None and key not in plain.features:
-        raise ConfigError(
-            f"`key` must be a column, one of {list(plain.features)}; got {key!r}. Name one of them, or leave it out.",
-            parameter="key",
-            value=key,
-        )
+    _check_key(plain, key)
     shards = {}
     for shard in range(plain.num_shards):
         keys: list[str] = []
@@ -145,6 +142,15 @@ def _keys(table: Any, key: str | None, start: int) -> list[str]:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+def _check_key(dataset: Any, key: str | None) -> None:
+    if key is not None and dataset.features is not None and key not in dataset.features:
+        raise ConfigError(
+            f"`key` must be a column, one of {list(dataset.features)}; got {key!r}. Name one of them, or leave it out.",
+            parameter="key",
+            value=key,
+        )
 
 
 def _innermost(examples: Any) -> str:
